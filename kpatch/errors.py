@@ -1,0 +1,124 @@
+"""The error tree. Each leaf carries the exit code that the command line returns for it.
+
+A message has three parts: what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+DONE = 0
+FINDING = 1
+
+
+class KpatchError(Exception):
+    """Anything kpatch refuses or cannot do. Never raised itself, only its subclasses are."""
+
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.todo = todo
+
+    def __str__(self) -> str:
+        """One line: ``where: what; todo``."""
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{line}; {self.todo}" if self.todo else line
+
+    def within(self, where: str) -> KpatchError:
+        """The same error, said of ``where`` (usually a file) as well. Returns itself."""
+        if not self.where:
+            self.where = where
+        elif not self.where.startswith(where):
+            self.where = f"{where}: {self.where}"
+        return self
+
+    def to_document(self) -> dict[str, object]:
+        """The error as JSON-ready data."""
+        return {
+            "error": self.kind,
+            "exit_code": self.exit_code,
+            "what": self.what,
+            "where": self.where,
+            "todo": self.todo,
+        }
+
+
+class UsageError(KpatchError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class DamagedFileError(KpatchError):
+    """Not an ELF file, or one whose tables contradict its size or each other."""
+
+    exit_code = 10
+    kind = "not-elf-or-damaged"
+
+
+class UnknownModuleError(KpatchError):
+    """A sound file, but not a module that a signature knows."""
+
+    exit_code = 11
+    kind = "unknown-module"
+
+
+class MatchError(KpatchError):
+    """A site matched nowhere, more than once, or where it may not be patched."""
+
+    exit_code = 12
+    kind = "no-single-match"
+
+
+class NotAffectedError(KpatchError):
+    """The module, or the kernel it is for, does not have the bug."""
+
+    exit_code = 13
+    kind = "not-affected"
+
+
+class AlreadyFixedError(KpatchError):
+    """The module carries one of the source fixes."""
+
+    exit_code = 14
+    kind = "already-fixed"
+
+
+class KernelUnknownError(KpatchError):
+    """The evidence does not say, or contradicts itself about, which kernel the module is for."""
+
+    exit_code = 15
+    kind = "kernel-unknown"
+
+
+class LinkerRefusalError(KpatchError):
+    """The kernel linker would refuse the file, or panic on it."""
+
+    exit_code = 16
+    kind = "kernel-linker-refuses"
+
+
+class VerificationError(KpatchError):
+    """The proof failed, or was withheld."""
+
+    exit_code = 17
+    kind = "verification-failed"
+
+
+class FileAccessError(KpatchError):
+    """A file could not be read, written or replaced."""
+
+    exit_code = 18
+    kind = "io"
+
+
+class SignatureError(KpatchError):
+    """A data file of ours (signature, kernel table) breaks its schema. A bug in the data."""
+
+    exit_code = 2
+    kind = "signature"
