@@ -1,1 +1,1 @@
-
+"""x86-64 instructions: decoding (Capstone) and assembling (Keystone)."""

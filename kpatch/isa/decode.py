@@ -1,0 +1,195 @@
+"""Machine code to frozen values. The only module that knows Capstone.
+
+Registers have two names here: as written (``ecx``) and the 64-bit register that holds them
+(``rcx``), because a signature binds the register, whatever width an instruction uses of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import capstone
+from capstone import x86
+
+MAX_LENGTH: Final = 15  # SDM vol. 2, 2.3.11: an instruction is at most 15 bytes long
+
+_NUMBERED = {f"r{n}": f"r{n}" for n in range(8, 16)}
+_LEGACY = {
+    "rax": ("eax", "ax", "al", "ah"),
+    "rbx": ("ebx", "bx", "bl", "bh"),
+    "rcx": ("ecx", "cx", "cl", "ch"),
+    "rdx": ("edx", "dx", "dl", "dh"),
+    "rsi": ("esi", "si", "sil"),
+    "rdi": ("edi", "di", "dil"),
+    "rbp": ("ebp", "bp", "bpl"),
+    "rsp": ("esp", "sp", "spl"),
+}
+_SUFFIX_SIZE = {"": 8, "d": 4, "w": 2, "b": 1}
+
+
+def _register_table() -> dict[str, tuple[str, int]]:
+    table: dict[str, tuple[str, int]] = {}
+    for whole, parts in _LEGACY.items():
+        table[whole] = (whole, 8)
+        for size, part in zip((4, 2, 1, 1), parts, strict=False):
+            table[part] = (whole, size)
+    for number in _NUMBERED:
+        for suffix, size in _SUFFIX_SIZE.items():
+            table[number + suffix] = (number, size)
+    return table
+
+
+REGISTERS: Final = _register_table()
+"""Written name of a general register -> (the 64-bit register that holds it, bytes)."""
+
+
+def register_view(whole: str, size: int) -> str:
+    """The written name of the low ``size`` bytes (8, 4, 2 or 1) of the 64-bit register ``whole``."""
+    for written, (holder, width) in REGISTERS.items():
+        if holder == whole and width == size:
+            return written
+    raise KeyError(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register operand: its name as written, the register that holds it, its width in bytes."""
+
+    name: str
+    whole: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Immediate:
+    """An immediate operand, as Capstone gives it (sign-extended), and its width in bytes."""
+
+    value: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A memory operand ``segment:[base + index * scale + displacement]`` of ``size`` bytes."""
+
+    segment: str | None
+    base: str | None
+    index: str | None
+    scale: int
+    displacement: int
+    size: int
+
+
+Operand = Register | Immediate | Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One decoded instruction at ``address``.
+
+    ``reads`` and ``writes`` hold 64-bit register names, ``rflags`` and names of system registers.
+    ``immediate_at`` is the offset of the immediate in ``raw``, or 0 where there is none.
+    """
+
+    address: int
+    raw: bytes
+    mnemonic: str
+    text: str
+    operands: tuple[Operand, ...]
+    reads: frozenset[str]
+    writes: frozenset[str]
+    is_call: bool
+    is_branch: bool
+    is_return: bool
+    immediate_at: int
+
+    @property
+    def end(self) -> int:
+        """The address behind the instruction."""
+        return self.address + len(self.raw)
+
+    @property
+    def transfers_control(self) -> bool:
+        """True for jumps, calls, returns and software interrupts."""
+        return (
+            self.is_call
+            or self.is_branch
+            or self.is_return
+            or self.mnemonic.startswith(("int", "sys", "hlt", "ud"))
+        )
+
+    @property
+    def branch_target(self) -> int | None:
+        """The address that a direct jump or call goes to; None for anything else."""
+        if (self.is_call or self.is_branch) and len(self.operands) == 1:
+            operand = self.operands[0]
+            if isinstance(operand, Immediate):
+                return operand.value
+        return None
+
+    @property
+    def is_position_dependent(self) -> bool:
+        """True where the same bytes mean something else at another address."""
+        if self.branch_target is not None:
+            return True
+        return any(isinstance(o, Memory) and o.base in ("rip", "eip") for o in self.operands)
+
+
+@cache
+def _decoder() -> Any:
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine.detail = True
+    return engine
+
+
+def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
+    """Decode ``code`` from its first byte on; stop without error at the first invalid byte."""
+    for raw in _decoder().disasm(code, address):
+        yield _instruction(raw)
+
+
+def decode_one(code: bytes, address: int = 0) -> Instruction | None:
+    """The one instruction at the start of ``code``, or None where there is none."""
+    return next(iter(decode(code[:MAX_LENGTH], address)), None)
+
+
+def _instruction(raw: Any) -> Instruction:
+    reads, writes = raw.regs_access()
+    groups = set(raw.groups)
+    return Instruction(
+        address=raw.address,
+        raw=bytes(raw.bytes),
+        mnemonic=raw.mnemonic,
+        text=f"{raw.mnemonic} {raw.op_str}".rstrip(),
+        operands=tuple(_operand(raw, each) for each in raw.operands),
+        reads=frozenset(_whole(raw.reg_name(r)) for r in reads),
+        writes=frozenset(_whole(raw.reg_name(r)) for r in writes),
+        is_call=x86.X86_GRP_CALL in groups,
+        is_branch=x86.X86_GRP_JUMP in groups,
+        is_return=x86.X86_GRP_RET in groups or x86.X86_GRP_IRET in groups,
+        immediate_at=raw.imm_offset,
+    )
+
+
+def _whole(name: str) -> str:
+    return REGISTERS[name][0] if name in REGISTERS else name
+
+
+def _operand(raw: Any, operand: Any) -> Operand:
+    if operand.type == x86.X86_OP_REG:
+        name = raw.reg_name(operand.reg)
+        return Register(name, _whole(name), operand.size)
+    if operand.type == x86.X86_OP_IMM:
+        return Immediate(operand.imm, operand.size)
+    memory = operand.mem
+    return Memory(
+        segment=raw.reg_name(memory.segment) or None,
+        base=raw.reg_name(memory.base) or None,
+        index=raw.reg_name(memory.index) or None,
+        scale=memory.scale,
+        displacement=memory.disp,
+        size=operand.size,
+    )
