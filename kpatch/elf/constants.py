@@ -1,0 +1,110 @@
+"""Numbers of the ELF format that kpatch names.
+
+Sources: System V gABI chapter 4 (sections, symbols), x86-64 psABI table 4.9 (relocations),
+FreeBSD sys/sys/elf_common.h (the OSABI).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ELF_MAGIC: Final = b"\x7fELF"
+EV_CURRENT: Final = 1
+ELFOSABI_FREEBSD: Final = 9
+
+ET_REL: Final = 1
+ET_EXEC: Final = 2
+ET_DYN: Final = 3
+
+EM_386: Final = 3
+EM_X86_64: Final = 62
+
+SHN_UNDEF: Final = 0
+SHN_LORESERVE: Final = 0xFF00
+SHN_ABS: Final = 0xFFF1
+SHN_COMMON: Final = 0xFFF2
+SHN_XINDEX: Final = 0xFFFF
+
+SHT_NULL: Final = 0
+SHT_PROGBITS: Final = 1
+SHT_SYMTAB: Final = 2
+SHT_STRTAB: Final = 3
+SHT_RELA: Final = 4
+SHT_NOTE: Final = 7
+SHT_NOBITS: Final = 8
+SHT_REL: Final = 9
+SHT_SYMTAB_SHNDX: Final = 18
+
+SHF_WRITE: Final = 0x1
+SHF_ALLOC: Final = 0x2
+SHF_EXECINSTR: Final = 0x4
+SHF_INFO_LINK: Final = 0x40
+
+STB_LOCAL: Final = 0
+STB_GLOBAL: Final = 1
+STB_WEAK: Final = 2
+
+STT_NOTYPE: Final = 0
+STT_OBJECT: Final = 1
+STT_FUNC: Final = 2
+STT_SECTION: Final = 3
+STT_FILE: Final = 4
+
+R_X86_64_NONE: Final = 0
+R_X86_64_64: Final = 1
+R_X86_64_PC32: Final = 2
+R_X86_64_PLT32: Final = 4
+R_X86_64_COPY: Final = 5
+R_X86_64_GLOB_DAT: Final = 6
+R_X86_64_JUMP_SLOT: Final = 7
+R_X86_64_RELATIVE: Final = 8
+R_X86_64_32: Final = 10
+R_X86_64_32S: Final = 11
+R_X86_64_16: Final = 12
+R_X86_64_PC16: Final = 13
+R_X86_64_8: Final = 14
+R_X86_64_PC8: Final = 15
+
+RELOCATION_NAMES: Final = {
+    R_X86_64_NONE: "R_X86_64_NONE",
+    R_X86_64_64: "R_X86_64_64",
+    R_X86_64_PC32: "R_X86_64_PC32",
+    R_X86_64_PLT32: "R_X86_64_PLT32",
+    R_X86_64_COPY: "R_X86_64_COPY",
+    R_X86_64_GLOB_DAT: "R_X86_64_GLOB_DAT",
+    R_X86_64_JUMP_SLOT: "R_X86_64_JUMP_SLOT",
+    R_X86_64_RELATIVE: "R_X86_64_RELATIVE",
+    R_X86_64_32: "R_X86_64_32",
+    R_X86_64_32S: "R_X86_64_32S",
+    R_X86_64_16: "R_X86_64_16",
+    R_X86_64_PC16: "R_X86_64_PC16",
+    R_X86_64_8: "R_X86_64_8",
+    R_X86_64_PC8: "R_X86_64_PC8",
+}
+
+_WIDEST_FIELD = 8
+_FIELD_WIDTHS = {
+    R_X86_64_NONE: 0,
+    R_X86_64_PC32: 4,
+    R_X86_64_PLT32: 4,
+    R_X86_64_32: 4,
+    R_X86_64_32S: 4,
+    R_X86_64_16: 2,
+    R_X86_64_PC16: 2,
+    R_X86_64_8: 1,
+    R_X86_64_PC8: 1,
+}
+
+
+def relocation_name(kind: int) -> str:
+    """The psABI's name of an x86-64 relocation type, or ``relocation type N``."""
+    return RELOCATION_NAMES.get(kind, f"relocation type {kind}")
+
+
+def field_width(kind: int) -> int:
+    """How many bytes an x86-64 relocation of this type writes.
+
+    A type that is not in the table counts as the widest, so that nobody overwrites its field
+    by taking it for a shorter one.
+    """
+    return _FIELD_WIDTHS.get(kind, _WIDEST_FIELD)

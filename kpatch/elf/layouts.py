@@ -1,0 +1,42 @@
+"""Byte layouts of the ELF tables, for reading and for writing (gABI chapter 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+IDENT_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The four tables' entries for one class and byte order."""
+
+    header: Struct
+    section: Struct
+    symbol: Struct
+    rela: Struct
+    rel: Struct
+
+
+def layout_of(elf_class: int, little_endian: bool) -> Layout:
+    """The layout for ``elf_class`` 32 or 64. ELF32 relocations have no use here but a size."""
+    order = "<" if little_endian else ">"
+    if elf_class == 64:
+        return Layout(
+            header=Struct(order + "16sHHIQQQIHHHHHH"),
+            section=Struct(order + "IIQQQQIIQQ"),
+            symbol=Struct(order + "IBBHQQ"),
+            rela=Struct(order + "QQq"),
+            rel=Struct(order + "QQ"),
+        )
+    return Layout(
+        header=Struct(order + "16sHHIIIIIHHHHHH"),
+        section=Struct(order + "IIIIIIIIII"),
+        symbol=Struct(order + "IIIBBH"),
+        rela=Struct(order + "IIi"),
+        rel=Struct(order + "II"),
+    )
+
+
+AMD64 = layout_of(64, little_endian=True)

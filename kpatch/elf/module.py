@@ -1,0 +1,120 @@
+"""An ELF file as one frozen value: its bytes, and what its tables say about them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kpatch.elf import constants as elf
+from kpatch.elf import tables
+from kpatch.elf.entries import Header, Relocation, Section, Symbol
+from kpatch.errors import DamagedFileError
+from kpatch.units import FileOffset, SectionOffset
+
+__all__ = ["Header", "Module", "Relocation", "Section", "Symbol", "read_module"]
+
+_WIDEST_FIELD = 8
+
+
+def read_module(data: bytes, name: str = "") -> Module:
+    """Read an ELF file of any class, byte order and machine.
+
+    ``name`` is what messages call the file. Relocations are read for relocatable x86-64 files
+    only. Raises DamagedFileError if it is not ELF, or its tables contradict its size or each
+    other; nothing else, whatever the bytes are.
+    """
+    try:
+        header, layout = tables.read_header(data)
+        names = tables.Names(data)
+        sections = tables.read_sections(data, header, layout, names)
+        symbols = tables.read_symbols(data, header, layout, sections, names)
+        relocations: tuple[Relocation, ...] = ()
+        if header.is_amd64 and header.type == elf.ET_REL:
+            relocations = tables.read_relocations(data, layout, sections, len(symbols))
+    except DamagedFileError as error:
+        raise (error.within(name) if name else error) from None
+    return Module(data, name, header, sections, symbols, relocations)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file that was read. Equal when file and name are."""
+
+    data: bytes = field(repr=False)
+    name: str
+    header: Header
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    relocations: tuple[Relocation, ...]
+
+    @property
+    def symtab(self) -> Section | None:
+        """The section that ``symbols`` come from."""
+        return next((s for s in self.sections if s.type == elf.SHT_SYMTAB), None)
+
+    def section_named(self, name: str) -> Section | None:
+        """The first section of that name."""
+        return next(iter(self.sections_named(name)), None)
+
+    def sections_named(self, name: str) -> tuple[Section, ...]:
+        """All sections of that name, in the order of the file."""
+        return tuple(section for section in self.sections if section.name == name)
+
+    def contents(self, section: Section) -> bytes:
+        """The section's bytes in the file; ``b""`` for SHT_NOBITS."""
+        return self.data[section.offset : section.end]
+
+    def file_offset(self, section: Section, offset: SectionOffset) -> FileOffset:
+        """Where a byte of a section lies in the file."""
+        return FileOffset(section.offset + offset)
+
+    def symbol_named(self, name: str) -> Symbol | None:
+        """The symbol of that name: a global or weak one before a local one."""
+        return self._by_name.get(name)
+
+    def defined(self, name: str) -> Symbol | None:
+        """The same, but only among the symbols that this file defines."""
+        return self._defined_by_name.get(name)
+
+    @cached_property
+    def undefined(self) -> frozenset[str]:
+        """Names of the symbols that the file wants from elsewhere."""
+        return frozenset(s.name for s in self.symbols if s.is_undefined and s.name)
+
+    def relocations_of(self, section_index: int) -> tuple[Relocation, ...]:
+        """The relocations of one section, by offset."""
+        return self._by_target.get(section_index, ())
+
+    def relocations_at(self, section_index: int, start: int, end: int) -> tuple[Relocation, ...]:
+        """The relocations that write at least one byte of ``[start, end)`` of the section."""
+        candidates = self.relocations_of(section_index)
+        first = bisect_left(candidates, start - _WIDEST_FIELD + 1, key=lambda r: r.offset)
+        last = bisect_left(candidates, end, key=lambda r: r.offset)
+        return tuple(r for r in candidates[first:last] if r.end > max(start, r.offset))
+
+    @cached_property
+    def _by_target(self) -> dict[int, tuple[Relocation, ...]]:
+        grouped: dict[int, list[Relocation]] = {}
+        for relocation in self.relocations:
+            grouped.setdefault(relocation.target, []).append(relocation)
+        return {
+            target: tuple(sorted(group, key=lambda r: (r.offset, r.table, r.index)))
+            for target, group in grouped.items()
+        }
+
+    @cached_property
+    def _by_name(self) -> dict[str, Symbol]:
+        return _first_of_each_name(self.symbols)
+
+    @cached_property
+    def _defined_by_name(self) -> dict[str, Symbol]:
+        return _first_of_each_name(tuple(s for s in self.symbols if not s.is_undefined))
+
+
+def _first_of_each_name(symbols: tuple[Symbol, ...]) -> dict[str, Symbol]:
+    found: dict[str, Symbol] = {}
+    for symbol in sorted(symbols, key=lambda s: s.is_local):
+        if symbol.name:
+            found.setdefault(symbol.name, symbol)
+    return found
