@@ -1,0 +1,1 @@
+"""Stateful, exhaustive exploration of a concurrent program, under two memory models."""
