@@ -1,0 +1,178 @@
+"""Host kernels as data: the table in ``signatures/kernels.toml`` and its schema.
+
+A kernel is a range of ``__FreeBSD_version`` with two facts that a patch needs: whether the
+CPUs share one GDT, and where ``struct pcpu`` keeps ``cpuid``. An evidence rule says what a
+trace in a built module means for the version. The file itself documents every key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from kpatch.abi.schema import Entry
+from kpatch.abi.versions import VersionRange, Versions, join
+from kpatch.data import signatures_folder
+from kpatch.errors import SignatureError
+
+KERNELS_FILE: Final = "kernels.toml"
+SCHEMA: Final = 1
+
+Gdt = Literal["shared", "private", "ambiguous"]
+Confidence = Literal["proven", "inferred-strong", "inferred-weak"]
+RuleKind = Literal["undefined-symbol", "data-int", "dependency"]
+
+GDTS: Final[tuple[Gdt, ...]] = get_args(Gdt)
+CONFIDENCES: Final[tuple[Confidence, ...]] = get_args(Confidence)
+RULE_KINDS: Final[tuple[RuleKind, ...]] = get_args(RuleKind)
+
+_PAGE: Final = 4096  # struct pcpu is far smaller; a larger offset is a slip of the pen
+_SELECTOR_LIMIT: Final = 1 << 16  # a selector has 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One range of kernels. Offsets and stride are in bytes; ``cpuid`` None means unknown."""
+
+    name: str
+    versions: VersionRange
+    gdt: Gdt
+    gdt_confidence: Confidence
+    cpuid: int | None
+    cpumask: int | None
+    pcpu_confidence: Confidence | None
+    tss_stride: int
+    tr_selector: int
+    snapshot: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRule:
+    """What one trace in a module means. ``versions`` is empty for a dependency."""
+
+    kind: RuleKind
+    symbol: str
+    value: int | None
+    versions: Versions
+    confidence: Confidence
+    means: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTable:
+    """All kernels, by rising version, and all rules, in the order of the file."""
+
+    kernels: tuple[Kernel, ...]
+    rules: tuple[EvidenceRule, ...]
+
+    def of_version(self, version: int) -> Kernel | None:
+        """The kernel whose range holds ``version``."""
+        return next((k for k in self.kernels if version in k.versions), None)
+
+    @property
+    def coverage(self) -> Versions:
+        """The versions that the table knows."""
+        return join(k.versions for k in self.kernels)
+
+
+@cache
+def builtin_table() -> KernelTable:
+    """The table that comes with kpatch."""
+    return load_table(signatures_folder() / KERNELS_FILE)
+
+
+def load_table(path: Path) -> KernelTable:
+    """Read and check a table. Raises SignatureError with the file and the entry."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SignatureError(
+            f"cannot be read: {error.strerror}", where=path.name, todo="install kpatch again"
+        ) from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both ValueErrors
+        raise SignatureError(
+            f"is not TOML: {error}", where=path.name, todo="correct the data file"
+        ) from error
+    return read_table(document, path.name)
+
+
+def read_table(document: dict[str, object], where: str) -> KernelTable:
+    """Check a parsed table. Raises SignatureError with ``where`` (the file) and the entry."""
+    head = Entry({k: v for k, v in document.items() if k not in ("kernel", "evidence")}, where)
+    if head.number("schema") != SCHEMA:
+        raise head.error(f"schema must be {SCHEMA}")
+    head.finish()
+    kernels = tuple(_kernel(entry) for entry in _entries(document, "kernel", where))
+    rules = tuple(_rule(entry) for entry in _entries(document, "evidence", where))
+    ordered = tuple(sorted(kernels, key=lambda k: k.versions))
+    for lower, upper in pairwise(ordered):
+        if upper.versions.first <= lower.versions.last:
+            raise head.error(f"the kernels {lower.name} and {upper.name} overlap")
+    return KernelTable(ordered, rules)
+
+
+def _entries(document: dict[str, object], kind: str, where: str) -> Iterator[Entry]:
+    tables = document.get(kind)
+    if not isinstance(tables, list) or not tables:
+        raise SignatureError(
+            f"there is no [[{kind}]] entry", where=where, todo="correct the data file"
+        )
+    for number, table in enumerate(tables, start=1):
+        name = (table.get("name") or table.get("symbol")) if isinstance(table, dict) else None
+        yield Entry(table, f"{where}: [[{kind}]] {number}" + (f" {name}" if name else ""))
+
+
+def _kernel(entry: Entry) -> Kernel:
+    kernel = Kernel(
+        name=entry.text("name"),
+        versions=_range(entry.number("first"), entry.number("last"), entry),
+        gdt=entry.word("gdt", GDTS),
+        gdt_confidence=entry.word("gdt_confidence", CONFIDENCES),
+        cpuid=entry.optional_number("cpuid", _PAGE),
+        cpumask=entry.optional_number("cpumask", _PAGE),
+        pcpu_confidence=entry.optional_word("pcpu_confidence", CONFIDENCES),
+        tss_stride=entry.number("tss_stride", _PAGE),
+        tr_selector=entry.number("tr_selector", _SELECTOR_LIMIT),
+        snapshot=entry.flag("snapshot"),
+        source=entry.text("source"),
+    )
+    entry.finish()
+    pcpu = (kernel.cpuid, kernel.cpumask, kernel.pcpu_confidence)
+    if None in pcpu and any(each is not None for each in pcpu):
+        raise entry.error("cpuid, cpumask and pcpu_confidence come together or not at all")
+    # The entry trampoline's guard reads the u32 behind cpuid as cpumask.
+    if kernel.cpuid is not None and kernel.cpumask != kernel.cpuid + 4:
+        raise entry.error("cpumask must be the four bytes behind cpuid")
+    return kernel
+
+
+def _rule(entry: Entry) -> EvidenceRule:
+    kind = entry.word("kind", RULE_KINDS)
+    rule = EvidenceRule(
+        kind=kind,
+        symbol=entry.text("symbol"),
+        value=entry.number("value") if kind == "data-int" else None,
+        versions=(
+            ()
+            if kind == "dependency"
+            else join(_range(first, last, entry) for first, last in entry.pairs("versions"))
+        ),
+        confidence=entry.word("confidence", CONFIDENCES),
+        means=entry.text("means"),
+        source=entry.text("source"),
+    )
+    entry.finish()
+    return rule
+
+
+def _range(first: int, last: int, entry: Entry) -> VersionRange:
+    if first > last:
+        raise entry.error(f"first {first} is above last {last}")
+    return VersionRange(first, last)

@@ -1,0 +1,94 @@
+"""Reads one table of a TOML data file: every key typed, no key unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from kpatch.errors import SignatureError
+
+Word = TypeVar("Word", bound=str)
+
+U32_LIMIT = 1 << 32
+
+
+class Entry:
+    """One TOML table and where it stands, for messages. Each method takes one key away.
+
+    Every method raises SignatureError, which names the file and the entry.
+    """
+
+    def __init__(self, table: object, where: str) -> None:
+        self.where = where
+        if not isinstance(table, Mapping):
+            raise self.error("is not a table")
+        self._left: dict[str, object] = dict(table)
+
+    def error(self, what: str) -> SignatureError:
+        """The error ``what``, said of this entry."""
+        return SignatureError(what, where=self.where, todo="correct the data file")
+
+    def text(self, key: str) -> str:
+        """A string that is not empty."""
+        value = self._take(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(f"{key} must be a text that is not empty, not {value!r}")
+        return value
+
+    def number(self, key: str, limit: int = U32_LIMIT) -> int:
+        """An integer from 0 up to, and without, ``limit``."""
+        return self._checked_number(key, self._take(key), limit)
+
+    def optional_number(self, key: str, limit: int = U32_LIMIT) -> int | None:
+        """The same, or None where the key is not given."""
+        return self.number(key, limit) if key in self._left else None
+
+    def flag(self, key: str) -> bool:
+        """A boolean; False where the key is not given."""
+        value = self._left.pop(key, False)
+        if not isinstance(value, bool):
+            raise self.error(f"{key} must be true or false, not {value!r}")
+        return value
+
+    def word(self, key: str, allowed: Sequence[Word]) -> Word:
+        """One of the words of ``allowed``."""
+        value = self._take(key)
+        for each in allowed:
+            if value == each:
+                return each
+        raise self.error(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+
+    def optional_word(self, key: str, allowed: Sequence[Word]) -> Word | None:
+        """The same, or None where the key is not given."""
+        return self.word(key, allowed) if key in self._left else None
+
+    def pairs(self, key: str) -> tuple[tuple[int, int], ...]:
+        """A list, not empty, of ``[first, last]`` with first <= last."""
+        value = self._take(key)
+        if not isinstance(value, list) or not value:
+            raise self.error(f"{key} must be a list of [first, last] pairs, not {value!r}")
+        return tuple(self._pair(key, each) for each in value)
+
+    def finish(self) -> None:
+        """Refuse the keys that nobody asked for."""
+        if self._left:
+            raise self.error(f"unknown key {', '.join(sorted(self._left))}")
+
+    def _take(self, key: str) -> object:
+        if key not in self._left:
+            raise self.error(f"the key {key} is missing")
+        return self._left.pop(key)
+
+    def _pair(self, key: str, value: object) -> tuple[int, int]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise self.error(f"{key} must hold [first, last] pairs, not {value!r}")
+        first, last = (self._checked_number(key, each, U32_LIMIT) for each in value)
+        if first > last:
+            raise self.error(f"{key}: {first} is above {last}")
+        return first, last
+
+    def _checked_number(self, key: str, value: object, limit: int) -> int:
+        # bool is an int to Python, never to a reader of the file
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < limit:
+            raise self.error(f"{key} must be an integer from 0 to {limit - 1}, not {value!r}")
+        return value

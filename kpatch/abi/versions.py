@@ -1,0 +1,75 @@
+"""Sets of ``__FreeBSD_version`` numbers, as ranges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kpatch.errors import UsageError
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class VersionRange:
+    """``__FreeBSD_version`` from ``first`` to ``last``, both inside."""
+
+    first: int
+    last: int
+
+    def __contains__(self, version: object) -> bool:
+        """True for an int inside the range."""
+        return isinstance(version, int) and self.first <= version <= self.last
+
+    def __str__(self) -> str:
+        """``700055``, or ``700055-700099``."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+Versions = tuple[VersionRange, ...]
+"""A set of versions: rising ranges that neither overlap nor touch."""
+
+
+def join(ranges: Iterable[VersionRange]) -> Versions:
+    """The same versions as rising ranges that neither overlap nor touch."""
+    joined: list[VersionRange] = []
+    for each in sorted(ranges):
+        if joined and each.first <= joined[-1].last + 1:
+            joined[-1] = VersionRange(joined[-1].first, max(joined[-1].last, each.last))
+        else:
+            joined.append(each)
+    return tuple(joined)
+
+
+def intersect(left: Iterable[VersionRange], right: Iterable[VersionRange]) -> Versions:
+    """The versions that are in both."""
+    others = tuple(right)
+    pairs = ((max(a.first, b.first), min(a.last, b.last)) for a in left for b in others)
+    return join(VersionRange(first, last) for first, last in pairs if first <= last)
+
+
+def exactly(version: int) -> Versions:
+    """The set that holds one version."""
+    return (VersionRange(version, version),)
+
+
+def show(versions: Iterable[VersionRange]) -> str:
+    """``600000-702999, 800000-800106``."""
+    return ", ".join(str(each) for each in versions)
+
+
+def parse_osversion(text: str) -> int:
+    """The ``__FreeBSD_version`` that ``--osversion TEXT`` gives.
+
+    Raises UsageError for anything but a six-digit decimal number: release names like ``7.0``
+    stand for many versions, of which some have the bug and some do not.
+    """
+    if re.fullmatch(r"[1-9][0-9]{5}", text):  # ASCII digits only
+        return int(text)
+    todo = "give __FreeBSD_version as one number, e.g. 700055; on the machine: sysctl -n kern.osreldate"
+    if release := re.fullmatch(r"([1-9])\.([0-9])(-[A-Za-z0-9-]+)?", text):
+        major, minor = release.group(1), release.group(2)
+        what = f"{text!r} is a release name, not a __FreeBSD_version"
+        if minor != "0":  # From 6.1 on a release x.y is x0y000; each x.0 had a number of its own.
+            todo = f"for {major}.{minor}-RELEASE give {major}0{minor}000; " + todo
+        raise UsageError(what, where="--osversion", todo=todo)
+    raise UsageError(f"{text!r} is not a __FreeBSD_version", where="--osversion", todo=todo)
