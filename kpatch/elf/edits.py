@@ -1,0 +1,73 @@
+"""What may be changed in a module, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kpatch.elf import constants as elf
+from kpatch.units import FileOffset, SectionOffset
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """Other bytes in the place of ``old``; ``new`` is as long."""
+
+    offset: FileOffset
+    old: bytes
+    new: bytes
+
+    @property
+    def end(self) -> FileOffset:
+        """The file offset behind the last byte."""
+        return FileOffset(self.offset + len(self.old))
+
+
+@dataclass(frozen=True, slots=True)
+class NewSection:
+    """A section to add. ``size`` in bytes is given for SHT_NOBITS only, which has no contents."""
+
+    name: str
+    type: int
+    flags: int
+    align: int
+    contents: bytes = b""
+    size: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes that it takes in memory."""
+        return len(self.contents) if self.size is None else self.size
+
+
+@dataclass(frozen=True, slots=True)
+class NewSymbol:
+    """A global symbol to add: in the new section of that name, or undefined."""
+
+    name: str
+    section: str | None
+    value: int = 0
+    size: int = 0
+    type: int = elf.STT_NOTYPE
+
+
+@dataclass(frozen=True, slots=True)
+class NewRelocation:
+    """A relocation to add, against a global symbol that exists or is added with it.
+
+    ``section`` is the index of an existing section, or the name of a new one.
+    """
+
+    section: int | str
+    offset: SectionOffset
+    type: int
+    symbol: str
+    addend: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retype:
+    """Another type for entry ``index`` of the relocation table in section ``table``."""
+
+    table: int
+    index: int
+    type: int
