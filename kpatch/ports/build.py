@@ -1,0 +1,180 @@
+"""The three steps that a ports build runs: apply, verify, staged.
+
+Each step asserts its effect on the file as it lies on the disk. An exit status alone proves
+little in a build: a wrong name, a link or a make that runs nothing all end with 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from kpatch.errors import AlreadyFixedError, FileAccessError, VerificationError
+from kpatch.ports import locate
+from kpatch.ports.locate import Folders
+
+
+class Standing(Enum):
+    """What a module is, as far as a build needs to know."""
+
+    AFFECTED = "affected"
+    REPAIRED = "repaired"
+    NOT_AFFECTED = "not-affected"
+    SOUND_SOURCE_FIX = "sound-source-fix"
+    UNSOUND_SOURCE_FIX = "unsound-source-fix"
+
+
+PASSES_UNTOUCHED = frozenset({Standing.NOT_AFFECTED, Standing.SOUND_SOURCE_FIX})
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One look at a module: how it stands, and why, in one phrase without a full stop."""
+
+    standing: Standing
+    reason: str
+
+
+class Workshop(Protocol):
+    """The rest of kpatch, as a build uses it. The command line binds it.
+
+    Every method raises only the errors of ``kpatch.errors``.
+    """
+
+    def examine(self, path: Path) -> Examined:
+        """How the module stands. Raises for anything that is not one of the standings."""
+
+    def apply(self, path: Path) -> None:
+        """Repair the file in place. Called for AFFECTED modules only."""
+
+    def verify(self, path: Path) -> str:
+        """Prove the repair in the file. Returns what was shown, in one phrase."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one step did to one file. ``line`` is for the log of the build."""
+
+    step: str
+    path: Path
+    standing: Standing
+    sha256: str
+    line: str
+
+    def to_document(self) -> dict[str, object]:
+        """The report as JSON-ready data."""
+        return {
+            "step": self.step,
+            "file": str(self.path),
+            "standing": self.standing.value,
+            "sha256": self.sha256,
+            "line": self.line,
+        }
+
+
+def apply(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterator[Report]:
+    """Repair each module that the build made, or say why it needs no repair.
+
+    A module that is repaired already passes: it is what a rerun finds after a failed proof.
+    Raises AlreadyFixedError for an unsound source fix, VerificationError when the file does not
+    read as repaired afterwards.
+    """
+    for name in names:
+        path = locate.built(name, folders)
+        examined = workshop.examine(path)
+        _refuse_unsound(examined, path)
+        if examined.standing is not Standing.AFFECTED:
+            yield _report("apply", path, examined, _as_it_was(examined))
+            continue
+        before = _sha256(path)
+        workshop.apply(path)
+        after = workshop.examine(path)
+        if after.standing is not Standing.REPAIRED or _sha256(path) == before:
+            raise VerificationError(
+                f"the repair did not reach the file: it is {after.standing.value}",
+                where=str(path),
+                todo="report this: it is a bug in kpatch",
+            )
+        yield _report("apply", path, after, f"repaired ({after.reason})")
+
+
+def verify(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterator[Report]:
+    """Prove the repair of each module, on the file as the build left it.
+
+    Raises VerificationError for a module that still needs the repair, and what the proof raises.
+    """
+    for name in names:
+        path = locate.built(name, folders)
+        examined = workshop.examine(path)
+        _refuse_unsound(examined, path)
+        _refuse_unrepaired(examined, path, "built")
+        if examined.standing in PASSES_UNTOUCHED:
+            line = f"nothing to prove: {examined.reason}"
+        else:
+            line = workshop.verify(path)
+        yield _report("verify", path, examined, line)
+
+
+def staged(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterator[Report]:
+    """Check that what was staged is what was proven.
+
+    The same bytes as the built file need no second proof. Other bytes (a stripped copy) are
+    proven again. Raises VerificationError for a staged module that needs the repair.
+    """
+    for name in names:
+        proven = _sha256(locate.built(name, folders))
+        for path in locate.staged(name, folders):
+            examined = workshop.examine(path)
+            _refuse_unsound(examined, path)
+            _refuse_unrepaired(examined, path, "staged")
+            if _sha256(path) == proven:
+                line = f"staged as built: {examined.reason}"
+            elif examined.standing is Standing.REPAIRED:
+                line = f"staged with other bytes than built, proven again: {workshop.verify(path)}"
+            else:
+                line = f"staged with other bytes than built: {examined.reason}"
+            yield _report("staged", path, examined, line)
+
+
+def _refuse_unsound(examined: Examined, path: Path) -> None:
+    if examined.standing is Standing.UNSOUND_SOURCE_FIX:
+        raise AlreadyFixedError(
+            examined.reason,
+            where=str(path),
+            todo="remove that patch from files/ of the port, make clean, and build again",
+        )
+
+
+def _refuse_unrepaired(examined: Examined, path: Path, how: str) -> None:
+    if examined.standing is Standing.AFFECTED:
+        raise VerificationError(
+            f"the {how} module is not repaired: {examined.reason}",
+            where=str(path),
+            todo="make clean and build again; something replaced the module after the repair",
+        )
+
+
+def _as_it_was(examined: Examined) -> str:
+    if examined.standing is Standing.REPAIRED:
+        return f"repaired before, left as it is ({examined.reason})"
+    return f"left as it is: {examined.reason}"
+
+
+def _report(step: str, path: Path, examined: Examined, line: str) -> Report:
+    return Report(step, path, examined.standing, _sha256(path), f"{path.name}: {line}")
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileAccessError(
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            todo="build as a user who may read the work folder",
+        ) from error

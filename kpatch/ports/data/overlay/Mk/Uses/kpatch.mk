@@ -1,0 +1,79 @@
+# Repair a kernel module after it is built, and prove the repair.
+#
+# Feature:	kpatch
+# Usage:	USES=kpatch or USES=kpatch:FILE[,FILE...]
+# Valid ARGS:	kernel modules that the build makes, each ending in ".ko"
+#		Default: kqemu.ko
+#		A name alone is looked for in BUILD_WRKSRC, then below WRKDIR.
+#		A name with a folder is taken from BUILD_WRKSRC.
+#
+# Variables (all may be set in make.conf):
+#
+# KPATCH		- The program. One word, a name in PATH or a full path.
+#			  Default: kpatch
+# KPATCH_FILES		- The modules, when USES=kpatch has no arguments.
+#			  Default: kqemu.ko
+# KPATCH_OSVERSION	- __FreeBSD_version of the kernel that the module is for.
+#			  Default: OSVERSION
+# KPATCH_FLAGS		- More options for "kpatch hook", for example --no-verify.
+#			  Default: empty
+# KPATCH_DEPENDS	- The build dependency. Empty: none.
+#			  Default: ${KPATCH}:sysutils/kpatch
+#
+# The build gets two steps behind everything else it does, and the stage one:
+#
+#   kpatch-apply	repairs the module, or says why it needs no repair
+#   kpatch-verify	proves the repair on the file as it now is
+#   kpatch-staged	checks that the staged file is the one that was proven
+#
+# Each fails the build when it cannot do its work.
+
+.if !defined(_INCLUDE_USES_KPATCH_MK)
+_INCLUDE_USES_KPATCH_MK=	yes
+
+_USES_POST+=	kpatch
+
+KPATCH?=		kpatch
+KPATCH_OSVERSION?=	${OSVERSION}
+KPATCH_FLAGS?=
+.  if !empty(kpatch_ARGS)
+KPATCH_FILES=		${kpatch_ARGS}
+.  else
+KPATCH_FILES?=		kqemu.ko
+.  endif
+
+# A name that starts with a dash would be read as an option; ".." would leave the work folder.
+_KPATCH_BAD_FILES=	${KPATCH_FILES:N*.ko} ${KPATCH_FILES:M-*} ${KPATCH_FILES:M*..*}
+.  if !empty(_KPATCH_BAD_FILES:M*)
+IGNORE=	has an incorrect USES=kpatch:${kpatch_ARGS:ts,}: "${_KPATCH_BAD_FILES:M*:[1]}" is not the name of a kernel module
+.  elif empty(KPATCH_FILES:M*)
+IGNORE=	has an empty KPATCH_FILES: name the kernel module to repair
+.  endif
+
+KPATCH_DEPENDS?=	${KPATCH}:sysutils/kpatch
+BUILD_DEPENDS+=		${KPATCH_DEPENDS}
+
+.endif
+
+.if defined(_POSTMKINCLUDED) && !defined(_INCLUDE_USES_KPATCH_POST_MK)
+_INCLUDE_USES_KPATCH_POST_MK=	yes
+
+# Numbers sort as text, so they all have three digits. post-build is 700 and
+# scripts/post-build 850; post-stage is 800 and the tree's own checks start at 990.
+_USES_build+=	900:kpatch-apply 910:kpatch-verify
+_USES_stage+=	950:kpatch-staged
+
+_KPATCH_WHERE=	--wrkdir=${WRKDIR:Q} --wrksrc=${BUILD_WRKSRC:Q} --stagedir=${STAGEDIR:Q}
+_KPATCH_ARGS=	${_KPATCH_WHERE} --osversion=${KPATCH_OSVERSION:Q} ${KPATCH_FLAGS} ${KPATCH_FILES}
+
+kpatch-apply:
+	@${ECHO_MSG} "===>   Repairing ${KPATCH_FILES} with kpatch"
+	@${KPATCH} hook apply ${_KPATCH_ARGS}
+
+kpatch-verify:
+	@${KPATCH} hook verify ${_KPATCH_ARGS}
+
+kpatch-staged:
+	@${KPATCH} hook staged ${_KPATCH_ARGS}
+
+.endif
