@@ -1,1 +1,1 @@
-
+"""What to change in a module, and how to take it back."""

@@ -1,1 +1,1 @@
-
+"""Signatures: assembler with holes, matched on decoded instructions."""

@@ -1,0 +1,167 @@
+"""What a patched module says of itself, in a SHT_NOTE section that no kernel loads.
+
+The descriptor is canonical JSON (sorted keys, ASCII, no spaces), so that the same patch is the
+same bytes everywhere. It holds what it takes to give back the original byte for byte, and a
+digest of the whole patched file, taken with the digest's own digits as zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kpatch.elf.module import Module
+from kpatch.errors import DamagedFileError
+from kpatch.units import FileOffset
+
+SECTION: Final = ".note.kpatch"
+OWNER: Final = b"kpatch\0"
+TYPE: Final = 1
+HEADER_SIZE: Final = 64
+NO_DIGEST: Final = "0" * 64
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedBytes:
+    """Bytes at a file offset, before and after."""
+
+    offset: FileOffset
+    before: bytes
+    after: bytes
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The record of one patch. Sizes in bytes, digests as hex SHA-256."""
+
+    version: str
+    signature: str
+    cpuid: int
+    original_size: int
+    original_sha256: str
+    original_header: bytes
+    replaced: tuple[ReplacedBytes, ...]
+    source_fix: str
+    patched_sha256: str = NO_DIGEST
+
+    def pack(self) -> bytes:
+        """The section's contents. gABI, "Note Section": namesz, descsz, type, name, desc."""
+        document = {
+            "cpuid": self.cpuid,
+            "format": _FORMAT,
+            "header": self.original_header.hex(),
+            "patched_sha256": self.patched_sha256,
+            "replaced": [
+                {
+                    "after": each.after.hex(),
+                    "before": each.before.hex(),
+                    "offset": each.offset,
+                    "what": each.what,
+                }
+                for each in self.replaced
+            ],
+            "sha256": self.original_sha256,
+            "signature": self.signature,
+            "size": self.original_size,
+            "source_fix": self.source_fix,
+            "version": self.version,
+        }
+        text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+        name = OWNER + bytes(-len(OWNER) % 4)
+        return (
+            struct.pack("<III", len(OWNER), len(text), TYPE) + name + text + bytes(-len(text) % 4)
+        )
+
+
+def read_note(module: Module) -> Note | None:
+    """The note of a patched module, or None if it has none.
+
+    Raises DamagedFileError where there is one that does not read.
+    """
+    section = module.section_named(SECTION)
+    if section is None:
+        return None
+    contents = module.contents(section)
+    try:
+        namesz, descsz, kind = struct.unpack_from("<III", contents)
+        name_end = 12 + namesz
+        desc = name_end + -namesz % 4
+        if contents[12:name_end] != OWNER or kind != TYPE or desc + descsz > len(contents):
+            raise ValueError("not a note of ours")
+        return _from_document(json.loads(contents[desc : desc + descsz]))
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{SECTION} does not read: {error}",
+            where=f"file offset {section.offset:#x}",
+            todo="restore the module from its copy or build it again",
+        ) from error
+
+
+def _from_document(document: Any) -> Note:
+    if document["format"] != _FORMAT:
+        raise ValueError(f"format {document['format']} was written by another kpatch")
+    replaced = tuple(
+        ReplacedBytes(
+            FileOffset(_natural(each["offset"])),
+            bytes.fromhex(each["before"]),
+            bytes.fromhex(each["after"]),
+            str(each["what"]),
+        )
+        for each in document["replaced"]
+    )
+    note = Note(
+        version=str(document["version"]),
+        signature=str(document["signature"]),
+        cpuid=_natural(document["cpuid"]),
+        original_size=_natural(document["size"]),
+        original_sha256=str(document["sha256"]),
+        original_header=bytes.fromhex(document["header"]),
+        replaced=replaced,
+        source_fix=str(document["source_fix"]),
+        patched_sha256=str(document["patched_sha256"]),
+    )
+    if len(note.original_header) != HEADER_SIZE or len(note.patched_sha256) != len(NO_DIGEST):
+        raise ValueError("a field has the wrong length")
+    if any(len(each.before) != len(each.after) for each in replaced):
+        raise ValueError("a replacement changes a length")
+    return note
+
+
+def _natural(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is not a size or an offset")
+    return value
+
+
+def digest(data: bytes) -> str:
+    """Hex SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sealed(data: bytes) -> bytes:
+    """``data`` with its one all-zero digest replaced by the digest of the whole.
+
+    ``data`` is a patched file whose note was packed without a digest.
+    """
+    at = _digest_at(data, NO_DIGEST)
+    return data[:at] + digest(data).encode("ascii") + data[at + len(NO_DIGEST) :]
+
+
+def seal_holds(data: bytes, note: Note) -> bool:
+    """True if not one byte of the patched file changed since it was written."""
+    try:
+        at = _digest_at(data, note.patched_sha256)
+    except ValueError:
+        return False
+    blank = data[:at] + NO_DIGEST.encode("ascii") + data[at + len(NO_DIGEST) :]
+    return digest(blank) == note.patched_sha256
+
+
+def _digest_at(data: bytes, value: str) -> int:
+    key = b'"patched_sha256":"'
+    return data.rindex(key + value.encode("ascii")) + len(key)

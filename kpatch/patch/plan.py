@@ -1,0 +1,210 @@
+"""The plan: every change that a patch makes to one module, before any of it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch import __version__
+from kpatch.elf import constants as elf
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
+from kpatch.elf.module import Module
+from kpatch.isa.assemble import assemble
+from kpatch.isa.decode import decode
+from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes, digest
+from kpatch.patch.trampoline import Trampoline, build_trampoline
+from kpatch.signature.match import Bindings
+from kpatch.signature.model import Match, SiteMatch
+from kpatch.units import SectionOffset
+
+_CALL: Final = "movabs rax, 0x1122334455667788\ncall rax"
+_CALL_FIELD: Final = slice(2, 10)
+_NOP: Final = 0x90
+_INT3: Final = 0xCC
+
+
+@dataclass(frozen=True, slots=True)
+class Neutralised:
+    """A source fix that the plan switches off: its variant and the overwrites that do it."""
+
+    variant: str
+    overwrites: tuple[Overwrite, ...]
+    retypes: tuple[Retype, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a patch changes. ``trampolines`` lie in the code section at ``placed``."""
+
+    module: Module
+    match: Match
+    cpuid: int
+    trampolines: tuple[Trampoline, ...]
+    placed: tuple[int, ...]
+    overwrites: tuple[Overwrite, ...]
+    sections: tuple[NewSection, ...]
+    symbols: tuple[NewSymbol, ...]
+    relocations: tuple[NewRelocation, ...]
+    retypes: tuple[Retype, ...]
+    note: Note
+
+
+def make_plan(
+    module: Module,
+    match: Match,
+    *,
+    cpuid: int,
+    tss_stride: int,
+    neutralised: Neutralised | None = None,
+) -> Plan:
+    """Plan the patch of ``module`` at ``match``.
+
+    ``cpuid`` is the byte offset of that field in the host's struct pcpu, ``tss_stride`` the bytes
+    from one element of common_tss to the next. Raises SignatureError for a signature that cannot
+    be carried out.
+    """
+    signature = match.signature
+    names: Bindings = {**match.names, "cpuid": cpuid, "tss_stride": tss_stride}
+    sites = tuple(match.sites.values())
+    trampolines = tuple(_trampoline(site, names, signature.file) for site in sites)
+    placed, code = _place(trampolines, signature.code_align)
+    calls = tuple(_call_site(site) for site in sites)
+    extra = neutralised or Neutralised("", (), ())
+    overwrites = (*calls, *extra.overwrites)
+    lock = signature.lock
+    return Plan(
+        module=module,
+        match=match,
+        cpuid=cpuid,
+        trampolines=trampolines,
+        placed=placed,
+        overwrites=overwrites,
+        sections=(
+            NewSection(
+                name=signature.code_section,
+                type=elf.SHT_PROGBITS,
+                flags=elf.SHF_ALLOC | elf.SHF_EXECINSTR,
+                align=signature.code_align,
+                contents=code,
+            ),
+            NewSection(
+                name=lock.section,
+                type=elf.SHT_NOBITS,
+                flags=elf.SHF_ALLOC | elf.SHF_WRITE,
+                align=lock.page,
+                contents=b"",
+                size=lock.page,
+            ),
+        ),
+        symbols=(
+            *(
+                NewSymbol(
+                    name=each.symbol,
+                    section=signature.code_section,
+                    value=at,
+                    size=len(each.code),
+                    type=elf.STT_FUNC,
+                )
+                for at, each in zip(placed, trampolines, strict=True)
+            ),
+            NewSymbol(
+                name=lock.symbol,
+                section=lock.section,
+                value=0,
+                size=lock.size,
+                type=elf.STT_OBJECT,
+            ),
+            *_undefined(trampolines, lock.symbol),
+        ),
+        relocations=(
+            *(_site_relocation(match, site) for site in sites),
+            *_trampoline_relocations(trampolines, placed, signature.code_section),
+        ),
+        retypes=extra.retypes,
+        note=Note(
+            version=__version__,
+            signature=signature.id,
+            cpuid=cpuid,
+            original_size=len(module.data),
+            original_sha256=digest(module.data),
+            original_header=module.data[:HEADER_SIZE],
+            replaced=tuple(
+                ReplacedBytes(each.offset, each.old, each.new, what)
+                for each, what in zip(
+                    overwrites,
+                    [
+                        *(f"{site.rule.name} site" for site in sites),
+                        *("source fix" for _ in extra.overwrites),
+                    ],
+                    strict=True,
+                )
+            ),
+            source_fix=extra.variant,
+        ),
+    )
+
+
+def note_section(note: Note) -> NewSection:
+    """The note as a section. SHT_NOTE: the kernel linker skips it."""
+    return NewSection(name=SECTION, type=elf.SHT_NOTE, flags=0, align=4, contents=note.pack())
+
+
+def _trampoline(site: SiteMatch, names: Bindings, file: str) -> Trampoline:
+    inserts = {"displaced": site.instructions, "fillers": site.fillers}
+    return build_trampoline(site.rule.trampoline, names, inserts, file)
+
+
+def _place(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int, ...], bytes]:
+    placed: list[int] = []
+    code = bytearray()
+    for each in trampolines:
+        code += bytes([_INT3]) * (-len(code) % align)
+        placed.append(len(code))
+        code += each.code
+    return tuple(placed), bytes(code)
+
+
+def _call_site(site: SiteMatch) -> Overwrite:
+    """``movabs rax, trampoline; call rax`` and nops; the relocation fills the address in."""
+    call = bytearray(assemble(_CALL))
+    texts = [each.mnemonic for each in decode(bytes(call))]
+    if texts != ["movabs", "call"]:
+        raise AssertionError(f"the call assembles to {texts}")
+    call[_CALL_FIELD] = bytes(8)
+    call += bytes([_NOP]) * (len(site.raw) - len(call))
+    return Overwrite(offset=site.file_offset, old=site.raw, new=bytes(call))
+
+
+def _site_relocation(match: Match, site: SiteMatch) -> NewRelocation:
+    return NewRelocation(
+        section=match.image.section.index,
+        offset=SectionOffset(site.section_offset + _CALL_FIELD.start),
+        type=elf.R_X86_64_64,
+        symbol=site.rule.trampoline.symbol,
+        addend=0,
+    )
+
+
+def _trampoline_relocations(
+    trampolines: Sequence[Trampoline], placed: Sequence[int], section: str
+) -> list[NewRelocation]:
+    return [
+        NewRelocation(
+            section=section,
+            offset=SectionOffset(at + fixup.offset),
+            type=elf.R_X86_64_64,
+            symbol=fixup.symbol,
+            addend=0,
+        )
+        for at, each in zip(placed, trampolines, strict=True)
+        for fixup in each.fixups
+    ]
+
+
+def _undefined(trampolines: Sequence[Trampoline], lock: str) -> list[NewSymbol]:
+    """Symbols of the kernel: one that lacks them refuses the module, which is the safe failure."""
+    wanted = {fixup.symbol for each in trampolines for fixup in each.fixups} - {lock}
+    return [
+        NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in sorted(wanted)
+    ]

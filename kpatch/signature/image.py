@@ -1,0 +1,112 @@
+"""Finds the monitor image: code inside a data section, known by its header.
+
+Five u32 offsets stand in front of it. What they point to decides, not the symbol: between the
+first two offsets of the switch there must be, reached by decoding straight on from the first, the
+anchor instruction. A symbol, if one is left, only says where to look first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kpatch.elf.module import Module, Section
+from kpatch.isa.decode import decode
+from kpatch.signature.model import Image, ImageRule
+from kpatch.signature.prefilter import candidates
+from kpatch.units import SectionOffset
+
+_ALIGNMENT = 4
+"""The image is an array of bytes that starts with u32: compilers align it to 4 at least."""
+
+_REACH = 512
+"""The anchor stands this many bytes behind its routine's start at most (really about 10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place with a plausible header. ``flaw`` says what is wrong with it, empty if nothing."""
+
+    image: Image
+    flaw: str
+
+
+def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
+    """Every place of ``module`` that has the header and the anchor, by file offset."""
+    found: dict[tuple[int, int], Candidate] = {}
+    for section in module.sections:
+        if not section.is_loaded or section.is_code:
+            continue
+        data = module.contents(section)
+        hinted = _hint(module, section, rule)
+        starts = ([hinted] if hinted is not None else []) + list(_plausible(data, rule))
+        for start in starts:
+            candidate = _examine(module, section, data, start, rule)
+            if candidate is not None:
+                found.setdefault((section.index, start), candidate)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _hint(module: Module, section: Section, rule: ImageRule) -> int | None:
+    symbol = module.defined(rule.symbol)
+    if symbol is None or symbol.section != section.index or symbol.value >= section.size:
+        return None
+    return symbol.value
+
+
+def _plausible(data: bytes, rule: ImageRule) -> Iterator[int]:
+    """Section offsets at which a header may stand, from every anchor backwards."""
+    length = 4 * len(rule.header)
+    first = rule.header.index(rule.ascending[0])
+    for anchor in candidates(rule.anchor, data, 0, len(data)):
+        lowest = max(0, anchor - rule.first_page)
+        lowest += -lowest % _ALIGNMENT
+        for start in range(lowest, anchor - length + 1, _ALIGNMENT):
+            (entry,) = struct.unpack_from("<I", data, start + 4 * first)
+            if length <= entry <= anchor - start <= entry + _REACH:
+                yield start
+
+
+def _examine(
+    module: Module, section: Section, data: bytes, start: int, rule: ImageRule
+) -> Candidate | None:
+    length = 4 * len(rule.header)
+    if start + length > len(data):
+        return None
+    header = dict(
+        zip(rule.header, struct.unpack_from(f"<{len(rule.header)}I", data, start), strict=True)
+    )
+    marks = [header[name] for name in rule.ascending]
+    if marks[0] < length or marks[-1] >= rule.first_page or marks != sorted(set(marks)):
+        return None
+    if not _reaches_anchor(data, start + marks[0], start + marks[1], rule.anchor):
+        return None
+    symbol = module.defined(rule.symbol)
+    named = symbol is not None and (symbol.section, symbol.value) == (section.index, start)
+    size = len(data) - start
+    if named and symbol is not None and 0 < symbol.size < size:
+        size = symbol.size
+    image = Image(
+        section=section,
+        at=SectionOffset(start),
+        start=module.file_offset(section, SectionOffset(start)),
+        size=size,
+        header=header,
+        evidence=f"header of {len(header)} offsets at {section.name}+{start:#x}"
+        + (f", symbol {rule.symbol}" if named else ""),
+    )
+    beyond = [f"{name} = {value:#x}" for name, value in header.items() if value >= size]
+    flaw = (
+        f"the image is cut off: it has {size:#x} bytes, but its header says {', '.join(beyond)}"
+        if beyond
+        else ""
+    )
+    return Candidate(image, flaw)
+
+
+def _reaches_anchor(data: bytes, start: int, stop: int, anchor: str) -> bool:
+    """True if decoding straight on from ``start`` meets the anchor before ``stop``."""
+    return any(
+        each.mnemonic == anchor for each in decode(data[start : min(stop, start + _REACH)])
+    )

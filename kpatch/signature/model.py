@@ -1,0 +1,132 @@
+"""A signature as frozen values: where to look, what to match, what to put there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kpatch.elf.module import Section
+from kpatch.isa.decode import Instruction
+from kpatch.signature.match import Bindings
+from kpatch.signature.pattern import Element, SourceLine
+from kpatch.units import FileOffset, ImageOffset, SectionOffset
+
+MOST_INSTRUCTIONS = 400
+"""How far a routine of the switch is decoded. The real ones have under a hundred instructions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A shipped sample and the image offsets at which the sites must match in it."""
+
+    file: str
+    image: SectionOffset
+    sites: Mapping[str, ImageOffset]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRule:
+    """How the monitor image is recognised.
+
+    ``header`` names its leading little-endian u32 offsets; ``ascending`` are those that rise and
+    lie in the first ``first_page`` bytes; ``anchor`` is an instruction that the code between the
+    first two of them holds; ``symbol`` is a hint.
+    """
+
+    symbol: str
+    header: tuple[str, ...]
+    ascending: tuple[str, ...]
+    first_page: int
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrampolineRule:
+    """The source of a trampoline, its symbol, and the registers that it leaves changed."""
+
+    symbol: str
+    clobbers: frozenset[str]
+    source: tuple[SourceLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRule:
+    """A site: between which header offsets it lies, its pattern, its key instruction."""
+
+    name: str
+    start: str
+    stop: str | None
+    key: str
+    max_gap: int
+    pattern: tuple[Element, ...]
+    trampoline: TrampolineRule
+
+
+@dataclass(frozen=True, slots=True)
+class LockRule:
+    """The lock word: its symbol, bytes, section, and the page it has for itself."""
+
+    symbol: str
+    size: int
+    section: str
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature file."""
+
+    id: str
+    title: str
+    file: str
+    image: ImageRule
+    sites: tuple[SiteRule, ...]
+    lock: LockRule
+    code_section: str
+    code_align: int
+    window_bound: int
+    examples: tuple[Example, ...]
+
+    def site(self, name: str) -> SiteRule:
+        """The site called ``name``. Raises KeyError where there is none."""
+        return next(each for each in self.sites if each.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A monitor image found in a module.
+
+    ``start`` is the file offset of its first byte, ``at`` the offset in ``section``; ``size`` runs
+    to the end of the symbol, or of the section where no symbol tells.
+    """
+
+    section: Section
+    at: SectionOffset
+    start: FileOffset
+    size: int
+    header: Mapping[str, int]
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteMatch:
+    """Where a site matched. Instruction addresses are image offsets."""
+
+    rule: SiteRule
+    start: ImageOffset
+    end: ImageOffset
+    section_offset: SectionOffset
+    file_offset: FileOffset
+    raw: bytes
+    instructions: tuple[Instruction, ...]
+    fillers: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A signature matched once and only once, with every name bound."""
+
+    signature: Signature
+    image: Image
+    sites: Mapping[str, SiteMatch]
+    names: Bindings

@@ -1,0 +1,279 @@
+"""The pattern language: one instruction a line, with named holes.
+
+    str  [$state + $tr_sel]            a register hole and a displacement hole
+    mov  $sel:16, [$state + $tr_sel]   the low 16 bits of a register hole
+    add  $slot, [$state + $gdt + 2]    a displacement with a constant on top
+    and  dword [$slot + 4], 0xfffffdff an operand size where it matters
+    mov  eax, 1 || xor eax, eax        alternatives
+    ...                                other instructions may stand here
+    unordered                          the lines up to `end` come in any order
+    end
+
+Comments start with `;`. The same syntax, without gaps, is the source of a trampoline; there a
+line may also be a label (`again:`), name a label as its operand, name a symbol's absolute address
+(`movabs r8, =lock`), or be a `{placeholder}` for instructions that the plan puts in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from kpatch.errors import SignatureError
+from kpatch.isa.decode import REGISTERS
+
+_SIZES: Final = {"byte": 1, "word": 2, "dword": 4, "qword": 8}
+_WIDTHS: Final = {"8": 1, "16": 2, "32": 4, "64": 8}
+_NAME: Final = re.compile(r"\$([a-z_][a-z0-9_]*)(?::(8|16|32|64))?$")
+_NUMBER: Final = re.compile(r"-?(0x[0-9a-f]+|[0-9]+)$")
+_LABEL: Final = re.compile(r"[a-z_][a-z0-9_]*$")
+_MEMORY: Final = re.compile(r"(?:(byte|word|dword|qword)\s+)?(?:(gs|fs):)?\[([^\]]*)\]$")
+_PREFIXES: Final = ("lock", "rep", "repne")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterHole:
+    """A named register; ``size`` is the width in bytes that the instruction uses of it."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRegister:
+    """A register written out, general or system."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FixedImmediate:
+    """A number, compared modulo the operand's width."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolAddress:
+    """The absolute 64-bit address of a symbol (trampolines only)."""
+
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTarget:
+    """A label of the same trampoline as a branch target."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetTerm:
+    """A displacement: the sum of at most one name and a constant."""
+
+    name: str | None
+    constant: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPattern:
+    """``segment:[base + offset]``. ``base`` is a hole, a register or absent; size 0 fits any."""
+
+    size: int
+    segment: str | None
+    base: RegisterHole | FixedRegister | None
+    offset: OffsetTerm
+
+
+OperandPattern = (
+    RegisterHole | FixedRegister | FixedImmediate | SymbolAddress | LabelTarget | MemoryPattern
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionPattern:
+    """One instruction of a pattern and the line of its file that it stands on."""
+
+    mnemonic: str
+    operands: tuple[OperandPattern, ...]
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Alternatives for one instruction; usually just one."""
+
+    alternatives: tuple[InstructionPattern, ...]
+
+    @property
+    def line(self) -> int:
+        """The line of the file."""
+        return self.alternatives[0].line
+
+    @property
+    def text(self) -> str:
+        """The alternatives as written."""
+        return " || ".join(each.text for each in self.alternatives)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Other instructions may stand here."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unordered:
+    """Choices that come in any order."""
+
+    members: tuple[Choice, ...]
+    line: int
+
+
+Element = Choice | Gap | Unordered
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that patterns may use, by kind."""
+
+    registers: frozenset[str]
+    offsets: frozenset[str]
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label in a trampoline."""
+
+    name: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A place in a trampoline where the plan puts instructions."""
+
+    name: str
+    line: int
+
+
+SourceLine = InstructionPattern | Label | Placeholder
+
+
+def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ...]:
+    """Parse the pattern ``text`` whose first line is line ``first_line`` of its file.
+
+    Raises SignatureError naming the file and the line.
+    """
+    elements: list[Element] = []
+    group: list[Choice] | None = None
+    group_line = 0
+    for line, words in _lines(text, first_line):
+        if words == "unordered" and group is None:
+            group, group_line = [], line
+        elif words == "end" and group is not None:
+            elements.append(Unordered(tuple(group), group_line))
+            group = None
+        elif words == "..." and group is None:
+            elements.append(Gap(line))
+        else:
+            choice = Choice(
+                tuple(
+                    _instruction(each.strip(), names, line, in_trampoline=False)
+                    for each in words.split("||")
+                )
+            )
+            (elements if group is None else group).append(choice)
+    if group is not None:
+        raise _wrong(names, group_line, "'unordered' has no 'end'")
+    if not elements or not isinstance(elements[0], Choice | Unordered):
+        raise _wrong(names, first_line, "a pattern starts with an instruction")
+    return tuple(elements)
+
+
+def parse_trampoline(text: str, names: Names, first_line: int) -> tuple[SourceLine, ...]:
+    """Parse the trampoline ``text``. Raises SignatureError naming the file and the line."""
+    source: list[SourceLine] = []
+    for line, words in _lines(text, first_line):
+        if words.endswith(":") and _LABEL.match(words[:-1]):
+            source.append(Label(words[:-1], line))
+        elif words.startswith("{") and words.endswith("}"):
+            source.append(Placeholder(words[1:-1].strip(), line))
+        else:
+            source.append(_instruction(words, names, line, in_trampoline=True))
+    defined = [each.name for each in source if isinstance(each, Label)]
+    for each in source:
+        if isinstance(each, InstructionPattern):
+            for operand in each.operands:
+                if isinstance(operand, LabelTarget) and defined.count(operand.label) != 1:
+                    raise _wrong(names, each.line, f"label '{operand.label}' is not defined once")
+    return tuple(source)
+
+
+def _lines(text: str, first_line: int) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(text.split("\n"), start=first_line):
+        words = " ".join(raw.split(";", 1)[0].split()).lower()
+        if words:
+            yield number, words
+
+
+def _wrong(names: Names, line: int, what: str) -> SignatureError:
+    return SignatureError(what, where=f"{names.where}:{line}", todo="mend the signature")
+
+
+def _instruction(words: str, names: Names, line: int, *, in_trampoline: bool) -> InstructionPattern:
+    mnemonic, _, rest = words.partition(" ")
+    if mnemonic in _PREFIXES:
+        second, _, rest = rest.partition(" ")
+        mnemonic = f"{mnemonic} {second}"
+    if not re.fullmatch(r"[a-z][a-z0-9 ]*", mnemonic):
+        raise _wrong(names, line, f"'{words}' is not an instruction")
+    texts = [each.strip() for each in rest.split(",")] if rest.strip() else []
+    operands = tuple(_operand(each, names, line, in_trampoline) for each in texts)
+    return InstructionPattern(mnemonic, operands, words, line)
+
+
+def _operand(text: str, names: Names, line: int, in_trampoline: bool) -> OperandPattern:
+    memory = _MEMORY.match(text)
+    if memory:
+        return _memory(memory, names, line)
+    if text in REGISTERS or re.fullmatch(r"cr[0-8]|dr[0-7]|[c-gs]s", text):
+        return FixedRegister(text)
+    if _NUMBER.match(text):
+        return FixedImmediate(int(text, 0))
+    hole = _NAME.match(text)
+    if hole:
+        if hole[1] not in names.registers:
+            raise _wrong(names, line, f"'${hole[1]}' is not declared as a register")
+        return RegisterHole(hole[1], _WIDTHS[hole[2] or "64"])
+    if in_trampoline and text.startswith("="):
+        return SymbolAddress(text[1:])
+    if in_trampoline and _LABEL.match(text):
+        return LabelTarget(text)
+    raise _wrong(names, line, f"'{text}' is not an operand")
+
+
+def _memory(found: re.Match[str], names: Names, line: int) -> MemoryPattern:
+    base: RegisterHole | FixedRegister | None = None
+    offset: str | None = None
+    constant = 0
+    for term in (each.strip() for each in found[3].split("+")):
+        hole = _NAME.match(term)
+        if term in REGISTERS and base is None:
+            base = FixedRegister(term)
+        elif _NUMBER.match(term):
+            constant += int(term, 0)
+        elif hole and hole[1] in names.registers and base is None:
+            base = RegisterHole(hole[1], 8)
+        elif hole and hole[1] in names.offsets and offset is None:
+            offset = hole[1]
+        else:
+            raise _wrong(names, line, f"'{term}' does not fit in '{found[0]}'")
+    return MemoryPattern(
+        _SIZES.get(found[1], 0), found[2], base, OffsetTerm(offset, constant)
+    )

@@ -1,0 +1,209 @@
+"""Finds a signature's sites in a module: exactly one match for each, or an error that shows why.
+
+A byte prefilter gives candidates for a site's key instruction; around each, every start in reach
+is decoded and tried. A start that decoding from the routine's beginning also reaches is preferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kpatch.elf.module import Module
+from kpatch.errors import KpatchError, MatchError, UnknownModuleError
+from kpatch.isa.decode import MAX_LENGTH, Instruction, decode, decode_one
+from kpatch.signature.image import Candidate, find_images
+from kpatch.signature.match import Bindings, Hit, Miss, match_at
+from kpatch.signature.model import (
+    MOST_INSTRUCTIONS,
+    Image,
+    Match,
+    Signature,
+    SiteMatch,
+    SiteRule,
+)
+from kpatch.signature.pattern import Gap, Unordered
+from kpatch.signature.prefilter import candidates
+from kpatch.signature.safety import require_patchable
+from kpatch.units import FileOffset, ImageOffset, SectionOffset
+
+
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    hit: Hit
+    on_boundary: bool
+
+
+def find(module: Module, signature: Signature) -> Match:
+    """Match every site of ``signature`` in ``module`` once, and make sure it may be patched.
+
+    Raises UnknownModuleError where no monitor image is found, MatchError where a site matches
+    nowhere or more than once, or where what matched cannot be displaced.
+    """
+    images = find_images(module, signature.image)
+    if not images:
+        raise UnknownModuleError(
+            "no monitor image in it: no data section has a header of five offsets with "
+            f"'{signature.image.anchor}' behind it",
+            todo="if it is a kqemu of another version, it needs a signature of its own",
+        )
+    matches: list[Match] = []
+    failures: list[KpatchError] = []
+    for candidate in images:
+        try:
+            matches.append(_match_image(module, signature, candidate))
+        except MatchError as error:
+            failures.append(error)
+    if len(matches) > 1:
+        places = ", ".join(_place(each.image) for each in matches)
+        raise MatchError(
+            f"{len(matches)} monitor images match '{signature.id}', at {places}",
+            todo="only a module with one can be patched",
+        )
+    if not matches:
+        raise failures[0]
+    require_patchable(module, matches[0])
+    return matches[0]
+
+
+def _match_image(module: Module, signature: Signature, candidate: Candidate) -> Match:
+    image = candidate.image
+    if candidate.flaw:
+        raise MatchError(
+            candidate.flaw, where=_place(image), todo="the file is damaged: get it again"
+        )
+    data = module.contents(image.section)[image.at : image.at + image.size]
+    names: Bindings = {}
+    sites: dict[str, SiteMatch] = {}
+    for rule in signature.sites:
+        hit = _only_hit(data, image, rule, names)
+        names = hit.bindings
+        sites[rule.name] = SiteMatch(
+            rule=rule,
+            start=ImageOffset(hit.start),
+            end=ImageOffset(hit.end),
+            section_offset=SectionOffset(image.at + hit.start),
+            file_offset=FileOffset(image.start + hit.start),
+            raw=data[hit.start : hit.end],
+            instructions=hit.instructions,
+            fillers=hit.fillers,
+        )
+    return Match(signature, image, sites, names)
+
+
+def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit:
+    start = image.header[rule.start]
+    stop = image.header[rule.stop] if rule.stop else image.size
+    routine = routine_at(data, start, stop)
+    hits: list[Hit] = []
+    misses: list[Miss] = []
+    for key in candidates(rule.key, data, 0, len(data)):
+        hit = _around(data, key, rule, names, {each.address for each in routine}, misses)
+        if hit is not None and hit not in hits:
+            hits.append(hit)
+    if not hits:
+        raise MatchError(
+            f"site '{rule.name}' matches nowhere: {_nearest(misses, routine, rule, names)}",
+            where=_place(image),
+            todo="this build needs a signature of its own",
+        )
+    if len(hits) > 1:
+        places = ", ".join(f"{each.start:#x}-{each.end:#x}" for each in hits)
+        raise MatchError(
+            f"site '{rule.name}' matches {len(hits)} times, at image offsets {places}",
+            where=_place(image),
+            todo="only a module with one match can be patched",
+        )
+    only = hits[0]
+    if not start <= only.start or not only.end <= stop:
+        raise MatchError(
+            f"site '{rule.name}' matches at image offsets {only.start:#x}-{only.end:#x}, "
+            f"which is not inside its routine, {start:#x}-{stop:#x}",
+            where=_place(image),
+            todo="this build needs a signature of its own",
+        )
+    return only
+
+
+def routine_at(data: bytes, start: int, stop: int) -> tuple[Instruction, ...]:
+    """The instructions from ``start`` on, up to a return, ``stop`` or undecodable bytes."""
+    routine: list[Instruction] = []
+    for instruction in decode(data[start : min(stop, start + MOST_INSTRUCTIONS * 8)], start):
+        routine.append(instruction)
+        if instruction.is_return or len(routine) == MOST_INSTRUCTIONS:
+            break
+    return tuple(routine)
+
+
+def _around(
+    data: bytes,
+    key: int,
+    rule: SiteRule,
+    names: Bindings,
+    boundaries: set[int],
+    misses: list[Miss],
+) -> Hit | None:
+    """The match whose key instruction stands at ``key``, possibly behind prefixes."""
+    if not _is_key(data, key, rule.key):
+        return None
+    elements = rule.pattern
+    most = _most_instructions(rule)
+    found: list[_Occurrence] = []
+    for start in range(max(0, key - most * MAX_LENGTH), key + 1):
+        code = _chain(data, start, most)
+        if not any(each.address <= key < each.end for each in code):
+            continue
+        outcome = match_at(elements, code, names, rule.max_gap)
+        if isinstance(outcome, Miss):
+            misses.append(outcome)
+        elif any(i.address <= key < i.end and i.mnemonic == rule.key for i in outcome.instructions):
+            found.append(_Occurrence(outcome, start in boundaries))
+    if not found:
+        return None
+    return max(found, key=lambda each: (each.on_boundary, each.hit.end - each.hit.start)).hit
+
+
+def _is_key(data: bytes, at: int, key: str) -> bool:
+    instruction = decode_one(data[at : at + MAX_LENGTH], at)
+    return instruction is not None and instruction.mnemonic == key
+
+
+def _chain(data: bytes, start: int, count: int) -> tuple[Instruction, ...]:
+    chain: list[Instruction] = []
+    for instruction in decode(data[start : start + count * MAX_LENGTH], start):
+        chain.append(instruction)
+        if len(chain) == count:
+            break
+    return tuple(chain)
+
+
+def _most_instructions(rule: SiteRule) -> int:
+    fixed = sum(
+        len(each.members) if isinstance(each, Unordered) else 1
+        for each in rule.pattern
+        if not isinstance(each, Gap)
+    )
+    return fixed + (rule.max_gap if any(isinstance(e, Gap) for e in rule.pattern) else 0)
+
+
+def _nearest(
+    misses: list[Miss], routine: tuple[Instruction, ...], rule: SiteRule, names: Bindings
+) -> str:
+    """The attempt that got furthest, in words; attempts from the routine's own instructions too."""
+    most = _most_instructions(rule)
+    attempts: Iterator[Hit | Miss] = (
+        match_at(rule.pattern, routine[index : index + most], names, rule.max_gap)
+        for index in range(len(routine))
+    )
+    all_misses = [each for each in attempts if isinstance(each, Miss)] + misses
+    if not all_misses:
+        return f"there is no '{rule.key}'"
+    best = max(all_misses, key=lambda each: each.matched)
+    return (
+        f"line {best.line} of the signature does not fit at image offset {best.address:#x}, "
+        f"{best.reason}"
+    )
+
+
+def _place(image: Image) -> str:
+    return f"image at {image.section.name}+{image.at:#x} (file offset {image.start:#x})"
