@@ -1,0 +1,78 @@
+"""What the user does to get the hook into builds, per method, as data for any rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.ports import place, traps
+from kpatch.ports.tree import Method
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do: a file to put somewhere, or lines to add to one."""
+
+    what: str
+    where: str
+    lines: tuple[str, ...] = ()
+
+    def to_document(self) -> dict[str, object]:
+        """The step as JSON-ready data."""
+        return {"what": self.what, "where": self.where, "lines": list(self.lines)}
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The steps of one way into a build."""
+
+    title: str
+    steps: tuple[Step, ...]
+
+    def to_document(self) -> dict[str, object]:
+        """The guide as JSON-ready data."""
+        return {"title": self.title, "steps": [step.to_document() for step in self.steps]}
+
+
+def for_method(
+    method: Method, origins: Sequence[str], files: Sequence[Path], overlay: Path, make_conf: Path
+) -> Guide:
+    """What to do for ``method``: the files (``--install`` writes them) and make.conf."""
+    puts = tuple(Step("file (--install writes it)", str(path)) for path in files)
+    optional = Step(
+        "optional lines",
+        str(make_conf),
+        (
+            "KPATCH_OSVERSION=\t700055\t# when the kernel is not the one of the build machine",
+            "KPATCH_FLAGS=\t\t--no-verify\t# skip the proof",
+            "KPATCH=\t\t\t/usr/local/bin/kpatch",
+        ),
+    )
+    if method is Method.SCRIPTS:
+        return Guide("trees of 2008 and later: scripts in the port", (*puts, optional))
+    needed = Step(
+        "lines to add",
+        str(make_conf),
+        (
+            f"OVERLAYS+=\t{overlay}",
+            *(f"{traps.variable(origin)}=\tUSES+=kpatch" for origin in origins),
+        ),
+    )
+    return Guide("trees with overlays: USES=kpatch, no edit of the tree", (*puts, needed, optional))
+
+
+def for_maintainers() -> Guide:
+    """What to do for somebody who edits the port."""
+    return Guide(
+        "for the maintainer of a port",
+        (
+            Step("in a tree with overlays, add to the port", "Makefile", ("USES+=\tkpatch",)),
+            Step("in an older tree, copy into files/ of the port", str(place.fragment())),
+            Step(
+                "and add just before the last .include",
+                "Makefile",
+                ('.include "${.CURDIR}/files/kpatch.mk"',),
+            ),
+        ),
+    )

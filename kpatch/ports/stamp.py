@@ -1,0 +1,45 @@
+"""Files of the hook carry a digest of themselves, so that a stranger's change is never lost.
+
+The last line of a written file is a comment with the SHA-256 of all lines above it. A file whose
+digest holds was written by kpatch (of any version) and not edited since: it may be replaced and
+removed. Any other file belongs to somebody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+_LAST_LINE = "# Written by kpatch hook; SHA-256 of the lines above: "
+_STAMPED = re.compile(
+    rb"(?P<body>.*\n)" + re.escape(_LAST_LINE.encode()) + rb"(?P<hex>[0-9a-f]{64})\n", re.DOTALL
+)
+
+# The hook's own files have a few kB.
+_LARGEST = 1 << 20
+
+
+def stamped(text: str) -> bytes:
+    """The bytes to write for ``text`` (which ends with a newline)."""
+    body = text.encode()
+    return body + f"{_LAST_LINE}{hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def holds(data: bytes) -> bool:
+    """Whether these bytes are a file as kpatch wrote it."""
+    found = _STAMPED.fullmatch(data)
+    if found is None:
+        return False
+    return hashlib.sha256(found["body"]).hexdigest() == found["hex"].decode()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the file there is as kpatch wrote it. A link, or a file we cannot read, is not."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return holds(file.read(_LARGEST))
+    except OSError:
+        return False
