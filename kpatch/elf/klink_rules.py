@@ -1,0 +1,302 @@
+"""What the kernel linker demands of a relocatable module, rule by rule.
+
+The rules are those of FreeBSD sys/kern/link_elf_obj.c and sys/amd64/amd64/elf_machdep.c between
+2005 and 2010, and of the boot loader's sys/boot/common/load_elf_obj.c.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from kpatch.elf import constants as elf
+from kpatch.elf.entries import Relocation, Section, Symbol
+from kpatch.elf.klink_model import Breaches, Outcome, Rule
+from kpatch.elf.metadata import METADATA_SET, POINTER_SIZE, SET_PREFIX
+from kpatch.elf.module import Module
+
+PAGE_SIZE = 4096
+
+# Relocation types that elf_reloc_internal() carries out. Those in the first set look their
+# symbol up, and fail if its address is 0.
+SYMBOL_TYPES = frozenset(
+    {
+        elf.R_X86_64_64,
+        elf.R_X86_64_PC32,
+        elf.R_X86_64_32S,
+        elf.R_X86_64_GLOB_DAT,
+        elf.R_X86_64_JUMP_SLOT,
+    }
+)
+KNOWN_TYPES = SYMBOL_TYPES | {elf.R_X86_64_NONE, elf.R_X86_64_RELATIVE}
+
+_REBUILD = "build the module for FreeBSD/amd64"
+_RECOMPILE = "compile the module again, with the compiler of its FreeBSD release"
+
+_RULES: list[Rule] = []
+
+
+def _rule(
+    name: str, sentence: str, outcome: Outcome, todo: str
+) -> Callable[[Callable[[Module], Breaches]], Callable[[Module], Breaches]]:
+    """Enters the function below it as the check of a rule."""
+
+    def enter(breaches: Callable[[Module], Breaches]) -> Callable[[Module], Breaches]:
+        _RULES.append(Rule(name, sentence, outcome, todo, breaches))
+        return breaches
+
+    return enter
+
+
+@_rule("layout", "It is ELF64, little-endian.", Outcome.REFUSED, _REBUILD)
+def _layout(module: Module) -> Breaches:
+    header = module.header
+    if header.elf_class != 64 or not header.little_endian:
+        yield f"the file is ELF{header.elf_class}, {_order(module)}", "ELF header"
+
+
+@_rule("version", "Its ELF version is current.", Outcome.REFUSED, _REBUILD)
+def _version(module: Module) -> Breaches:
+    header = module.header
+    if header.ident_version != elf.EV_CURRENT or header.version != elf.EV_CURRENT:
+        yield f"ELF versions {header.ident_version} and {header.version} are not 1", "ELF header"
+
+
+@_rule("type", "It is relocatable.", Outcome.REFUSED, _REBUILD)
+def _type(module: Module) -> Breaches:
+    if module.header.type != elf.ET_REL:
+        yield f"the file is of ELF type {module.header.type}, not relocatable", "ELF header"
+
+
+@_rule("machine", "It is for x86-64.", Outcome.REFUSED, _REBUILD)
+def _machine(module: Module) -> Breaches:
+    if module.header.machine != elf.EM_X86_64:
+        yield f"the file is for {module.header.machine_name}", "ELF header"
+
+
+@_rule(
+    "section-headers",
+    "It has section headers, and the ELF header itself says how many.",
+    Outcome.REFUSED,
+    _REBUILD,
+)
+def _section_headers(module: Module) -> Breaches:
+    if not module.sections:
+        yield "the file has no section headers", "ELF header"
+    elif module.header.extended:
+        yield "the file uses extended section numbers", "ELF header"
+
+
+@_rule("contents", "It has a PROGBITS or NOBITS section.", Outcome.REFUSED, _REBUILD)
+def _contents(module: Module) -> Breaches:
+    if not any(section.is_loaded for section in module.sections):
+        yield "no section would be loaded", "section headers"
+
+
+@_rule(
+    "one-symbol-table",
+    "It has exactly one symbol table.",
+    Outcome.REFUSED,
+    "use the module as it was built, not stripped",
+)
+def _one_symbol_table(module: Module) -> Breaches:
+    tables = [section for section in module.sections if section.type == elf.SHT_SYMTAB]
+    if len(tables) != 1:
+        yield f"the module has {len(tables)} symbol tables", "section headers"
+
+
+@_rule("alignment-not-zero", "No loaded section has alignment 0.", Outcome.PANIC, _RECOMPILE)
+def _alignment_not_zero(module: Module) -> Breaches:
+    for section in _loaded(module):
+        if section.align == 0:
+            yield "its alignment is 0, which places it at address 0", _at(section)
+
+
+@_rule(
+    "alignment-fits",
+    "The alignment of a loaded section is a power of two, and at most a page.",
+    Outcome.PANIC,
+    _RECOMPILE,
+)
+def _alignment_fits(module: Module) -> Breaches:
+    for section in _loaded(module):
+        if section.align > PAGE_SIZE or section.align & (section.align - 1):
+            yield f"its alignment is {section.align}", _at(section)
+
+
+@_rule(
+    "relocated-sections-loaded",
+    "Every relocation table, an empty one too, is for a section that is loaded.",
+    Outcome.PANIC,
+    _RECOMPILE,
+)
+def _relocated_sections_loaded(module: Module) -> Breaches:
+    for table in module.sections:
+        if table.is_relocation_table and not module.sections[table.info].is_loaded:
+            yield f"it relocates section {table.info}, which is not loaded", _at(table)
+
+
+@_rule(
+    "fields-inside",
+    "Every relocation writes inside its section.",
+    Outcome.PANIC,
+    "get the file again",
+)
+def _fields_inside(module: Module) -> Breaches:
+    for relocation in module.relocations:
+        target = module.sections[relocation.target]
+        if target.is_loaded and relocation.end > target.size:
+            yield "it writes behind the end of its section", _of(module, relocation)
+
+
+@_rule(
+    "known-types",
+    "Relocations against global symbols have a type that the kernel carries out.",
+    Outcome.REFUSED,
+    _RECOMPILE,
+)
+def _known_types(module: Module) -> Breaches:
+    for relocation, symbol in _with_symbols(module):
+        if not symbol.is_local and relocation.type not in KNOWN_TYPES:
+            name = elf.relocation_name(relocation.type)
+            yield (
+                f"the kernel does not know {name} (against {symbol.name})",
+                _of(module, relocation),
+            )
+
+
+@_rule(
+    "no-weak-undefined",
+    "No relocation is against a weak symbol that is undefined.",
+    Outcome.REFUSED,
+    _RECOMPILE,
+)
+def _no_weak_undefined(module: Module) -> Breaches:
+    for relocation, symbol in _with_symbols(module):
+        is_wanted = symbol.is_undefined and relocation.type in SYMBOL_TYPES
+        if is_wanted and symbol.bind not in (elf.STB_LOCAL, elf.STB_GLOBAL):
+            yield f"symbol {symbol.name} is undefined and not global", _of(module, relocation)
+
+
+@_rule(
+    "symbols-have-addresses",
+    "No relocation is against a defined global symbol at address 0.",
+    Outcome.REFUSED,
+    _RECOMPILE,
+)
+def _symbols_have_addresses(module: Module) -> Breaches:
+    for relocation, symbol in _with_symbols(module):
+        if (
+            not symbol.is_local
+            and relocation.type in SYMBOL_TYPES
+            and not symbol.is_undefined
+            and symbol.value == 0
+            and not _is_placed(module, symbol)
+        ):
+            yield f"symbol {symbol.name} would have address 0", _of(module, relocation)
+
+
+@_rule(
+    "local-relocations-take-effect",
+    "Relocations against local symbols are carried out; the kernel ignores their errors.",
+    Outcome.WRONG,
+    _RECOMPILE,
+)
+def _local_take_effect(module: Module) -> Breaches:
+    undone = Counter(
+        (relocation.target, relocation.type)
+        for relocation, symbol in _with_symbols(module)
+        if symbol.is_local and not takes_effect(module, relocation)
+    )
+    for (target, kind), count in undone.items():
+        what = f"{count} of its {elf.relocation_name(kind)} relocations are silently left undone"
+        yield what, _at(module.sections[target])
+
+
+@_rule(
+    "symbols-placed",
+    "No relocation is against a symbol of a section that is not loaded.",
+    Outcome.WRONG,
+    _RECOMPILE,
+)
+def _symbols_placed(module: Module) -> Breaches:
+    for relocation, symbol in _with_symbols(module):
+        in_section = elf.SHN_UNDEF < symbol.section < elf.SHN_LORESERVE
+        if relocation.type in SYMBOL_TYPES and in_section and not _is_placed(module, symbol):
+            yield f"symbol {symbol.name} is not in a loaded section", _of(module, relocation)
+
+
+@_rule("no-common", "No symbol is common.", Outcome.WRONG, "compile with -fno-common")
+def _no_common(module: Module) -> Breaches:
+    for symbol in module.symbols:
+        if symbol.section == elf.SHN_COMMON:
+            yield f"symbol {symbol.name} is common, which gets a wrong address", "symbol table"
+
+
+@_rule("sets-whole", "A linker set is a whole number of pointers.", Outcome.WRONG, _RECOMPILE)
+def _sets_whole(module: Module) -> Breaches:
+    for section in _loaded(module):
+        if section.name.startswith(SET_PREFIX) and section.size % POINTER_SIZE:
+            yield "its size is not a number of pointers", _at(section)
+
+
+@_rule("sets-once", "No two linker sets have one name.", Outcome.WRONG, _RECOMPILE)
+def _sets_once(module: Module) -> Breaches:
+    seen: set[str] = set()
+    for section in _loaded(module):
+        if section.name.startswith(SET_PREFIX) and section.name in seen:
+            yield "a linker set of that name came before; this one is not seen", _at(section)
+        seen.add(section.name)
+
+
+@_rule(
+    "boot-loader",
+    "Sections have names, and there is a set_modmetadata_set.",
+    Outcome.NOT_PRELOADED,
+    "load the module with kldload, not from loader.conf",
+)
+def _boot_loader(module: Module) -> Breaches:
+    if not module.header.shstrndx:
+        yield "the sections have no names", "ELF header"
+    elif module.section_named(METADATA_SET) is None:
+        yield f"there is no section {METADATA_SET}", "section headers"
+
+
+def takes_effect(module: Module, relocation: Relocation) -> bool:
+    """Whether the kernel carries out a relocation against a symbol of this file."""
+    if relocation.type not in SYMBOL_TYPES:
+        return relocation.type in KNOWN_TYPES
+    symbol = module.symbols[relocation.symbol]
+    return not symbol.is_undefined and (symbol.value != 0 or _is_placed(module, symbol))
+
+
+RULES = tuple(_RULES)
+
+
+def _loaded(module: Module) -> Iterator[Section]:
+    return (section for section in module.sections if section.is_loaded)
+
+
+def _with_symbols(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
+    """The relocations with their symbols. Without a symbol table there is no kernel to load it."""
+    for relocation in module.relocations:
+        if relocation.symbol < len(module.symbols):
+            yield relocation, module.symbols[relocation.symbol]
+
+
+def _is_placed(module: Module, symbol: Symbol) -> bool:
+    """Whether its section gets an address, which the kernel then adds to its value."""
+    return symbol.section < len(module.sections) and module.sections[symbol.section].is_loaded
+
+
+def _order(module: Module) -> str:
+    return "little-endian" if module.header.little_endian else "big-endian"
+
+
+def _at(section: Section) -> str:
+    return f"section {section.index} ({section.name})"
+
+
+def _of(module: Module, relocation: Relocation) -> str:
+    table = module.sections[relocation.table]
+    return f"{_at(table)}, entry {relocation.index}"
