@@ -65,7 +65,7 @@ def parse_osversion(text: str) -> int:
     """
     if re.fullmatch(r"[1-9][0-9]{5}", text):  # ASCII digits only
         return int(text)
-    todo = "give __FreeBSD_version as one number, e.g. 700055; on the machine: sysctl -n kern.osreldate"
+    todo = "give one number such as 700055; on the machine it is `sysctl -n kern.osreldate`"
     if release := re.fullmatch(r"([1-9])\.([0-9])(-[A-Za-z0-9-]+)?", text):
         major, minor = release.group(1), release.group(2)
         what = f"{text!r} is a release name, not a __FreeBSD_version"

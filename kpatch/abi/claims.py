@@ -1,0 +1,142 @@
+"""What each source says about the kernel that a module is for, before anything is weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kpatch.abi.kernelfile import KernelFile
+from kpatch.abi.kernels import Confidence, EvidenceRule, KernelTable
+from kpatch.abi.versions import Versions, exactly
+from kpatch.elf.metadata import read_metadata
+from kpatch.elf.module import Module
+
+Source = Literal[
+    "--osversion", "--kernel", "module metadata", "undefined symbol", "module data", "conclusion"
+]
+
+STRONGEST_FIRST: Final[tuple[Source, ...]] = (
+    "--osversion",
+    "--kernel",
+    "module metadata",
+    "undefined symbol",
+    "module data",
+)
+
+_PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or seven digits
+_INT_SIZE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One source's word: what was seen, what it means, and which versions it leaves.
+
+    ``is_exact`` says that it names one version, as options and metadata do.
+    """
+
+    source: Source
+    seen: str
+    means: str
+    versions: Versions
+    confidence: Confidence
+    is_exact: bool = False
+
+    @property
+    def is_option(self) -> bool:
+        """Whether the user said it, with an option of the command line."""
+        return self.source.startswith("--")
+
+
+def claims_of(
+    module: Module, table: KernelTable, osversion: int | None, kernel: KernelFile | None
+) -> tuple[Claim, ...]:
+    """Everything that is said, the strongest source first."""
+    return (
+        *_from_option(osversion),
+        *_from_kernel(kernel),
+        *_from_metadata(module, table),
+        *_from_undefined(module, table),
+        *_from_data(module, table),
+    )
+
+
+def _from_option(osversion: int | None) -> Iterator[Claim]:
+    if osversion is not None:
+        yield Claim(
+            source="--osversion",
+            seen=f"--osversion {osversion}",
+            means="you say that the module runs on exactly this __FreeBSD_version",
+            versions=exactly(osversion),
+            confidence="proven",
+            is_exact=True,
+        )
+
+
+def _from_kernel(kernel: KernelFile | None) -> Iterator[Claim]:
+    # Versions of an i386 kernel say nothing about amd64 offsets; detect() reports it instead.
+    if kernel is not None and kernel.architecture == "amd64":
+        yield Claim(
+            source="--kernel",
+            seen=f"osreldate is {kernel.osreldate} in {kernel.name}",
+            means="the module runs on exactly this kernel",
+            versions=exactly(kernel.osreldate),
+            confidence="proven",
+            is_exact=True,
+        )
+
+
+def _from_metadata(module: Module, table: KernelTable) -> Iterator[Claim]:
+    dependencies = read_metadata(module).dependencies
+    for rule in _rules(table, "dependency"):
+        for dependency in dependencies:
+            if dependency.name == rule.symbol and dependency.minimum in _PLAUSIBLE:
+                yield Claim(
+                    source="module metadata",
+                    seen=f"the module depends on {rule.symbol} {dependency.minimum}",
+                    means=rule.means,
+                    versions=exactly(dependency.minimum),
+                    confidence=rule.confidence,
+                    is_exact=True,
+                )
+
+
+def _from_undefined(module: Module, table: KernelTable) -> Iterator[Claim]:
+    for rule in _rules(table, "undefined-symbol"):
+        if rule.symbol in module.undefined:
+            yield Claim(
+                source="undefined symbol",
+                seen=f"the module wants {rule.symbol} from the kernel",
+                means=rule.means,
+                versions=rule.versions,
+                confidence=rule.confidence,
+            )
+
+
+def _from_data(module: Module, table: KernelTable) -> Iterator[Claim]:
+    for rule in _rules(table, "data-int"):
+        if _first_int(module, rule.symbol) == rule.value:
+            yield Claim(
+                source="module data",
+                seen=f"{rule.symbol} starts with {rule.value:#x}",
+                means=rule.means,
+                versions=rule.versions,
+                confidence=rule.confidence,
+            )
+
+
+def _rules(table: KernelTable, kind: str) -> Iterator[EvidenceRule]:
+    return (rule for rule in table.rules if rule.kind == kind)
+
+
+def _first_int(module: Module, name: str) -> int | None:
+    """The initialised int that a symbol names; None if there is none, or it is relocated."""
+    symbol = module.defined(name)
+    if symbol is None or symbol.section >= len(module.sections):
+        return None
+    section = module.sections[symbol.section]
+    end = symbol.value + _INT_SIZE
+    contents = module.contents(section)
+    if end > len(contents) or module.relocations_at(section.index, symbol.value, end):
+        return None
+    return int.from_bytes(contents[symbol.value : end], "little")

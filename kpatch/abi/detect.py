@@ -1,0 +1,203 @@
+"""Which kernel is a module for? Every word that was weighed stays with the answer.
+
+Doubt is allowed as long as every kernel that is left keeps ``cpuid`` at the same place: a
+patch that writes to the GDT which ``sgdt`` saved is right on a shared GDT and harmless on a
+private one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kpatch.abi.claims import claims_of
+from kpatch.abi.kernelfile import KernelFile
+from kpatch.abi.kernels import Kernel, KernelTable, builtin_table
+from kpatch.abi.versions import Versions
+from kpatch.abi.weigh import Conflict, Evidence, Weighed, weigh
+from kpatch.elf.module import Module
+from kpatch.errors import KernelUnknownError, NotAffectedError
+
+__all__ = ["Conflict", "Detection", "Evidence", "HostLayout", "detect"]
+
+_SETTLES: Final = (
+    "settle it with the right version (--osversion 700055) "
+    "or the kernel that loads the module (--kernel /boot/kernel/kernel)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostLayout:
+    """What a patch must know of the host, in bytes.
+
+    ``cpuid`` is the offset of that field in ``struct pcpu``, ``tss_stride`` the distance from
+    one element of ``common_tss`` to the next.
+    """
+
+    cpuid: int
+    tss_stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What is known about the kernel. It raises only when somebody requires an answer.
+
+    ``not_affected`` is the reason why the kernel cannot have the bug, where an option or the
+    metadata names a kernel that cannot; None otherwise. ``uncovered`` says which kernel was
+    named that the table does not know.
+    """
+
+    candidates: tuple[Kernel, ...]
+    versions: Versions
+    evidence: tuple[Evidence, ...]
+    conflicts: tuple[Conflict, ...]
+    not_affected: str | None
+    uncovered: str | None
+
+    @property
+    def low(self) -> int | None:
+        """The lowest ``__FreeBSD_version`` that is left."""
+        return self.versions[0].first if self.versions else None
+
+    @property
+    def high(self) -> int | None:
+        """The highest ``__FreeBSD_version`` that is left."""
+        return self.versions[-1].last if self.versions else None
+
+    @property
+    def cpuid(self) -> int | None:
+        """Byte offset of cpuid in ``struct pcpu``; None where unknown or in doubt."""
+        offsets = {kernel.cpuid for kernel in self.candidates}
+        return offsets.pop() if len(offsets) == 1 else None
+
+    @property
+    def gdt(self) -> Literal["shared", "private", "unknown"]:
+        """Which GDT the CPUs of every candidate have; ``unknown`` where they differ."""
+        kinds = {kernel.gdt for kernel in self.candidates}
+        if kinds == {"shared"}:
+            return "shared"
+        return "private" if kinds == {"private"} else "unknown"
+
+    def require_layout(self) -> HostLayout:
+        """The host's layout, the same for every candidate.
+
+        Raises KernelUnknownError, which says which option settles it, where the evidence
+        leaves two layouts, contradicts itself, or is about a kernel that nobody examined.
+        """
+        if self.uncovered is not None:
+            raise KernelUnknownError(self.uncovered, todo=_SETTLES)
+        for conflict in self.conflicts:
+            if conflict.matters:
+                raise KernelUnknownError(f"conflict: {conflict.what}", todo=_SETTLES)
+        strides = {kernel.tss_stride for kernel in self.candidates}
+        if self.cpuid is None or len(strides) != 1:
+            raise KernelUnknownError(_doubt(self.candidates), todo=_SETTLES)
+        return HostLayout(self.cpuid, strides.pop())
+
+    def require_cpuid(self) -> int:
+        """The byte offset of cpuid. Raises KernelUnknownError as ``require_layout`` does."""
+        return self.require_layout().cpuid
+
+    def require_affected(self) -> None:
+        """Raises NotAffectedError where ``not_affected`` has a reason."""
+        if self.not_affected is not None:
+            raise NotAffectedError(self.not_affected, todo="leave the module as it is")
+
+
+def detect(
+    module: Module,
+    *,
+    osversion: int | None = None,
+    kernel: KernelFile | None = None,
+    table: KernelTable | None = None,
+) -> Detection:
+    """Weigh the options, the metadata, the undefined symbols and the data of a module.
+
+    ``table`` is the one that comes with kpatch unless given. Raises SignatureError where that
+    table is broken, nothing else.
+    """
+    known = table if table is not None else builtin_table()
+    weighed = weigh(claims_of(module, known, osversion, kernel), known)
+    return Detection(
+        candidates=weighed.candidates,
+        versions=weighed.versions,
+        evidence=(
+            *weighed.evidence,
+            *_remarks(kernel),
+            *_conclusion(weighed),
+        ),
+        conflicts=weighed.conflicts,
+        not_affected=_not_affected(weighed, kernel),
+        uncovered=weighed.uncovered,
+    )
+
+
+def _not_affected(weighed: Weighed, kernel: KernelFile | None) -> str | None:
+    if kernel is not None and kernel.architecture == "i386":
+        return f"{kernel.name} is an i386 kernel, and i386 gives every CPU a GDT of its own"
+    if not weighed.names_kernel or any(conflict.matters for conflict in weighed.conflicts):
+        return None
+    if not weighed.candidates or any(k.gdt != "private" for k in weighed.candidates):
+        return None
+    named = weighed.candidates[0]
+    return (
+        f"FreeBSD {weighed.versions[0]} ({named.name}) gives every CPU a GDT of its own "
+        f"({named.gdt_confidence}: {named.source})"
+    )
+
+
+def _remarks(kernel: KernelFile | None) -> Iterator[Evidence]:
+    """What a kernel file says beside its version."""
+    if kernel is None:
+        return
+    if kernel.architecture != "amd64":
+        yield _word("--kernel", f"{kernel.name} is for {kernel.architecture}", "not affected")
+    elif not kernel.has_common_tss:
+        yield _word(
+            "--kernel",
+            f"{kernel.name} has no symbol common_tss",
+            "this kernel will refuse to load a patched module",
+        )
+
+
+def _conclusion(weighed: Weighed) -> Iterator[Evidence]:
+    """The doubt that is left, and why it does not matter, where it does not."""
+    kernels = weighed.candidates
+    if len(kernels) < 2 and not any(kernel.gdt == "ambiguous" for kernel in kernels):
+        return
+    names = _names(kernels)
+    if len({kernel.cpuid for kernel in kernels}) > 1:
+        means = "cpuid lies at different places in them, so a patch needs to know which"
+    elif len({kernel.gdt for kernel in kernels}) > 1 or kernels[0].gdt == "ambiguous":
+        means = "the GDT may be shared or private; the patch is right on both"
+    else:
+        means = "either; the patch is the same for all of them"
+    yield _word("conclusion", f"FreeBSD {names}", means, weighed.versions)
+
+
+def _word(
+    source: Literal["--kernel", "conclusion"], seen: str, means: str, versions: Versions = ()
+) -> Evidence:
+    return Evidence(source, seen, means, versions, confidence=None)
+
+
+def _doubt(kernels: Sequence[Kernel]) -> str:
+    """Why there is no one offset of cpuid."""
+    if len(kernels) == 1:
+        only = kernels[0]
+        return f"where struct pcpu keeps cpuid is not known for FreeBSD {only.name} ({only.source})"
+    by_offset: dict[int | None, list[Kernel]] = {}
+    for kernel in kernels:
+        by_offset.setdefault(kernel.cpuid, []).append(kernel)
+    places = " or ".join(
+        f"{'an unknown offset' if offset is None else hex(offset)} (FreeBSD {_names(group)})"
+        for offset, group in by_offset.items()
+    )
+    return f"the module does not say which kernel it is for; struct pcpu has cpuid at {places}"
+
+
+def _names(kernels: Sequence[Kernel]) -> str:
+    if len(kernels) == 1:
+        return kernels[0].name
+    return f"{kernels[0].name} to {kernels[-1].name}"

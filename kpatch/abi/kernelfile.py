@@ -1,0 +1,136 @@
+"""What a FreeBSD kernel file (``--kernel FILE``) says about the kernel.
+
+``osreldate`` is an initialised int in the kernel's data (sys/conf/newvers.sh writes it into
+vers.c), so its value can be read from the file through its symbol.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Symbol, read_module
+from kpatch.errors import DamagedFileError, KernelUnknownError
+
+INFLATE_LIMIT: Final = 256 << 20
+"""Bytes that a compressed kernel may unpack to; kernels of the time have 10 to 20 MB."""
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_WBITS: Final = 31  # zlib's manual, inflateInit2: 15 bits of window + 16 for a gzip header
+_INT_SIZE: Final = 4
+_PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or seven digits
+
+Architecture = Literal["amd64", "i386"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFile:
+    """A kernel that was read. The two ``has`` say which symbols of a patch's it defines."""
+
+    name: str
+    architecture: Architecture
+    osreldate: int
+    has_common_tss: bool
+    has_gdt: bool
+
+
+def read_kernel(data: bytes, name: str) -> KernelFile:
+    """Read a FreeBSD kernel (ELF, gzip-compressed or not), which messages call ``name``.
+
+    Raises DamagedFileError for a file that is damaged or not ELF, KernelUnknownError for one
+    that does not say which FreeBSD kernel it is.
+    """
+    try:
+        kernel = read_module(inflate(data))
+        return KernelFile(
+            name=name,
+            architecture=_architecture(kernel),
+            osreldate=_osreldate(kernel),
+            has_common_tss=kernel.defined("common_tss") is not None,
+            has_gdt=kernel.defined("gdt") is not None,
+        )
+    except (DamagedFileError, KernelUnknownError) as error:
+        raise error.within(name) from None
+
+
+def inflate(data: bytes, limit: int = INFLATE_LIMIT) -> bytes:
+    """``data`` unpacked if it is gzip, else as it is.
+
+    Raises DamagedFileError if the gzip data is damaged, cut off, followed by something else,
+    or would unpack to more than ``limit`` bytes.
+    """
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    unpacker = zlib.decompressobj(_GZIP_WBITS)
+    try:
+        unpacked = unpacker.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise DamagedFileError(
+            f"the gzip data is damaged: {error}", todo="get the file again"
+        ) from error
+    if len(unpacked) > limit:
+        raise DamagedFileError(
+            f"it unpacks to more than {limit} bytes", todo="unpack it yourself, give the kernel"
+        )
+    if not unpacker.eof:
+        raise DamagedFileError("the gzip data is cut off", todo="get the file again")
+    if unpacker.unused_data.strip(b"\0"):  # gzip(1) pads with zeros on tape, and accepts them
+        raise DamagedFileError(
+            "something follows the gzip data", todo="unpack it yourself, give the kernel"
+        )
+    return unpacked
+
+
+def _architecture(kernel: Module) -> Architecture:
+    header = kernel.header
+    if header.type not in (elf.ET_EXEC, elf.ET_DYN):
+        raise KernelUnknownError(
+            "this is not a kernel but a relocatable file or a core",
+            todo="give the kernel of the machine, usually /boot/kernel/kernel",
+        )
+    if header.is_amd64:
+        return "amd64"
+    if header.elf_class == 32 and header.machine == elf.EM_386 and header.little_endian:
+        return "i386"
+    raise KernelUnknownError(
+        f"this is a kernel for {header.machine_name}, not for amd64",
+        todo="give the amd64 kernel that loads the module",
+    )
+
+
+def _osreldate(kernel: Module) -> int:
+    symbol = kernel.defined("osreldate")
+    if symbol is None:
+        raise KernelUnknownError(
+            "there is no symbol osreldate in it: stripped, or not a FreeBSD kernel",
+            todo="give a FreeBSD kernel with its symbols, or --osversion 700055",
+        )
+    value = _int_at(kernel, symbol)
+    if value not in _PLAUSIBLE:
+        raise KernelUnknownError(
+            f"its osreldate is {value}, which is no __FreeBSD_version",
+            todo="give another kernel file, or --osversion 700055",
+        )
+    return value
+
+
+def _int_at(kernel: Module, symbol: Symbol) -> int:
+    """The initialised int that a symbol of an executable names; its value is an address."""
+    sections = kernel.sections
+    section = sections[symbol.section] if symbol.section < len(sections) else None
+    if section is None or not section.has_bytes:
+        raise KernelUnknownError(
+            "it has the symbol osreldate but not its data, as kernel.symbols has",
+            todo="give the kernel itself, or --osversion 700055",
+        )
+    start = symbol.value - section.address
+    if not 0 <= start <= section.size - _INT_SIZE:
+        raise DamagedFileError(
+            f"osreldate ({symbol.value:#x}) lies outside its section",
+            where=section.name,
+            todo="get the file again",
+        )
+    place = kernel.contents(section)[start : start + _INT_SIZE]
+    return int.from_bytes(place, "little")

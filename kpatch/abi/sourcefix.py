@@ -1,0 +1,122 @@
+"""Recognises the source fixes that some kqemu modules already carry.
+
+Three are known. All reload TR from C, so each leaves an ``ltr`` in the module's own code,
+where an unfixed module has none: its two are in the monitor image, which is data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kpatch.abi.codescan import CallSite, CodePlace, find_calls, find_ltr
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Symbol
+from kpatch.units import SectionOffset
+
+Variant = Literal["A", "B", "C", "unknown"]
+
+OWN_CODE: Final = frozenset({".text.kpatch"})
+"""Sections that kpatch adds: their ``ltr`` is its own, not a source fix."""
+
+_NAME_A: Final = "kqemu_tss_workaround"
+_NAME_B_OR_C: Final = "kqemu_tss_fixup"
+_WANTED_BY_C: Final = frozenset({"mp_ncpus", "gdt"})
+
+_SLOT_FIX: Final = (
+    "it reloads TR after the world switch has returned; the switch itself still loads a wrong "
+    "TSS first, without a lock, so that two CPUs can fault there; on a kernel with a GDT per "
+    "CPU it overwrites the slot of CPU 0"
+)
+_JUDGEMENTS: Final[dict[Variant, str]] = {
+    "A": _SLOT_FIX,
+    "B": _SLOT_FIX,
+    "C": "it gives each CPU a GDT of its own before the world switch; this is sound",
+    "unknown": "its own code loads TR, in a way that none of the known source fixes does",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FixFunction:
+    """The function that is the fix: its symbol, and where its code is, in bytes."""
+
+    symbol: Symbol
+    section: int
+    offset: SectionOffset
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFix:
+    """A source fix that was found.
+
+    ``function`` is None where its symbol was stripped or the compiler inlined it; ``calls``
+    are then empty. ``ltr_sites`` are the ``ltr`` instructions in the module's own code.
+    """
+
+    variant: Variant
+    judgement: str
+    evidence: tuple[str, ...]
+    function: FixFunction | None
+    calls: tuple[CallSite, ...]
+    ltr_sites: tuple[CodePlace, ...]
+
+
+def recognise(module: Module, *, ignored: Collection[str] = OWN_CODE) -> SourceFix | None:
+    """The source fix in an amd64 module, or None.
+
+    By the name of its function; where that is stripped, by an ``ltr`` in executable sections,
+    those named in ``ignored`` excepted. Raises nothing.
+    """
+    if not module.header.is_amd64:
+        return None
+    function = _fix_function(module)
+    ltr_sites = find_ltr(module, ignored)
+    if function is None and not ltr_sites:
+        return None
+    variant = _variant(module, function)
+    return SourceFix(
+        variant=variant,
+        judgement=_JUDGEMENTS[variant],
+        evidence=_evidence(module, function, ltr_sites),
+        function=function,
+        calls=find_calls(module, function.section, function.offset) if function else (),
+        ltr_sites=ltr_sites,
+    )
+
+
+def _fix_function(module: Module) -> FixFunction | None:
+    for symbol in module.symbols:
+        if _plain_name(symbol) not in (_NAME_A, _NAME_B_OR_C) or symbol.is_undefined:
+            continue
+        if symbol.section < len(module.sections) and module.sections[symbol.section].is_code:
+            return FixFunction(symbol, symbol.section, SectionOffset(symbol.value), symbol.size)
+    return None
+
+
+def _plain_name(symbol: Symbol) -> str:
+    """The name in the source: GCC calls a clone of f ``f.isra.0``, ``f.part.0`` and so on."""
+    return symbol.name.partition(".")[0] if symbol.type == elf.STT_FUNC else symbol.name
+
+
+def _variant(module: Module, function: FixFunction | None) -> Variant:
+    if function is not None and _plain_name(function.symbol) == _NAME_A:
+        return "A"
+    if module.undefined >= _WANTED_BY_C:
+        return "C"
+    return "unknown" if function is None else "B"
+
+
+def _evidence(
+    module: Module, function: FixFunction | None, ltr_sites: tuple[CodePlace, ...]
+) -> tuple[str, ...]:
+    found: list[str] = []
+    if function is not None:
+        where = module.sections[function.section].name
+        found.append(f"it defines {function.symbol.name} at {where}+{function.offset:#x}")
+    if module.undefined >= _WANTED_BY_C:
+        found.append("it wants mp_ncpus and gdt from the kernel")
+    for site in ltr_sites:
+        found.append(f"its code has ltr at {module.sections[site.section].name}+{site.offset:#x}")
+    return tuple(found)

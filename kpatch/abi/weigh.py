@@ -1,0 +1,141 @@
+"""Weighs claims about the kernel: the stronger one counts, and a contradiction is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kpatch.abi.claims import Claim, Source
+from kpatch.abi.kernels import Confidence, Kernel, KernelTable
+from kpatch.abi.versions import Versions, intersect, join, show
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One word of one source, and what became of it.
+
+    ``is_decisive``: it narrowed the versions that were left. ``is_overridden``: it contradicts
+    a stronger source and did not count.
+    """
+
+    source: Source
+    seen: str
+    means: str
+    versions: Versions
+    confidence: Confidence | None
+    is_decisive: bool = False
+    is_overridden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two sources that cannot both be right; ``matters`` if a patch could come out wrong."""
+
+    what: str
+    matters: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The result: the kernels and versions that are left, and how it came to that.
+
+    ``uncovered`` says which kernel is named that the table does not know; None mostly.
+    ``names_kernel`` is True where an option or the metadata names the version.
+    """
+
+    candidates: tuple[Kernel, ...]
+    versions: Versions
+    evidence: tuple[Evidence, ...]
+    conflicts: tuple[Conflict, ...]
+    uncovered: str | None
+    names_kernel: bool
+
+
+def weigh(claims: Sequence[Claim], table: KernelTable) -> Weighed:
+    """Weigh ``claims``, which stand in order, the strongest first."""
+    names_kernel = any(claim.is_exact for claim in claims)
+    # Nobody packaged modules for a development snapshot, so one must be named to be considered.
+    pool = [kernel for kernel in table.kernels if names_kernel or not kernel.snapshot]
+    scale = _Scale(table, join(kernel.versions for kernel in pool))
+    for claim in claims:
+        scale.put(claim)
+    return Weighed(
+        candidates=tuple(k for k in pool if intersect((k.versions,), scale.left)),
+        versions=scale.left,
+        evidence=tuple(scale.evidence),
+        conflicts=tuple(scale.conflicts),
+        uncovered=scale.uncovered,
+        names_kernel=names_kernel,
+    )
+
+
+@dataclass
+class _Scale:
+    """One weighing under way; ``left`` are the versions that no claim so far excludes."""
+
+    table: KernelTable
+    left: Versions
+    accepted: list[Claim] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    uncovered: str | None = None
+
+    def put(self, claim: Claim) -> None:
+        if self.uncovered is not None:
+            # The rules end where the table ends, so they cannot speak for or against.
+            self._keep(claim)
+            return
+        left = intersect(self.left, claim.versions)
+        if left:
+            self._keep(claim, is_decisive=left != self.left)
+            self.accepted.append(claim)
+            self.left = left
+        elif claim.is_exact and not self.accepted:
+            self._keep(claim, is_decisive=True)
+            self.left = ()
+            self.uncovered = (
+                f"{claim.seen}: FreeBSD {show(claim.versions)} is not in the kernel table, "
+                f"which covers {show(self.table.coverage)}"
+            )
+        else:
+            self._keep(claim, is_overridden=True)
+            self.conflicts.append(Conflict(self._contradiction(claim), self._matters(claim)))
+
+    def _keep(
+        self, claim: Claim, *, is_decisive: bool = False, is_overridden: bool = False
+    ) -> None:
+        self.evidence.append(
+            Evidence(
+                source=claim.source,
+                seen=claim.seen,
+                means=claim.means,
+                versions=claim.versions,
+                confidence=claim.confidence,
+                is_decisive=is_decisive,
+                is_overridden=is_overridden,
+            )
+        )
+
+    def _contradiction(self, claim: Claim) -> str:
+        stronger = [a for a in self.accepted if not intersect(a.versions, claim.versions)]
+        if stronger:
+            against, versions = stronger[0].seen, stronger[0].versions
+        else:  # none of them alone contradicts it, together they do
+            against, versions = " and ".join(a.seen for a in self.accepted), self.left
+        return (
+            f"{against} (FreeBSD {show(versions)}), "
+            f"but {claim.seen} (FreeBSD {show(claim.versions)})"
+        )
+
+    def _matters(self, claim: Claim) -> bool:
+        if claim.confidence == "proven" and any(a.is_option for a in self.accepted):
+            return True
+        return not _cpuids(self.table, claim.versions) & _cpuids(self.table, self.left)
+
+
+def _cpuids(table: KernelTable, versions: Versions) -> set[int]:
+    return {
+        kernel.cpuid
+        for kernel in table.kernels
+        if kernel.cpuid is not None and intersect((kernel.versions,), versions)
+    }
