@@ -1,0 +1,1 @@
+"""Tests of the kernel table, of detection and of recognition."""
