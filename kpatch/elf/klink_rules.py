@@ -145,7 +145,7 @@ def _relocated_sections_loaded(module: Module) -> Breaches:
 def _fields_inside(module: Module) -> Breaches:
     for relocation in module.relocations:
         target = module.sections[relocation.target]
-        if target.is_loaded and relocation.end > target.size:
+        if target.is_loaded and relocation.width and relocation.end > target.size:
             yield "it writes behind the end of its section", _of(module, relocation)
 
 
