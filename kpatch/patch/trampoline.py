@@ -158,7 +158,7 @@ def _compare(
     symbols: Sequence[str],
     where: str,
 ) -> None:
-    """Every line against the instruction it became. Raises SignatureError at the first that is not."""
+    """Every line against what it became. Raises SignatureError at the first that differs."""
     expected: list[InstructionPattern | Instruction] = []
     labels: dict[str, int] = {}
     for line in source:

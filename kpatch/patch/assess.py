@@ -1,0 +1,199 @@
+"""What a module is, as far as a repair is concerned: the verdict, and everything it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from kpatch.abi.detect import Detection, detect
+from kpatch.abi.identify import Identity, identify
+from kpatch.abi.kernelfile import KernelFile
+from kpatch.abi.sourcefix import SourceFix, recognise
+from kpatch.elf.klink import Finding, check
+from kpatch.elf.module import Module
+from kpatch.errors import (
+    AlreadyFixedError,
+    DamagedFileError,
+    KpatchError,
+    LinkerRefusalError,
+    MatchError,
+    NotAffectedError,
+    UnknownModuleError,
+)
+from kpatch.patch.apply import original_of
+from kpatch.patch.note import Note, read_note, seal_holds
+from kpatch.signature.load import load_signatures
+from kpatch.signature.model import Match
+from kpatch.signature.scan import find
+
+
+class Verdict(Enum):
+    """What ``scan`` says of a file, in one word."""
+
+    AFFECTED = "affected"
+    PATCHED = "patched"
+    CHANGED = "patched-then-changed"
+    SOURCE_FIXED = "fixed-by-source"
+    NOT_AFFECTED = "not-affected"
+    UNKNOWN_BUILD = "unknown-build"
+    NOT_KQEMU = "not-kqemu"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The verdict on one module, in a sentence, with what was found on the way.
+
+    ``refusal`` is the error that ``apply`` would raise; None where it would patch, or where the
+    module is patched already.
+    """
+
+    module: Module
+    identity: Identity
+    verdict: Verdict
+    reason: str
+    refusal: KpatchError | None = None
+    note: Note | None = None
+    source_fix: SourceFix | None = None
+    detection: Detection | None = None
+    match: Match | None = None
+    linker: tuple[Finding, ...] = ()
+
+
+def assess(
+    module: Module, *, osversion: int | None = None, kernel: KernelFile | None = None
+) -> Assessment:
+    """Say what ``module`` is. Raises nothing but SignatureError for broken data files of ours."""
+    identity = identify(module)
+    if identity.kind != "freebsd-amd64":
+        return _elsewhere(module, identity)
+    try:
+        note = read_note(module)
+    except DamagedFileError as error:
+        return Assessment(module, identity, Verdict.CHANGED, error.what, error)
+    if note is not None:
+        return _patched(module, identity, note)
+    return _unpatched(module, identity, osversion, kernel)
+
+
+def _elsewhere(module: Module, identity: Identity) -> Assessment:
+    reason = identity.reasons[0]
+    if identity.is_kqemu and identity.kind in ("freebsd-i386", "linux"):
+        system = "FreeBSD/i386" if identity.kind == "freebsd-i386" else "Linux"
+        refusal: KpatchError = NotAffectedError(
+            f"it is kqemu for {system}, whose kernels do not share a GDT slot for the TSS",
+            where=module.name,
+            todo="nothing to repair",
+        )
+        return Assessment(module, identity, Verdict.NOT_AFFECTED, refusal.what, refusal)
+    refusal = UnknownModuleError(
+        f"it is not a kernel module of FreeBSD/amd64: {reason}",
+        where=module.name,
+        todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+    )
+    return Assessment(module, identity, Verdict.NOT_KQEMU, refusal.what, refusal)
+
+
+def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
+    try:
+        original_of(module, note)
+    except DamagedFileError as error:
+        return Assessment(module, identity, Verdict.CHANGED, error.what, error, note)
+    if not seal_holds(module.data, note):
+        changed = DamagedFileError(
+            "changed since kpatch patched it: the SHA-256 of the patched file is another",
+            where=module.name,
+            todo="take the patch back with 'kpatch revert' and apply it again",
+        )
+        return Assessment(module, identity, Verdict.CHANGED, changed.what, changed, note)
+    reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"
+    findings = check(module)
+    if findings:
+        refusal = _refused(module, findings[0])
+        return Assessment(
+            module, identity, Verdict.CHANGED, refusal.what, refusal, note, linker=findings
+        )
+    return Assessment(module, identity, Verdict.PATCHED, reason, None, note)
+
+
+def _unpatched(
+    module: Module, identity: Identity, osversion: int | None, kernel: KernelFile | None
+) -> Assessment:
+    source_fix = recognise(module)
+    detection = detect(module, osversion=osversion, kernel=kernel)
+    linker = check(module)
+    match, failure = _match(module)
+
+    def assessment(
+        verdict: Verdict, reason: str, refusal: KpatchError | None = None
+    ) -> Assessment:
+        return Assessment(
+            module,
+            identity,
+            verdict,
+            reason,
+            refusal.within(module.name) if refusal and module.name else refusal,
+            None,
+            source_fix,
+            detection,
+            match,
+            linker,
+        )
+
+    if match is None and failure is not None:
+        if not identity.is_kqemu and isinstance(failure, UnknownModuleError):
+            failure = UnknownModuleError(
+                "it is not kqemu: no such name in it, and no monitor image",
+                todo="give it a kqemu.ko",
+            )
+            return assessment(Verdict.NOT_KQEMU, failure.what, failure)
+        return assessment(Verdict.UNKNOWN_BUILD, failure.what, failure)
+    if source_fix is not None:
+        fixed = _already_fixed(source_fix)
+        return assessment(Verdict.SOURCE_FIXED, fixed.what, fixed)
+    try:
+        detection.require_affected()
+    except NotAffectedError as error:
+        return assessment(Verdict.NOT_AFFECTED, error.what, error)
+    reason = "it reloads TR from a GDT slot that may hold another CPU's TSS"
+    if linker:
+        return assessment(Verdict.AFFECTED, reason, _refused(module, linker[0]))
+    try:
+        detection.require_cpuid()
+    except KpatchError as error:
+        return assessment(Verdict.AFFECTED, f"{reason}; {error.what}", error)
+    return assessment(Verdict.AFFECTED, reason)
+
+
+def _match(module: Module) -> tuple[Match | None, KpatchError | None]:
+    """The one signature that matches, or why none does (the most telling reason)."""
+    failure: KpatchError | None = None
+    for signature in load_signatures():
+        try:
+            return find(module, signature), None
+        except UnknownModuleError as error:
+            failure = failure or error
+        except MatchError as error:
+            failure = error
+    return None, failure
+
+
+def _already_fixed(fix: SourceFix) -> AlreadyFixedError:
+    name = "an unknown source fix" if fix.variant == "unknown" else f"source fix {fix.variant}"
+    advice = {
+        "A": "--replace-source-fix switches it off and patches",
+        "B": "--replace-source-fix switches it off and patches",
+        "C": "nothing to repair",
+        "unknown": "build it without that fix, then patch it",
+    }
+    return AlreadyFixedError(
+        f"it carries {name}: {fix.judgement}", todo=advice[fix.variant]
+    )
+
+
+def _refused(module: Module, finding: Finding) -> LinkerRefusalError:
+    word = "panic on it" if finding.panics else "refuse it"
+    return LinkerRefusalError(
+        f"the kernel linker would {word} ({finding.rule}): {finding.what}",
+        where=f"{module.name}: {finding.where}" if finding.where else module.name,
+        todo=finding.todo,
+    )

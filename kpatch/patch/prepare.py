@@ -1,0 +1,89 @@
+"""From an assessment to a plan, or the error that says why there is none."""
+
+from __future__ import annotations
+
+from kpatch.abi.detect import Detection
+from kpatch.abi.kernels import builtin_table
+from kpatch.abi.sourcefix import SourceFix
+from kpatch.elf.edits import Overwrite
+from kpatch.elf.klink import require
+from kpatch.elf.module import Module
+from kpatch.errors import AlreadyFixedError, KpatchError, UnknownModuleError
+from kpatch.patch.assess import Assessment, Verdict
+from kpatch.patch.plan import Neutralised, Plan, make_plan
+
+_RET = b"\xc3"
+
+
+def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan:
+    """Plan the repair of an assessed module.
+
+    ``replace_source_fix`` switches off source fix A or B first, since two locks would guard one
+    slot. Raises the assessment's refusal, AlreadyFixedError where the source fix cannot be
+    switched off, KernelUnknownError where cpuid's place is in doubt.
+    """
+    module, fix = assessment.module, assessment.source_fix
+    replaces = replace_source_fix and fix is not None and fix.variant in ("A", "B")
+    if assessment.refusal is not None and not (
+        replaces and assessment.verdict is Verdict.SOURCE_FIXED
+    ):
+        raise assessment.refusal
+    match, detection = assessment.match, assessment.detection
+    if match is None or detection is None:
+        raise _nothing_to_plan(assessment)
+    detection.require_affected()
+    require(module)
+    return make_plan(
+        module,
+        match,
+        cpuid=_within(module, detection),
+        tss_stride=_stride(detection),
+        neutralised=_neutralise(module, fix) if replaces and fix is not None else None,
+    )
+
+
+def _nothing_to_plan(assessment: Assessment) -> KpatchError:
+    return UnknownModuleError(
+        f"there is nothing to plan: {assessment.reason}", where=assessment.module.name
+    )
+
+
+def _within(module: Module, detection: Detection) -> int:
+    try:
+        return detection.require_cpuid()
+    except KpatchError as error:
+        raise (error.within(module.name) if module.name else error) from None
+
+
+def _stride(detection: Detection) -> int:
+    """Bytes from one element of common_tss to the next: the same in every kernel of the table."""
+    kernels = detection.candidates or builtin_table().kernels
+    return max(each.tss_stride for each in kernels)
+
+
+def _neutralise(module: Module, fix: SourceFix) -> Neutralised:
+    """A ``ret`` as the first byte of the fix's function, which then does nothing.
+
+    Sound only if that function is all there is of the fix: every ``ltr`` of the module's own
+    code must lie in it, and no relocation may write to the byte.
+    """
+    function = fix.function
+    if function is None:
+        raise _cannot(module, fix, "its function has no symbol any more")
+    end = function.offset + max(function.size, 1)
+    for place in fix.ltr_sites:
+        if place.section != function.section or not function.offset <= place.offset < end:
+            raise _cannot(module, fix, "the compiler put a copy of it elsewhere")
+    if module.relocations_at(function.section, function.offset, function.offset + 1):
+        raise _cannot(module, fix, "a relocation writes to its first byte")
+    offset = module.file_offset(module.sections[function.section], function.offset)
+    old = module.data[offset : offset + 1]
+    return Neutralised(fix.variant, (Overwrite(offset, old, _RET),), ())
+
+
+def _cannot(module: Module, fix: SourceFix, why: str) -> AlreadyFixedError:
+    return AlreadyFixedError(
+        f"source fix {fix.variant} cannot be switched off: {why}",
+        where=module.name,
+        todo="build the module without it, then patch",
+    )
