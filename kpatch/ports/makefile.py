@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Makefile:
-    """A makefile as its logical lines, recipes left out."""
+    """A makefile as its logical lines. Those of recipes start with a tab, as in the file."""
 
     path: Path
     lines: tuple[Line, ...]
@@ -90,7 +90,7 @@ def read_if_there(path: Path) -> Makefile | None:
 
 
 def _logical(text: str) -> Iterator[Line]:
-    """Joins continued lines, drops comments and recipes (they start with a tab)."""
+    """Joins continued lines, drops comments and empty lines."""
     joined = ""
     start = 0
     for number, physical in enumerate(text.splitlines(), 1):
@@ -101,7 +101,7 @@ def _logical(text: str) -> Iterator[Line]:
             continue
         line = _without_comment(joined + physical)
         joined = ""
-        if line.strip() and not line.startswith("\t"):
+        if line.strip():
             yield Line(start, line)
 
 

@@ -43,7 +43,8 @@ class Change(Enum):
     SAME = "already there"
     REMOVE = "remove"
     ABSENT = "not there"
-    KEPT = "kept: changed since it was written"
+    ADOPTED = "left: not ours, and it calls kpatch"
+    KEPT = "kept: not as kpatch wrote it"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def plan_install(files: Sequence[HookFile]) -> tuple[Action, ...]:
         path = file.destination
         if not path.exists() and not path.is_symlink():
             change = Change.WRITE
+        elif stamp.calls_us(path):
+            change = Change.ADOPTED
         elif not stamp.is_ours(path):
             raise UsageError(
                 "there is a file that kpatch did not write, or that was changed since",

@@ -16,6 +16,8 @@ _STAMPED = re.compile(
     rb"(?P<body>.*\n)" + re.escape(_LAST_LINE.encode()) + rb"(?P<hex>[0-9a-f]{64})\n", re.DOTALL
 )
 
+_CALL = re.compile(rb"^[^#\n]*\bkpatch_step\s", re.MULTILINE)
+
 # The hook's own files have a few kB.
 _LARGEST = 1 << 20
 
@@ -36,10 +38,20 @@ def holds(data: bytes) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether the file there is as kpatch wrote it. A link, or a file we cannot read, is not."""
+    return holds(_contents(path))
+
+
+def calls_us(path: Path) -> bool:
+    """Whether somebody's own script has a line that runs a step of the hook."""
+    data = _contents(path)
+    return not holds(data) and _CALL.search(data) is not None
+
+
+def _contents(path: Path) -> bytes:
     if path.is_symlink() or not path.is_file():
-        return False
+        return b""
     try:
         with path.open("rb") as file:
-            return holds(file.read(_LARGEST))
+            return file.read(_LARGEST)
     except OSError:
-        return False
+        return b""

@@ -159,7 +159,7 @@ def _scripts(scripts: Path, *, by_overlay: bool) -> Iterator[Trap]:
         path = scripts / name
         if not path.exists() and not path.is_symlink():
             continue
-        if stamp.is_ours(path):
+        if stamp.is_ours(path) or stamp.calls_us(path):
             if by_overlay:
                 yield Trap(
                     "hooked-twice",

@@ -6,6 +6,7 @@ from a date: trees are mixed, mirrored and patched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +19,9 @@ from kpatch.ports.traps import Trap
 
 # The two ports that ever built kqemu.ko.
 KQEMU_PORTS = ("emulators/kqemu-kmod", "emulators/kqemu-kmod-devel")
+
+# ${${PKGORIGIN:S/\\//_/}_VARS...}: variables of make.conf that reach one port alone.
+_ORIGIN_VARS = re.compile(r"\$\{PKGORIGIN[^}]*\}_VARS\b")
 
 
 class Method(Enum):
@@ -50,6 +54,17 @@ class Survey:
     def blocked(self) -> bool:
         """Whether the hook would not work here."""
         return self.method is None or any(trap.blocks for trap in self.traps)
+
+    def to_document(self) -> dict[str, object]:
+        """The survey as JSON-ready data."""
+        return {
+            "ports_dir": str(self.ports_dir),
+            "era": self.era,
+            "method": self.method.value if self.method else None,
+            "ports": [port.origin for port in self.ports],
+            "blocked": self.blocked,
+            "traps": [trap.to_document() for trap in self.traps],
+        }
 
 
 def survey(
@@ -92,7 +107,7 @@ def survey(
 def _era(framework: Makefile) -> tuple[str, Method | None]:
     """What the tree can do decides, newest ability first."""
     has_uses_targets = framework.mentions("_USES_build")
-    has_origin_vars = framework.mentions("_VARS:C/=.*//")
+    has_origin_vars = any(_ORIGIN_VARS.search(line.text) for line in framework.lines)
     if has_uses_targets and has_origin_vars and framework.mentions("${OVERLAYS"):
         return "modern: overlays, and targets from USES", Method.OVERLAY
     has_scripts = framework.mentions("${SCRIPTDIR}/") and framework.mentions("-script")

@@ -1,0 +1,141 @@
+"""A ports tree in a temporary folder, and the real bmake over it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.ports import place, tree
+from kpatch.ports.build import Standing
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+ORIGIN = "emulators/kqemu-kmod"
+OSVERSION = "700055"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of make: its status and its log, output and errors together, in order."""
+
+    status: int
+    log: str
+
+    def line(self, text: str) -> int:
+        """The number of the only log line with ``text``."""
+        found = [n for n, line in enumerate(self.log.splitlines()) if text in line]
+        assert len(found) == 1, f"{text!r} is in {len(found)} lines of:\n{self.log}"
+        return found[0]
+
+
+class Tree:
+    """A tree of one era with one port. ``era`` is a folder of ``trees``."""
+
+    def __init__(self, root: Path, era: str) -> None:
+        self.root = root
+        self.era = era
+        self.ports_dir = root / "ports"
+        self.port = self.ports_dir / ORIGIN
+        self.overlay = root / "overlay"
+        self.make_conf = root / "make.conf"
+        self.work = self.port / "work"
+        self.wrksrc = self.work / "kqemu-1.0"
+        self.dest = root / "dest"
+        shutil.copytree(HERE / "trees" / era, self.ports_dir)
+        shutil.copytree(HERE / "trees" / "port", self.port)
+        self.dest.mkdir()
+        self.binaries = root / "bin"
+        self.binaries.mkdir()
+        bmake = shutil.which("bmake")
+        assert bmake is not None, "bmake is not installed (package bmake)"
+        (self.binaries / "make").symlink_to(bmake)
+        self.program("kpatch", [sys.executable, str(HERE / "fake_kpatch.py")])
+        self.conf()
+        self.build_gives(Standing.AFFECTED)
+
+    def program(self, name: str, command: list[str]) -> Path:
+        """Put a program into PATH."""
+        path = self.binaries / name
+        words = " ".join(f"'{word}'" for word in command)
+        path.write_text(f'#!/bin/sh\nPYTHONPATH="{REPOSITORY}" exec {words} "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    def conf(self, *lines: str) -> None:
+        """Write make.conf: what the machine needs, and ``lines``."""
+        base = [f"PORTSDIR={self.ports_dir}", "WRKDIRPREFIX="]
+        self.make_conf.write_text("\n".join([*base, *lines]) + "\n")
+
+    def hook(self, *lines: str) -> None:
+        """Install the hook as the guide says, and add ``lines`` to make.conf."""
+        seen = tree.survey(self.ports_dir)
+        assert seen.method is not None
+        files = place.files_for(seen.method, seen.ports, self.overlay)
+        place.carry_out(place.plan_install(files))
+        if seen.method is tree.Method.OVERLAY:
+            lines = (
+                f"OVERLAYS+=\t{self.overlay}",
+                "emulators_kqemu-kmod_VARS=\tUSES+=kpatch",
+                *lines,
+            )
+        self.conf(*lines)
+
+    def build_gives(self, module: Standing | bytes) -> None:
+        """What "compiling" makes: a play module, or the bytes of a real one."""
+        data = module if isinstance(module, bytes) else f"{module.value}\n".encode()
+        (self.root / "built.ko").write_bytes(data)
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the port's Makefile."""
+        path = self.port / "Makefile"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def make(self, *arguments: str, **environment: str) -> Outcome:
+        """Run make in the port. Keyword arguments go to the environment."""
+        done = subprocess.run(
+            ["bmake", "-m", str(HERE / "trees" / "mk"), *arguments],
+            cwd=self.port,
+            env={
+                "PATH": f"{self.binaries}:{os.environ['PATH']}",
+                "HOME": str(self.root),
+                "LC_ALL": "C.UTF-8",
+                "__MAKE_CONF": str(self.make_conf),
+                "OSVERSION": OSVERSION,
+                "BUILT": str(self.root / "built.ko"),
+                "DESTDIR": "" if self.era == "modern" else str(self.dest),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout)
+
+    @property
+    def module(self) -> Path:
+        """Where the build leaves the module."""
+        return self.wrksrc / "kqemu.ko"
+
+    @property
+    def installed(self) -> Path:
+        """Where the module is staged, or installed in a tree without a stage."""
+        top = self.work / "stage" if self.era == "modern" else self.dest
+        return top / "boot" / "modules" / "kqemu.ko"
+
+    def cookies(self) -> set[str]:
+        """The phases that count as done."""
+        return {path.name.split("_done")[0].lstrip(".") for path in self.work.glob(".*_done.*")}
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

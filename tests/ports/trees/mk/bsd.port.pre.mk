@@ -1,0 +1,3 @@
+# The system's entry to the ports tree, as /usr/share/mk has it.
+
+.include "${PORTSDIR}/Mk/bsd.port.pre.mk"

@@ -1,0 +1,4 @@
+USEOPTIONSMK=	yes
+INOPTIONSMK=	yes
+.include "${PORTSDIR}/Mk/bsd.port.mk"
+.undef INOPTIONSMK

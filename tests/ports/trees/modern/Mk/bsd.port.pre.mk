@@ -1,0 +1,3 @@
+BEFOREPORTMK=	yes
+.include "${PORTSDIR}/Mk/bsd.port.mk"
+.undef BEFOREPORTMK

@@ -1,0 +1,3 @@
+AFTERPORTMK=	yes
+.include "${PORTSDIR}/Mk/bsd.port.mk"
+.undef AFTERPORTMK
