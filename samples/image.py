@@ -1,0 +1,58 @@
+"""The monitor image: linked on its own, flattened, and written out as a C array."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain import MONITOR_FLAGS, compile_source, run
+
+SOURCES = ("nexus.S", "traps.S", "monitor.c", "interpreter.c", "screen.c", "text.c")
+HEADER_WORDS = 5
+
+
+@dataclass(frozen=True)
+class Image:
+    """A flat image and where its marks are, as offsets into it."""
+
+    contents: bytes
+    marks: dict[str, int]
+
+    @property
+    def header(self) -> tuple[int, ...]:
+        """The five offsets at the start of the image."""
+        return struct.unpack_from(f"<{HEADER_WORDS}I", self.contents)
+
+
+def build_image(source: Path, work: Path, defines: tuple[str, ...]) -> Image:
+    """Compile and link the monitor against the ``state.h`` in ``work``."""
+    folders = (work, source)
+    objects = [
+        compile_source(source / name, work / f"{name}.o", (*MONITOR_FLAGS, *defines), folders)
+        for name in SOURCES
+    ]
+    linked, flat = work / "monitor.elf", work / "monitor.bin"
+    run("ld", "-z", "noexecstack", "--no-warn-rwx-segments", "-T", source / "monitor.lds",
+        "-o", linked, *objects, cwd=work)  # fmt: skip
+    run("objcopy", "-O", "binary", linked, flat, cwd=work)
+    return Image(flat.read_bytes(), _marks(run("nm", linked, cwd=work)))
+
+
+def array_source(contents: bytes, name: str, qualifiers: str) -> str:
+    """Return C that defines the image as an array of bytes."""
+    lines = [
+        "\t" + "".join(f"{byte}," for byte in contents[start : start + 32])
+        for start in range(0, len(contents), 32)
+    ]
+    body = "\n".join(lines)
+    return f"{qualifiers} u8 {name}[{len(contents)}] = {{\n{body}\n}};\n"
+
+
+def _marks(listing: str) -> dict[str, int]:
+    addresses = {}
+    for line in listing.splitlines():
+        address, _, name = line.split()
+        addresses[name] = int(address, 16)
+    start = addresses["image_start"]
+    return {name: address - start for name, address in addresses.items()}
