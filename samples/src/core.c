@@ -5,7 +5,6 @@
  * own, because the copy is mapped twice and is page aligned.
  */
 #include "core.h"
-#include "monitor_image.h"
 
 #define PAGE_OF(size) (((size) + PAGE_SIZE - 1) & ~(u64)(PAGE_SIZE - 1))
 
@@ -15,6 +14,22 @@
 #define LDT_ADDRESS 0xf2011000ULL
 #define TSS_ADDRESS 0xf2012000ULL
 #define STACK_ADDRESS 0xf3000000ULL
+
+#include "monitor_image.h"
+
+enum { AREA_GDT, AREA_IDT, AREA_LDT, AREA_TSS, AREA_STACK, AREA_GUEST, AREAS };
+
+static const struct area {
+	u32 address;
+	u32 pages;
+} areas[AREAS] = {
+	{ GDT_ADDRESS, MONITOR_GDT_SIZE / PAGE_SIZE },
+	{ IDT_ADDRESS, 1 },
+	{ LDT_ADDRESS, 1 },
+	{ TSS_ADDRESS, 1 },
+	{ STACK_ADDRESS, 1 },
+	{ GUEST_BASE, GUEST_PAGES },
+};
 
 /* Intel SDM vol. 3, 4.5: the lowest bits of an entry of a page table. */
 #define PAGE_PRESENT 1
@@ -27,6 +42,8 @@
 #define DESCRIPTOR_TSS 0x89
 #define GATE_INTERRUPT 0x8e
 #define TSS_LIMIT 0x67
+#define TSS_RSP0 4
+#define TSS_PORTS 0x66
 
 #define MSR_FSBASE 0xc0000100
 #define MSR_GSBASE 0xc0000101
@@ -102,12 +119,9 @@ static int map_monitor(struct kqemu_session *session, u64 image_size, u64 state_
 	error |= map_pages(session, MONITOR_BASE, session->image, image_size + state_size);
 	/* The page with the world switch, where the kernel sees it. */
 	error |= map_page(session, (u64)session->image, session->image);
-	error |= map_pages(session, GDT_ADDRESS, session->gdt, MONITOR_GDT_SIZE);
-	error |= map_page(session, IDT_ADDRESS, session->idt);
-	error |= map_page(session, LDT_ADDRESS, session->ldt);
-	error |= map_page(session, TSS_ADDRESS, session->tss);
-	error |= map_page(session, STACK_ADDRESS, session->stack);
-	error |= map_pages(session, GUEST_BASE, session->guest, GUEST_PAGES * PAGE_SIZE);
+	for (unsigned number = 0; number < AREAS; number++)
+		error |= map_pages(session, areas[number].address, session->area[number],
+		    areas[number].pages * PAGE_SIZE);
 	return error;
 }
 
@@ -120,27 +134,28 @@ static void system_descriptor(u64 words[2], u64 base, u64 limit, u64 type)
 
 static void fill_tables(struct kqemu_session *session)
 {
+	u64 *gdt = session->area[AREA_GDT], *idt = session->area[AREA_IDT];
+	u8 *tss = session->area[AREA_TSS];
 	u64 stubs = MONITOR_BASE + header_word(session->image, HEADER_INTERRUPTS);
 
-	session->gdt[MONITOR_CS / 8] = DESCRIPTOR_CODE64;
-	system_descriptor(&session->gdt[MONITOR_LDT / 8], LDT_ADDRESS, PAGE_SIZE - 1,
-	    DESCRIPTOR_LDT);
+	gdt[MONITOR_CS / 8] = DESCRIPTOR_CODE64;
+	system_descriptor(&gdt[MONITOR_LDT / 8], LDT_ADDRESS, PAGE_SIZE - 1, DESCRIPTOR_LDT);
 	system_descriptor(session->state->tss_cache, TSS_ADDRESS, TSS_LIMIT, DESCRIPTOR_TSS);
-	*(u64 *)(void *)&session->tss[1] = STACK_ADDRESS + PAGE_SIZE;
-	session->tss[25] = (TSS_LIMIT + 1) << 16;	/* no map of ports behind it */
+	*(u64 *)(void *)(tss + TSS_RSP0) = STACK_ADDRESS + PAGE_SIZE;
+	*(u16 *)(void *)(tss + TSS_PORTS) = TSS_LIMIT + 1;	/* no map of ports behind it */
 	for (unsigned vector = 0; vector < 256; vector++) {
 		u64 stub = stubs + vector * 16;
 
-		session->idt[2 * vector] = (stub & 0xffff) | (u64)MONITOR_CS << 16 |
+		idt[2 * vector] = (stub & 0xffff) | (u64)MONITOR_CS << 16 |
 		    (u64)GATE_INTERRUPT << 40 | (stub >> 16 & 0xffff) << 48;
-		session->idt[2 * vector + 1] = stub >> 32;
+		idt[2 * vector + 1] = stub >> 32;
 	}
 }
 
 static void fill_state(struct kqemu_session *session, u64 image_size)
 {
 	struct kqemu_state *state = session->state;
-	u64 *stack = (u64 *)(void *)(session->stack + PAGE_SIZE);
+	u64 *stack = (u64 *)session->area[AREA_STACK] + PAGE_SIZE / 8;
 
 	state->monitor_address = MONITOR_BASE + image_size;
 	state->kernel_address = (u64)state;
@@ -162,6 +177,11 @@ static void fill_state(struct kqemu_session *session, u64 image_size)
 	state->monitor_rsp = STACK_ADDRESS + PAGE_SIZE - 8 * 8;
 }
 
+void *kqemu_guest_memory(struct kqemu_session *session)
+{
+	return session->area[AREA_GUEST];
+}
+
 struct kqemu_session *kqemu_init(void)
 {
 	struct kqemu_session *session;
@@ -172,12 +192,8 @@ struct kqemu_session *kqemu_init(void)
 	memcpy(session->image, monitor_code, sizeof(monitor_code));
 	session->state = (struct kqemu_state *)(void *)(session->image + image_size);
 	session->top = new_table(session);
-	session->gdt = new_pages(MONITOR_GDT_SIZE / PAGE_SIZE);
-	session->idt = new_pages(1);
-	session->ldt = new_pages(1);
-	session->tss = new_pages(1);
-	session->stack = new_pages(1);
-	session->guest = new_pages(GUEST_PAGES);
+	for (unsigned number = 0; number < AREAS; number++)
+		session->area[number] = new_pages(areas[number].pages);
 	if (map_monitor(session, image_size, state_size) != 0) {
 		printf("kqemu: out of page tables\n");
 		kqemu_delete(session);
@@ -192,12 +208,8 @@ void kqemu_delete(struct kqemu_session *session)
 {
 	while (session->tables != 0)
 		free(session->table[--session->tables], M_KQEMU);
-	free(session->guest, M_KQEMU);
-	free(session->stack, M_KQEMU);
-	free(session->tss, M_KQEMU);
-	free(session->ldt, M_KQEMU);
-	free(session->idt, M_KQEMU);
-	free(session->gdt, M_KQEMU);
+	for (unsigned number = 0; number < AREAS; number++)
+		free(session->area[number], M_KQEMU);
 	free(session->image, M_KQEMU);
 	free(session, M_KQEMU);
 }

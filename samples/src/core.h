@@ -12,12 +12,7 @@ struct kqemu_session {
 	u8 *image;			/* the copy that runs, page aligned */
 	struct kqemu_state *state;	/* behind it, page aligned */
 	u64 *top;			/* the monitor's uppermost page table */
-	u64 *gdt;
-	u64 *idt;
-	u64 *ldt;
-	u32 *tss;
-	u8 *stack;
-	u8 *guest;			/* GUEST_PAGES pages */
+	void *area[8];			/* the monitor's tables, its stack, the guest's memory */
 	unsigned tables;
 	u64 *table[SESSION_PAGES];	/* page tables in use, to find one by its address in memory */
 };
@@ -26,6 +21,7 @@ extern struct malloc_type M_KQEMU[1];
 extern struct mtx kqemu_lock;
 
 struct kqemu_session *kqemu_init(void);
+void *kqemu_guest_memory(struct kqemu_session *);
 void kqemu_delete(struct kqemu_session *);
 void kqemu_exec(struct kqemu_session *);
 int kqemu_run(struct kqemu_session *, u32 request, u64 budget);

@@ -123,7 +123,8 @@ static int kqemu_ioctl(struct cdev *device, unsigned long command, char *data, i
 	(void)flags, (void)thread;
 	if (session == NULL)
 		return ENODEV;
-	guest = session->guest + (request->where & (GUEST_PAGES * PAGE_SIZE - PAGE_SIZE));
+	guest = kqemu_guest_memory(session);
+	guest += request->where & (GUEST_PAGES * PAGE_SIZE - PAGE_SIZE);
 	switch (command) {
 	case KQEMU_RUN:
 		answer = run_guest(session, request->where);
