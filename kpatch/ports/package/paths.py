@@ -1,0 +1,31 @@
+"""Names of members as paths of the installed system."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_MODULE: Final = re.compile(r"(.*/)?(kqemu\.ko|boot/(modules|kernel)/[^/]+\.ko)")
+_COMPRESSED_MODULE: Final = re.compile(r"(.*/)?kqemu\.ko\.(gz|bz2|xz|zst)")
+
+
+def plain(name: str) -> str:
+    """``name`` without a leading slash, empty parts and dots: both ``/boot/modules/kqemu.ko``
+    (pkg) and ``boot/modules/kqemu.ko`` (pkg_install) are ``boot/modules/kqemu.ko``.
+    """
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def climbs(name: str) -> bool:
+    """Does the name go up, out of the folder where it is unpacked?"""
+    return ".." in name.split("/")
+
+
+def is_module(name: str) -> bool:
+    """Is it a place where a kernel module is kept?"""
+    return _MODULE.fullmatch(plain(name)) is not None
+
+
+def is_compressed_module(name: str) -> bool:
+    """Is it a module that only the boot loader can read?"""
+    return _COMPRESSED_MODULE.fullmatch(plain(name)) is not None

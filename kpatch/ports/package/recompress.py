@@ -1,0 +1,162 @@
+"""Compressing a changed package the way the original was compressed.
+
+The program and the level that made a package are written nowhere. They are found by trying:
+the encoder that turns the original tar archive into exactly the original bytes is the one to
+use again. libbz2, liblzma and zlib give the same bytes in every version in use, so packages
+made by FreeBSD's tar and pkg are found. GNU gzip has a deflate of its own, and zstd changes
+from version to version; such packages come out with other compressed bytes around the same
+archive.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Protocol
+
+from kpatch.errors import DamagedFileError
+from kpatch.ports.package.compression import Compression
+
+TRIAL_BYTES: Final = 4 << 20
+"""How much to compress, all trials together, in search of the original's encoder."""
+
+
+class Encoder(Protocol):
+    """One way to compress. The same input gives the same output everywhere."""
+
+    def compress(self, raw: bytes) -> bytes:
+        """The compressed form of ``raw``."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """No compression."""
+
+    def compress(self, raw: bytes) -> bytes:
+        """``raw`` itself."""
+        return raw
+
+
+@dataclass(frozen=True)
+class Bzip2:
+    """libbz2; the level is its block size in units of 100 kB."""
+
+    level: int
+
+    def compress(self, raw: bytes) -> bytes:
+        """One bzip2 stream."""
+        return bz2.compress(raw, self.level)
+
+
+@dataclass(frozen=True)
+class Xz:
+    """liblzma; the check is the one that the stream header names."""
+
+    preset: int
+    check: int
+
+    def compress(self, raw: bytes) -> bytes:
+        """One xz stream of one block."""
+        return lzma.compress(raw, lzma.FORMAT_XZ, check=self.check, preset=self.preset)
+
+
+@dataclass(frozen=True)
+class Gzip:
+    """zlib behind the original's own header, which holds the time and the name."""
+
+    level: int
+    header: bytes
+
+    def compress(self, raw: bytes) -> bytes:
+        """One gzip member (RFC 1952): header, deflate stream, CRC-32 and size."""
+        deflate = zlib.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS)
+        trailer = struct.pack("<II", zlib.crc32(raw), len(raw) & 0xFFFFFFFF)
+        return self.header + deflate.compress(raw) + deflate.flush() + trailer
+
+
+@dataclass(frozen=True)
+class Zstd:
+    """libzstd, streaming, as libarchive does; the checksum flag is the original's."""
+
+    level: int
+    checksum: bool
+
+    def compress(self, raw: bytes) -> bytes:
+        """One zstd frame without a content size."""
+        import zstandard  # only packages of this kind pay for it
+
+        stream = zstandard.ZstdCompressor(
+            level=self.level, write_checksum=self.checksum
+        ).compressobj()
+        return stream.compress(raw) + stream.flush()
+
+
+def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
+    """The encoder that makes ``data`` out of ``raw``, or the usual one of its kind.
+
+    Raises DamagedFileError when the header of ``data`` makes no sense.
+    """
+    usual = next(_candidates(data, kind))
+    trials = max(1, TRIAL_BYTES // max(len(raw), 1))
+    for encoder in islice(_candidates(data, kind), trials):
+        if encoder.compress(raw) == data:
+            return encoder
+    return usual
+
+
+def _candidates(data: bytes, kind: Compression) -> Iterator[Encoder]:
+    """Every encoder that might have made ``data``, the most usual one first."""
+    if kind is Compression.NONE:
+        yield Plain()
+    elif kind is Compression.BZIP2:
+        yield Bzip2(_bzip2_level(data))
+    elif kind is Compression.XZ:
+        # The low four bits of the second flag byte (xz file format, 2.1.1.2).
+        yield from (Xz(preset, data[7] & 0x0F) for preset in _XZ_PRESETS)
+    elif kind is Compression.GZIP:
+        header = data[: gzip_header_size(data)]
+        yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
+    else:
+        # Bit 2 of the frame header descriptor (RFC 8878, 3.1.1.1.1). pkg has written levels
+        # 19 and 20; the zstd program writes 3.
+        checksum = bool(data[4] & 0x04)
+        yield from (Zstd(level, checksum) for level in (19, 3, 20, 9, 6, 1, 22))
+
+
+_EXTREME: Final = lzma.PRESET_EXTREME
+_XZ_PRESETS: Final = (6, 9, 9 | _EXTREME, 6 | _EXTREME, 1, 2, 3, 4, 5, 7, 8, 0)
+
+
+def _bzip2_level(data: bytes) -> int:
+    """The block size, a digit in the fourth byte."""
+    level = data[3] - ord("0")
+    if not 1 <= level <= 9:
+        raise DamagedFileError("the bzip2 header has no block size", where="byte 3")
+    return level
+
+
+GZIP_EXTRA: Final = 0x04
+GZIP_NAME: Final = 0x08
+GZIP_COMMENT: Final = 0x10
+GZIP_CHECK: Final = 0x02
+
+
+def gzip_header_size(data: bytes) -> int:
+    """Size of a gzip header (RFC 1952, 2.3). Raises DamagedFileError when it does not end."""
+    flags = data[3] if len(data) > 3 else 0
+    size = 10
+    if flags & GZIP_EXTRA:
+        size += 2 + int.from_bytes(data[size : size + 2], "little")
+    for flag in (GZIP_NAME, GZIP_COMMENT):
+        if flags & flag:
+            size = data.find(0, size) + 1 or len(data) + 1
+    if flags & GZIP_CHECK:
+        size += 2
+    if size > len(data):
+        raise DamagedFileError("the gzip header is cut short")
+    return size
