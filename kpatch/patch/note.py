@@ -19,7 +19,7 @@ from kpatch.units import FileOffset
 
 SECTION: Final = ".note.kpatch"
 OWNER: Final = b"kpatch\0"
-TYPE: Final = 1
+TYPE: Final = 0x6B70  # "kp": no type that binutils or pkg give a meaning
 HEADER_SIZE: Final = 64
 NO_DIGEST: Final = "0" * 64
 _FORMAT: Final = 1

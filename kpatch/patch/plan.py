@@ -10,6 +10,7 @@ from kpatch import __version__
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
 from kpatch.elf.module import Module
+from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import decode
 from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes, digest
@@ -170,7 +171,11 @@ def _call_site(site: SiteMatch) -> Overwrite:
     call = bytearray(assemble(_CALL))
     texts = [each.mnemonic for each in decode(bytes(call))]
     if texts != ["movabs", "call"]:
-        raise AssertionError(f"the call assembles to {texts}")
+        raise SignatureError(
+            f"the call to a trampoline assembles to {texts}",
+            where=site.rule.name,
+            todo="install another release of keystone-engine",
+        )
     call[_CALL_FIELD] = bytes(8)
     call += bytes([_NOP]) * (len(site.raw) - len(call))
     return Overwrite(offset=site.file_offset, old=site.raw, new=bytes(call))

@@ -20,6 +20,7 @@ from kpatch.signature.model import TrampolineRule
 from kpatch.signature.pattern import (
     FixedImmediate,
     FixedRegister,
+    ImmediateHole,
     InstructionPattern,
     Label,
     LabelTarget,
@@ -100,7 +101,7 @@ def _bound(
 
 def _require_bound(operand: OperandPattern, names: Bindings, where: str) -> None:
     wanted: list[str | None] = []
-    if isinstance(operand, RegisterHole):
+    if isinstance(operand, RegisterHole | ImmediateHole):
         wanted = [operand.name]
     elif isinstance(operand, MemoryPattern):
         wanted = [operand.offset.name]
@@ -136,6 +137,8 @@ def _operand_text(operand: OperandPattern, names: Bindings, symbols: Sequence[st
             return name
         case FixedImmediate(value):
             return hex(value)
+        case ImmediateHole(name):
+            return hex(int(names[name]))
         case SymbolAddress(symbol):
             return hex(_MAGIC + symbols.index(symbol))
         case LabelTarget(label):

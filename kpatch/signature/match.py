@@ -15,6 +15,7 @@ from kpatch.signature.pattern import (
     FixedImmediate,
     FixedRegister,
     Gap,
+    ImmediateHole,
     InstructionPattern,
     MemoryPattern,
     OperandPattern,
@@ -201,6 +202,8 @@ def _match_operand(
     if isinstance(pattern, FixedImmediate) and isinstance(operand, Immediate):
         mask = (1 << (8 * operand.size)) - 1
         return None if (pattern.value ^ operand.value) & mask == 0 else ""
+    if isinstance(pattern, ImmediateHole) and isinstance(operand, Immediate):
+        return _bind(bound, pattern.name, operand.value)
     if isinstance(pattern, MemoryPattern) and isinstance(operand, Memory):
         return _match_memory(pattern, operand, bound)
     return ""

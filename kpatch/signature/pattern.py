@@ -56,6 +56,13 @@ class FixedImmediate:
 
 
 @dataclass(frozen=True, slots=True)
+class ImmediateHole:
+    """A named number as an immediate."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class SymbolAddress:
     """The absolute 64-bit address of a symbol (trampolines only)."""
 
@@ -88,7 +95,13 @@ class MemoryPattern:
 
 
 OperandPattern = (
-    RegisterHole | FixedRegister | FixedImmediate | SymbolAddress | LabelTarget | MemoryPattern
+    RegisterHole
+    | FixedRegister
+    | FixedImmediate
+    | ImmediateHole
+    | SymbolAddress
+    | LabelTarget
+    | MemoryPattern
 )
 
 
@@ -248,8 +261,10 @@ def _operand(text: str, names: Names, line: int, in_trampoline: bool) -> Operand
         return FixedImmediate(int(text, 0))
     hole = _NAME.match(text)
     if hole:
+        if hole[1] in names.offsets and hole[2] is None:
+            return ImmediateHole(hole[1])
         if hole[1] not in names.registers:
-            raise _wrong(names, line, f"'${hole[1]}' is not declared as a register")
+            raise _wrong(names, line, f"'${hole[1]}' is not a declared name")
         return RegisterHole(hole[1], _WIDTHS[hole[2] or "64"])
     if in_trampoline and text.startswith("="):
         return SymbolAddress(text[1:])

@@ -63,7 +63,8 @@ def _long_enough(site: SiteMatch) -> None:
 
 def _relocatable(site: SiteMatch) -> None:
     for each in site.instructions:
-        if each.is_position_dependent or each.transfers_control or "rsp" in each.reads | each.writes:
+        uses_stack = "rsp" in each.reads | each.writes
+        if each.is_position_dependent or each.transfers_control or uses_stack:
             raise MatchError(
                 f"site '{site.rule.name}': '{each.text}' means something else elsewhere",
                 where=f"image offset {each.address:#x}",
