@@ -15,7 +15,6 @@ from kpatch.errors import (
     AlreadyFixedError,
     DamagedFileError,
     KpatchError,
-    LinkerRefusalError,
     MatchError,
     NotAffectedError,
     UnknownModuleError,
@@ -106,13 +105,9 @@ def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
         )
         return Assessment(module, identity, Verdict.CHANGED, changed.what, changed, note)
     reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"
-    findings = check(module)
-    if findings:
-        refusal = _refused(module, findings[0])
-        return Assessment(
-            module, identity, Verdict.CHANGED, refusal.what, refusal, note, linker=findings
-        )
-    return Assessment(module, identity, Verdict.PATCHED, reason, None, note)
+    return Assessment(
+        module, identity, Verdict.PATCHED, reason, None, note, linker=check(module)
+    )
 
 
 def _unpatched(
@@ -155,8 +150,9 @@ def _unpatched(
     except NotAffectedError as error:
         return assessment(Verdict.NOT_AFFECTED, error.what, error)
     reason = "it reloads TR from a GDT slot that may hold another CPU's TSS"
-    if linker:
-        return assessment(Verdict.AFFECTED, reason, _refused(module, linker[0]))
+    fatal = next((each for each in linker if each.is_fatal), None)
+    if fatal is not None:
+        return assessment(Verdict.AFFECTED, f"{reason}; {fatal.error().what}", fatal.error())
     try:
         detection.require_cpuid()
     except KpatchError as error:
@@ -187,13 +183,4 @@ def _already_fixed(fix: SourceFix) -> AlreadyFixedError:
     }
     return AlreadyFixedError(
         f"it carries {name}: {fix.judgement}", todo=advice[fix.variant]
-    )
-
-
-def _refused(module: Module, finding: Finding) -> LinkerRefusalError:
-    word = "panic on it" if finding.panics else "refuse it"
-    return LinkerRefusalError(
-        f"the kernel linker would {word} ({finding.rule}): {finding.what}",
-        where=f"{module.name}: {finding.where}" if finding.where else module.name,
-        todo=finding.todo,
     )

@@ -1,1 +1,1 @@
-
+"""Results as documents (JSON-ready data), and documents as text."""

@@ -1,0 +1,132 @@
+"""Results as JSON-ready data. Every renderer reads these documents and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from kpatch import __version__
+from kpatch.abi.detect import Detection
+from kpatch.errors import KpatchError
+from kpatch.patch.assess import Assessment
+from kpatch.patch.diff import ModuleDiff
+from kpatch.patch.note import digest
+from kpatch.signature.model import Match
+
+Document = dict[str, Any]
+
+
+def envelope(command: str, files: list[Document], exit_code: int) -> Document:
+    """The whole answer of one command."""
+    return {"kpatch": __version__, "command": command, "exit_code": exit_code, "files": files}
+
+
+def refusal(file: str, error: KpatchError) -> Document:
+    """A file that was refused, and why."""
+    return {"file": file, "status": "refused", "error": error.to_document()}
+
+
+def assessment(found: Assessment) -> Document:
+    """What ``scan`` says of one module."""
+    document: Document = {
+        "file": found.module.name,
+        "size": len(found.module.data),
+        "sha256": digest(found.module.data),
+        "verdict": found.verdict.value,
+        "reason": found.reason,
+        "identity": plain(found.identity),
+        "linker": [
+            {**plain(each), "fatal": each.is_fatal} for each in found.linker
+        ],
+        "refusal": found.refusal.to_document() if found.refusal else None,
+    }
+    if found.note is not None:
+        document["patch"] = {
+            "version": found.note.version,
+            "signature": found.note.signature,
+            "cpuid": found.note.cpuid,
+            "original_sha256": found.note.original_sha256,
+            "original_size": found.note.original_size,
+            "source_fix": found.note.source_fix,
+        }
+    if found.source_fix is not None:
+        document["source_fix"] = {
+            "variant": found.source_fix.variant,
+            "judgement": found.source_fix.judgement,
+            "evidence": list(found.source_fix.evidence),
+        }
+    if found.detection is not None:
+        document["kernel"] = _kernel(found.detection)
+    if found.match is not None:
+        document["match"] = _match(found.match)
+    return document
+
+
+def _kernel(found: Detection) -> Document:
+    return {
+        "low": found.low,
+        "high": found.high,
+        "kernels": [each.name for each in found.candidates],
+        "gdt": found.gdt,
+        "cpuid": found.cpuid,
+        "evidence": [plain(each) for each in found.evidence],
+        "conflicts": [plain(each) for each in found.conflicts],
+        "not_affected": found.not_affected,
+        "uncovered": found.uncovered,
+    }
+
+
+def _match(found: Match) -> Document:
+    return {
+        "signature": found.signature.id,
+        "title": found.signature.title,
+        "image": {
+            "section": found.image.section.name,
+            "section_offset": found.image.at,
+            "file_offset": found.image.start,
+            "size": found.image.size,
+            "header": dict(found.image.header),
+            "evidence": found.image.evidence,
+        },
+        "names": dict(sorted(found.names.items())),
+        "sites": [
+            {
+                "site": site.rule.name,
+                "image_offset": site.start,
+                "section_offset": site.section_offset,
+                "file_offset": site.file_offset,
+                "size": len(site.raw),
+                "instructions": [each.text for each in site.instructions],
+            }
+            for site in found.sites.values()
+        ],
+    }
+
+
+def difference(found: ModuleDiff) -> Document:
+    """What differs between two modules."""
+    document = plain(found)
+    if not isinstance(document, dict):
+        raise TypeError("a dataclass becomes a dictionary")
+    return document
+
+
+def plain(value: object) -> Any:
+    """Dataclasses, enums, bytes, tuples and sets as JSON-ready data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)
+        }
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted(plain(each) for each in value)
+    return value

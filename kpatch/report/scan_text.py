@@ -1,0 +1,80 @@
+"""``scan`` as text: the verdict of each file, and with ``-v`` what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kpatch.report.documents import Document
+from kpatch.report.style import Style
+
+_MEANING = {
+    "affected": "bad",
+    "patched-then-changed": "bad",
+    "patched": "good",
+    "not-affected": "good",
+    "fixed-by-source": "doubt",
+    "unknown-build": "doubt",
+    "not-kqemu": "title",
+}
+
+
+def scan_text(document: Document, style: Style, *, verbose: bool) -> str:
+    """Render one file's document from :func:`kpatch.report.documents.assessment`."""
+    verdict = document["verdict"]
+    word = style.paint(_MEANING[verdict], verdict.upper())
+    lines = [f"{document['file']}: {word}", f"  {document['reason']}"]
+    lines += _short(document)
+    if verbose:
+        lines += _evidence(document)
+    return "\n".join(lines)
+
+
+def _short(document: Document) -> Iterator[str]:
+    match, kernel = document.get("match"), document.get("kernel")
+    if match and document["verdict"] in ("affected", "fixed-by-source"):
+        for site in match["sites"]:
+            yield (
+                f"  {site['site']} site: image offset {site['image_offset']:#x}, "
+                f"{match['image']['section']}+{site['section_offset']:#x}, "
+                f"file offset {site['file_offset']:#x}, {site['size']} bytes"
+            )
+    if kernel and document["verdict"] in ("affected", "fixed-by-source", "not-affected"):
+        yield f"  kernel: {_kernel(kernel)}"
+    refusal = document.get("refusal")
+    if refusal and refusal["todo"]:
+        yield f"  {refusal['todo']}"
+
+
+def _kernel(kernel: dict[str, Any]) -> str:
+    names = ", ".join(kernel["kernels"]) or "unknown"
+    cpuid = "in doubt" if kernel["cpuid"] is None else f"%gs:{kernel['cpuid']:#x}"
+    return f"{names}; GDT {kernel['gdt']}; cpuid {cpuid}"
+
+
+def _evidence(document: Document) -> Iterator[str]:
+    yield "  evidence:"
+    for reason in document["identity"]["reasons"]:
+        yield f"    {reason}"
+    match = document.get("match")
+    if match:
+        yield f"    {match['image']['evidence']}"
+        bound = ", ".join(
+            f"${name} = {value if isinstance(value, str) else hex(value)}"
+            for name, value in match["names"].items()
+        )
+        yield f"    {match['signature']}: {bound}"
+        for site in match["sites"]:
+            for text in site["instructions"]:
+                yield f"      {site['site']}: {text}"
+    for each in (document.get("source_fix") or {}).get("evidence", []):
+        yield f"    {each}"
+    kernel = document.get("kernel") or {"evidence": [], "conflicts": []}
+    for each in kernel["evidence"]:
+        yield f"    {each['source']}: {each['seen']}: {each['means']}"
+    for each in kernel["conflicts"]:
+        yield f"    conflict: {each['what']}"
+    for each in document["linker"]:
+        yield f"    kernel linker: {each['rule']}: {each['what']}"
+    if document.get("patch"):
+        yield f"    original: {document['patch']['original_sha256']}"
