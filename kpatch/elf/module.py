@@ -88,10 +88,12 @@ class Module:
 
     def relocations_at(self, section_index: int, start: int, end: int) -> tuple[Relocation, ...]:
         """The relocations that write at least one byte of ``[start, end)`` of the section."""
+        if end <= start:
+            return ()
         candidates = self.relocations_of(section_index)
         first = bisect_left(candidates, start - _WIDEST_FIELD + 1, key=lambda r: r.offset)
         last = bisect_left(candidates, end, key=lambda r: r.offset)
-        return tuple(r for r in candidates[first:last] if r.end > max(start, r.offset))
+        return tuple(r for r in candidates[first:last] if r.width and r.end > start)
 
     @cached_property
     def _by_target(self) -> dict[int, tuple[Relocation, ...]]:

@@ -104,11 +104,11 @@ def modules() -> st.SearchStrategy[Module]:
 class Edits:
     """What ``append`` is asked to do."""
 
-    overwrites: tuple[Overwrite, ...]
-    sections: tuple[NewSection, ...]
-    symbols: tuple[NewSymbol, ...]
-    relocations: tuple[NewRelocation, ...]
-    retypes: tuple[Retype, ...]
+    overwrites: tuple[Overwrite, ...] = ()
+    sections: tuple[NewSection, ...] = ()
+    symbols: tuple[NewSymbol, ...] = ()
+    relocations: tuple[NewRelocation, ...] = ()
+    retypes: tuple[Retype, ...] = ()
 
 
 @st.composite

@@ -1,0 +1,315 @@
+"""What ``append`` adds is there, and nothing else has changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpatch.elf import constants as elf
+from kpatch.elf import klink
+from kpatch.elf.editor import (
+    NewRelocation,
+    NewSection,
+    NewSymbol,
+    Overwrite,
+    Retype,
+    append,
+)
+from kpatch.elf.entries import Relocation, Section, Symbol
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
+from kpatch.units import FileOffset, SectionOffset
+from tests.elf.objects import assembled, small_module, with_bytes
+from tests.strategies.elf_files import Edits, edits, modules
+
+HEADER_FIELDS = {*range(40, 48), *range(60, 62)}  # e_shoff, e_shnum
+AT_0, FAR = SectionOffset(0), SectionOffset(1 << 20)
+CASES = modules().flatmap(lambda module: st.tuples(st.just(module), edits(module)))
+
+
+def edited(module: Module, edit: Edits) -> Module:
+    data = append(
+        module,
+        overwrites=edit.overwrites,
+        sections=edit.sections,
+        symbols=edit.symbols,
+        relocations=edit.relocations,
+        retypes=edit.retypes,
+    )
+    return read_module(data, module.name)
+
+
+@given(CASES)
+def test_every_byte_stays_but_the_overwritten_and_two_header_fields(
+    case: tuple[Module, Edits],
+) -> None:
+    module, edit = case
+    after = edited(module, edit).data
+    allowed = HEADER_FIELDS | {
+        at for overwrite in edit.overwrites for at in range(overwrite.offset, overwrite.end)
+    }
+    changed = {at for at, byte in enumerate(module.data) if after[at] != byte}
+    assert changed <= allowed
+    for overwrite in edit.overwrites:
+        assert after[overwrite.offset : overwrite.end] == overwrite.new
+
+
+@given(CASES)
+def test_sections_are_the_old_ones_and_then_the_new(case: tuple[Module, Edits]) -> None:
+    module, edit = case
+    after = edited(module, edit)
+    for old, new in zip(module.sections, after.sections, strict=False):
+        assert _without_place(new) == _without_place(old)
+        if not _may_grow(old):
+            assert (new.offset, new.size) == (old.offset, old.size)
+            if not edit.overwrites:
+                assert after.contents(new) == module.contents(old)
+    added = after.sections[len(module.sections) :]
+    for wanted, new in zip(edit.sections, added, strict=False):
+        assert (new.name, new.type, new.flags) == (wanted.name, wanted.type, wanted.flags)
+        assert (new.align, new.size) == (wanted.align, wanted.length)
+        assert after.contents(new) == wanted.contents
+        assert new.type == elf.SHT_NOBITS or new.offset % min(new.align, 16) == 0
+    for table in added[len(edit.sections) :]:
+        assert table.name == f".rela{after.sections[table.info].name}"
+        assert (table.type, table.flags) == (elf.SHT_RELA, elf.SHF_INFO_LINK)
+        assert (table.align, table.entsize) == (8, 24)
+        assert after.sections[table.link].type == elf.SHT_SYMTAB
+
+
+@given(CASES)
+def test_symbols_are_the_old_ones_and_then_the_new(case: tuple[Module, Edits]) -> None:
+    module, edit = case
+    after = edited(module, edit)
+    assert after.symbols[: len(module.symbols)] == module.symbols
+    fresh = [
+        s for s in edit.symbols if s.section is not None or module.symbol_named(s.name) is None
+    ]
+    for wanted, new in zip(fresh, after.symbols[len(module.symbols) :], strict=True):
+        home = after.section_named(wanted.section) if wanted.section else None
+        assert new == Symbol(
+            index=new.index,
+            name=wanted.name,
+            value=wanted.value,
+            size=wanted.size,
+            bind=elf.STB_GLOBAL,
+            type=wanted.type,
+            other=0,
+            section=home.index if home else 0,
+        )
+
+
+@given(CASES)
+def test_relocations_are_the_old_ones_retyped_and_the_new(case: tuple[Module, Edits]) -> None:
+    module, edit = case
+    after = edited(module, edit)
+    types = {(retype.table, retype.index): retype.type for retype in edit.retypes}
+    old = [replace(r, type=types.get((r.table, r.index), r.type)) for r in module.relocations]
+    kept = {(r.table, r.index) for r in old}
+    assert [r for r in after.relocations if (r.table, r.index) in kept] == old
+    new = [r for r in after.relocations if (r.table, r.index) not in kept]
+    assert sorted(_meaning(after, r) for r in new) == sorted(
+        (_target(after, r), r.offset, r.type, r.symbol, r.addend) for r in edit.relocations
+    )
+
+
+@given(CASES)
+def test_the_same_edits_give_the_same_bytes(case: tuple[Module, Edits]) -> None:
+    module, edit = case
+    assert edited(module, edit).data == edited(read_module(module.data), edit).data
+
+
+@given(CASES)
+def test_the_kernel_linker_objects_to_nothing_new(case: tuple[Module, Edits]) -> None:
+    module, edit = case
+    before = {(finding.rule, finding.where) for finding in klink.check(module)}
+    after = {(finding.rule, finding.where) for finding in klink.check(edited(module, edit))}
+    assert after <= before
+
+
+@settings(max_examples=10)
+@given(modules(), st.data())
+def test_many_edits_in_a_row_grow_the_file_only_by_what_moves(
+    module: Module, data: st.DataObject
+) -> None:
+    for step in range(25):
+        edit = data.draw(edits(module, tag=f"s{step}"))
+        after = edited(module, edit)
+        tables = sum(s.size for s in module.sections if _may_grow(s))
+        headers = 64 * len(after.sections)
+        added = sum(len(s.contents) + len(s.name) + 40 for s in edit.sections)
+        added += sum(len(s.name) + 1 + 24 for s in edit.symbols) + 60 * len(edit.relocations)
+        assert len(after.data) - len(module.data) <= tables + headers + added + 16 * 20
+        module = after
+    klink.require(module)
+
+
+def test_nothing_to_do_gives_the_same_file() -> None:
+    module = small_module()
+    assert append(module) == module.data
+
+
+def test_only_overwrites_move_no_table() -> None:
+    module = small_module()
+    text = module.section_named(".text")
+    assert text is not None
+    old = module.contents(text)[:4]
+    after = append(module, overwrites=[Overwrite(text.offset, old, b"\x90" * 4)])
+    assert after == with_bytes(module.data, text.offset, b"\x90" * 4)
+
+
+def test_an_undefined_symbol_that_is_there_is_used_again() -> None:
+    module = small_module()
+    data = module.section_named(".data")
+    assert data is not None
+    after = read_module(
+        append(
+            module,
+            symbols=[NewSymbol("common_tss", None)],
+            relocations=[NewRelocation(data.index, SectionOffset(0), 1, "common_tss")],
+        )
+    )
+    assert after.symbols == module.symbols
+
+
+def test_a_table_that_is_overwritten_and_grows_keeps_the_overwrite() -> None:
+    module = small_module()
+    at = FileOffset(module.data.index(b"\0helper\0") + 1)
+    after = append(
+        module,
+        overwrites=[Overwrite(at, b"helper", b"hooker")],
+        symbols=[NewSymbol("kpatch_lock", None)],
+    )
+    assert read_module(after).symbol_named("hooker") is not None
+
+
+def test_one_string_table_for_sections_and_symbols_serves_both_additions() -> None:
+    module = small_module()
+    shared = module.data
+    names = module.sections[module.header.shstrndx]
+    symtab = module.symtab
+    assert symtab is not None
+    # Let the symbols name themselves in the sections' table: any string there will do.
+    for symbol in module.symbols:
+        shared = with_bytes(shared, symtab.offset + 24 * symbol.index, b"\1\0\0\0")
+    link = module.header.shoff + 64 * symtab.index + 40
+    shared = with_bytes(shared, link, names.index.to_bytes(4, "little"))
+    one = read_module(shared)
+    after = read_module(
+        append(
+            one,
+            sections=[NewSection(".text.new", elf.SHT_PROGBITS, 6, 16, b"\xc3")],
+            symbols=[NewSymbol("kpatch_new", ".text.new")],
+        )
+    )
+    assert after.section_named(".text.new") is not None
+    assert after.defined("kpatch_new") is not None
+    assert [s.name for s in after.symbols[: len(one.symbols)]] == [s.name for s in one.symbols]
+
+
+@pytest.mark.parametrize(
+    "overwrite",
+    [
+        Overwrite(FileOffset(64), b"not this", b"12345678"),
+        Overwrite(FileOffset(1 << 40), b"x", b"y"),
+        Overwrite(FileOffset(0), b"\x7f", b"\x7e"),
+        Overwrite(FileOffset(64), small_module().data[64:66], b"1"),
+    ],
+)
+def test_an_overwrite_that_does_not_fit_is_refused(overwrite: Overwrite) -> None:
+    with pytest.raises(DamagedFileError) as caught:
+        append(small_module(), overwrites=[overwrite])
+    assert f"0x{overwrite.offset:x}" in caught.value.where
+
+
+def test_overwrites_that_meet_are_refused() -> None:
+    module = small_module()
+    first = Overwrite(FileOffset(64), module.data[64:68], b"1234")
+    second = Overwrite(FileOffset(67), module.data[67:68], b"5")
+    with pytest.raises(DamagedFileError):
+        append(module, overwrites=[second, first])
+
+
+NEW = NewSection(".new", elf.SHT_PROGBITS, 6, 1, b"\xc3")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Edits(sections=(replace(NEW, name=".text"),)), "a section .text already"),
+        (Edits(sections=(NEW, NEW)), "a section .new already"),
+        (Edits(sections=(replace(NEW, type=elf.SHT_NOBITS),)), "contents or a size"),
+        (Edits(sections=(replace(NEW, size=4),)), "contents or a size"),
+        (Edits(sections=(replace(NEW, name="é"),)), "cannot be a name"),
+        (Edits(sections=(replace(NEW, name="a\0b"),)), "cannot be a name"),
+        (Edits(symbols=(NewSymbol("", None),)), "cannot be a name"),
+        (Edits(symbols=(NewSymbol("x", ".text"),)), "no new section"),
+        (Edits(symbols=(NewSymbol("x", None), NewSymbol("x", None))), "a symbol x already"),
+        (
+            Edits(sections=(NEW,), symbols=(NewSymbol("kqemu_exec", ".new"),)),
+            "a symbol kqemu_exec already",
+        ),
+        (Edits(relocations=(NewRelocation(999, AT_0, 1, "kqemu_exec"),)), "section 999, which"),
+        (Edits(relocations=(NewRelocation(".text", AT_0, 1, "f"),)), "section .text, which"),
+        (Edits(relocations=(NewRelocation(1, AT_0, 1, "helper"),)), "no global symbol"),
+        (Edits(relocations=(NewRelocation(1, FAR, 1, "kqemu_exec"),)), "outside section"),
+        (Edits(retypes=(Retype(1, 0, 0),)), "has no relocation 0"),
+        (Edits(retypes=(Retype(2, 99, 0),)), "has no relocation 99"),
+        (Edits(retypes=(Retype(-1, 0, 0),)), "has no relocation 0"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_is_refused(edit: Edits, message: str) -> None:
+    with pytest.raises(LinkerRefusalError) as caught:
+        edited(small_module(), edit)
+    assert message in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [(".globl f\nf: ret", ("--32",)), (".globl f\nf: ret", ("--x32",))],
+)
+def test_only_64_bit_files_are_edited(source: str, options: tuple[str, ...]) -> None:
+    module = read_module(assembled(source, *options))
+    with pytest.raises(KpatchError) as caught:
+        append(module, symbols=[NewSymbol("x", None)])
+    assert "not a relocatable x86-64 module" in caught.value.what
+
+
+def test_a_file_without_symbols_is_refused() -> None:
+    module = small_module()
+    symtab = module.symtab
+    assert symtab is not None
+    header = module.header.shoff + 64 * symtab.index
+    stripped = with_bytes(module.data, header + 4, b"\1\0\0\0")
+    for relocation_table in (s for s in module.sections if s.is_relocation_table):
+        at = module.header.shoff + 64 * relocation_table.index
+        stripped = with_bytes(stripped, at + 4, b"\1\0\0\0")
+    with pytest.raises(LinkerRefusalError) as caught:
+        append(read_module(stripped), symbols=[NewSymbol("x", None)])
+    assert "no symbol table" in caught.value.what
+
+
+def _may_grow(section: Section) -> bool:
+    return section.type in (elf.SHT_SYMTAB, elf.SHT_STRTAB, elf.SHT_RELA)
+
+
+def _without_place(section: Section) -> Section:
+    if not _may_grow(section):
+        return section
+    return replace(section, offset=FileOffset(0), size=0)
+
+
+def _meaning(module: Module, relocation: Relocation) -> tuple[int, int, int, str, int]:
+    name = module.symbols[relocation.symbol].name
+    return relocation.target, relocation.offset, relocation.type, name, relocation.addend
+
+
+def _target(module: Module, relocation: NewRelocation) -> int:
+    if isinstance(relocation.section, int):
+        return relocation.section
+    section = module.section_named(relocation.section)
+    assert section is not None
+    return section.index
