@@ -25,6 +25,8 @@ _SETTLES: Final = (
     "settle it with the right version (--osversion 700055) "
     "or the kernel that loads the module (--kernel /boot/kernel/kernel)"
 )
+_ADD_IT: Final = "if that is the right version, examine that kernel and add it to kernels.toml"
+_GET_ANOTHER: Final = "the module contradicts itself: build it again, or get another copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,11 @@ class Detection:
         leaves two layouts, contradicts itself, or is about a kernel that nobody examined.
         """
         if self.uncovered is not None:
-            raise KernelUnknownError(self.uncovered, todo=_SETTLES)
+            raise KernelUnknownError(self.uncovered, todo=_ADD_IT)
         for conflict in self.conflicts:
             if conflict.matters:
-                raise KernelUnknownError(f"conflict: {conflict.what}", todo=_SETTLES)
+                todo = _GET_ANOTHER if conflict.in_module else _SETTLES
+                raise KernelUnknownError(f"conflict: {conflict.what}", todo=todo)
         strides = {kernel.tss_stride for kernel in self.candidates}
         if self.cpuid is None or len(strides) != 1:
             raise KernelUnknownError(_doubt(self.candidates), todo=_SETTLES)

@@ -108,7 +108,7 @@ def _kqemu_traces(module: Module) -> Iterator[str]:
         yield "its metadata names the module kqemu"
     symbols = sum(s.name.startswith(f"{KQEMU}_") and not s.is_undefined for s in module.symbols)
     if symbols:
-        yield f"it defines {symbols} symbols whose names begin with kqemu_"
+        yield f"it defines symbols whose names begin with kqemu_ ({symbols} of them)"
     if not names and not symbols and _has_string(module, KQEMU):
         yield "its data holds the string kqemu"
 

@@ -60,10 +60,10 @@ def show(versions: Iterable[VersionRange]) -> str:
 def parse_osversion(text: str) -> int:
     """The ``__FreeBSD_version`` that ``--osversion TEXT`` gives.
 
-    Raises UsageError for anything but a six-digit decimal number: release names like ``7.0``
+    Raises UsageError for anything but six or seven decimal digits: release names like ``7.0``
     stand for many versions, of which some have the bug and some do not.
     """
-    if re.fullmatch(r"[1-9][0-9]{5}", text):  # ASCII digits only
+    if re.fullmatch(r"[1-9][0-9]{5,6}", text):  # seven digits from 10.0 on
         return int(text)
     todo = "give one number such as 700055; on the machine it is `sysctl -n kern.osreldate`"
     if release := re.fullmatch(r"([1-9])\.([0-9])(-[A-Za-z0-9-]+)?", text):

@@ -29,10 +29,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two sources that cannot both be right; ``matters`` if a patch could come out wrong."""
+    """Two sources that cannot both be right.
+
+    ``matters`` if a patch could come out wrong. ``in_module`` if the module's own proven
+    traces contradict each other, so that no option can settle it.
+    """
 
     what: str
     matters: bool
+    in_module: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class _Scale:
             )
         else:
             self._keep(claim, is_overridden=True)
-            self.conflicts.append(Conflict(self._contradiction(claim), self._matters(claim)))
+            self.conflicts.append(self._conflict(claim))
 
     def _keep(
         self, claim: Claim, *, is_decisive: bool = False, is_overridden: bool = False
@@ -116,20 +121,21 @@ class _Scale:
             )
         )
 
-    def _contradiction(self, claim: Claim) -> str:
-        stronger = [a for a in self.accepted if not intersect(a.versions, claim.versions)]
-        if stronger:
-            against, versions = stronger[0].seen, stronger[0].versions
-        else:  # none of them alone contradicts it, together they do
-            against, versions = " and ".join(a.seen for a in self.accepted), self.left
-        return (
-            f"{against} (FreeBSD {show(versions)}), "
-            f"but {claim.seen} (FreeBSD {show(claim.versions)})"
+    def _conflict(self, claim: Claim) -> Conflict:
+        alone = [a for a in self.accepted if not intersect(a.versions, claim.versions)]
+        # Where none of them alone contradicts it, together they do.
+        against = alone[:1] or self.accepted
+        versions = alone[0].versions if alone else self.left
+        return Conflict(
+            what=f"{' and '.join(a.seen for a in against)} (FreeBSD {show(versions)}), "
+            f"but {claim.seen} (FreeBSD {show(claim.versions)})",
+            matters=self._matters(claim),
+            in_module=all(c.confidence == "proven" and not c.is_option for c in (*against, claim)),
         )
 
     def _matters(self, claim: Claim) -> bool:
-        if claim.confidence == "proven" and any(a.is_option for a in self.accepted):
-            return True
+        if any(accepted.is_option for accepted in self.accepted):
+            return claim.confidence == "proven"  # an option settles what is only inferred
         return not _cpuids(self.table, claim.versions) & _cpuids(self.table, self.left)
 
 

@@ -1,0 +1,319 @@
+"""Detection: which source counts, what is a conflict, and what an error says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kpatch.abi.claims import Claim, Source
+from kpatch.abi.detect import Detection, HostLayout, detect
+from kpatch.abi.kernelfile import KernelFile
+from kpatch.abi.kernels import CONFIDENCES, builtin_table
+from kpatch.abi.versions import VersionRange, exactly, intersect
+from kpatch.abi.weigh import weigh
+from kpatch.elf.module import Module
+from kpatch.errors import KernelUnknownError, NotAffectedError
+from tests.abi.objects import kqemu_module
+
+CDEVSW_6_TO_72 = 0x17032005
+CDEVSW_73 = 0x28042009
+CDEVSW_LATER = 0x17122009
+
+
+def module_of_6() -> Module:
+    """A module that wants the scheduler lock of 6.x."""
+    return kqemu_module(wants=("sched_lock",), cdevsw=CDEVSW_6_TO_72)
+
+
+def module_of_7() -> Module:
+    """A module that wants the thread locks of 7.x."""
+    return kqemu_module(wants=("_thread_lock_flags", "destroy_dev_sched"), cdevsw=CDEVSW_6_TO_72)
+
+
+def module_of_8() -> Module:
+    """A module whose metadata names a version of 8-CURRENT with the shared GDT."""
+    return kqemu_module(wants=("_thread_lock_flags",), depends=800040)
+
+
+def silent_module() -> Module:
+    """A module without any trace of its kernel."""
+    return kqemu_module()
+
+
+def kernel_file(
+    osreldate: int, *, architecture: str = "amd64", has_common_tss: bool = True
+) -> KernelFile:
+    """A kernel file as if it had been read."""
+    return KernelFile(
+        name="/boot/kernel/kernel",
+        architecture="amd64" if architecture == "amd64" else "i386",
+        osreldate=osreldate,
+        has_common_tss=has_common_tss,
+        has_gdt=True,
+    )
+
+
+def sources(detection: Detection) -> list[str]:
+    """The sources in the order of the evidence."""
+    return [evidence.source for evidence in detection.evidence]
+
+
+def test_sched_lock_means_cpuid_at_3c() -> None:
+    detection = detect(module_of_6())
+    assert detection.require_layout() == HostLayout(cpuid=0x3C, tss_stride=104)
+    assert (detection.low, detection.high) == (600000, 604999)
+    assert detection.gdt == "shared"
+
+
+def test_thread_locks_mean_cpuid_at_34() -> None:
+    detection = detect(module_of_7())
+    assert detection.require_cpuid() == 0x34
+    assert detection.low == 700055
+
+
+def test_metadata_names_the_version_exactly() -> None:
+    detection = detect(module_of_8())
+    assert (detection.low, detection.high) == (800040, 800040)
+    assert detection.require_cpuid() == 0x34
+    assert detection.gdt == "shared"
+
+
+@pytest.mark.parametrize(("cdevsw", "cpuid"), [(CDEVSW_73, 0x34), (CDEVSW_LATER, 0x34)])
+def test_a_late_cdevsw_alone_tells_the_offset(cdevsw: int, cpuid: int) -> None:
+    assert detect(kqemu_module(cdevsw=cdevsw)).require_cpuid() == cpuid
+
+
+@pytest.mark.parametrize("cdevsw", [CDEVSW_6_TO_72, 0x12345678, None])
+def test_a_module_that_does_not_tell_is_refused(cdevsw: int | None) -> None:
+    detection = detect(kqemu_module(cdevsw=cdevsw))
+    assert detection.cpuid is None
+    with pytest.raises(KernelUnknownError) as caught:
+        detection.require_cpuid()
+    assert "0x3c" in caught.value.what and "0x34" in caught.value.what
+    assert "--osversion 700055" in caught.value.todo
+    assert "--kernel /boot/kernel/kernel" in caught.value.todo
+
+
+@pytest.mark.parametrize(("osversion", "cpuid"), [(602000, 0x3C), (700055, 0x34)])
+def test_the_option_settles_a_module_that_does_not_tell(osversion: int, cpuid: int) -> None:
+    assert detect(silent_module(), osversion=osversion).require_cpuid() == cpuid
+
+
+@pytest.mark.parametrize(("osreldate", "cpuid"), [(602000, 0x3C), (700055, 0x34)])
+def test_the_kernel_settles_a_module_that_does_not_tell(osreldate: int, cpuid: int) -> None:
+    assert detect(silent_module(), kernel=kernel_file(osreldate)).require_cpuid() == cpuid
+
+
+def test_doubt_between_shared_and_private_goes_on_and_says_why() -> None:
+    detection = detect(module_of_7())
+    assert detection.gdt == "unknown"
+    assert detection.not_affected is None
+    last = detection.evidence[-1]
+    assert last.source == "conclusion"
+    assert "the patch is right on both" in last.means
+
+
+def test_the_ambiguous_version_goes_on_and_says_why() -> None:
+    detection = detect(module_of_7(), osversion=700112)
+    assert detection.gdt == "unknown"
+    detection.require_affected()
+    assert detection.require_cpuid() == 0x34
+    assert "the patch is right on both" in detection.evidence[-1].means
+
+
+def test_a_known_kernel_leaves_no_conclusion() -> None:
+    assert "conclusion" not in sources(detect(module_of_7(), osversion=700055))
+
+
+def test_evidence_stands_in_the_order_of_its_strength() -> None:
+    module = kqemu_module(wants=("_thread_lock_flags",), cdevsw=CDEVSW_6_TO_72, depends=800040)
+    detection = detect(module, osversion=800040, kernel=kernel_file(800040))
+    assert sources(detection) == [
+        "--osversion",
+        "--kernel",
+        "module metadata",
+        "undefined symbol",
+        "module data",
+    ]
+    assert [e.is_decisive for e in detection.evidence] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("osversion", [701000, 702000, 703000, 800046, 800107])
+def test_an_option_that_names_a_private_gdt_means_not_affected(osversion: int) -> None:
+    detection = detect(kqemu_module(wants=("_thread_lock_flags",)), osversion=osversion)
+    with pytest.raises(NotAffectedError, match=str(osversion)):
+        detection.require_affected()
+
+
+@pytest.mark.parametrize("osversion", [700044, 700055, 700100, 700111, 700112, 800045])
+def test_an_option_that_names_a_shared_gdt_means_affected(osversion: int) -> None:
+    detect(kqemu_module(wants=("_thread_lock_flags",)), osversion=osversion).require_affected()
+
+
+def test_a_kernel_file_with_private_gdt_means_not_affected() -> None:
+    detection = detect(module_of_7(), kernel=kernel_file(701000))
+    assert detection.not_affected is not None
+
+
+def test_metadata_of_a_private_gdt_means_not_affected() -> None:
+    assert detect(kqemu_module(depends=800107)).not_affected is not None
+
+
+def test_fingerprints_alone_never_mean_not_affected() -> None:
+    detection = detect(kqemu_module(wants=("_thread_lock_flags",), cdevsw=CDEVSW_LATER))
+    assert detection.gdt == "private"
+    assert detection.not_affected is None
+
+
+def test_an_i386_kernel_means_not_affected() -> None:
+    detection = detect(module_of_7(), kernel=kernel_file(602000, architecture="i386"))
+    assert detection.not_affected is not None
+    assert "i386" in detection.not_affected
+    assert not detection.conflicts
+
+
+def test_a_kernel_without_common_tss_is_reported() -> None:
+    detection = detect(module_of_7(), kernel=kernel_file(700055, has_common_tss=False))
+    assert any("common_tss" in evidence.seen for evidence in detection.evidence)
+
+
+@pytest.mark.parametrize("osversion", [400000, 605000, 704000, 900000, 1300000])
+def test_a_version_that_the_table_does_not_know_is_refused(osversion: int) -> None:
+    detection = detect(module_of_7(), osversion=osversion)
+    assert detection.candidates == ()
+    assert detection.low is None and detection.high is None
+    with pytest.raises(KernelUnknownError) as caught:
+        detection.require_cpuid()
+    assert str(osversion) in caught.value.what
+    assert "covers 500000-604999, 700000-700112" in caught.value.what
+    detection.require_affected()
+
+
+def test_metadata_that_the_table_does_not_know_is_refused() -> None:
+    with pytest.raises(KernelUnknownError, match="900000"):
+        detect(kqemu_module(depends=900000)).require_cpuid()
+
+
+def test_metadata_that_is_no_version_is_ignored() -> None:
+    assert "module metadata" not in sources(detect(kqemu_module(depends=1)))
+
+
+def test_a_snapshot_is_considered_only_when_named() -> None:
+    assert not any(k.snapshot for k in detect(module_of_6()).candidates)
+    with pytest.raises(KernelUnknownError, match="not known for FreeBSD 7-CURRENT"):
+        detect(kqemu_module(wants=("sched_lock",)), osversion=700020).require_cpuid()
+
+
+@pytest.mark.parametrize(
+    ("osversion", "make"), [(602000, module_of_7), (700055, module_of_6), (700055, module_of_8)]
+)
+def test_an_option_against_the_module_is_refused(
+    osversion: int, make: Callable[[], Module]
+) -> None:
+    detection = detect(make(), osversion=osversion)
+    assert any(conflict.matters for conflict in detection.conflicts)
+    assert detection.not_affected is None
+    with pytest.raises(KernelUnknownError, match=f"--osversion {osversion}"):
+        detection.require_cpuid()
+
+
+def test_two_options_against_each_other_are_refused() -> None:
+    detection = detect(silent_module(), osversion=700055, kernel=kernel_file(700100))
+    with pytest.raises(KernelUnknownError, match="osreldate is 700100"):
+        detection.require_cpuid()
+
+
+def test_an_option_overrides_what_is_only_inferred_and_says_so() -> None:
+    detection = detect(kqemu_module(cdevsw=CDEVSW_73), osversion=602000)
+    assert detection.require_cpuid() == 0x3C
+    assert [conflict.matters for conflict in detection.conflicts] == [False]
+    overridden = [e.source for e in detection.evidence if e.is_overridden]
+    assert overridden == ["module data"]
+
+
+def test_an_inferred_conflict_over_the_offset_is_refused_and_an_option_settles_it() -> None:
+    module = kqemu_module(wants=("sched_lock",), cdevsw=CDEVSW_73)
+    with pytest.raises(KernelUnknownError, match="--osversion 700055"):
+        detect(module).require_cpuid()
+    assert detect(module, osversion=602000).require_cpuid() == 0x3C
+
+
+def test_a_conflict_that_leaves_the_offset_alone_is_reported_and_goes_on() -> None:
+    detection = detect(kqemu_module(depends=800040, cdevsw=CDEVSW_73))
+    assert detection.require_cpuid() == 0x34
+    assert [conflict.matters for conflict in detection.conflicts] == [False]
+
+
+@pytest.mark.parametrize(
+    "wants", [("sched_lock", "_thread_lock_flags"), ("sched_lock", "destroy_dev_sched")]
+)
+def test_a_module_that_contradicts_itself_is_refused_for_good(wants: tuple[str, ...]) -> None:
+    detection = detect(kqemu_module(wants=wants))
+    with pytest.raises(KernelUnknownError, match="contradicts itself"):
+        detection.require_cpuid()
+
+
+def test_a_relocated_int_is_not_read_as_a_version() -> None:
+    extra = "int there; struct { void *first; } kqemu_cdevsw = { (char *)&there + 0x17032005 };"
+    assert "module data" not in sources(detect(kqemu_module(extra=extra)))
+
+
+def test_an_int_without_bytes_in_the_file_is_not_read() -> None:
+    assert "module data" not in sources(detect(kqemu_module(extra="int kqemu_cdevsw[4];")))
+
+
+SOURCES: list[Source] = ["--osversion", "module metadata", "undefined symbol", "module data"]
+VERSIONS = st.one_of(
+    st.sampled_from([k.versions.first for k in builtin_table().kernels]),
+    st.integers(400000, 1000000),
+)
+
+
+@st.composite
+def claims(draw: st.DrawFn) -> Claim:
+    """Any claim of a module or an option."""
+    source = draw(st.sampled_from(SOURCES))
+    is_exact = source in ("--osversion", "module metadata")
+    first, last = sorted((draw(VERSIONS), draw(VERSIONS)))
+    return Claim(
+        source=source,
+        seen="seen",
+        means="means",
+        versions=exactly(first) if is_exact else (VersionRange(first, last),),
+        confidence=draw(st.sampled_from(CONFIDENCES)),
+        is_exact=is_exact,
+    )
+
+
+@given(st.lists(claims(), max_size=6))
+def test_what_is_left_agrees_with_every_claim_that_counted(given_claims: list[Claim]) -> None:
+    weighed = weigh(given_claims, builtin_table())
+    assert len(weighed.evidence) == len(given_claims)
+    overridden = sum(evidence.is_overridden for evidence in weighed.evidence)
+    assert overridden == len(weighed.conflicts)
+    if weighed.uncovered is not None:
+        assert weighed.versions == () and weighed.candidates == ()
+        return
+    assert weighed.versions
+    for evidence, claim in zip(weighed.evidence, given_claims, strict=True):
+        agrees = intersect(weighed.versions, claim.versions) == weighed.versions
+        assert agrees is not evidence.is_overridden
+
+
+def test_every_pair_of_option_and_module_is_answered_or_refused_cleanly() -> None:
+    modules = (module_of_6(), module_of_7(), module_of_8(), silent_module())
+    versions = [k.versions.first for k in builtin_table().kernels] + [400000, 900000]
+    for module, version in product(modules, versions):
+        detection = detect(module, osversion=version)
+        known = builtin_table().of_version(version)
+        try:
+            cpuid = detection.require_cpuid()
+        except KernelUnknownError as error:
+            assert error.todo
+        else:
+            assert known is not None
+            assert cpuid == known.cpuid
