@@ -1,0 +1,211 @@
+"""The host: a FreeBSD/amd64 kernel as far as a world switch can see it.
+
+It has a GDT (one for all CPUs, or one each), the array ``common_tss``, a page of ``struct pcpu``
+for each CPU, an IDT and page tables, all in one arena that every CPU shares. Addresses are of our
+choosing, within the top 2 GB as a kernel's are; the bytes of ``common_tss``'s address all differ,
+so that a descriptor with misplaced bytes names no TSS.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kpatch.elf.klink import LoadedModule
+from kpatch.units import Address
+from kpatch.verify.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
+from kpatch.verify.memory import PAGE, Arena, Bump, Region
+from kpatch.verify.paging import AddressSpace
+
+MAXCPU: Final = 16
+"""amd64 SMP kernels of that time (sys/amd64/include/param.h)."""
+
+NGDT: Final = 13
+"""Entries of 8 bytes in a GDT; 7.x has 9 or more, 8.x has 13. Only the limit depends on it."""
+
+SHARED_BASE: Final = 0
+SHARED_SIZE: Final = 0x100_0000
+MODULE_AT: Final = Address(0xFFFF_FFFF_8100_0000)
+MODULE_LIMIT: Final = 0x80_0000
+
+IDT_AT: Final = 0xFFFF_FFFF_80A5_7000
+GDT_AT: Final = 0xFFFF_FFFF_80A5_B000
+TSS_PAGE_AT: Final = 0xFFFF_FFFF_80A5_C000
+TSS_OFFSET: Final = 0x340
+PCPU_AT: Final = 0xFFFF_FFFF_80B4_0000
+TEXT_AT: Final = 0xFFFF_FFFF_8030_0000
+UNMAPPED_AT: Final = 0xFFFF_FFFF_80F0_0000
+"""Where kernel functions are said to be that nobody may call here: a call faults."""
+
+# What FreeBSD/amd64 sets up in locore and initializecpu: paging, write protection, alignment
+# mask, numeric errors, monitor coprocessor, lazy FPU switch; PAE, PSE, PGE, FXSAVE; SYSCALL, LM, NX.
+CR0: Final = 0x8005_003B
+CR4: Final = 0x6B0
+EFER: Final = 0xD01
+
+
+@dataclass(frozen=True)
+class HostModel:
+    """Which kernel it is.
+
+    ``cpuid_offset`` is where struct pcpu keeps the CPU's number (its mask follows at +4); None
+    stands for a layout that nobody foresaw, with junk in every place that a patch might read.
+    """
+
+    cpus: int
+    gdt: Literal["shared", "private"] = "shared"
+    cpuid_offset: int | None = 0x34
+    tr_selector: int = 0x30
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cpus <= MAXCPU:
+            raise ValueError(f"{self.cpus} CPUs: a host has 1 to {MAXCPU}")
+        if self.tr_selector not in _SEGMENTS:
+            raise ValueError(f"no kernel of this time has its TSS at {self.tr_selector:#x}")
+        if self.cpuid_offset is not None and not 8 <= self.cpuid_offset <= PAGE - 12:
+            raise ValueError(f"cpuid at {self.cpuid_offset:#x} is not inside struct pcpu")
+
+    @property
+    def code_selector(self) -> int:
+        """The kernel's CS."""
+        return _SEGMENTS[self.tr_selector][0]
+
+    @property
+    def data_selector(self) -> int:
+        """The kernel's SS, DS and ES."""
+        return _SEGMENTS[self.tr_selector][1]
+
+    @property
+    def gdt_limit(self) -> int:
+        """The limit in GDTR."""
+        return NGDT * 8 - 1
+
+    def gdt_of(self, cpu: int) -> Address:
+        """The address of the GDT that a CPU uses."""
+        return Address(GDT_AT + (NGDT * 8 * cpu if self.gdt == "private" else 0))
+
+    def slot_of(self, cpu: int) -> Address:
+        """The address of the TSS descriptor in that GDT."""
+        return Address(self.gdt_of(cpu) + self.tr_selector)
+
+    @staticmethod
+    def tss_of(cpu: int) -> Address:
+        """``&common_tss[cpu]``."""
+        return Address(TSS_PAGE_AT + TSS_OFFSET + TSS_SIZE * cpu)
+
+    @staticmethod
+    def pcpu_of(cpu: int) -> Address:
+        """The kernel's GS base on a CPU."""
+        return Address(PCPU_AT + PAGE * cpu)
+
+
+# TR selector -> (CS, SS): GPROC0_SEL, GCODE_SEL, GDATA_SEL in sys/amd64/include/segments.h.
+_SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {0x30: (0x08, 0x10), 0x48: (0x20, 0x28)}
+
+# Kernel text of ours: one `ltr %ax` to boot with, and the place where the switch was called from.
+BOOT_LTR_AT: Final = Address(TEXT_AT)
+BOOT_DONE_AT: Final = Address(TEXT_AT + 3)
+RETURN_AT: Final = Address(TEXT_AT + 0x10)
+_TEXT: Final = bytes.fromhex("0f00d8 f4").ljust(0x10, b"\xf4") + b"\xf4"
+
+
+class Host:
+    """The shared memory of one host, with a module loaded, as the first CPU finds it."""
+
+    def __init__(self, model: HostModel) -> None:
+        self.model = model
+        self.arena = Arena(SHARED_BASE, SHARED_SIZE)
+        self.pages = Bump(self.arena)
+        self.pages.pages(PAGE)  # physical page 0 stays unused, so that address 0 means nothing
+        self.space = AddressSpace(self.arena, self.pages)
+        self.idt = self._new("host IDT", IDT_AT, PAGE)
+        self.gdt = self._new("host GDT", GDT_AT, PAGE)
+        self.tss = self._new("common_tss", TSS_PAGE_AT, PAGE)
+        self.pcpu = self._new("pcpu", PCPU_AT, PAGE * model.cpus)
+        self.text = self._new("kernel", TEXT_AT, PAGE)
+        self.module: Region | None = None
+        self._fill()
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Everything that is mapped, of the kernel's own and the module."""
+        own = (self.idt, self.gdt, self.tss, self.pcpu, self.text)
+        return own if self.module is None else (*own, self.module)
+
+    def load(self, module: LoadedModule) -> Region:
+        """Put a linked module where it was linked for. ValueError if it is too large."""
+        if len(module.memory) > MODULE_LIMIT:
+            raise ValueError(f"a module of {len(module.memory)} bytes")
+        self.module = self._new("module", module.base, len(module.memory))
+        self.arena.write(self.module.physical, module.memory)
+        return self.module
+
+    def symbols(self) -> Mapping[str, Address]:
+        """The kernel's data that a module may name."""
+        return {
+            "common_tss": self.model.tss_of(0),
+            "gdt": Address(GDT_AT),
+            "__pcpu": Address(PCPU_AT),
+        }
+
+    def resolve(self, undefined: frozenset[str]) -> Mapping[str, Address]:
+        """An address for every symbol that a module wants from the kernel.
+
+        Functions get addresses where nothing is mapped, one each, so that a call faults and the
+        fault tells which it was.
+        """
+        known = self.symbols()
+        others = sorted(undefined - known.keys())
+        return {
+            **{name: Address(UNMAPPED_AT + 16 * n) for n, name in enumerate(others)},
+            **known,
+        }
+
+    def slot(self, cpu: int) -> Region:
+        """The 16 bytes of the TSS descriptor that a CPU's ``ltr`` loads."""
+        return self.gdt.part(
+            f"host descriptor {self.model.tr_selector:#x}",
+            self.model.slot_of(cpu) - self.gdt.virtual,
+            16,
+        )
+
+    def write_slot(self, cpu: int) -> None:
+        """What init_secondary does before its ``ltr``: slot := this CPU's free TSS."""
+        self.arena.write(self.slot(cpu).physical, tss_descriptor(self.model.tss_of(cpu)))
+
+    def _new(self, name: str, at: int, size: int) -> Region:
+        region = self.pages.region(name, at, size, private=False)
+        self.space.map(region, is_global=True)
+        return region
+
+    def _fill(self) -> None:
+        model = self.model
+        for cpu in range(model.cpus if model.gdt == "private" else 1):
+            at = self.gdt.physical_of(model.gdt_of(cpu))
+            self.arena.write(at + model.code_selector, CODE64)
+            self.arena.write(at + model.data_selector, DATA)
+        for cpu in range(model.cpus):
+            tss = self.tss.physical_of(model.tss_of(cpu))
+            # rsp0 at +4, no I/O bitmap: its offset (the last u16) is the size of the TSS.
+            stack = 0xFFFF_FFFF_B800_0000 + 0x4000 * (cpu + 1)
+            self.arena.write(tss, struct.pack("<IQ", 0, stack).ljust(102, b"\0") + b"\x68\0")
+            self.arena.write(self.pcpu.physical_of(model.pcpu_of(cpu)), _pcpu(model, cpu))
+        self.arena.write(self.text.physical, _TEXT)
+
+
+def _pcpu(model: HostModel, cpu: int) -> bytes:
+    """One page: curthread, cpuid, cpumask and other_cpus where they belong, junk elsewhere.
+
+    The junk is made of u32 that differ for each place and CPU, and are no small numbers: none
+    passes for a CPU's number, nor for its mask.
+    """
+    page = bytearray(
+        b"".join(struct.pack("<I", 0xA5000000 | cpu << 16 | at) for at in range(0, PAGE, 4))
+    )
+    struct.pack_into("<Q", page, 0, 0xFFFF_FF00_0100_0000 + 0x400 * cpu)
+    if model.cpuid_offset is not None:
+        others = ((1 << model.cpus) - 1) & ~(1 << cpu)
+        struct.pack_into("<III", page, model.cpuid_offset, cpu, 1 << cpu, others)
+    return bytes(page)

@@ -1,0 +1,115 @@
+"""Physical memory: bytes that several engines can map at once, and what lies where in them."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.units import Address
+
+PAGE: Final = 4096
+
+
+def page_up(size: int) -> int:
+    """``size`` rounded up to whole pages."""
+    return -(-size // PAGE) * PAGE
+
+
+class Arena:
+    """A run of physical memory at ``base``, whole pages, zeroed, outside any engine.
+
+    An engine maps it with ``mem_map_ptr``: the engines and Python then see the same bytes.
+    The arena must outlive every engine that maps it.
+    """
+
+    def __init__(self, base: int, size: int) -> None:
+        self.base = base
+        self.size = page_up(size)
+        self._pages = mmap.mmap(-1, self.size)
+        self.view = memoryview(self._pages)
+        self.pointer = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
+
+    @property
+    def end(self) -> int:
+        """The physical address behind the last byte."""
+        return self.base + self.size
+
+    def read(self, physical: int, size: int) -> bytes:
+        """``size`` bytes at a physical address inside the arena."""
+        start = physical - self.base
+        return bytes(self.view[start : start + size])
+
+    def write(self, physical: int, data: bytes) -> None:
+        """Replace the bytes at a physical address inside the arena."""
+        start = physical - self.base
+        self.view[start : start + len(data)] = data
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named run of bytes in an arena, and the address at which code names it.
+
+    ``private`` memory belongs to the guest that runs: every engine has its own.
+    """
+
+    name: str
+    virtual: Address
+    physical: int
+    size: int
+    private: bool
+
+    @property
+    def end(self) -> int:
+        """The virtual address behind the last byte."""
+        return self.virtual + self.size
+
+    def holds(self, virtual: int) -> bool:
+        """Whether a virtual address lies in the region."""
+        return self.virtual <= virtual < self.end
+
+    def physical_of(self, virtual: int) -> int:
+        """The physical address behind a virtual one inside the region."""
+        return self.physical + (virtual - self.virtual)
+
+    def part(self, name: str, start: int, size: int) -> Region:
+        """``size`` bytes from ``start`` of this region, under a name of their own."""
+        return Region(
+            name, Address(self.virtual + start), self.physical + start, size, self.private
+        )
+
+
+class Bump:
+    """Gives out whole pages of an arena, lowest first."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._next = arena.base
+
+    def pages(self, size: int) -> int:
+        """The physical address of ``size`` bytes, rounded up to pages. MemoryError when full."""
+        start = self._next
+        if start + page_up(size) > self._arena.end:
+            raise MemoryError(f"no room for {size} bytes in an arena of {self._arena.size}")
+        self._next += page_up(size)
+        return start
+
+    def region(self, name: str, virtual: int, size: int, *, private: bool) -> Region:
+        """A new region of whole pages that starts at the page of ``virtual``."""
+        return Region(name, Address(virtual), self.pages(size), page_up(size), private)
+
+
+class RangeSet:
+    """Disjoint ranges of physical addresses, ``start <= address < end``."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
+        self._ranges = tuple(sorted(ranges))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._ranges)
+
+    def covers(self, start: int, size: int) -> bool:
+        """Whether one of the ranges holds all of ``size`` bytes at ``start``."""
+        return any(low <= start and start + size <= high for low, high in self._ranges)

@@ -1,0 +1,76 @@
+"""Every register that a world switch can change, read in one call.
+
+``Uc.reg_read_batch`` builds its ctypes arguments anew each time: 68 us for 34 registers. Built
+once, the same call of the library takes about 1 us.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from unicorn import Uc, UcError
+from unicorn import x86_const as x86
+
+_SLOT: Final = 24  # bytes for one value: struct uc_x86_mmr is the largest
+_MMR: Final = struct.Struct("<HxxxxxxQII")  # selector, base, limit, flags
+
+GENERAL: Final = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)
+_NAMES: Final = (
+    *GENERAL, "rip", "rflags",
+    "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7",
+    "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base",
+)  # fmt: skip
+_TABLES: Final = ("tr", "ldtr", "gdtr", "idtr")
+_IDS: Final = tuple(getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*_NAMES, *_TABLES))
+
+
+@dataclass(frozen=True)
+class Table:
+    """TR, LDTR, GDTR or IDTR, with the hidden part. GDTR and IDTR have no selector."""
+
+    selector: int
+    base: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Registers:
+    """The registers of one CPU. Equal registers behave equally."""
+
+    raw: bytes
+
+    def __getitem__(self, name: str) -> int:
+        """The value of a register that is a plain number."""
+        return int.from_bytes(self.raw[(at := _SLOT * _NAMES.index(name)) : at + 8], "little")
+
+    def table(self, name: str) -> Table:
+        """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""
+        at = _SLOT * (len(_NAMES) + _TABLES.index(name))
+        selector, base, limit, _ = _MMR.unpack_from(self.raw, at)
+        return Table(selector, base, limit)
+
+
+class RegisterReader:
+    """Reads all registers of one engine."""
+
+    def __init__(self, engine: Uc) -> None:
+        count = len(_IDS)
+        self._engine = engine
+        self._count = ctypes.c_int(count)
+        self._values = (ctypes.c_char * (_SLOT * count))()
+        start = ctypes.addressof(self._values)
+        self._ids = (ctypes.c_int * count)(*_IDS)
+        self._pointers = (ctypes.c_void_p * count)(*(start + _SLOT * n for n in range(count)))
+
+    def read(self) -> Registers:
+        """The registers as they are now."""
+        status = self._engine._do_reg_read_batch(self._ids, self._pointers, self._count)
+        if status:
+            raise UcError(status)
+        return Registers(self._values.raw)

@@ -1,0 +1,64 @@
+"""The code that stands for the monitor and its guest: it leaves the CPU as hostile as it can.
+
+Written in machine code, real instructions under the monitor's page tables, so that the emulator
+checks what a CPU would check. Interrupts stay off and the direction flag clear: the monitor's own
+C code needs that (psABI 3.2.3), whatever its guest did.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+GUEST_DATA: Final = 0x000B
+"""A data segment of the guest's, privilege 3, with a base that is not 0."""
+
+HOSTILE_BASE: Final = 0x0000_5EED_0BAD_0000
+"""FS and GS base: canonical, in user space, mapped nowhere."""
+
+HOSTILE_FLAGS: Final = 0x0024_38D5 | 2
+"""ID, AC, I/O privilege 3, overflow, sign, zero, adjust, parity, carry; IF, DF, TF, NT are 0."""
+
+_MSR_FS_BASE: Final = 0xC000_0100
+_MSR_GS_BASE: Final = 0xC000_0101
+_CR0_TS: Final = 8
+
+_REGISTERS: Final = (
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)
+_JUNK: Final = tuple(r for r in _REGISTERS if r not in ("rax", "rsp", "rdi"))
+
+
+def hostile_stub(state: int, monitor_to_kernel: int, dr7: int) -> bytes:
+    """Position-independent code that spoils the CPU, calls ``monitor_to_kernel`` with ``state``
+    in rdi, and starts again when that returns, which it does in the next round.
+    """
+    code = b"".join(
+        (
+            _mov("rax", GUEST_DATA),
+            bytes.fromhex("8ed8 8ec0 8ee0 8ee8"),  # mov ds, es, fs, gs
+            _wrmsr(_MSR_FS_BASE, HOSTILE_BASE),
+            _wrmsr(_MSR_GS_BASE, HOSTILE_BASE),
+            _mov("rax", dr7),
+            bytes.fromhex("0f23f8"),  # mov dr7, rax
+            bytes.fromhex("0f20c0 4835") + struct.pack("<I", _CR0_TS),  # rax := cr0 ^ TS
+            bytes.fromhex("0f22c0"),  # mov cr0, rax
+            b"\x68" + struct.pack("<I", HOSTILE_FLAGS) + b"\x9d",  # push, popfq
+            *(_mov(name, 0xBAD0_0000_0000_0BAD | n << 32) for n, name in enumerate(_JUNK)),
+            _mov("rdi", state),
+            _mov("rax", monitor_to_kernel),
+            bytes.fromhex("ffd0"),  # call rax
+        )
+    )
+    return code + b"\xe9" + struct.pack("<i", -(len(code) + 5))  # jmp to the start
+
+
+def _mov(register: str, value: int) -> bytes:
+    number = _REGISTERS.index(register)
+    return bytes((0x48 | number >> 3, 0xB8 | number & 7)) + struct.pack("<Q", value)
+
+
+def _wrmsr(msr: int, value: int) -> bytes:
+    low, high = value & 0xFFFF_FFFF, value >> 32
+    return _mov("rcx", msr) + _mov("rax", low) + _mov("rdx", high) + b"\x0f\x30"
