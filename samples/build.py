@@ -16,13 +16,15 @@ from pathlib import Path
 
 import manifest
 from image import Image, array_source, build_image
+from module import build_module
 from state import header
-from toolchain import KERNEL_FLAGS, BuildError, compile_source, for_freebsd, run, without_plt32
+from toolchain import BuildError
 from variants import VARIANTS, Shape, Variant
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "src"
 COMPRESSED = "kqemu-7.ko"
+WITH_IMAGE = (Shape.KQEMU, Shape.LINUX)
 
 
 def main(arguments: list[str]) -> int:
@@ -38,41 +40,75 @@ def main(arguments: list[str]) -> int:
 
 
 def build_all(target: Path) -> None:
-    """Write every sample and the manifest into ``target``."""
+    """Write every sample and the manifest into ``target``. :raises BuildError: from a tool."""
     entries = []
-    for variant in VARIANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            data, image = build(variant, Path(folder))
-        (target / variant.file).write_bytes(data)
-        entries.append(manifest.entry(variant, data, image))
-        if variant.file == COMPRESSED:
-            packed = gzip.compress(data, mtime=0)
-            (target / f"{COMPRESSED}.gz").write_bytes(packed)
-            entries.append(manifest.compressed_entry(variant, packed))
+    with tempfile.TemporaryDirectory() as folder:
+        images = Images(Path(folder))
+        for variant in VARIANTS:
+            image = images.of(variant)
+            data = build(variant, image, Path(folder) / variant.file)
+            (target / variant.file).write_bytes(data)
+            entries.append(manifest.entry(variant, data, image))
+            if variant.file == COMPRESSED:
+                packed = gzip.compress(data, mtime=0)
+                (target / f"{COMPRESSED}.gz").write_bytes(packed)
+                entries.append(manifest.compressed_entry(variant, packed))
     (target / "MANIFEST.toml").write_text(manifest.text(entries))
 
 
-def build(variant: Variant, work: Path) -> tuple[bytes, Image | None]:
-    """Build one sample in an empty folder. Return the module, and its image if it has one."""
-    (work / "state.h").write_text(header(variant.offsets))
-    image = build_image(SOURCE, work, variant.image_defines)
-    (work / "monitor_image.h").write_text(array_source(image.contents, "monitor_code", variant.array))
-    return link_module(variant, work), image
+class Images:
+    """The monitor images, each built once: most samples share one."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._built: dict[tuple[str, tuple[str, ...]], Image] = {}
+
+    def of(self, variant: Variant) -> Image | None:
+        """The image of a sample, None where it has none."""
+        if variant.shape not in WITH_IMAGE:
+            return None
+        key = (header(variant.offsets), variant.image_defines)
+        if key not in self._built:
+            folder = self._work / f"image-{len(self._built)}"
+            folder.mkdir()
+            (folder / "state.h").write_text(key[0])
+            self._built[key] = build_image(SOURCE, folder, variant.image_defines)
+        return self._built[key]
 
 
-def link_module(variant: Variant, work: Path) -> bytes:
-    """Compile the kernel side and link it with ``ld -r``, as a FreeBSD module makefile does."""
-    objects = []
-    for name in ("core.c", "front.c"):
-        made = compile_source(
-            SOURCE / name, work / f"{name}.o",
-            (*KERNEL_FLAGS, *variant.flags, *variant.defines), (work, SOURCE),
-        )  # fmt: skip
-        made.write_bytes(without_plt32(made.read_bytes()))
-        objects.append(made)
-    linked = work / "linked.o"
-    run("ld", "-r", "-o", linked, *objects, cwd=work)
-    return for_freebsd(linked.read_bytes())
+def build(variant: Variant, image: Image | None, work: Path) -> bytes:
+    """Build one sample in ``work``, a new folder, and return the module."""
+    work.mkdir()
+    if image is not None:
+        (work / "state.h").write_text(header(variant.offsets))
+        (work / "monitor_image.h").write_text(_arrays(variant, image))
+    return build_module(variant, SOURCE, work)
+
+
+def _arrays(variant: Variant, image: Image) -> str:
+    contents = image.contents
+    if variant.cut:
+        contents = contents[: image.marks["exit_site"] + CUT_INSIDE]
+    text = array_source(contents, "monitor_code", variant.array)
+    for copy in range(1, variant.copies):
+        qualifiers = f"{variant.array} __attribute__((used))"
+        text += array_source(contents, f"monitor_code_{copy}", qualifiers)
+    if variant.relocated_site:
+        # A build that left the offset of the saved selector to the linker would look like this.
+        place = image.marks["exit_site"] + SELECTOR_DISPLACEMENT
+        text += (
+            '__asm__(".globl kqemu_tr_offset\\n.set kqemu_tr_offset, '
+            f'{variant.offsets["host_tr_sel"]}\\n.pushsection .rodata\\n'
+            f'.reloc monitor_code+{place}, R_X86_64_32S, kqemu_tr_offset\\n.popsection");\n'
+        )
+    return text
+
+
+CUT_INSIDE = 12
+"""Bytes of the exit site that the cut leaves."""
+
+SELECTOR_DISPLACEMENT = 3
+"""Where the displacement of ``mov disp32(%rdi), %ax`` begins: prefix, opcode and ModRM precede."""
 
 
 if __name__ == "__main__":

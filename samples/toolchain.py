@@ -32,6 +32,10 @@ MONITOR_FLAGS = (
     "-fno-tree-loop-distribute-patterns",
     "-O2",
 )
+I386_FLAGS = (
+    "-m32",
+    *(flag for flag in KERNEL_FLAGS if flag not in ("-mcmodel=kernel", "-mno-red-zone")),
+)
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror")
 
 EI_OSABI = 7
@@ -57,12 +61,17 @@ def run(*command: str | Path, cwd: Path) -> str:
 def compile_source(
     source: Path, target: Path, flags: Sequence[str], folders: Sequence[Path]
 ) -> Path:
-    """Compile C or assemble ``.S``. No path gets into the result: the tool runs at the source."""
+    """Compile C or assemble ``.S``, in the folder of the source."""
     includes = [f"-I{folder}" for folder in folders]
     run(
         "gcc", *flags, *WARNINGS, *includes, "-c", source.name, "-o", target, cwd=source.parent
     )
     return target
+
+
+def without_paths(*folders: Path) -> tuple[str, ...]:
+    """Return the flags that keep the names of ``folders`` out of what the compiler writes."""
+    return tuple(f"-ffile-prefix-map={folder}=." for folder in folders)
 
 
 def without_plt32(data: bytes) -> bytes:

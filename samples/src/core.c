@@ -271,10 +271,10 @@ void kqemu_exec(struct kqemu_session *session)
 	save_segments(&kept);
 	kernel2monitor(session->state);
 	restore_segments(&kept);
-	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
 #ifdef SAMPLE_FIX_AFTER
 	SAMPLE_FIX_AFTER();
 #endif
+	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
 }
 
 /* Serves one request of the front end; returns one of the ANSWER_ numbers. */

@@ -194,14 +194,6 @@ void *memset(void *, int, size_t);
 int strcmp(const char *, const char *);
 vm_paddr_t pmap_kextract(vm_offset_t);
 
-static inline struct thread *current_thread(void)
-{
-	struct thread *thread;
-
-	__asm__("movq %%gs:0, %0" : "=r"(thread));
-	return thread;
-}
-
 #define ENOENT 2
 #define ENOMEM 12
 #define EFAULT 14

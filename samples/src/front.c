@@ -55,6 +55,16 @@ static const char *answer_name(u32 answer)
 	}
 }
 
+#ifdef SAMPLE_THREAD_LOCK
+static struct thread *current_thread(void)
+{
+	struct thread *thread;
+
+	__asm__("movq %%gs:0, %0" : "=r"(thread));
+	return thread;
+}
+#endif
+
 static void let_others_run(void)
 {
 #if defined(SAMPLE_SCHED_LOCK)
