@@ -1,0 +1,136 @@
+"""The entry point: explore a program, and say what holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kpatch.verify.explore.counterexample import Reporter
+from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
+from kpatch.verify.explore.finals import FinalCheck, concrete_finals
+from kpatch.verify.explore.naming import ConcreteNaming, Naming
+from kpatch.verify.explore.options import BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.progress import endless_states, lost_states, waiting_states
+from kpatch.verify.explore.result import (
+    DEADLOCK,
+    LIVELOCK,
+    PROGRESS,
+    Counterexample,
+    FinalState,
+    Result,
+    Verdict,
+)
+from kpatch.verify.explore.search import Finding, Graph, Search
+from kpatch.verify.explore.shapes import Shapes
+from kpatch.verify.explore.space import Space
+from kpatch.verify.explore.steps import Steps
+from kpatch.verify.program import Program
+
+
+def explore(
+    program: Program,
+    options: Options,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Visits every reachable state of the program, or as many as the bounds allow.
+
+    Proven means: every state was visited, no step violated a property, every final memory
+    is right, and from every state every CPU can finish. If the CPUs turn out not to be
+    interchangeable, the search starts again without that reduction, and the result says so. An
+    interrupt (Ctrl-C) ends the search like a bound. Raises VerificationError if the program
+    contradicts itself: a counterexample that does not replay, a store it did not announce.
+    """
+    budget = Budget(options.max_seconds, clock)
+    exploration = _Exploration(program, options, budget, report)
+    try:
+        if not options.symmetry:
+            return exploration.run(lambda: ConcreteNaming(program), "off")
+        try:
+            return exploration.run(lambda: FamilyNaming(program, budget), "on")
+        except SymmetryBrokenError as broken:
+            return exploration.run(lambda: ConcreteNaming(program), f"broken: {broken}")
+    except BoundHitError as hit:
+        return exploration.nothing(hit.bound)
+    except KeyboardInterrupt:
+        return exploration.nothing("interrupted")
+
+
+@dataclass(frozen=True)
+class _Exploration:
+    program: Program
+    options: Options
+    budget: Budget
+    report: Callable[[Progress], None]
+
+    def run(self, make_naming: Callable[[], Naming], symmetry: str) -> Result:
+        """One search, and what follows from it. Raises SymmetryBrokenError."""
+        shapes = Shapes(make_naming())
+        steps = Steps(shapes, self.options)
+        space = Space(steps)
+        start = space.start()
+        check = FinalCheck(shapes)
+        graph = Search(space, start, check, self.options, self.budget, self.report).run()
+        if not graph.bound and steps.buffer_was_full:
+            graph.bound = f"buffer-entries {self.options.buffer_entries}"
+        lost = _lost(graph)
+        reporter = Reporter(self.program, self.options, self.budget, space, start, graph, check)
+        found = reporter.counterexamples(lost, self._lazy(shapes))
+        finals: frozenset[FinalState] = frozenset()
+        if self.options.keep_finals:
+            finals = concrete_finals(space, shapes, (graph.states[n] for n in graph.finals))
+        return self._result(graph, symmetry, found, finals)
+
+    def nothing(self, bound: str) -> Result:
+        """The result when the search could not even begin."""
+        return self._result(Graph(bound=bound), "off", (), frozenset())
+
+    def _lazy(self, shapes: Shapes) -> Space:
+        """The same space without eager local steps, for the counterexamples."""
+        return Space(Steps(shapes, replace(self.options, por=False)))
+
+    def _result(
+        self,
+        graph: Graph,
+        symmetry: str,
+        found: tuple[Counterexample, ...],
+        finals: frozenset[FinalState],
+    ) -> Result:
+        return Result(
+            verdict=_verdict(graph, found),
+            cpus=self.program.cpus,
+            options=self.options,
+            states=len(graph.states),
+            transitions=len(graph.targets),
+            merged=max(0, len(graph.targets) - len(graph.states) + 1),
+            frontier=graph.frontier,
+            final_states=len(graph.finals),
+            seconds=self.budget.seconds,
+            bound=graph.bound,
+            symmetry=symmetry,
+            counterexamples=found,
+            finals=finals,
+        )
+
+
+def _lost(graph: Graph) -> dict[str, list[int]]:
+    """The lost states by kind. Progress can be judged on a complete graph only."""
+    if graph.bound:
+        return {}
+    lost = lost_states(graph)
+    if not lost:
+        return {}
+    waiting = waiting_states(graph, lost)
+    kinds = {DEADLOCK: waiting, LIVELOCK: endless_states(graph, lost, waiting)}
+    for kind, states in kinds.items():
+        if states:
+            graph.findings[kind] = Finding(PROGRESS, kind, states[0], None)
+    return kinds
+
+
+def _verdict(graph: Graph, found: tuple[Counterexample, ...]) -> Verdict:
+    if found:
+        return Verdict.VIOLATED
+    return Verdict.NOT_PROVEN if graph.bound else Verdict.PROVEN

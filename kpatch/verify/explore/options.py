@@ -1,0 +1,76 @@
+"""What to explore, how far, and who is told about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class MemoryModel(Enum):
+    """How stores reach the other CPUs."""
+
+    SC = "sc"
+    """Sequential consistency: at once."""
+    TSO = "tso"
+    """x86-TSO: through a FIFO store buffer per CPU, which its own loads look into first (Sewell,
+    Sarkar, Owens, Zappa Nardelli, Myreen: x86-TSO, CACM 53(7), 2010)."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running exploration is."""
+
+    states: int
+    transitions: int
+    frontier: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """The memory model, the two reductions, the bounds.
+
+    ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
+    ``stop_at_first`` ends the search at the first violation. ``keep_finals`` lists every final
+    state in the result, for comparisons of small programs. ``shortest_states`` bounds the second
+    search, the one for the counterexample with the fewest preemptions.
+    """
+
+    model: MemoryModel = MemoryModel.SC
+    por: bool = True
+    symmetry: bool = True
+    max_states: int = 2_000_000
+    max_seconds: float = float("inf")
+    buffer_entries: int = 16
+    stop_at_first: bool = False
+    keep_finals: bool = False
+    shortest_states: int = 200_000
+
+
+class BoundHitError(Exception):
+    """A bound of the options was reached. Never leaves this package."""
+
+    def __init__(self, bound: str) -> None:
+        super().__init__(bound)
+        self.bound = bound
+
+
+class Budget:
+    """The clock of one exploration."""
+
+    def __init__(self, max_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+        self._max_seconds = max_seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._start
+
+    def check(self) -> None:
+        """Raises BoundHitError when the time is over."""
+        if self.seconds > self._max_seconds:
+            raise BoundHitError(f"max-seconds {self._max_seconds:g}")

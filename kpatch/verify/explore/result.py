@@ -1,0 +1,92 @@
+"""What an exploration found: one document that every report reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from kpatch.verify.explore.options import Options
+from kpatch.verify.program import Local, Value
+
+PROGRESS = "progress"  # the property that the explorer judges itself
+DEADLOCK = "deadlock"
+LIVELOCK = "livelock"
+
+
+class Verdict(Enum):
+    """The answer."""
+
+    PROVEN = "proven"
+    """Every reachable state was visited, and nothing is wrong in any."""
+    VIOLATED = "violated"
+    NOT_PROVEN = "not-proven"
+    """No violation was found, and not every state was visited."""
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A violated property, and a schedule that shows it.
+
+    ``fewest`` says that no schedule has fewer preemptions, and none with as few is shorter.
+    Otherwise the search for it was cut short, and this is a shortest one of the first search.
+    """
+
+    prop: str
+    what: str
+    schedule: str
+    preemptions: int
+    fewest: bool
+
+
+@dataclass(frozen=True)
+class FinalState:
+    """One way in which the program can end."""
+
+    memory: tuple[Value, ...]
+    locals: tuple[Local, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one exploration.
+
+    ``merged`` counts transitions to a state that was known already. ``bound`` names the bound that
+    ended the search, or is empty. ``symmetry`` is on, off, or "broken: " and the reason; then
+    the figures are those of the search without it. ``final_states`` counts canonical ones;
+    ``finals`` lists them concretely, under every renaming that the symmetry allows, if the options
+    asked for it.
+    """
+
+    verdict: Verdict
+    cpus: int
+    options: Options
+    states: int
+    transitions: int
+    merged: int
+    frontier: int
+    final_states: int
+    seconds: float
+    bound: str
+    symmetry: str
+    counterexamples: tuple[Counterexample, ...]
+    finals: frozenset[FinalState] = frozenset()
+
+    def to_document(self) -> dict[str, object]:
+        """The result as JSON-ready data."""
+        options = self.options
+        return {
+            "verdict": self.verdict.value,
+            "model": options.model.value,
+            "cpus": self.cpus,
+            "partial_order_reduction": options.por,
+            "symmetry": self.symmetry,
+            "states": self.states,
+            "transitions": self.transitions,
+            "merged": self.merged,
+            "frontier": self.frontier,
+            "final_states": self.final_states,
+            "seconds": round(self.seconds, 3),
+            "bound": self.bound,
+            "max_states": options.max_states,
+            "counterexamples": [asdict(found) for found in self.counterexamples],
+        }

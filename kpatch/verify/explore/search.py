@@ -1,0 +1,150 @@
+"""The breadth-first search over canonical states. It visits everything or says what stopped it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kpatch.verify.explore.finals import FinalCheck
+from kpatch.verify.explore.options import BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.shapes import Phase
+from kpatch.verify.explore.space import Space, Start, State
+from kpatch.verify.explore.steps import Effect
+
+LOOK_UP_EVERY = 512  # states between two looks at the clock
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The first place where a property was seen violated.
+
+    In the state with number ``index``, by its move ``effect``; without one, in the state itself.
+    """
+
+    prop: str
+    what: str
+    index: int
+    effect: Effect | None
+
+
+@dataclass
+class Graph:
+    """What was visited. States have numbers, in the order in which they were found."""
+
+    states: list[State] = field(default_factory=list)
+    parents: array[int] = field(default_factory=lambda: array("q"))
+    # The move number i leads from sources[i] to targets[i]; changes[i]: it changes what others see.
+    sources: array[int] = field(default_factory=lambda: array("q"))
+    targets: array[int] = field(default_factory=lambda: array("q"))
+    changes: bytearray = field(default_factory=bytearray)
+    expanded: int = 0
+    finals: list[int] = field(default_factory=list)
+    faults: set[int] = field(default_factory=set)
+    findings: dict[str, Finding] = field(default_factory=dict)
+    bound: str = ""
+
+    @property
+    def frontier(self) -> int:
+        """States found but not expanded."""
+        return len(self.states) - self.expanded
+
+
+class Search:
+    """One search. A state in which a CPU has faulted is an end: the host is gone."""
+
+    def __init__(
+        self,
+        space: Space,
+        start: Start,
+        check: FinalCheck,
+        options: Options,
+        budget: Budget,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._space = space
+        self._start = start
+        self._check = check
+        self._options = options
+        self._budget = budget
+        self._report = report
+        self.graph = Graph()
+
+    def run(self) -> Graph:
+        """Fills the graph. A bound that is hit, or an interrupt, is noted in it."""
+        try:
+            self._run()
+        except BoundHitError as hit:
+            self.graph.bound = hit.bound
+        except KeyboardInterrupt:
+            self.graph.bound = "interrupted"
+        return self.graph
+
+    def _run(self) -> None:
+        graph = self.graph
+        numbers: dict[State, int] = {}
+        self._begin(numbers)
+        while graph.expanded < len(graph.states):
+            if graph.expanded % LOOK_UP_EVERY == 0:
+                self._look_up()
+            if self._options.stop_at_first and graph.findings:
+                raise BoundHitError("stopped at the first violation")
+            if graph.expanded not in graph.faults:
+                self._expand(numbers)
+            graph.expanded += 1
+
+    def _begin(self, numbers: dict[State, int]) -> None:
+        graph, start = self.graph, self._start
+        numbers[start.state] = 0
+        graph.states.append(start.state)
+        graph.parents.append(-1)
+        for run in start.runs:
+            for violation in run.violations:
+                graph.findings[violation.prop] = Finding(violation.prop, violation.what, 0, None)
+        if self._space.has_fault(start.state):
+            graph.faults.add(0)
+        self._note_if_final(0, start.state)
+
+    def _expand(self, numbers: dict[State, int]) -> None:
+        graph = self.graph
+        states, targets, changes = graph.states, graph.targets, graph.changes
+        source, before = graph.expanded, len(graph.targets)
+        for effect, state in self._space.successors(states[source]):
+            if effect.violations:
+                self._note(source, effect)
+            number = numbers.get(state)
+            if number is None:
+                if len(states) >= self._options.max_states:
+                    raise BoundHitError(f"max-states {self._options.max_states}")
+                number = numbers[state] = len(states)
+                states.append(state)
+                graph.parents.append(source)
+                if effect.phase is Phase.FAULT:
+                    graph.faults.add(number)
+                elif effect.phase is Phase.ENDED:
+                    self._note_if_final(number, state)
+            targets.append(number)
+            changes.append(effect.changes)
+        graph.sources.extend([source] * (len(targets) - before))
+
+    def _note(self, source: int, effect: Effect) -> None:
+        for violation in effect.violations:
+            if violation.prop not in self.graph.findings:
+                finding = Finding(violation.prop, violation.what, source, effect)
+                self.graph.findings[violation.prop] = finding
+
+    def _note_if_final(self, number: int, state: State) -> None:
+        if not self._space.is_final(state):
+            return
+        self.graph.finals.append(number)
+        for violation in self._check.violations(state[0]):
+            if violation.prop not in self.graph.findings:
+                finding = Finding(violation.prop, violation.what, number, None)
+                self.graph.findings[violation.prop] = finding
+
+    def _look_up(self) -> None:
+        graph = self.graph
+        self._budget.check()
+        self._report(
+            Progress(len(graph.states), len(graph.targets), graph.frontier, self._budget.seconds)
+        )

@@ -1,0 +1,237 @@
+"""What one move does, on orbits and names: memory models, and local steps run eagerly.
+
+Everything here is a function of one CPU's *shape* (its local orbit and its store buffer), the
+memory, and which of the CPUs that they refer to are the same. Its results are kept,
+so that the search itself is table look-up.
+
+Local steps (the partial-order reduction). A step is *local* when it neither reads nor changes what
+another CPU can see: no cells, PAUSE, REST, parking a guest; under TSO also a store without a load,
+which only enters the CPU's own buffer. Such a step commutes with every move of the others
+and with the drains of its own CPU, nothing disables it, and it is the only step its CPU can make.
+So it may run at once after the move that led to it, as part of that move. Every state of the full
+graph then has a counterpart, itself after all pending local steps, in the reduced graph,
+reached by the same moves in another order; it can reach a final state if and only if the other can.
+Violations are results of steps, not of orders, so none is lost. A CPU that makes local steps for
+ever is no trouble: the chain stops where it would repeat a state, or after ``MAX_CHAIN`` steps, and
+goes on in the next move, as a step among others (no ignored CPU).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kpatch.errors import VerificationError
+from kpatch.verify.explore.naming import NamedOutcome, NamedValue, Names
+from kpatch.verify.explore.options import MemoryModel, Options
+from kpatch.verify.explore.schedule import MoveKind
+from kpatch.verify.explore.shapes import Cpu, Group, Phase, Shapes
+from kpatch.verify.program import Cell, OpKind, Violation
+
+MAX_CHAIN = 1000  # local steps in a row within one move
+
+_DRAINED_FIRST = (OpKind.LOCKED, OpKind.SERIALIZING)  # SDM vol. 3, 8.2.2, 8.1.2.2 and 8.3
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a move does, in names.
+
+    ``runs`` counts the steps of the program that it consists of. ``changes``: another CPU could
+    tell, because the memory or the pool is not what it was.
+    """
+
+    kind: MoveKind
+    runs: int
+    shape: int
+    links: Names
+    memory: int
+    memory_links: Names
+    guest: tuple[int, Names] | None
+    violations: tuple[Violation, ...]
+    phase: Phase
+    changes: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A CPU on its way through one move."""
+
+    cpu: Cpu
+    runs: int
+    violations: tuple[Violation, ...] = ()
+    cells: tuple[NamedValue, ...] = ()
+    guest: tuple[int, Names] | None = None
+
+
+class Steps:
+    """The effects of moves, each worked out once."""
+
+    def __init__(self, shapes: Shapes, options: Options) -> None:
+        self.shapes = shapes
+        self.buffer_was_full = False
+        self._naming = shapes.naming
+        self._cpus = shapes.naming.program.cpus
+        self._moves = shapes.naming.program.moves
+        self._tso = options.model is MemoryModel.TSO
+        self._eager = options.por
+        self._entries = options.buffer_entries
+        self._effects: dict[tuple[int, int, Names], tuple[Effect, ...]] = {}
+        self._takes: dict[tuple[int, int, Names], Effect] = {}
+
+    def effects(self, shape: int, memory: int, pattern: Names) -> tuple[Effect, ...]:
+        """The moves of one CPU other than taking a guest.
+
+        ``pattern`` has the names of the CPUs that the memory refers to. The CPUs that the shape
+        refers to have the names 1, 2, ... in order.
+        """
+        key = (shape, memory, pattern)
+        found = self._effects.get(key)
+        if found is None:
+            found = self._effects[key] = tuple(self._all_effects(shape, memory, pattern))
+        return found
+
+    def take(self, shape: int, guest: int, pattern: Names) -> Effect | None:
+        """The idle CPU takes this guest; ``pattern`` has the names that the guest refers to.
+
+        The memory is left alone: ``memory`` of the effect is -1. None if the CPU is not idle.
+        """
+        cpu = self.shapes.cpus[shape]
+        if self._naming.pending(cpu.local[0]).kind is not OpKind.IDLE:
+            return None
+        key = (shape, guest, pattern)
+        found = self._takes.get(key)
+        if found is None:
+            count = self.count(shape, pattern)
+            orbit, marks = self.shapes.guests[guest]
+            value = orbit, tuple(pattern[mark] for mark in marks)
+            local = self._naming.resume(cpu.local, value, count)
+            settled = self.settle(Run(Cpu(local), 1), count)
+            found = self._takes[key] = self._effect(MoveKind.TAKE, settled)
+        return found
+
+    def settle(self, run: Run, count: int) -> Run:
+        """Runs the local steps that come next, if local steps are run eagerly."""
+        seen = {run.cpu}
+        while self._eager and len(seen) <= MAX_CHAIN:
+            after = self._local_step(run, count)
+            if after is None or after.cpu in seen:
+                return run
+            run = after
+            seen.add(run.cpu)
+        return run
+
+    def count(self, shape: int, pattern: Names = ()) -> int:
+        """How many names are in use; all of them as soon as only one CPU has none."""
+        count = max((self.shapes.links[shape], *pattern)) + 1
+        return self._cpus if count == self._cpus - 1 else count
+
+    def _all_effects(self, shape: int, memory: int, pattern: Names) -> list[Effect]:
+        cpu = self.shapes.cpus[shape]  # its marks are its names
+        cells = tuple(
+            (orbit, tuple(pattern[mark] for mark in marks))
+            for orbit, marks in self.shapes.memories[memory]
+        )
+        count = self.count(shape, pattern)
+        if self.shapes.phases[shape] is Phase.FAULT:
+            return []
+        effects = []
+        run = self._step(cpu, cells, count)
+        if run is not None:
+            effects.append(self._effect(MoveKind.RUN, self.settle(run, count), cells))
+        if cpu.buffer:
+            drained = Run(Cpu(cpu.local, cpu.buffer[1:]), 0, cells=_stored(cells, cpu.buffer[0]))
+            effects.append(self._effect(MoveKind.DRAIN, self.settle(drained, count), cells))
+        return effects
+
+    def _step(self, cpu: Cpu, cells: tuple[NamedValue, ...], count: int) -> Run | None:
+        """One step of the program, or None if it has to wait or there is none."""
+        local = self._local_step(Run(cpu, 0, cells=cells), count)
+        if local is not None:
+            return local
+        pending = self._naming.pending(cpu.local[0])
+        if pending.kind in _DRAINED_FIRST:
+            if cpu.buffer:
+                return None
+        elif pending.kind is not OpKind.PLAIN or self._is_full(cpu, pending.writes):
+            return None
+        newest = dict(enumerate(cells)) | {c: v for group in cpu.buffer for c, v in group}
+        reads = tuple(newest[cell] for cell in pending.reads)
+        outcome = self._outcome(cpu, reads, count)
+        if self._tso and pending.kind is OpKind.PLAIN:
+            added = (outcome.writes,) if outcome.writes else ()
+            return Run(Cpu(outcome.next, cpu.buffer + added), 1, outcome.violations, cells)
+        cells = _stored(cells, outcome.writes)
+        return Run(Cpu(outcome.next, cpu.buffer), 1, outcome.violations, cells)
+
+    def _local_step(self, run: Run, count: int) -> Run | None:
+        """The next step, if it is local and can run."""
+        cpu = run.cpu
+        pending = self._naming.pending(cpu.local[0])
+        if self._moves and pending.kind in (OpKind.REST, OpKind.DONE):
+            return self._parked(run, pending.kind, count)
+        if pending.kind in (OpKind.DONE, OpKind.IDLE, OpKind.FAULT) or pending.reads:
+            return None
+        if pending.kind in _DRAINED_FIRST and (pending.writes or cpu.buffer):
+            return None
+        if pending.writes and (not self._tso or self._is_full(cpu, pending.writes)):
+            return None
+        outcome = self._outcome(cpu, (), count)
+        added = (outcome.writes,) if outcome.writes else ()
+        return Run(
+            Cpu(outcome.next, cpu.buffer + added),
+            run.runs + 1,
+            run.violations + outcome.violations,
+            run.cells,
+            run.guest,
+        )
+
+    def _outcome(self, cpu: Cpu, reads: tuple[NamedValue, ...], count: int) -> NamedOutcome:
+        outcome = self._naming.step(cpu.local, reads, count)
+        pending = self._naming.pending(cpu.local[0])
+        if not {cell for cell, _ in outcome.writes}.issubset(pending.writes):
+            raise VerificationError(
+                "the program stores to a cell that it did not announce",
+                where=pending.label,
+                todo="this is a bug in the model of the program, not in the module",
+            )
+        return outcome
+
+    def _parked(self, run: Run, kind: OpKind, count: int) -> Run | None:
+        """The guest leaves; the scheduler's own locked operations have drained the buffer."""
+        if run.cpu.buffer:
+            return None
+        idle, guest = self._naming.park(run.cpu.local, count)
+        kept = self.shapes.of_guest(guest) if kind is OpKind.REST else None
+        return Run(Cpu(idle), run.runs + 1, run.violations, run.cells, kept)
+
+    def _is_full(self, cpu: Cpu, writes: tuple[Cell, ...]) -> bool:
+        if not self._tso or not writes or len(cpu.buffer) < self._entries:
+            return False
+        self.buffer_was_full = True
+        return True
+
+    def _effect(
+        self, kind: MoveKind, run: Run, cells: tuple[NamedValue, ...] | None = None
+    ) -> Effect:
+        """``cells`` is the memory before the move; where it is None, the pool has changed."""
+        shape, links = self.shapes.of_cpu(run.cpu)
+        memory, memory_links = (-1, ()) if cells is None else self.shapes.of_memory(run.cells)
+        return Effect(
+            kind,
+            run.runs,
+            shape,
+            links,
+            memory,
+            memory_links,
+            run.guest,
+            run.violations,
+            self.shapes.phases[shape],
+            changes=run.cells != cells or run.guest is not None,
+        )
+
+
+def _stored(cells: tuple[NamedValue, ...], group: Group) -> tuple[NamedValue, ...]:
+    changed = list(cells)
+    for cell, value in group:
+        changed[cell] = value
+    return tuple(changed)
