@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Final
@@ -21,13 +22,17 @@ from kpatch.units import SectionOffset
 
 # SDM vol. 2, LTR: 0F 00 /3, the operand a register or memory in any addressing form.
 _LTR: Final = re.compile(rb"\x0f\x00[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf]")
-# SDM vol. 2, CALL and JMP: E8 cd, E9 cd; a call in tail position becomes a jump.
-_NEAR_TRANSFER: Final = re.compile(rb"[\xe8\xe9]")
-_NEAR_TRANSFER_SIZE: Final = 5
-_PC32: Final = (elf.R_X86_64_PC32, elf.R_X86_64_PLT32)
-_WINDOW: Final = 1024  # bytes decoded at a time
 _MOST_LTR: Final = 64  # more of them prove nothing more
+
+# SDM vol. 2, CALL, JMP, Jcc: opcodes with a rel32, opcodes with a rel8. A call in tail position
+# becomes a jump, and inside one section the assembler takes the shortest.
+_TRANSFERS: Final = (
+    (re.compile(rb"[\xe8\xe9]|\x0f[\x80-\x8f]"), 4),
+    (re.compile(rb"[\xeb\x70-\x7f]"), 1),
+)
+_PC32: Final = (elf.R_X86_64_PC32, elf.R_X86_64_PLT32)
 _FIELD_TO_END: Final = 4  # PC32 counts from the field, the CPU from the end of the instruction
+_WINDOW: Final = 1024  # bytes decoded at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class CodePlace:
 
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """A ``call rel32`` or ``jmp rel32``; ``relocation`` is None where the assembler resolved it."""
+    """A direct call or jump; ``relocation`` is None where the assembler resolved it."""
 
     place: CodePlace
     mnemonic: str
@@ -51,10 +56,10 @@ class CallSite:
 def find_ltr(module: Module, ignored: Collection[str] = ()) -> tuple[CodePlace, ...]:
     """The ``ltr`` instructions in executable sections, at most 64, ``ignored`` names excepted."""
     found = (
-        CodePlace(code.section.index, SectionOffset(instruction.address), len(instruction.raw))
+        _place(code, instruction)
         for code in _codes(module)
         if code.section.name not in ignored
-        for instruction in code.confirmed(match.start() for match in _LTR.finditer(code.bytes))
+        for instruction in code.instructions_over(m.start() for m in _LTR.finditer(code.bytes))
         if instruction.mnemonic == "ltr"
     )
     return tuple(islice(found, _MOST_LTR))
@@ -64,44 +69,47 @@ def find_calls(module: Module, section: int, offset: SectionOffset) -> tuple[Cal
     """Every direct call of, and jump to, the code at ``offset`` of section ``section``."""
     sites: list[CallSite] = []
     for code in _codes(module):
-        for instruction in code.confirmed(_transfers(module, code, section, offset)):
-            if len(instruction.raw) != _NEAR_TRANSFER_SIZE:
+        index = code.section.index
+        marks = {
+            int(r.offset)
+            for r in module.relocations_of(index)
+            if _leads_to(module, r, section, offset)
+        }
+        if index == section:
+            marks.update(_transfers(code.bytes, offset))
+        for instruction in code.instructions_over(sorted(marks)):
+            if not instruction.is_call and not instruction.is_branch:
                 continue
-            place = CodePlace(
-                code.section.index, SectionOffset(instruction.address), len(instruction.raw)
-            )
-            relocations = module.relocations_at(
-                code.section.index, instruction.address, instruction.end
-            )
-            sites.append(
-                CallSite(place, instruction.mnemonic, relocations[0] if relocations else None)
-            )
+            fixups = module.relocations_at(index, instruction.address, instruction.end)
+            relocation = fixups[0] if fixups else None
+            if relocation is None:
+                leads = index == section and instruction.branch_target == offset
+            else:
+                leads = _leads_to(module, relocation, section, offset)
+            if leads:
+                place = _place(code, instruction)
+                sites.append(CallSite(place, instruction.mnemonic, relocation))
     return tuple(sites)
 
 
-def _transfers(module: Module, code: _Code, section: int, offset: SectionOffset) -> Iterator[int]:
-    """Where the bytes of a transfer to the target may be."""
-    for match in _NEAR_TRANSFER.finditer(code.bytes):
-        start, end = match.start(), match.start() + _NEAR_TRANSFER_SIZE
-        if end > len(code.bytes):
-            return
-        relocations = module.relocations_at(code.section.index, start, end)
-        if relocations:
-            if any(_leads_to(module, r, start, section, offset) for r in relocations):
-                yield start
-        elif code.section.index == section:
-            distance = int.from_bytes(code.bytes[start + 1 : end], "little", signed=True)
-            if end + distance == offset:
-                yield start
+def _place(code: _Code, instruction: Instruction) -> CodePlace:
+    return CodePlace(code.section.index, SectionOffset(instruction.address), len(instruction.raw))
 
 
-def _leads_to(
-    module: Module, relocation: Relocation, start: int, section: int, offset: SectionOffset
-) -> bool:
+def _transfers(code: bytes, target: int) -> Iterator[int]:
+    """Where the bytes of a transfer to ``target`` may be."""
+    for opcode, width in _TRANSFERS:
+        for match in opcode.finditer(code):
+            end = match.end() + width
+            distance = int.from_bytes(code[match.end() : end], "little", signed=True)
+            if end + distance == target:
+                yield match.start()
+
+
+def _leads_to(module: Module, relocation: Relocation, section: int, offset: SectionOffset) -> bool:
     symbol = module.symbols[relocation.symbol]
     return (
         relocation.type in _PC32
-        and relocation.offset == start + 1
         and symbol.section == section
         and symbol.value + relocation.addend + _FIELD_TO_END == offset
     )
@@ -115,12 +123,18 @@ class _Code:
     bytes: bytes
     starts: tuple[int, ...]
 
-    def confirmed(self, candidates: Iterator[int]) -> Iterator[Instruction]:
-        """The instructions that really begin at ``candidates``, which rise."""
-        for start, group in groupby(candidates, self._start_before):
-            wanted = set(group)
-            span = self.bytes[start : min(max(wanted) + MAX_LENGTH, len(self.bytes))]
-            yield from (i for i in _decode_on(span, start) if i.address in wanted)
+    def instructions_over(self, marks: Iterable[int]) -> Iterator[Instruction]:
+        """The instructions that the bytes at ``marks`` belong to. The marks rise."""
+        for start, group in groupby(marks, self._start_before):
+            wanted = deque(group)
+            span = self.bytes[start : min(wanted[-1] + MAX_LENGTH, len(self.bytes))]
+            for instruction in _decode_on(span, start):
+                while wanted and wanted[0] < instruction.address:
+                    wanted.popleft()  # it lies in bytes that are no instruction
+                if not wanted:
+                    break
+                if wanted[0] < instruction.end:
+                    yield instruction
 
     def _start_before(self, candidate: int) -> int:
         return self.starts[bisect_right(self.starts, candidate) - 1]
