@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import manifest
-from image import Image, array_source, build_image
+from image import Image, array_source, build_image, compile_common
 from module import build_module
 from state import header
 from toolchain import BuildError
@@ -61,6 +61,7 @@ class Images:
 
     def __init__(self, work: Path) -> None:
         self._work = work
+        self._common = compile_common(SOURCE, work)
         self._built: dict[tuple[str, tuple[str, ...]], Image] = {}
 
     def of(self, variant: Variant) -> Image | None:
@@ -72,7 +73,9 @@ class Images:
             folder = self._work / f"image-{len(self._built)}"
             folder.mkdir()
             (folder / "state.h").write_text(key[0])
-            self._built[key] = build_image(SOURCE, folder, variant.image_defines)
+            self._built[key] = build_image(
+                SOURCE, folder, variant.image_defines, self._common
+            )
         return self._built[key]
 
 
@@ -94,13 +97,11 @@ def _arrays(variant: Variant, image: Image) -> str:
         qualifiers = f"{variant.array} __attribute__((used))"
         text += array_source(contents, f"monitor_code_{copy}", qualifiers)
     if variant.relocated_site:
-        # A build that left the offset of the saved selector to the linker would look like this.
         place = image.marks["exit_site"] + SELECTOR_DISPLACEMENT
-        text += (
-            '__asm__(".globl kqemu_tr_offset\\n.set kqemu_tr_offset, '
-            f'{variant.offsets["host_tr_sel"]}\\n.pushsection .rodata\\n'
-            f'.reloc monitor_code+{place}, R_X86_64_32S, kqemu_tr_offset\\n.popsection");\n'
-        )
+        text += f'''__asm__(".pushsection .rodata\\n"
+    ".reloc monitor_code+{place}, R_X86_64_32S, kqemu_tr_offset\\n"
+    ".popsection");
+'''
     return text
 
 

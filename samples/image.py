@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain import MONITOR_FLAGS, compile_source, run
 
-SOURCES = ("nexus.S", "traps.S", "monitor.c", "interpreter.c", "screen.c", "text.c")
+LAYOUT_SOURCES = ("nexus.S", "monitor.c")
+OTHER_SOURCES = ("traps.S", "interpreter.c", "screen.c", "text.c")
 HEADER_WORDS = 5
 
 
@@ -25,16 +27,27 @@ class Image:
         return struct.unpack_from(f"<{HEADER_WORDS}I", self.contents)
 
 
-def build_image(source: Path, work: Path, defines: tuple[str, ...]) -> Image:
-    """Compile and link the monitor against the ``state.h`` in ``work``."""
-    folders = (work, source)
+def compile_common(source: Path, work: Path) -> list[Path]:
+    """Compile what every image has alike: the sources that do not see ``state.h``."""
+    return [
+        compile_source(source / name, work / f"{name}.o", MONITOR_FLAGS, (source,))
+        for name in OTHER_SOURCES
+    ]
+
+
+def build_image(
+    source: Path, work: Path, defines: tuple[str, ...], common: Sequence[Path]
+) -> Image:
+    """Compile the rest against the ``state.h`` in ``work`` and link the image."""
     objects = [
-        compile_source(source / name, work / f"{name}.o", (*MONITOR_FLAGS, *defines), folders)
-        for name in SOURCES
+        compile_source(
+            source / name, work / f"{name}.o", (*MONITOR_FLAGS, *defines), (work, source)
+        )
+        for name in LAYOUT_SOURCES
     ]
     linked, flat = work / "monitor.elf", work / "monitor.bin"
     run("ld", "-z", "noexecstack", "--no-warn-rwx-segments", "-T", source / "monitor.lds",
-        "-o", linked, *objects, cwd=work)  # fmt: skip
+        "-o", linked, *objects, *common, cwd=work)  # fmt: skip
     run("objcopy", "-O", "binary", linked, flat, cwd=work)
     return Image(flat.read_bytes(), _marks(run("nm", linked, cwd=work)))
 

@@ -58,9 +58,7 @@ SERVICE_FIELDS = (
     Field("request", "u32", 4),
     Field("answer", "u32", 4),
     Field("budget", "u64", 8),
-    Field("registers", "u64", 128, 16),
-    Field("guest_flags", "u64", 8),
-    Field("guest_rip", "u64", 8),
+    Field("guest", "struct guest", 144),
     Field("trap_error", "u64", 8),
     Field("trap_address", "u64", 8),
     Field("trap_vector", "u32", 4),
@@ -136,7 +134,7 @@ def header(offsets: Mapping[str, int]) -> str:
 {defines}
 
 #ifndef __ASSEMBLER__
-#include "types.h"
+#include "guest.h"
 
 struct table_register {{
 	u16 limit;

@@ -143,6 +143,7 @@ VARIANTS = (
         verdict="unknown-build",
         apply_exit=12,
         defines=ON_7,
+        extra=("tr_offset.S",),
         relocated_site=True,
     ),
     Variant(

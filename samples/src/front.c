@@ -51,6 +51,7 @@ static const char *answer_name(u32 answer)
 	case ANSWER_PORT: return "port";
 	case ANSWER_DIVIDE: return "division";
 	case ANSWER_TRAP: return "trap in the monitor";
+	case ANSWER_PRIVILEGED: return "privileged instruction";
 	default: return "done";
 	}
 }

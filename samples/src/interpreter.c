@@ -4,7 +4,8 @@
  * Opcodes follow the maps of Intel SDM vol. 2, appendix A. What is not here answers
  * ANSWER_INVALID and leaves rip at the instruction.
  */
-#include "monitor.h"
+#include "guest.h"
+#include "text.h"
 
 #define FLAG_C 0x001
 #define FLAG_P 0x004
@@ -371,14 +372,14 @@ static u8 read_prefixes(struct run *run)
 	return byte;
 }
 
-unsigned interpret(struct kqemu_state *state, u64 budget)
+unsigned interpret(struct guest *guest, u64 budget)
 {
 	u64 registers[16], kept[16];
 	struct run run = { .registers = registers };
 
-	memcpy(registers, state->registers, sizeof(registers));
-	run.flags = state->guest_flags | 2;
-	run.rip = state->guest_rip;
+	memcpy(registers, guest->registers, sizeof(registers));
+	run.flags = guest->flags | 2;
+	run.rip = guest->rip;
 	while (run.stop == 0 && budget-- != 0) {
 		u64 start = run.rip;
 
@@ -389,8 +390,8 @@ unsigned interpret(struct kqemu_state *state, u64 budget)
 			run.rip = start;
 		}
 	}
-	memcpy(state->registers, registers, sizeof(registers));
-	state->guest_flags = run.flags;
-	state->guest_rip = run.rip;
+	memcpy(guest->registers, registers, sizeof(registers));
+	guest->flags = run.flags;
+	guest->rip = run.rip;
 	return run.stop == 0 ? ANSWER_BUDGET : run.stop - 1u;
 }

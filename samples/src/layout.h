@@ -31,5 +31,6 @@
 #define ANSWER_DIVIDE 5
 #define ANSWER_TRAP 6
 #define ANSWER_DONE 7
+#define ANSWER_PRIVILEGED 8
 
 #endif

@@ -1,20 +1,33 @@
 /* The monitor's own loop: take a request from the kernel, serve it, switch back. */
+#include "guest.h"
 #include "monitor.h"
+#include "text.h"
+
+/* What stopped at a system instruction is told apart from what no processor knows. */
+static u32 run_guest(struct guest *guest, u64 budget)
+{
+	u32 answer = interpret(guest, budget);
+
+	if (answer == ANSWER_INVALID && guest->rip >= GUEST_BASE && guest->rip < GUEST_END &&
+	    is_system_instruction((const u8 *)guest->rip, GUEST_END - guest->rip))
+		return ANSWER_PRIVILEGED;
+	return answer;
+}
 
 static void serve(struct kqemu_state *state)
 {
 	switch (state->request) {
 	case REQUEST_RUN:
-		state->answer = interpret(state, state->budget);
+		state->answer = run_guest(&state->guest, state->budget);
 		break;
 	case REQUEST_RESET:
-		memset(state->registers, 0, sizeof(state->registers));
-		state->guest_flags = 2;
-		state->guest_rip = GUEST_BASE;
+		memset(&state->guest, 0, sizeof(state->guest));
+		state->guest.flags = 2;
+		state->guest.rip = GUEST_BASE;
 		state->answer = ANSWER_DONE;
 		break;
 	case REQUEST_CHECKSUM:
-		state->registers[0] = checksum((const void *)(u64)GUEST_BASE,
+		state->guest.registers[0] = checksum((const void *)(u64)GUEST_BASE,
 		    GUEST_PAGES * PAGE_SIZE);
 		state->answer = ANSWER_DONE;
 		break;

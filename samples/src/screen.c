@@ -4,7 +4,7 @@
  * The table is data and holds the very opcodes that a search for them would look for, `0f 00` among
  * them: whoever looks for str or ltr in an image by its bytes alone finds these first.
  */
-#include "monitor.h"
+#include "guest.h"
 
 struct pattern {
 	u8 length;
@@ -42,7 +42,7 @@ static int fits(const u8 *code, const struct pattern *pattern)
 	return 1;
 }
 
-int holds_system_instruction(const u8 *code, u64 size)
+int is_system_instruction(const u8 *code, u64 size)
 {
 	for (unsigned number = 0; number < COUNT(system_instructions); number++)
 		if (system_instructions[number].length <= size &&

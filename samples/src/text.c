@@ -1,5 +1,5 @@
-/* Plain services: bytes, a checksum, and the log that a debugger finds in the image's memory. */
-#include "monitor.h"
+/* The log is for a debugger, which finds it in the image's memory. */
+#include "text.h"
 
 #define LOG_SIZE 2048
 
