@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from kpatch.errors import FileAccessError, KpatchError
+from kpatch.elf.constants import ELF_MAGIC
+from kpatch.errors import FileAccessError, KpatchError, UsageError
 from kpatch.patch.gzipped import compress
 from kpatch.patch.note import digest
 
 LARGEST: Final = 512 << 20
 """The largest file that is read. A module has under a megabyte, a package a few."""
 
-_COPY_SUFFIX: Final = ".orig.gz"
+_COPY_SUFFIXES: Final = (".orig", ".orig.gz")
 _MODULE_SUFFIXES: Final = (".ko", ".ko.gz", ".tbz", ".tgz", ".txz", ".tzst", ".pkg")
 
 
@@ -53,7 +54,7 @@ def expand(paths: tuple[Path, ...]) -> Iterator[Path]:
             yield from (
                 each
                 for each in inside
-                if each.name.endswith(_MODULE_SUFFIXES) and not each.name.endswith(_COPY_SUFFIX)
+                if each.name.endswith(_MODULE_SUFFIXES) and not each.name.endswith(_COPY_SUFFIXES)
             )
         else:
             yield path
@@ -77,6 +78,29 @@ def require_replaceable(path: Path) -> Path:
             todo="copy it to a file of its own, or write elsewhere with -o",
         )
     return real
+
+
+def destination(path: Path, output: Path | None, count: int) -> Path:
+    """Where the result for ``path`` goes: ``output`` (or in that folder), else the file itself.
+
+    Raises UsageError where ``output`` does not fit ``count`` files, and FileAccessError as
+    :func:`require_replaceable` does.
+    """
+    if output is None:
+        return require_replaceable(path)
+    if output.is_dir():
+        output = output / path.name
+    elif count > 1:
+        raise UsageError(
+            "-o must name a folder that exists where there are several files",
+            where=str(output),
+            todo="make the folder first",
+        )
+    if output.exists() and output.samefile(path):
+        raise UsageError(
+            "-o names the file itself", where=str(output), todo="leave -o out to replace the file"
+        )
+    return output
 
 
 def replace(path: Path, data: bytes, *, like: Path | None = None) -> None:
@@ -126,15 +150,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def keep_copy(path: Path, data: bytes) -> Path:
-    """Keep the original ``data`` of ``path`` beside it, compressed; an older copy stays.
+    """Keep the original ``data`` of ``path`` beside it; an older copy stays.
 
-    Compressed, because kldxref(8) reads every file of the folder and would list a second
+    A bare module is kept compressed, because kldxref(8) reads every file of the folder and would list a second
     kqemu module in linker.hints (FreeBSD usr.sbin/kldxref/kldxref.c). Raises FileAccessError.
     """
-    packed = compress(data)
-    copy = path.with_name(path.name + _COPY_SUFFIX)
+    packed, suffix = (compress(data), ".orig.gz") if data.startswith(ELF_MAGIC) else (data, ".orig")
+    copy = path.with_name(path.name + suffix)
     if copy.exists() and not _holds(copy, packed):
-        copy = path.with_name(f"{path.name}.{digest(data)[:8]}{_COPY_SUFFIX}")
+        copy = path.with_name(f"{path.name}.{digest(data)[:8]}{suffix}")
     if not _holds(copy, packed):
         replace(copy, packed, like=path)
     return copy

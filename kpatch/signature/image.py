@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from kpatch.elf.module import Module, Section
 from kpatch.isa.decode import decode
@@ -34,7 +35,7 @@ class Candidate:
 
 def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
     """Every place of ``module`` that has the header and the anchor, by file offset."""
-    found: dict[tuple[int, int], Candidate] = {}
+    found: dict[tuple[int, int], Image] = {}
     for section in module.sections:
         if not section.is_loaded or section.is_code:
             continue
@@ -42,10 +43,27 @@ def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
         hinted = _hint(module, section, rule)
         starts = ([hinted] if hinted is not None else []) + list(_plausible(data, rule))
         for start in starts:
-            candidate = _examine(module, section, data, start, rule)
-            if candidate is not None:
-                found.setdefault((section.index, start), candidate)
-    return tuple(found[key] for key in sorted(found))
+            image = _examine(module, section, data, start, rule)
+            if image is not None:
+                found.setdefault((section.index, start), image)
+    return tuple(_apart([found[key] for key in sorted(found)]))
+
+
+def _apart(images: list[Image]) -> Iterator[Candidate]:
+    """The images as candidates, each ending where the next one in its section starts."""
+    for image, following in zip_longest(images, images[1:]):
+        if following is not None and following.section == image.section:
+            image = replace(image, size=min(image.size, following.at - image.at))
+        beyond = [
+            f"{name} = {value:#x}" for name, value in image.header.items() if value >= image.size
+        ]
+        flaw = (
+            f"the image is cut off: it has {image.size:#x} bytes, but its header says "
+            + ", ".join(beyond)
+            if beyond
+            else ""
+        )
+        yield Candidate(image, flaw)
 
 
 def _hint(module: Module, section: Section, rule: ImageRule) -> int | None:
@@ -70,7 +88,7 @@ def _plausible(data: bytes, rule: ImageRule) -> Iterator[int]:
 
 def _examine(
     module: Module, section: Section, data: bytes, start: int, rule: ImageRule
-) -> Candidate | None:
+) -> Image | None:
     length = 4 * len(rule.header)
     if start + length > len(data):
         return None
@@ -87,7 +105,7 @@ def _examine(
     size = len(data) - start
     if named and symbol is not None and 0 < symbol.size < size:
         size = symbol.size
-    image = Image(
+    return Image(
         section=section,
         at=SectionOffset(start),
         start=module.file_offset(section, SectionOffset(start)),
@@ -96,13 +114,6 @@ def _examine(
         evidence=f"header of {len(header)} offsets at {section.name}+{start:#x}"
         + (f", symbol {rule.symbol}" if named else ""),
     )
-    beyond = [f"{name} = {value:#x}" for name, value in header.items() if value >= size]
-    flaw = (
-        f"the image is cut off: it has {size:#x} bytes, but its header says {', '.join(beyond)}"
-        if beyond
-        else ""
-    )
-    return Candidate(image, flaw)
 
 
 def _reaches_anchor(data: bytes, start: int, stop: int, anchor: str) -> bool:

@@ -28,6 +28,10 @@ from kpatch.signature.safety import require_patchable
 from kpatch.units import FileOffset, ImageOffset, SectionOffset
 
 
+class _SeveralMatchesError(MatchError):
+    """A site matched more than once in one image: no other image makes up for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Occurrence:
     hit: Hit
@@ -52,6 +56,8 @@ def find(module: Module, signature: Signature) -> Match:
     for candidate in images:
         try:
             matches.append(_match_image(module, signature, candidate))
+        except _SeveralMatchesError:
+            raise
         except MatchError as error:
             failures.append(error)
     if len(matches) > 1:
@@ -109,7 +115,7 @@ def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit
         )
     if len(hits) > 1:
         places = ", ".join(f"{each.start:#x}-{each.end:#x}" for each in hits)
-        raise MatchError(
+        raise _SeveralMatchesError(
             f"site '{rule.name}' matches {len(hits)} times, at image offsets {places}",
             where=_place(image),
             todo="only a module with one match can be patched",

@@ -1,0 +1,5 @@
+"""``python -m kpatch``."""
+
+from kpatch.cli.main import main
+
+main()

@@ -1,0 +1,84 @@
+"""``kpatch diff``: what two modules differ in, or what a patch changes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from kpatch.cli import targets
+from kpatch.cli.common import Console, Host, console_options, each_file, kernel_options
+from kpatch.cli.repair import repair
+from kpatch.cli.targets import Inside
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, FINDING, UnknownModuleError
+from kpatch.patch.apply import original_of
+from kpatch.patch.diff import diff_modules
+from kpatch.patch.note import read_note
+from kpatch.report import documents
+from kpatch.report.diff_text import side_by_side, unified
+from kpatch.report.documents import Document
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("diff")
+@click.argument("before", metavar="A", type=_FILE)
+@click.argument("after", metavar="[B]", required=False, type=_FILE)
+@click.option("-u", "--unified", "as_unified", is_flag=True, help="One column, as diff -u.")
+@click.option("--replace-source-fix", is_flag=True, help="As for apply.")
+@kernel_options
+@console_options
+def command(
+    before: Path,
+    after: Path | None,
+    as_unified: bool,
+    replace_source_fix: bool,
+    host: Host,
+    console: Console,
+) -> int:
+    """Show sections, symbols, relocations and disassembly that differ, side by side.
+
+    With A alone: a patched module is compared with its original, any other with what apply would
+    make of it. The exit code is 0 where A and B are the same, and 1 where they differ.
+    """
+
+    def compare(path: Path) -> tuple[list[Document], int]:
+        one = _module(path)
+        if after is None:
+            one, other = _with_patch(one, host, replace_source_fix)
+        else:
+            other = _module(after)
+        difference = diff_modules(
+            read_module(one.data, one.name), read_module(other.data, other.name)
+        )
+        document = documents.difference(difference)
+        if not console.json:
+            width = shutil.get_terminal_size((160, 24)).columns
+            console.data(
+                unified(document, console.style)
+                if as_unified
+                else side_by_side(document, console.style, width)
+            )
+        return [document], DONE if after is None or difference.is_empty else FINDING
+
+    return each_file("diff", [before], console, compare)
+
+
+def _module(path: Path) -> Inside:
+    modules = targets.open_target(path).modules
+    if len(modules) != 1:
+        raise UnknownModuleError(
+            f"it holds {len(modules)} modules", where=str(path), todo="name one with one module"
+        )
+    return modules[0]
+
+
+def _with_patch(one: Inside, host: Host, replace_source_fix: bool) -> tuple[Inside, Inside]:
+    module = read_module(one.data, one.name)
+    note = read_note(module)
+    if note is not None:
+        return Inside(f"{one.name} (original)", original_of(module, note)), one
+    made = repair(one.name, one.data, host, replace_source_fix=replace_source_fix, proof=None)
+    return one, Inside(f"{one.name} (patched)", made.after)

@@ -1,0 +1,78 @@
+"""The results of ``kpatch hook`` as text and as JSON documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kpatch import __version__
+from kpatch.errors import KpatchError
+from kpatch.ports.build import Report
+from kpatch.ports.guide import Guide
+from kpatch.ports.place import Action
+from kpatch.ports.tree import Survey
+from kpatch.report.documents import Document
+
+
+def guides_text(guides: Sequence[Guide]) -> Iterator[str]:
+    """What goes where, per way into a build."""
+    for guide in guides:
+        yield guide.title
+        yield from _steps(guide)
+        yield ""
+    yield "check a tree with: kpatch hook --ports-dir /usr/ports"
+
+
+def survey_text(survey: Survey, guides: Sequence[Guide]) -> Iterator[str]:
+    """What was seen in a tree, and what remains to be done."""
+    yield f"{survey.ports_dir}: {survey.era}"
+    yield from (f"  port: {port.origin}" for port in survey.ports)
+    yield from traps_text(survey)
+    yield "the hook would not work here yet" if survey.blocked else "nothing keeps the hook out"
+    for guide in guides:
+        yield from _steps(guide)
+
+
+def traps_text(survey: Survey) -> Iterator[str]:
+    """Each trap: what, where, what to do."""
+    for trap in survey.traps:
+        yield f"  {'blocks' if trap.blocks else 'note'}: {trap.what}"
+        yield f"      where: {trap.where}"
+        yield f"      do: {trap.todo}"
+
+
+def actions_text(actions: Sequence[Action]) -> Iterator[str]:
+    """Each file and what happened to it."""
+    for action in actions:
+        yield f"{action.change.value}: {action.file.destination}"
+
+
+def guides_document(guides: Sequence[Guide]) -> Document:
+    """The guides as JSON-ready data."""
+    return {"guides": [guide.to_document() for guide in guides]}
+
+
+def survey_document(survey: Survey) -> Document:
+    """A survey as JSON-ready data."""
+    return {"survey": survey.to_document()}
+
+
+def actions_document(actions: Sequence[Action]) -> Document:
+    """The changes to files as JSON-ready data."""
+    return {"actions": [action.to_document() for action in actions]}
+
+
+def steps_document(reports: Sequence[Report], error: KpatchError | None) -> Document:
+    """What a build step did, up to the file that it failed on."""
+    document: Document = {"files": [report.to_document() for report in reports]}
+    return document | ({"error": error.to_document()} if error else {})
+
+
+def envelope(command: str, exit_code: int, document: Document) -> Document:
+    """The whole answer of one command."""
+    return {"kpatch": __version__, "command": command, "exit_code": exit_code} | document
+
+
+def _steps(guide: Guide) -> Iterator[str]:
+    for step in guide.steps:
+        yield f"  {step.what}: {step.where}"
+        yield from (f"      {line}" for line in step.lines)

@@ -1,0 +1,61 @@
+"""``kpatch revert``: give back the original, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kpatch.cli import files, targets
+from kpatch.cli.common import FILES, Console, console_options, each_file
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, UnknownModuleError
+from kpatch.patch.apply import original_of
+from kpatch.patch.note import digest, read_note
+from kpatch.report.documents import Document
+
+
+@click.command("revert")
+@FILES
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write here, and leave FILE alone."
+)
+@console_options
+def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> int:
+    """Take the patch back out of each FILE.
+
+    The original is made from the patched file alone, and its SHA-256 is checked before anything
+    is replaced.
+    """
+    chosen = list(files.expand(paths))
+
+    def revert(path: Path) -> tuple[list[Document], int]:
+        target = targets.open_target(path)
+        place = files.destination(path, output, len(chosen))
+        changed = targets.changed(target, _original, patched=False)
+        files.replace(place, changed.data, like=path)
+        for notice in changed.notices:
+            console.say(f"{place}: {notice}")
+        console.say(f"{place}: the original is back, SHA-256 {digest(changed.data)}")
+        return [
+            {
+                "file": str(path),
+                "status": "reverted",
+                "output": str(place),
+                "before": {"size": len(target.data), "sha256": digest(target.data)},
+                "after": {"size": len(changed.data), "sha256": digest(changed.data)},
+                "notices": list(changed.notices),
+            }
+        ], DONE
+
+    return each_file("revert", chosen, console, revert)
+
+
+def _original(name: str, data: bytes) -> bytes:
+    module = read_module(data, name)
+    note = read_note(module)
+    if note is None:
+        raise UnknownModuleError(
+            "it was not patched by kpatch: it has no note", where=name, todo="nothing to take back"
+        )
+    return original_of(module, note)

@@ -1,0 +1,51 @@
+"""``kpatch scan``: what a file is, whether it is affected, and on what that rests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kpatch.cli import files, targets
+from kpatch.cli.common import FILES, Console, Host, console_options, each_file, kernel_options
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, FINDING
+from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.report import documents
+from kpatch.report.documents import Document
+from kpatch.report.scan_text import scan_text
+
+_FINDINGS = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
+
+
+@click.command("scan")
+@FILES
+@kernel_options
+@console_options
+def command(paths: tuple[Path, ...], host: Host, console: Console) -> int:
+    """Say what each FILE is: affected, patched, fixed by source, not affected, not kqemu.
+
+    A folder stands for every module and package in it. Nothing is changed. The exit code is 0 if
+    nothing needs attention, 1 if something is affected, and higher where a file did not read.
+    """
+
+    def scan(path: Path) -> tuple[list[Document], int]:
+        found: list[Document] = []
+        code = DONE
+        for inside in targets.open_target(path).modules:
+            module = read_module(inside.data, inside.name)
+            result = assess(module, osversion=host.osversion, kernel=host.kernel)
+            document = documents.assessment(result)
+            found.append(document)
+            code = max(code, _exit_code(result))
+            if not console.json:
+                console.data(scan_text(document, console.style, verbose=console.verbose))
+        return found, code
+
+    return each_file("scan", files.expand(paths), console, scan)
+
+
+def _exit_code(result: Assessment) -> int:
+    fix = result.source_fix
+    unsound = result.verdict is Verdict.SOURCE_FIXED and fix is not None and fix.variant != "C"
+    return FINDING if result.verdict in _FINDINGS or unsound else DONE
