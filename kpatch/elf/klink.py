@@ -170,9 +170,13 @@ class _Relocator:
             self._apply(relocation, address)
 
     def _in_order(self) -> list[Relocation]:
-        """The relocations as the kernel takes them: those of SHT_REL tables come first."""
+        """The relocations as the kernel takes them: those of SHT_REL tables come first.
+
+        It passes over an entry whose symbol is not in the symbol table.
+        """
         sections = self.module.sections
-        return sorted(self.module.relocations, key=lambda r: sections[r.table].type == elf.SHT_RELA)
+        known = (r for r in self.module.relocations if r.symbol < len(self.module.symbols))
+        return sorted(known, key=lambda r: sections[r.table].type == elf.SHT_RELA)
 
     def _symbol(self, relocation: Relocation) -> Symbol:
         return self.module.symbols[relocation.symbol]

@@ -31,15 +31,7 @@ CASES = modules().flatmap(lambda module: st.tuples(st.just(module), edits(module
 
 
 def edited(module: Module, edit: Edits) -> Module:
-    data = append(
-        module,
-        overwrites=edit.overwrites,
-        sections=edit.sections,
-        symbols=edit.symbols,
-        relocations=edit.relocations,
-        retypes=edit.retypes,
-    )
-    return read_module(data, module.name)
+    return read_module(edit.done_to(module), module.name)
 
 
 @given(CASES)

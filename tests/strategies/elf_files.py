@@ -13,7 +13,14 @@ from struct import pack
 from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
+from kpatch.elf.editor import (
+    NewRelocation,
+    NewSection,
+    NewSymbol,
+    Overwrite,
+    Retype,
+    append,
+)
 from kpatch.elf.module import Module, read_module
 from kpatch.units import FileOffset, SectionOffset
 
@@ -109,6 +116,17 @@ class Edits:
     symbols: tuple[NewSymbol, ...] = ()
     relocations: tuple[NewRelocation, ...] = ()
     retypes: tuple[Retype, ...] = ()
+
+    def done_to(self, module: Module) -> bytes:
+        """The module's file with these edits."""
+        return append(
+            module,
+            overwrites=self.overwrites,
+            sections=self.sections,
+            symbols=self.symbols,
+            relocations=self.relocations,
+            retypes=self.retypes,
+        )
 
 
 @st.composite

@@ -1,0 +1,99 @@
+"""Readers and linkers that kpatch did not write accept what it writes, without a word."""
+
+from __future__ import annotations
+
+import subprocess
+from io import BytesIO
+from pathlib import Path
+
+import lief
+import pytest
+from elftools.elf.elffile import ELFFile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpatch.elf import constants as elf
+from kpatch.elf import klink
+from kpatch.elf.module import Module, read_module
+from kpatch.units import Address
+from tests.elf.objects import compiled, small_module
+from tests.elf.test_reading import C_SOURCE, assert_read_as_pyelftools_does
+from tests.strategies.elf_files import Edits, edits, modules
+
+CASES = modules().flatmap(lambda module: st.tuples(st.just(module), edits(module)))
+REAL = [small_module(), read_module(compiled(C_SOURCE), "compiled.ko")]
+
+
+@settings(max_examples=100)
+@given(case=CASES)
+def test_binutils_take_a_drawn_file(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[Module, Edits]
+) -> None:
+    _assert_binutils_take(tmp_path_factory.mktemp("drawn"), case[1].done_to(case[0]))
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+@pytest.mark.parametrize("module", REAL, ids=lambda module: module.name)
+def test_binutils_take_an_edited_file_of_real_tools(
+    tmp_path_factory: pytest.TempPathFactory, module: Module, data: st.DataObject
+) -> None:
+    edit = data.draw(edits(module))
+    _assert_binutils_take(tmp_path_factory.mktemp("real"), edit.done_to(module))
+
+
+@given(CASES)
+def test_pyelftools_reads_what_was_written(case: tuple[Module, Edits]) -> None:
+    assert_read_as_pyelftools_does(read_module(case[1].done_to(case[0])))
+
+
+@given(CASES)
+def test_lief_reads_what_was_written(case: tuple[Module, Edits]) -> None:
+    module = read_module(case[1].done_to(case[0]))
+    parsed = lief.ELF.parse(BytesIO(module.data))
+    assert parsed is not None
+    assert [section.name for section in parsed.sections] == [s.name for s in module.sections]
+    assert [section.offset for section in parsed.sections] == [s.offset for s in module.sections]
+    assert [symbol.name for symbol in parsed.symtab_symbols if symbol.name] == [
+        symbol.name for symbol in module.symbols if symbol.name
+    ]
+    found = sorted((r.address, r.addend) for r in parsed.object_relocations)
+    assert found == sorted((r.offset, r.addend) for r in module.relocations)
+
+
+@given(CASES)
+def test_the_kernel_would_load_what_was_written(case: tuple[Module, Edits]) -> None:
+    module = read_module(case[1].done_to(case[0]))
+    kernel = {name: Address(0xFFFFFFFF80300000) for name in module.undefined}
+    loaded = klink.load(module, Address(0xFFFFFFFF80C00000), kernel)
+    assert loaded.silent_failures == ()
+
+
+def test_the_referees_can_object(tmp_path: Path) -> None:
+    module = small_module()
+    symtab = module.symtab
+    assert symtab is not None
+    header = module.header.shoff + 64 * symtab.index
+    wrong_link = bytearray(module.data)
+    wrong_link[header + 40 : header + 44] = bytes((1, 0, 0, 0))
+    with pytest.raises(AssertionError):
+        _assert_binutils_take(tmp_path, bytes(wrong_link))
+
+
+def _assert_binutils_take(folder: Path, data: bytes) -> None:
+    made, linked = folder / "made.o", folder / "linked.o"
+    made.write_bytes(data)
+    commands: tuple[list[str | Path], ...] = (
+        ["readelf", "-aW", made],
+        ["objdump", "-dr", made],
+        ["ld", "-r", "-o", linked, made],
+    )
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert "arning" not in done.stdout
+    reference = ELFFile(BytesIO(linked.read_bytes()))
+    symtab = reference.get_section_by_name(".symtab")
+    ours = {s.name for s in read_module(data).symbols if s.bind == elf.STB_GLOBAL}
+    assert ours <= {symbol.name for symbol in symtab.iter_symbols()}
