@@ -128,6 +128,15 @@ class Controls:
         return ", ".join(text for good, text in checks if not good)
 
 
+class _Everywhere(Container[int]):
+    def __contains__(self, address: object) -> bool:
+        return True
+
+
+EVERYWHERE: Final[Container[int]] = _Everywhere()
+"""Stops before every instruction: a run is then one instruction."""
+
+
 class Engine:
     """A Unicorn engine over a shared and a private arena."""
 
@@ -217,8 +226,7 @@ class Engine:
 
     def load(self, snapshot: Snapshot, territory: Territory) -> None:
         """Make this CPU what it was when the snapshot was taken."""
-        self._uc.context_restore(snapshot.context)
-        self._uc.reg_write(x86.UC_X86_REG_CR3, snapshot.registers["cr3"])  # drops the TLB
+        self.take_registers(snapshot)
         view, base, start = self.private.view, self._base, self.private.base
         wanted = dict(snapshot.chunks)
         self._touched.update(wanted)
@@ -227,6 +235,11 @@ class Engine:
             view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
         if territory.owned is not None:
             self.shared.write(territory.owned[0], snapshot.owned)
+
+    def take_registers(self, snapshot: Snapshot) -> None:
+        """Only the registers of a snapshot; memory stays as it is."""
+        self._uc.context_restore(snapshot.context)
+        self._uc.reg_write(x86.UC_X86_REG_CR3, snapshot.registers["cr3"])  # drops the TLB
 
     def run(
         self,

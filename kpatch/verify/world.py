@@ -83,9 +83,9 @@ class World:
         self._code = (
             *((each, self.host.arena) for each in self._module_code(module)),
             (self.host.text, self.host.arena),
-            (self.guest.copy, self.guest.arena),
-            (self.guest.monitor_copy, self.guest.arena),
-            (self.guest.stub, self.guest.arena),
+            *((each, self.guest.arena) for each in (
+                self.guest.copy, self.guest.monitor_copy, self.guest.stub
+            )),
         )
         self._chunks, self._edges = _writable(self.guest.writable)
 
@@ -94,11 +94,13 @@ class World:
         """The TSS descriptor that all CPUs share; None where each has its own."""
         return self.host.slot(0) if self.model.gdt == "shared" else None
 
-    def engine(self, private: Arena | None = None) -> Engine:
-        """A new engine over the shared memory; ``private`` is its guest's, if not the first's."""
+    def engine(self) -> Engine:
+        """A new engine over the shared memory, with the memory of a new guest."""
+        private = Arena(self.guest.arena.base, self.guest.arena.size)
+        private.write(private.base, bytes(self.guest.arena.view))
         engine = Engine(
             self.host.arena,
-            private or self.guest.arena,
+            private,
             CodeMap(self._code, trusted=(self.guest.stub, self.host.text)),
             self._controls(),
         )
@@ -106,11 +108,13 @@ class World:
         engine.watch_reads(sorted({*slots, *map(_bounds, self.lock_regions)}))
         return engine
 
-    def another_guest(self) -> Arena:
-        """A copy of the guest's memory as it is now, for an engine of its own."""
-        arena = Arena(self.guest.arena.base, self.guest.arena.size)
-        arena.write(arena.base, bytes(self.guest.arena.view))
-        return arena
+    def reset(self) -> None:
+        """Make the patch's own data what it was when the module was loaded."""
+        for region in self.lock_regions:
+            start = region.virtual - self.loaded.base
+            self.host.arena.write(
+                region.physical, self.loaded.memory[start : start + region.size]
+            )
 
     def territory(self, cpu: int) -> Territory:
         """What this CPU may touch."""

@@ -1,0 +1,45 @@
+"""What the switch must give back to the kernel as it found it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kpatch.verify.properties.base import Property, Seen
+
+# psABI 3.2.1: registers that belong to the caller. rsp is looked at apart.
+_PRESERVED: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15", "cr0", "cr3", "cr4", "cs", "ss")
+_TABLES: Final = ("gdtr", "idtr", "ldtr")
+_IF: Final = 1 << 9
+_DF: Final = 1 << 10
+_BREAKPOINTS: Final = 0xFF  # DR7: local and global enable bits
+
+
+class Restored(Property):
+    """The calling convention, and the machine that kqemu_exec expects to be in again."""
+
+    name = "restored"
+    sentence = (
+        "The switch returns with the callee-saved registers, rsp, control registers, tables and "
+        "stack segment as before, interrupts off, no breakpoint on, the direction flag clear."
+    )
+
+    def complaint(self, seen: Seen) -> str | None:
+        """Compare the registers at the return with those at the call."""
+        before, after = seen.called, seen.returned
+        if after is None:
+            return None
+        wrong = [
+            f"{name} is {after[name]:#x}, was {before[name]:#x}"
+            for name in _PRESERVED
+            if after[name] != before[name]
+        ]
+        if after["rsp"] != before["rsp"] + 8:
+            wrong.append(f"rsp is {after['rsp']:#x}, not {before['rsp'] + 8:#x}")
+        wrong += [f"{name} is another" for name in _TABLES if after.table(name) != before.table(name)]
+        if after["rflags"] & _IF:
+            wrong.append("interrupts are on")
+        if after["rflags"] & _DF:
+            wrong.append("the direction flag is set (psABI 3.2.1: clear on return)")
+        if after["dr7"] & _BREAKPOINTS:
+            wrong.append("a breakpoint of the guest's is on")
+        return "; ".join(wrong) or None
