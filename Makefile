@@ -1,0 +1,48 @@
+# For GNU make and for bmake. Targets: run test lint bench samples clean.
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+TRY = build/try
+
+all: run
+
+# The venv holds kpatch itself, from this checkout.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kpatch needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -e .
+	touch $(VENV)/.installed
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -e '.[dev]'
+	touch $(VENV)/.installed-dev
+
+# The main job on a shipped sample: what is it, what would change, do it and prove it.
+run: $(VENV)/.installed
+	rm -rf $(TRY) && mkdir -p $(TRY) && cp samples/kqemu-7.ko $(TRY)/kqemu.ko
+	$(BIN)/kpatch scan $(TRY)/kqemu.ko || test $$? -eq 1
+	$(BIN)/kpatch apply --dry-run $(TRY)/kqemu.ko
+	$(BIN)/kpatch apply $(TRY)/kqemu.ko
+	$(BIN)/kpatch scan $(TRY)/kqemu.ko
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto -rs
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check kpatch tests samples benchmarks
+	$(BIN)/ruff format --check kpatch tests samples benchmarks
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+# Needs gcc, binutils and gzip; the built samples are committed, so nobody else does.
+samples: $(VENV)/.installed
+	$(BIN)/python samples/build.py
+
+clean:
+	rm -rf $(VENV) build dist kpatch.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: all run test lint bench samples clean
