@@ -18,6 +18,7 @@ from kpatch.ports.guide import Guide
 from kpatch.ports.locate import Folders
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Method, Port, Survey
+from kpatch.report.documents import Document
 
 _OVERLAY = Path("/usr/local/share/kpatch/overlay")
 _MAKE_CONF = Path("/etc/make.conf")
@@ -197,7 +198,7 @@ def _guide(method: Method, ports: Sequence[Port], places: Places) -> Guide:
     return guide.for_method(method, origins, files, places.overlay, places.make_conf)
 
 
-def _print(console: Console, lines: Iterable[str], document: text.Document, exit_code: int) -> int:
+def _print(console: Console, lines: Iterable[str], document: Document, exit_code: int) -> int:
     if console.json:
         console.document(text.envelope("hook", exit_code, document))
     else:

@@ -52,8 +52,8 @@ class PlayWorkshop:
         if "verify" in self.failing:
             raise VerificationError("the play proof was told to fail", where=str(path))
         if not self.settings.proof:
-            return "not proven: --no-verify"
-        return f"proven for {self.settings.osversion}"
+            return "NOT VERIFIED (--no-verify)"
+        return f"proven for {self.settings.host.osversion}"
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
