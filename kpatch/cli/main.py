@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "apply": "Repair a module, prove the repair, replace the file.",
     "diff": "Show what a patch changes, or what two modules differ in.",
     "revert": "Give back the original, byte for byte.",
+    "hook": "Put the repair into ports builds.",
 }
 
 
