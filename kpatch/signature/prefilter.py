@@ -11,9 +11,7 @@ from kpatch.errors import SignatureError
 # SDM vol. 2: STR is 0F 00 /1, LTR is 0F 00 /3. The middle three bits of ModRM are the /digit,
 # so each has eight byte values in every one of the four addressing modes.
 _MODRM: Final = {
-    digit: bytes(
-        mode << 6 | digit << 3 | low for mode in range(4) for low in range(8)
-    )
+    digit: bytes(mode << 6 | digit << 3 | low for mode in range(4) for low in range(8))
     for digit in (1, 3)
 }
 _KEYS: Final = {

@@ -14,7 +14,7 @@ from typing import Final
 
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
-from kpatch.isa.decode import Instruction, Memory, Register, decode, decode_one
+from kpatch.isa.decode import Instruction, Memory, Register, decode_one, outline
 from kpatch.signature.model import MOST_INSTRUCTIONS, Match, SiteMatch
 
 CALL_LENGTH: Final = 12
@@ -75,11 +75,12 @@ def _relocatable(site: SiteMatch) -> None:
 def _no_jump_inside(data: bytes, match: Match, site: SiteMatch) -> None:
     marks = [match.image.header[name] for name in match.signature.image.ascending]
     start, stop = marks[0], max(site.end, marks[-1])
-    for each in decode(data[start : stop + MOST_INSTRUCTIONS], start):
+    for each in outline(data[start : stop + MOST_INSTRUCTIONS], start):
         target = each.branch_target
         inside = site.start <= each.address < site.end
         if target is not None and site.start < target < site.end and not inside:
-            raise _refuse(match, site, f"'{each.text}' at {each.address:#x} jumps into it")
+            text = f"{each.mnemonic} {each.operands}"
+            raise _refuse(match, site, f"'{text}' at {each.address:#x} jumps into it")
 
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, MatchError, UnknownModuleError
-from kpatch.isa.decode import MAX_LENGTH, Instruction, decode, decode_one
+from kpatch.isa.decode import MAX_LENGTH, Instruction, decode, decode_one, outline
 from kpatch.signature.image import Candidate, find_images
 from kpatch.signature.match import Bindings, Hit, Miss, match_at
 from kpatch.signature.model import (
@@ -22,7 +22,7 @@ from kpatch.signature.model import (
     SiteMatch,
     SiteRule,
 )
-from kpatch.signature.pattern import Gap, Unordered
+from kpatch.signature.pattern import Choice, Gap, Unordered
 from kpatch.signature.prefilter import candidates
 from kpatch.signature.safety import require_patchable
 from kpatch.units import FileOffset, ImageOffset, SectionOffset
@@ -154,9 +154,13 @@ def _around(
         return None
     elements = rule.pattern
     most = _most_instructions(rule)
+    first = _first_mnemonics(rule)
+    decoded: dict[int, Instruction | None] = {}
     found: list[_Occurrence] = []
     for start in range(max(0, key - most * MAX_LENGTH), key + 1):
-        code = _chain(data, start, most)
+        if _mnemonic_at(data, start) not in first:
+            continue
+        code = _chain(data, start, most, decoded)
         if not any(each.address <= key < each.end for each in code):
             continue
         outcome = match_at(elements, code, names, rule.max_gap)
@@ -170,16 +174,38 @@ def _around(
 
 
 def _is_key(data: bytes, at: int, key: str) -> bool:
-    instruction = decode_one(data[at : at + MAX_LENGTH], at)
-    return instruction is not None and instruction.mnemonic == key
+    return _mnemonic_at(data, at) == key
 
 
-def _chain(data: bytes, start: int, count: int) -> tuple[Instruction, ...]:
+def _mnemonic_at(data: bytes, at: int) -> str | None:
+    each = next(outline(data[at : at + MAX_LENGTH], at), None)
+    return each.mnemonic if each else None
+
+
+def _first_mnemonics(rule: SiteRule) -> frozenset[str]:
+    head = rule.pattern[0]
+    choices = head.members if isinstance(head, Unordered) else (head,)
+    return frozenset(
+        alternative.mnemonic
+        for choice in choices
+        if isinstance(choice, Choice)
+        for alternative in choice.alternatives
+    )
+
+
+def _chain(
+    data: bytes, start: int, count: int, decoded: dict[int, Instruction | None]
+) -> tuple[Instruction, ...]:
+    """Up to ``count`` instructions from ``start`` on. Neighbouring starts soon fall in step."""
     chain: list[Instruction] = []
-    for instruction in decode(data[start : start + count * MAX_LENGTH], start):
-        chain.append(instruction)
-        if len(chain) == count:
+    while len(chain) < count:
+        if start not in decoded:
+            decoded[start] = decode_one(data[start : start + MAX_LENGTH], start)
+        instruction = decoded[start]
+        if instruction is None:
             break
+        chain.append(instruction)
+        start = instruction.end
     return tuple(chain)
 
 
