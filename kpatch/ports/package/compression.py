@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final, Protocol
 
@@ -22,9 +23,13 @@ FREE_UNPACKED: Final = 64 << 20
 MAX_RATIO: Final = 256
 """Above FREE_UNPACKED bytes, a package may be at most this many times its compressed size."""
 
-PIECE: Final = 1024
-"""Input for one step. 1 kB of zstd is at most 256 run-length blocks of 128 kB (RFC 8878,
-3.1.1.2), 32 MiB; the other three formats give less."""
+PIECE: Final = 256
+"""Input for one step. 256 bytes of zstd are at most 64 run-length blocks of 128 kB (RFC 8878,
+3.1.1.2), 8 MiB; xz and gzip give less."""
+
+STEP: Final = 8 << 20
+"""Output of one step of bzip2, which needs a bound: it shortens runs before it cuts blocks, so
+that 46 bytes may hold 46 MB."""
 
 MAX_STREAMS: Final = 4096
 """Parallel compressors write one stream for each block of about 1 MB."""
@@ -34,6 +39,10 @@ XZ_MEMORY: Final = 128 << 20
 
 ZSTD_WINDOW: Final = 1 << 27
 """The largest window of ``zstd --ultra -22``, and what the zstd program accepts by default."""
+
+
+RECORD: Final = 20 * 512
+"""What tar writes at once unless told otherwise: twenty blocks."""
 
 
 class Compression(Enum):
@@ -108,15 +117,16 @@ def _unpack_stream(
         if not piece:
             raise DamagedFileError(f"the {kind.value} stream is cut short", todo=_TODO)
         try:
-            unpacked += stream.decompress(piece)
+            for output in _outputs(stream, piece):
+                unpacked += output
+                if len(unpacked) > limit:
+                    raise _too_large()
         except failures as error:
             raise DamagedFileError(
                 f"the {kind.value} stream is damaged ({error})",
                 where=f"near byte {position}",
                 todo=_TODO,
             ) from error
-        if len(unpacked) > limit:
-            raise _too_large()
         position += len(piece)
     return position - len(stream.unused_data)
 
@@ -147,15 +157,26 @@ def _stream(kind: Compression) -> tuple[_Stream, tuple[type[Exception], ...]]:
     return reader.decompressobj(), (zstandard.ZstdError,)
 
 
+def _outputs(stream: _Stream, piece: bytes) -> Iterator[bytes]:
+    """What comes out for one piece of input, in parts of bounded size."""
+    if not isinstance(stream, bz2.BZ2Decompressor):
+        yield stream.decompress(piece)
+        return
+    yield stream.decompress(piece, STEP)
+    while not (stream.needs_input or stream.eof):
+        yield stream.decompress(b"", STEP)
+
+
 def _is_padding(data: bytes, position: int, kind: Compression) -> bool:
-    """Streams of xz may be padded with zeros to a multiple of four (xz file format, 2.2)."""
+    """Is there nothing but allowed padding from ``position`` on?
+
+    xz streams may be padded with zeros to a multiple of four (xz file format, 2.2). bsdtar
+    pads whatever it writes into a pipe to whole records.
+    """
     rest = len(data) - position
-    return (
-        kind is Compression.XZ
-        and position > 0
-        and rest % 4 == 0
-        and data.count(0, position) == rest
-    )
+    is_record = rest < RECORD and len(data) % RECORD == 0
+    is_xz = kind is Compression.XZ and rest % 4 == 0
+    return position > 0 and (is_record or is_xz) and data.count(0, position) == rest
 
 
 def _too_large() -> DamagedFileError:

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from kpatch.errors import DamagedFileError
-from kpatch.ports.package.compression import Compression
+from kpatch.ports.package.compression import RECORD, Compression
 
 TRIAL_BYTES: Final = 4 << 20
 """How much to compress, all trials together, in search of the original's encoder."""
@@ -81,19 +81,33 @@ class Gzip:
 
 @dataclass(frozen=True)
 class Zstd:
-    """libzstd, streaming, as libarchive does; the checksum flag is the original's."""
+    """libzstd; the flags are the original's. libarchive streams, and writes no content size."""
 
     level: int
-    checksum: bool
+    has_checksum: bool
+    has_size: bool
 
     def compress(self, raw: bytes) -> bytes:
-        """One zstd frame without a content size."""
+        """One zstd frame."""
         import zstandard  # only packages of this kind pay for it
 
-        stream = zstandard.ZstdCompressor(
-            level=self.level, write_checksum=self.checksum
-        ).compressobj()
+        compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=self.has_checksum)
+        if self.has_size:
+            return compressor.compress(raw)
+        stream = compressor.compressobj()
         return stream.compress(raw) + stream.flush()
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Another encoder, with zeros behind it up to a whole record: bsdtar into a pipe."""
+
+    encoder: Encoder
+
+    def compress(self, raw: bytes) -> bytes:
+        """The compressed form, filled up."""
+        compressed = self.encoder.compress(raw)
+        return compressed + bytes(-len(compressed) % RECORD)
 
 
 def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
@@ -111,6 +125,14 @@ def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
 
 def _candidates(data: bytes, kind: Compression) -> Iterator[Encoder]:
     """Every encoder that might have made ``data``, the most usual one first."""
+    for encoder in _encoders(data, kind):
+        yield encoder
+        if len(data) % RECORD == 0 and kind is not Compression.NONE:
+            yield Padded(encoder)
+
+
+def _encoders(data: bytes, kind: Compression) -> Iterator[Encoder]:
+    """The encoders of one kind, with what the header of ``data`` tells about them."""
     if kind is Compression.NONE:
         yield Plain()
     elif kind is Compression.BZIP2:
@@ -122,10 +144,11 @@ def _candidates(data: bytes, kind: Compression) -> Iterator[Encoder]:
         header = data[: gzip_header_size(data)]
         yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
     else:
-        # Bit 2 of the frame header descriptor (RFC 8878, 3.1.1.1.1). pkg has written levels
-        # 19 and 20; the zstd program writes 3.
-        checksum = bool(data[4] & 0x04)
-        yield from (Zstd(level, checksum) for level in (19, 3, 20, 9, 6, 1, 22))
+        # The frame header descriptor: bit 2 says that there is a checksum, bits 5 to 7 that
+        # there is a content size (RFC 8878, 3.1.1.1.1). pkg has written levels 19 and 20; the
+        # zstd program writes 3.
+        flags = bool(data[4] & 0x04), bool(data[4] & 0xE0)
+        yield from (Zstd(level, *flags) for level in (19, 3, 20, 9, 6, 1))
 
 
 _EXTREME: Final = lzma.PRESET_EXTREME

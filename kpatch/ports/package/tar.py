@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from kpatch.errors import DamagedFileError
+from kpatch.ports.package.compression import RECORD
 
 BLOCK: Final = 512
 END_BLOCKS: Final = 2 * BLOCK
-RECORD: Final = 20 * BLOCK
-"""tar writes tapes in records of twenty blocks unless told otherwise."""
-
 MAX_MEMBERS: Final = 100_000
 MAX_EXTENSION: Final = 1 << 20
 """Size of one extended header. Those of real packages are under 1 kB."""
