@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, decode_one
+from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one
 from kpatch.verify.memory import Arena, Region
 from kpatch.verify.program import OpKind
 
@@ -35,7 +35,8 @@ class CodeInfo:
 
     ``refused`` says why it may not run, empty if it may. ``changes_controls`` is set where what
     may be decoded, or which memory is behind an address, can change with it: the emulation looks
-    at the control registers after it.
+    at the control registers after it. ``breakpoints_from`` is the register that it moves to DR7,
+    if it does.
     """
 
     label: str
@@ -43,6 +44,7 @@ class CodeInfo:
     refused: str
     changes_controls: bool
     is_ltr: bool
+    breakpoints_from: str
 
     @property
     def is_fence(self) -> bool:
@@ -79,11 +81,12 @@ class CodeMap:
             refused="" if trusted else _refusal(instruction),
             changes_controls=_changes_controls(instruction),
             is_ltr=instruction.mnemonic == "ltr",
+            breakpoints_from=_breakpoints_from(instruction),
         )
 
 
 def _not_code(place: str, why: str) -> CodeInfo:
-    return CodeInfo(place, OpKind.PLAIN, why, False, False)
+    return CodeInfo(place, OpKind.PLAIN, why, False, False, "")
 
 
 def _kind(instruction: Instruction) -> OpKind:
@@ -103,6 +106,14 @@ def _system_target(instruction: Instruction) -> bool:
     """A move *to* a control or debug register (SDM excepts cr8)."""
     target = instruction.text.split()[1].rstrip(",")
     return target.startswith(("cr", "dr")) and target != "cr8"
+
+
+def _breakpoints_from(instruction: Instruction) -> str:
+    match instruction.operands:
+        case (Register(name="dr7"), Register(whole=source)):
+            return source
+        case _:
+            return ""
 
 
 def _refusal(instruction: Instruction) -> str:

@@ -8,6 +8,8 @@ What Unicorn 2.1.4 does, measured, and what follows from it:
 * A code hook comes before its instruction; ``emu_stop`` in it stops there, nothing executed.
 * ``context_restore`` brings back TR with its hidden part, but leaves the TLB as it was: addresses
   are then translated as before. Writing cr3 drops the TLB.
+* A context holds pointers to the engine's breakpoints. Restored after DR7 has changed, they dangle,
+  and the process dies. So no code may enable a breakpoint: it is a finding instead.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ BUDGET: Final = 20_000
 
 _EFER: Final = 0xC000_0080
 _DEFAULT_DR6: Final = 0xFFFF_0FF0
+_ENABLED: Final = 0xFF  # DR7: L0 to G3
 
 _EXCEPTIONS: Final = {
     0: "#DE divide error", 1: "#DB debug exception", 3: "#BP breakpoint", 4: "#OF overflow",
@@ -227,14 +230,18 @@ class Engine:
     def load(self, snapshot: Snapshot, territory: Territory) -> None:
         """Make this CPU what it was when the snapshot was taken."""
         self.take_registers(snapshot)
+        self.take_memory(snapshot)
+        if territory.owned is not None:
+            self.shared.write(territory.owned[0], snapshot.owned)
+
+    def take_memory(self, snapshot: Snapshot) -> None:
+        """Only the guest's memory of a snapshot."""
         view, base, start = self.private.view, self._base, self.private.base
         wanted = dict(snapshot.chunks)
         self._touched.update(wanted)
         for chunk in self._touched:
             at = chunk * CHUNK - start
             view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
-        if territory.owned is not None:
-            self.shared.write(territory.owned[0], snapshot.owned)
 
     def take_registers(self, snapshot: Snapshot) -> None:
         """Only the registers of a snapshot; memory stays as it is."""
@@ -312,6 +319,8 @@ class Engine:
         run.trace.append(address)
         if info.refused:
             self._fail("no-fault", info.refused)
+        elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
+            self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
         elif len(run.trace) > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
         self._check_controls = info.changes_controls

@@ -36,8 +36,9 @@ MONITOR_LDT: Final = 0xF190
 MONITOR_TR: Final = 0xF1A0
 GDT_SIZE: Final = 0x1_0000
 
-MONITOR_DR7: Final = 0x0000_0402
-"""A breakpoint of the guest's: global, on execution, at the address in DR0, which is 0."""
+MONITOR_DR7: Final = 0x0000_0700
+"""Exact local and global breakpoints (LE, GE), of the guest's making. No breakpoint itself: the
+engine cannot keep one in a snapshot."""
 
 CALLER_FRAME: Final = 0x100
 """Bytes of the caller's own on the host stack, above the return address."""

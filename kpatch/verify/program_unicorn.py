@@ -27,7 +27,8 @@ from kpatch.verify.program import (
     Value,
     Violation,
 )
-from kpatch.verify.properties import Property, Seen, named
+from kpatch.verify.properties import Seen
+from kpatch.verify.judge import judge, shared_accesses
 from kpatch.verify.scenarios import Scenario
 from kpatch.verify.world import World
 
@@ -93,7 +94,6 @@ class UnicornProgram:
         self._store_buffers = store_buffers
         self._engine: Engine = world.engine()
         self._territories = tuple(world.territory(cpu) for cpu in range(self.cpus))
-        self._properties: tuple[Property, ...] = named(scenario.promised)
         self._locals: list[LocalState] = []
         self._numbers: dict[LocalState, Local] = {}
         self._pending: dict[tuple[int, Local], Pending] = {}
@@ -226,7 +226,7 @@ class UnicornProgram:
         for cpu in range(min(2, self.cpus)):
             self._engine.load(self._called[cpu], self._territories[cpu])
             run = self._engine.run(self._territories[cpu], {RETURN_AT})
-            accesses = self._accesses(run)
+            accesses = shared_accesses(self._engine, run)
             self._shared.learn(accesses)
             self._shared.visible |= self._visible_in(run, accesses)
             self._boot()
@@ -240,7 +240,7 @@ class UnicornProgram:
 
         Raises SharedMemoryGrewError if the cells are others now.
         """
-        accesses = self._accesses(run)
+        accesses = shared_accesses(self._engine, run)
         if self._shared.learn(accesses):
             raise SharedMemoryGrewError
         missed = self._visible_in(run, [each for each in accesses if each.step > 0])
@@ -258,24 +258,6 @@ class UnicornProgram:
         }
         return touching | pauses
 
-    def _accesses(self, run: Run) -> list[Access]:
-        """The run's accesses to shared memory, those of ``ltr`` as a CPU makes them.
-
-        Unicorn reads the descriptor in four parts, and writes four bytes, on success only. A CPU
-        sets the busy bit in one locked operation (SDM vol. 3, 8.1.2.1): here the descriptor is
-        read at once, and its first half written.
-        """
-        loads: dict[int, int] = {}
-        others: list[Access] = []
-        for access in run.accesses:
-            if self._engine.info(run.trace[access.step]).is_ltr:
-                loads[access.step] = min(access.physical, loads.get(access.step, access.physical))
-            else:
-                others.append(access)
-        for step, slot in loads.items():
-            others += (Access(step, False, slot, 16), Access(step, True, slot, 8))
-        return others
-
     def _look_ahead(self, cpu: int, state: LocalState) -> Pending:
         if state.phase is not Phase.RUNNING:
             return Pending(_KINDS[state.phase], label=state.phase.value)
@@ -286,7 +268,7 @@ class UnicornProgram:
         self._engine.load(state.snapshot, self._territories[cpu])
         run = self._engine.run(self._territories[cpu], EVERYWHERE)
         self._learn(run)
-        accesses = self._accesses(run)
+        accesses = shared_accesses(self._engine, run)
         reads = tuple(self._shared.touched(each for each in accesses if not each.write))
         writes = tuple(self._shared.touched(each for each in accesses if each.write))
         fence = info.is_fence and self._store_buffers
@@ -306,7 +288,7 @@ class UnicornProgram:
             called=self._called[cpu].registers,
             returned=registers if returned else None,
         )
-        violations = self._violations(seen) + self._unforeseen(run, pending)
+        violations = judge(self.scenario, seen) + self._unforeseen(run, pending)
         if violations:
             after = LocalState(Phase.FAULT, self._called[cpu], 0)
         elif not returned:
@@ -326,20 +308,13 @@ class UnicornProgram:
         """What the first instruction stored: no later one of a run stores to a cell."""
         if not any(each.write for each in run.accesses if each.step == 0):
             return ()
-        stores = [each for each in self._accesses(run) if each.write and each.step == 0]
+        stores = [each for each in shared_accesses(self._engine, run) if each.write and each.step == 0]
         contents = tuple(self._read_cells())
         return tuple((cell, contents[cell]) for cell in self._shared.touched(stores))
 
-    def _violations(self, seen: Seen) -> tuple[Violation, ...]:
-        for each in self._properties:
-            complaint = each.complaint(seen)
-            if complaint is not None:
-                return (Violation(each.name, complaint),)
-        return ()
-
     def _unforeseen(self, run: Run, pending: Pending) -> tuple[Violation, ...]:
         """An instruction whose addresses depend on what it reads from shared memory."""
-        first = [each for each in self._accesses(run) if each.step == 0]
+        first = [each for each in shared_accesses(self._engine, run) if each.step == 0]
         reads = self._shared.touched(each for each in first if not each.write)
         writes = self._shared.touched(each for each in first if each.write)
         if set(reads) <= set(pending.reads) and set(writes) <= set(pending.writes):

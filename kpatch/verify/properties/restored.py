@@ -11,7 +11,7 @@ _PRESERVED: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15", "cr0", "cr3", "cr
 _TABLES: Final = ("gdtr", "idtr", "ldtr")
 _IF: Final = 1 << 9
 _DF: Final = 1 << 10
-_BREAKPOINTS: Final = 0xFF  # DR7: local and global enable bits
+_BREAKPOINTS: Final = 0x3FF  # DR7: local and global enable bits, LE and GE
 
 
 class Restored(Property):
@@ -41,5 +41,5 @@ class Restored(Property):
         if after["rflags"] & _DF:
             wrong.append("the direction flag is set (psABI 3.2.1: clear on return)")
         if after["dr7"] & _BREAKPOINTS:
-            wrong.append("a breakpoint of the guest's is on")
+            wrong.append("DR7 is still the guest's")
         return "; ".join(wrong) or None

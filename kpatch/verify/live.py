@@ -1,0 +1,214 @@
+"""Runs one schedule on N engines at once, over memory that they really share.
+
+Nothing is memoised or taken from the exploration but the schedule and where steps end. Memory
+is one buffer that all engines map; each has its own private memory, which is copied when a guest
+moves. So this is a second opinion on every counterexample, and it can say after each step what
+every TR and the descriptor hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kpatch.errors import UsageError, VerificationError
+from kpatch.verify.cells import SharedMemory
+from kpatch.verify.cpu import EVERYWHERE, Engine, Run, Snapshot, Territory
+from kpatch.verify.descriptors import SystemDescriptor, parse
+from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
+from kpatch.verify.host import RETURN_AT
+from kpatch.verify.judge import judge, shared_accesses
+from kpatch.verify.program import OpKind, Violation
+from kpatch.verify.properties import Seen
+from kpatch.verify.scenarios import Scenario
+from kpatch.verify.world import World
+
+Store = tuple[tuple[int, bytes], ...]  # physical address, contents: parts of one store
+
+
+@dataclass(frozen=True)
+class LiveStep:
+    """One move, and the machine after it.
+
+    ``descriptors`` has the one that all CPUs share, or each CPU's own. ``tasks`` are the hidden
+    bases of TR, by CPU. ``buffered`` counts the stores of each CPU that memory has not seen.
+    """
+
+    move: Move
+    trace: tuple[str, ...]
+    descriptors: tuple[SystemDescriptor, ...]
+    tasks: tuple[int, ...]
+    buffered: tuple[int, ...]
+    violations: tuple[Violation, ...]
+
+
+@dataclass
+class _Cpu:
+    engine: Engine
+    territory: Territory
+    called: Snapshot
+    rounds: int
+    phase: OpKind = OpKind.PLAIN
+    buffer: list[Store] = field(default_factory=list)
+    may_be_buffered: bool = False
+
+
+class LiveMachine:
+    """N engines over one shared memory, booted, every CPU about to call the switch."""
+
+    def __init__(
+        self, world: World, scenario: Scenario, shared: SharedMemory, *, store_buffers: bool
+    ) -> None:
+        """``shared`` says which instructions end a step; ``store_buffers`` makes it x86-TSO."""
+        self._world = world
+        self._scenario = scenario
+        self._shared = shared
+        self._store_buffers = store_buffers
+        self._pool: list[tuple[Snapshot, int]] = []
+        world.reset()
+        self._cpus: list[_Cpu] = []
+        for cpu in range(world.model.cpus):
+            engine = world.engine()
+            called = world.boot(engine, cpu)
+            rounds = scenario.rounds - 1
+            self._cpus.append(_Cpu(engine, world.territory(cpu), called, rounds))
+
+    def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
+        """Make the moves. Raises UsageError at one that cannot be made."""
+        steps = []
+        for position, move in enumerate(schedule, 1):
+            problem = self._obstacle(move)
+            if problem:
+                raise UsageError(
+                    f"the move {move} cannot be made: {problem}",
+                    where=f"schedule, move {position}",
+                    todo="replay with the module, scenario and memory model it was found with",
+                )
+            steps.append(self._make(move))
+        return tuple(steps)
+
+    def _obstacle(self, move: Move) -> str:
+        if move.cpu >= len(self._cpus):
+            return f"there are {len(self._cpus)} CPUs"
+        cpu = self._cpus[move.cpu]
+        if move.kind is MoveKind.DRAIN:
+            return "" if cpu.buffer else "its store buffer is empty"
+        if move.kind is MoveKind.TAKE:
+            if cpu.phase is not OpKind.IDLE:
+                return "the CPU has a guest"
+            return "" if move.guest < len(self._pool) else f"{len(self._pool)} guests wait"
+        if cpu.phase in (OpKind.IDLE, OpKind.FAULT):
+            return f"the CPU is at {cpu.phase.value}"
+        if cpu.phase is OpKind.DONE and not self._scenario.moves:
+            return "the CPU has finished"
+        return ""
+
+    def _make(self, move: Move) -> LiveStep:
+        cpu = self._cpus[move.cpu]
+        trace: tuple[str, ...] = ()
+        violations: tuple[Violation, ...] = ()
+        if move.kind is MoveKind.DRAIN:
+            self._store(cpu.buffer.pop(0))
+        elif move.kind is MoveKind.TAKE:
+            snapshot, cpu.rounds = self._pool.pop(move.guest)
+            cpu.engine.take_memory(snapshot)
+            cpu.phase = OpKind.PLAIN
+        elif cpu.phase in (OpKind.REST, OpKind.DONE):
+            self._leave_rest(cpu)
+        else:
+            trace, violations = self._run(move.cpu, cpu)
+        return LiveStep(
+            move=move,
+            trace=trace,
+            descriptors=self._descriptors(),
+            tasks=tuple(each.engine.tr[1] for each in self._cpus),
+            buffered=tuple(len(each.buffer) for each in self._cpus),
+            violations=violations,
+        )
+
+    def _leave_rest(self, cpu: _Cpu) -> None:
+        """Begin the next round; or, where guests move, let the guest wait for any CPU."""
+        if not self._scenario.moves:
+            cpu.phase = OpKind.PLAIN
+            cpu.rounds -= 1
+            return
+        if cpu.phase is OpKind.REST:
+            self._pool.append((cpu.engine.save(cpu.territory), cpu.rounds - 1))
+        cpu.phase = OpKind.IDLE
+
+    def _run(self, number: int, cpu: _Cpu) -> tuple[tuple[str, ...], tuple[Violation, ...]]:
+        """The instruction at rip, then on to just before the next visible one."""
+        fence = cpu.engine.info(cpu.engine.registers["rip"]).is_fence
+        run, stores = self._first_instruction(cpu)
+        if fence or not self._store_buffers:
+            self._store(stores)
+            cpu.may_be_buffered = False
+        elif stores:
+            cpu.buffer.append(stores)
+            cpu.may_be_buffered = True
+        trace = list(run.trace)
+        if run.failure is None and not self._at_stop(cpu):
+            run = cpu.engine.run(
+                cpu.territory, self._shared.visible, at_fences=cpu.may_be_buffered
+            )
+            trace += run.trace
+            if any(self._shared.holds(each) for each in shared_accesses(cpu.engine, run)):
+                raise VerificationError(
+                    "the schedule does not replay: a step went on over shared memory",
+                    todo="report this as a bug of kpatch; it says nothing about the module",
+                )
+        violations = self._arrive(number, cpu, run)
+        return tuple(cpu.engine.info(address).label for address in trace), violations
+
+    def _first_instruction(self, cpu: _Cpu) -> tuple[Run, Store]:
+        """Run it; what it stored to shared memory is taken back, and returned."""
+        arena = self._world.host.arena
+        saved = self._contents(cpu.territory.watched)
+        for store in cpu.buffer:
+            self._store(store)  # a CPU's loads see its own stores
+        run = cpu.engine.run(cpu.territory, EVERYWHERE)
+        stores = tuple(
+            (each.physical, arena.read(each.physical, each.size))
+            for each in run.accesses
+            if each.write
+        )
+        self._store(saved)
+        return run, stores
+
+    def _at_stop(self, cpu: _Cpu) -> bool:
+        address = cpu.engine.registers["rip"]
+        fence = cpu.may_be_buffered and cpu.engine.info(address).is_fence
+        return fence or address in self._shared.visible
+
+    def _arrive(self, number: int, cpu: _Cpu, run: Run) -> tuple[Violation, ...]:
+        registers = cpu.engine.registers
+        returned = run.failure is None and registers["rip"] == RETURN_AT
+        seen = Seen(
+            host=self._world.model,
+            cpu=number,
+            run=run,
+            called=cpu.called.registers,
+            returned=registers if returned else None,
+        )
+        violations = judge(self._scenario, seen)
+        if violations:
+            cpu.phase = OpKind.FAULT
+        elif returned:
+            tr = cpu.engine.tr
+            cpu.engine.take_registers(cpu.called)
+            cpu.engine.write_tr(*tr)
+            cpu.phase = OpKind.REST if cpu.rounds else OpKind.DONE
+        return violations
+
+    def _store(self, store: Store) -> None:
+        for physical, contents in store:
+            self._world.host.arena.write(physical, contents)
+
+    def _contents(self, ranges: tuple[tuple[int, int], ...]) -> Store:
+        arena = self._world.host.arena
+        return tuple((low, arena.read(low, high - low)) for low, high in ranges)
+
+    def _descriptors(self) -> tuple[SystemDescriptor, ...]:
+        host = self._world.host
+        shared = host.model.gdt == "shared"
+        slots = [host.slot(cpu) for cpu in range(1 if shared else host.model.cpus)]
+        return tuple(parse(host.arena.read(slot.physical, slot.size)) for slot in slots)

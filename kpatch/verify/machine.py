@@ -1,0 +1,131 @@
+"""The machine as the rest of kpatch sees it: set up a module, explore it, replay it.
+
+    subject = Subject.of(module, image, original)
+    setup = Setup(subject, scenario, cpus=2)
+    result = setup.explore(lambda program: explore(program, options))
+    steps = setup.replay(schedule)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final, TypeVar
+
+from kpatch.elf.module import Module
+from kpatch.errors import UnknownModuleError, VerificationError
+from kpatch.signature.model import Image
+from kpatch.verify.cells import SharedMemory, SharedMemoryGrewError
+from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.schedule import Schedule
+from kpatch.verify.live import LiveMachine, LiveStep
+from kpatch.verify.program_unicorn import Mode, UnicornProgram
+from kpatch.verify.scenarios import Scenario
+from kpatch.verify.window import window
+from kpatch.verify.world import ImagePlace, World
+from kpatch.verify.worldswitch import SwitchLayout, bind
+
+Result = TypeVar("Result")
+
+_MOST_RESTARTS: Final = 200
+"""Each restart has learned of an access it did not know. A patch needs one or two."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module to run: where its monitor image lies, and what its state structure looks like."""
+
+    module: Module
+    image: ImagePlace
+    layout: SwitchLayout
+
+    @classmethod
+    def of(cls, module: Module, image: Image, original: Module | None = None) -> Subject:
+        """``original`` is the module before it was patched, if it was: the layout is read from
+        its code. Raises UnknownModuleError if that code is no world switch that can be run.
+        """
+        source = original or module
+        if image.section.index >= len(source.sections):
+            raise UnknownModuleError(
+                f"no section {image.section.index}, in which the monitor image should be",
+                where=source.name,
+            )
+        section = source.sections[image.section.index]
+        code = source.contents(section)[image.at : image.at + image.size]
+        place = ImagePlace(image.section.index, image.at, image.size)
+        return cls(module, place, bind(code))
+
+    def instead(self, module: Module) -> Subject:
+        """Another module with the same image: a control, a mutant."""
+        return replace(self, module=module)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A module in a scenario, on a host with ``cpus`` CPUs (one, where the scenario says so).
+
+    ``cpuid_offset`` is where the host's struct pcpu keeps the CPU's number; ``model`` is the
+    memory model; mode "instruction" makes every instruction a step of its own.
+    """
+
+    subject: Subject
+    scenario: Scenario
+    cpus: int
+    cpuid_offset: int = 0x34
+    tr_selector: int = 0x30
+    model: MemoryModel = MemoryModel.SC
+    mode: Mode = "visible"
+    _shared: SharedMemory = field(default_factory=SharedMemory, compare=False, repr=False)
+
+    def explore(self, run: Callable[[UnicornProgram], Result]) -> Result:
+        """``run(program)``, again from the start until all shared memory is known.
+
+        Raises VerificationError if that does not come to an end, or the module has more
+        states than the machine can hold.
+        """
+        for _ in range(_MOST_RESTARTS):
+            try:
+                return run(self.program())
+            except SharedMemoryGrewError:
+                continue
+        raise VerificationError(
+            f"not proven: after {_MOST_RESTARTS} explorations the module still touches new "
+            "shared memory",
+            where=self.scenario.name,
+            todo="the module is not one that can be proven",
+        )
+
+    def program(self) -> UnicornProgram:
+        """The program to explore. It may raise SharedMemoryGrewError; see :meth:`explore`."""
+        return UnicornProgram(
+            self.world, self.scenario, self._shared, self.mode, store_buffers=self._store_buffers
+        )
+
+    def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
+        """Run a schedule on as many engines as there are CPUs, over one shared memory.
+
+        Explore first: where a step ends is known only then. Raises UsageError if a move cannot
+        be made, VerificationError if steps do not end where the exploration's did.
+        """
+        machine = LiveMachine(
+            self.world, self.scenario, self._shared, store_buffers=self._store_buffers
+        )
+        return machine.replay(schedule)
+
+    def window(self) -> int | None:
+        """Instructions under the host's page tables with a foreign TSS; None if no return."""
+        return window(self.world)
+
+    @cached_property
+    def world(self) -> World:
+        """The memory that all of this runs in."""
+        subject = self.subject
+        host = self.scenario.host(
+            self.cpus, cpuid_offset=self.cpuid_offset, tr_selector=self.tr_selector
+        )
+        return World(host, subject.module, subject.image, subject.layout)
+
+    @property
+    def _store_buffers(self) -> bool:
+        return self.model is MemoryModel.TSO
