@@ -46,8 +46,8 @@ def build_image(
         for name in LAYOUT_SOURCES
     ]
     linked, flat = work / "monitor.elf", work / "monitor.bin"
-    run("ld", "-z", "noexecstack", "--no-warn-rwx-segments", "-T", source / "monitor.lds",
-        "-o", linked, *objects, *common, cwd=work)  # fmt: skip
+    script = source / "monitor.lds"
+    run("ld", "-z", "noexecstack", "-T", script, "-o", linked, *objects, *common, cwd=work)
     run("objcopy", "-O", "binary", linked, flat, cwd=work)
     return Image(flat.read_bytes(), _marks(run("nm", linked, cwd=work)))
 
