@@ -55,13 +55,27 @@ class CodeInfo:
 class CodeMap:
     """Knows every place where code may run. The bytes there never change."""
 
-    def __init__(self, places: Iterable[tuple[Region, Arena]], trusted: Iterable[Region]) -> None:
-        """``trusted`` are the places that may use any instruction: code of the harness."""
+    def __init__(
+        self,
+        places: Iterable[tuple[Region, Arena]],
+        trusted: Iterable[Region],
+        known: dict[int, CodeInfo],
+    ) -> None:
+        """``trusted`` are the places that may use any instruction: code of the harness.
+        ``known`` is what was decoded already; worlds with the same code may share it.
+        """
+        self.known = known
         self._places = tuple(places)
         self._trusted = tuple(trusted)
 
     def look(self, address: int) -> CodeInfo:
         """The instruction at a virtual address."""
+        info = self.known.get(address)
+        if info is None:
+            info = self.known[address] = self._look(address)
+        return info
+
+    def _look(self, address: int) -> CodeInfo:
         for region, arena in self._places:
             if region.holds(address):
                 return self._decode(region, arena, address)

@@ -34,7 +34,7 @@ from unicorn import x86_const as x86
 
 from kpatch.verify.codemap import CodeInfo, CodeMap
 from kpatch.verify.memory import Arena
-from kpatch.verify.program import Violation
+from kpatch.verify.program import OpKind, Violation
 from kpatch.verify.registers import RegisterReader, Registers, Table
 
 CHUNK: Final = 64
@@ -148,7 +148,7 @@ class Engine:
         self.private = private
         self._base = bytes(private.view)
         self._code = code
-        self._infos: dict[int, CodeInfo] = {}
+        self._infos = code.known
         self._controls = controls
         self._touched: set[int] = set()
         self._uc = Uc(UC_ARCH_X86, UC_MODE_64)
@@ -207,10 +207,7 @@ class Engine:
 
     def info(self, address: int) -> CodeInfo:
         """What the instruction at a virtual address is."""
-        known = self._infos.get(address)
-        if known is None:
-            known = self._infos[address] = self._code.look(address)
-        return known
+        return self._infos.get(address) or self._code.look(address)
 
     def save(self, territory: Territory) -> Snapshot:
         """The state of this CPU now."""
@@ -258,7 +255,7 @@ class Engine:
     ) -> Run:
         """Run the instruction at rip, and on to just before the first one that is in ``stops``.
 
-        ``at_fences`` stops before serializing and locked instructions, too. A run that cannot go
+        Every ``pause`` stops the run, too. ``at_fences`` stops before serializing and locked instructions, too. A run that cannot go
         on, or takes more than ``budget`` instructions, ends with a failure; what it then wrote
         outside of its territory is undone.
         """
@@ -311,8 +308,12 @@ class Engine:
             self._look_at_tr = False
             registers = self._reader.read()
             run.loaded.append((registers.table("tr"), registers.table("gdtr")))
-        info = self._infos.get(address) or self.info(address)
-        if run.trace and (address in self._stops or (self._at_fences and info.is_fence)):
+        info = self._infos.get(address) or self._code.look(address)
+        if run.trace and (
+            address in self._stops
+            or info.kind is OpKind.PAUSE
+            or (self._at_fences and info.is_fence)
+        ):
             self._stopped = True
             uc.emu_stop()
             return

@@ -176,8 +176,9 @@ class LiveMachine:
 
     def _at_stop(self, cpu: _Cpu) -> bool:
         address = cpu.engine.registers["rip"]
-        fence = cpu.may_be_buffered and cpu.engine.info(address).is_fence
-        return fence or address in self._shared.visible
+        info = cpu.engine.info(address)
+        fence = cpu.may_be_buffered and info.is_fence
+        return fence or info.kind is OpKind.PAUSE or address in self._shared.visible
 
     def _arrive(self, number: int, cpu: _Cpu, run: Run) -> tuple[Violation, ...]:
         registers = cpu.engine.registers

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, TypeVar
 
@@ -17,6 +17,7 @@ from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, VerificationError
 from kpatch.signature.model import Image
 from kpatch.verify.cells import SharedMemory, SharedMemoryGrewError
+from kpatch.verify.codemap import CodeInfo
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.schedule import Schedule
 from kpatch.verify.live import LiveMachine, LiveStep
@@ -39,6 +40,7 @@ class Subject:
     module: Module
     image: ImagePlace
     layout: SwitchLayout
+    _known_code: dict[int, CodeInfo] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, module: Module, image: Image, original: Module | None = None) -> Subject:
@@ -58,7 +60,7 @@ class Subject:
 
     def instead(self, module: Module) -> Subject:
         """Another module with the same image: a control, a mutant."""
-        return replace(self, module=module)
+        return Subject(module, self.image, self.layout)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ class Setup:
         host = self.scenario.host(
             self.cpus, cpuid_offset=self.cpuid_offset, tr_selector=self.tr_selector
         )
-        return World(host, subject.module, subject.image, subject.layout)
+        return World(
+            host, subject.module, subject.image, subject.layout, subject._known_code
+        )
 
     @property
     def _store_buffers(self) -> bool:

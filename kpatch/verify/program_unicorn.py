@@ -249,14 +249,8 @@ class UnicornProgram:
         return bool(missed) and not self._everywhere
 
     def _visible_in(self, run: Run, accesses: Iterable[Access]) -> set[int]:
-        """Addresses of the visible instructions of a run: they touch a cell, or pause."""
-        touching = {run.trace[each.step] for each in accesses if self._shared.holds(each)}
-        pauses = {
-            address
-            for address in run.trace[1:]
-            if self._engine.info(address).kind is OpKind.PAUSE
-        }
-        return touching | pauses
+        """Addresses of the instructions of a run that touch a cell."""
+        return {run.trace[each.step] for each in accesses if self._shared.holds(each)}
 
     def _look_ahead(self, cpu: int, state: LocalState) -> Pending:
         if state.phase is not Phase.RUNNING:

@@ -11,7 +11,7 @@ from kpatch.elf.klink import LoadedModule, load
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
 from kpatch.units import SectionOffset
-from kpatch.verify.codemap import CodeMap
+from kpatch.verify.codemap import CodeInfo, CodeMap
 from kpatch.verify.cpu import CHUNK, Controls, Engine, Snapshot, Territory
 from kpatch.verify.guest import MONITOR_CS, MONITOR_LDT, Guest
 from kpatch.verify.host import (
@@ -62,9 +62,16 @@ class World:
     """Builds the memory of a scenario, and says what belongs to whom in it."""
 
     def __init__(
-        self, model: HostModel, module: Module, image: ImagePlace, layout: SwitchLayout
+        self,
+        model: HostModel,
+        module: Module,
+        image: ImagePlace,
+        layout: SwitchLayout,
+        known_code: dict[int, CodeInfo] | None = None,
     ) -> None:
-        """Raises LinkerRefusalError if the kernel would not load the module, UnknownModuleError
+        """``known_code`` is filled with what was decoded; worlds of one module may share it.
+
+        Raises LinkerRefusalError if the kernel would not load the module, UnknownModuleError
         if the module or its image is too large for the machine.
         """
         self.model = model
@@ -80,6 +87,7 @@ class World:
         contents = self.loaded.memory[start : start + image.size]
         self.guest = Guest(self.host, layout, contents)
         self.lock_regions = _sections(module, self.loaded, self.module, _is_lock)
+        self._known_code = {} if known_code is None else known_code
         self._code = (
             *((each, self.host.arena) for each in self._module_code(module)),
             (self.host.text, self.host.arena),
@@ -101,7 +109,7 @@ class World:
         engine = Engine(
             self.host.arena,
             private,
-            CodeMap(self._code, trusted=(self.guest.stub, self.host.text)),
+            CodeMap(self._code, (self.guest.stub, self.host.text), self._known_code),
             self._controls(),
         )
         slots = [_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus)]
