@@ -24,6 +24,9 @@ KNOWN_RELOCATIONS = {1, 2, 11}
 ENTRY = ["str", "sidt", "sgdt", "sldt"]
 EXIT = ["mov ax", "mov ecx, eax", "and ecx, 0xfff8", "add rcx", "and dword ptr [rcx + 4]", "ltr ax"]
 
+STUB = 16
+WITH_ERROR_CODE = {8, 10, 11, 12, 13, 14, 17, 30}  # SDM vol. 3, table 6-1
+
 
 def image_of(name: str) -> bytes:
     """A sample's image; what lies behind it in the section comes along."""
@@ -146,6 +149,17 @@ def test_the_switch_has_one_str_and_two_ltr_and_the_bytes_suggest_more(name: str
     assert sum(line.startswith("ltr ") for line in lines) == 2
     suspects = [at for at in range(len(image)) if image[at : at + 2] == b"\x0f\x00"]
     assert sum((image[at + 2] >> 3 & 7) in (1, 3) for at in suspects) > 8
+
+
+@pytest.mark.parametrize("name", ["kqemu-7.ko", "kqemu-7-offsets.ko"])
+def test_each_interrupt_stub_pushes_its_own_vector(name: str) -> None:
+    image = image_of(name)
+    (table,) = struct.unpack_from("<I", image, 4)
+    for vector in range(256):
+        stub = texts(image[table + STUB * vector : table + STUB * (vector + 1)])
+        until_jump = stub[: next(n for n, line in enumerate(stub) if line.startswith("jmp"))]
+        pushed = [int(line.removeprefix("push "), 0) for line in until_jump]
+        assert pushed == ([vector] if vector in WITH_ERROR_CODE else [0, vector])
 
 
 def test_the_common_sample_has_its_image_and_then_jump_tables_in_rodata() -> None:
