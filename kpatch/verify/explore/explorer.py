@@ -23,8 +23,9 @@ from kpatch.verify.explore.result import (
 )
 from kpatch.verify.explore.search import Finding, Graph, Search
 from kpatch.verify.explore.shapes import Shapes
-from kpatch.verify.explore.space import Space
+from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.steps import Steps
+from kpatch.verify.explore.waits import MembersChangedError, Waits
 from kpatch.verify.program import Program
 
 
@@ -69,10 +70,9 @@ class _Exploration:
         """One search, and what follows from it. Raises SymmetryBrokenError."""
         shapes = Shapes(make_naming())
         steps = Steps(shapes, self.options)
-        space = Space(steps)
-        start = space.start()
+        space = Space(steps, Waits(steps, self.options.waits))
         check = FinalCheck(shapes)
-        graph = Search(space, start, check, self.options, self.budget, self.report).run()
+        start, graph = self._search(space, check)
         if not graph.bound and steps.buffer_was_full:
             graph.bound = f"buffer-entries {self.options.buffer_entries}"
         lost = _lost(graph)
@@ -83,13 +83,24 @@ class _Exploration:
             finals = concrete_finals(space, shapes, (graph.states[n] for n in graph.finals))
         return self._result(graph, symmetry, found, finals)
 
+    def _search(self, space: Space, check: FinalCheck) -> tuple[Start, Graph]:
+        """Searches until the members of the waiting loops stay the same."""
+        while True:
+            try:
+                start = space.start()
+                search = Search(space, start, check, self.options, self.budget, self.report)
+                return start, search.run()
+            except MembersChangedError:
+                continue
+
     def nothing(self, bound: str) -> Result:
         """The result when the search could not even begin."""
         return self._result(Graph(bound=bound), "off", (), frozenset())
 
     def _lazy(self, shapes: Shapes) -> Space:
-        """The same space without eager local steps, for the counterexamples."""
-        return Space(Steps(shapes, replace(self.options, por=False)))
+        """The same space, every step of its own, for the counterexamples."""
+        steps = Steps(shapes, replace(self.options, por=False))
+        return Space(steps, Waits(steps, enabled=False))
 
     def _result(
         self,

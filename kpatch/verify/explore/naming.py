@@ -84,6 +84,7 @@ class ConcreteNaming:
         self._local_orbits: dict[tuple[int, Local], int] = {}
         self._values: list[Value] = []
         self._value_orbits: dict[Value, int] = {}
+        self._steps: dict[tuple[int, Names], NamedOutcome] = {}
 
     def initial_locals(self) -> tuple[NamedLocal, ...]:
         """One orbit a CPU."""
@@ -101,14 +102,12 @@ class ConcreteNaming:
         return self.program.pending(*self._locals[orbit])
 
     def step(self, local: NamedLocal, reads: tuple[NamedValue, ...], count: int) -> NamedOutcome:
-        """One step; the names do not matter."""
-        cpu, number = self._locals[local[0]]
-        outcome = self.program.step(cpu, number, tuple(self._values[orbit] for orbit, _ in reads))
-        return NamedOutcome(
-            self._local(cpu, outcome.next),
-            tuple((cell, self._value(value)) for cell, value in outcome.writes),
-            outcome.violations,
-        )
+        """One step, asked for once; the names do not matter."""
+        key = local[0], tuple(orbit for orbit, _ in reads)
+        found = self._steps.get(key)
+        if found is None:
+            found = self._steps[key] = self._first_step(*key)
+        return found
 
     def park(self, local: NamedLocal, count: int) -> tuple[NamedLocal, NamedValue]:
         """The guest leaves its CPU."""
@@ -132,6 +131,15 @@ class ConcreteNaming:
     def value(self, orbit: int, cpus: Names) -> Value:
         """The program's value."""
         return self._values[orbit]
+
+    def _first_step(self, orbit: int, reads: Names) -> NamedOutcome:
+        cpu, number = self._locals[orbit]
+        outcome = self.program.step(cpu, number, tuple(self._values[read] for read in reads))
+        return NamedOutcome(
+            self._local(cpu, outcome.next),
+            tuple((cell, self._value(value)) for cell, value in outcome.writes),
+            outcome.violations,
+        )
 
     def _local(self, cpu: int, local: Local) -> NamedLocal:
         orbit = self._local_orbits.setdefault((cpu, local), len(self._locals))

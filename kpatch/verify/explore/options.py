@@ -30,8 +30,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Options:
-    """The memory model, the two reductions, the bounds.
+    """The memory model, the reductions, the bounds.
 
+    ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``waits``: waiting
+    loops are kept at one place (:mod:`~kpatch.verify.explore.waits`). ``symmetry``: CPUs are
+    interchangeable (:mod:`~kpatch.verify.explore.families`).
     ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
     ``stop_at_first`` ends the search at the first violation. ``keep_finals`` lists every final
     state in the result, for comparisons of small programs. ``shortest_states`` bounds the second
@@ -40,6 +43,7 @@ class Options:
 
     model: MemoryModel = MemoryModel.SC
     por: bool = True
+    waits: bool = True
     symmetry: bool = True
     max_states: int = 2_000_000
     max_seconds: float = float("inf")

@@ -79,6 +79,7 @@ class Result:
             "model": options.model.value,
             "cpus": self.cpus,
             "partial_order_reduction": options.por,
+            "waiting_loops_reduction": options.waits,
             "symmetry": self.symmetry,
             "states": self.states,
             "transitions": self.transitions,

@@ -121,7 +121,7 @@ class Search:
                 graph.parents.append(source)
                 if effect.phase is Phase.FAULT:
                     graph.faults.add(number)
-                elif effect.phase is Phase.ENDED:
+                else:
                     self._note_if_final(number, state)
             targets.append(number)
             changes.append(effect.changes)

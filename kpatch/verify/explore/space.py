@@ -21,14 +21,16 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, Phase
-from kpatch.verify.explore.steps import Effect, Run, Steps
+from kpatch.verify.explore.steps import Effect, Run, Steps, pattern_of
+from kpatch.verify.explore.waits import Waits
 
 State = tuple[int, ...]
+Waited = tuple[tuple[int, int], ...]  # CPUs by their old numbers, and how many steps of each
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Successor:
     """A move in a state and where it leads.
 
     ``order[i]`` is the number that CPU i of the new state had in the old one. ``guest`` is the
-    guest taken, in numbers of the old state.
+    guest taken, in numbers of the old state. ``waited`` has the silent steps after the move.
     """
 
     cpu: int
@@ -55,6 +57,7 @@ class Successor:
     guest: tuple[int, Names] | None
     state: State
     order: Names
+    waited: Waited
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,16 @@ class Start:
     state: State
     order: Names
     runs: tuple[Run, ...]
+    waited: Waited
 
 
 class Space:
     """Makes states, takes them apart, and lists their successors."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, waits: Waits) -> None:
         cpus = steps.shapes.naming.program.cpus
         self._steps = steps
+        self._waits = waits
         self.shapes = steps.shapes
         self._cpus = cpus
         self._all = tuple(range(cpus))
@@ -98,8 +103,9 @@ class Space:
                 pool.append((run.guest[0], tuple(names[name] for name in run.guest[1])))
             runs.append(run)
         settled = Parts(parts.memory, parts.memory_links, tuple(shapes), tuple(links), tuple(pool))
+        settled, waited = self._normal(settled)
         state, order = self.state(settled)
-        return Start(state, order, tuple(runs))
+        return Start(state, order, tuple(runs), waited)
 
     def parts(self, state: State) -> Parts:
         """Takes a state apart."""
@@ -215,26 +221,50 @@ class Space:
         shapes[cpu] = effect.shape
         links[cpu] = tuple(names[name] for name in effect.links)
         moved = Parts(memory, memory_links, tuple(shapes), tuple(links), tuple(pool))
+        moved, waited = self._normal(moved)
         state, order = self.state(moved)
-        return Successor(cpu, effect, guest, state, order)
+        return Successor(cpu, effect, guest, state, order, waited)
+
+    def _normal(self, parts: Parts) -> tuple[Parts, Waited]:
+        """The state after all silent steps of CPUs that wait."""
+        shapes, waited = list(parts.shapes), []
+        for cpu, shape in enumerate(shapes):
+            if not parts.links[cpu]:
+                _, pattern = self._names(cpu, (), parts.memory_links)
+                shapes[cpu], runs = self._waits.normal(shape, parts.memory, pattern)
+                if runs:
+                    waited.append((cpu, runs))
+        return replace(parts, shapes=tuple(shapes)), tuple(waited)
 
     def _moved_simply(
         self, state: State, cpu: int, named: int, names: Sequence[int], effect: Effect
     ) -> State:
         """The new state when neither the old nor the new one has links or a pool."""
         shapes = list(state)
-        shapes[0] = effect.memory
+        shapes[0] = memory = effect.memory
+        normal = self._waits.normal
         referred = [names[name] for name in effect.memory_links]
-        if referred == list(range(named)):
+        if memory == state[0] and referred == list(range(named)):
+            # Nothing has changed for the others: they are in normal form already.
+            shape, _ = normal(effect.shape, memory, pattern_of(named, cpu))
             if cpu < named:
-                shapes[cpu + 1] = effect.shape
+                shapes[cpu + 1] = shape
             else:
                 del shapes[cpu + 1]
-                insort(shapes, effect.shape, lo=named + 1)
+                insort(shapes, shape, lo=named + 1)
             return tuple(shapes)
         shapes[cpu + 1] = effect.shape
-        nameless = sorted(shapes[other + 1] for other in self._all if other not in referred)
-        return (effect.memory, *(shapes[other + 1] for other in referred), *nameless)
+        nobody = pattern_of(len(referred), None)
+        nameless = [
+            normal(shapes[other + 1], memory, nobody)[0]
+            for other in self._all
+            if other not in referred
+        ]
+        head = [
+            normal(shapes[other + 1], memory, pattern_of(len(referred), own))[0]
+            for own, other in enumerate(referred)
+        ]
+        return (memory, *head, *sorted(nameless))
 
     def _naming(self, cpu: int, named: int) -> tuple[list[int], Names]:
         """_names for a CPU without links and a memory that refers to the first CPUs."""

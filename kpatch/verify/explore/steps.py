@@ -19,6 +19,7 @@ goes on in the next move, as a step among others (no ignored CPU).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore.naming import NamedOutcome, NamedValue, Names
@@ -235,3 +236,15 @@ def _stored(cells: tuple[NamedValue, ...], group: Group) -> tuple[NamedValue, ..
     for cell, value in group:
         changed[cell] = value
     return tuple(changed)
+
+
+@cache
+def pattern_of(references: int, own: int | None) -> Names:
+    """The names of the CPUs that a memory refers to, seen from a CPU without links.
+
+    ``own`` is the place in which the memory refers to that CPU itself; None, or a number too
+    high, if it does not.
+    """
+    if own is None or own >= references:
+        return tuple(range(1, references + 1))
+    return (*range(1, own + 1), 0, *range(own + 1, references))

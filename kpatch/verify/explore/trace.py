@@ -9,7 +9,7 @@ from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.replay import ConcreteRun
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
-from kpatch.verify.explore.space import Space, Start, State, Successor
+from kpatch.verify.explore.space import Space, Start, State, Successor, Waited
 from kpatch.verify.explore.steps import Effect
 from kpatch.verify.program import OpKind, Program
 
@@ -32,9 +32,10 @@ class Tracer:
         return tuple(self._schedule)
 
     def begin(self, start: Start) -> None:
-        """The eager local steps before the first state."""
+        """The steps before the first state: local and silent ones."""
         for cpu, run in enumerate(start.runs):
             self._make([Move(cpu)] * run.runs)
+        self._wait(start.waited)
         self._where = start.order
 
     def follow(self, states: list[State], last: Effect | None) -> None:
@@ -56,7 +57,12 @@ class Tracer:
             guest = self._run.pool.index(self._shapes.naming.value(orbit, cpus))
             runs = [Move(cpu, MoveKind.TAKE, guest), *runs[1:]]
         self._make(runs)
+        self._wait(successor.waited)
         self._where = tuple(self._where[old] for old in successor.order)
+
+    def _wait(self, waited: Waited) -> None:
+        for cpu, runs in waited:
+            self._make([Move(self._where[cpu])] * runs)
 
     def _find(self, state: State, following: State | None, effect: Effect | None) -> Successor:
         for successor in self._space.moves(state):
