@@ -88,8 +88,9 @@ def recognise(module: Module, *, ignored: Collection[str] = OWN_CODE) -> SourceF
 
 def _fix_function(module: Module) -> FixFunction | None:
     for symbol in module.symbols:
-        if _plain_name(symbol) not in (_NAME_A, _NAME_B_OR_C) or symbol.is_undefined:
+        if _plain_name(symbol) not in (_NAME_A, _NAME_B_OR_C):
             continue
+        # An undefined symbol is in section 0, which holds no code.
         if symbol.section < len(module.sections) and module.sections[symbol.section].is_code:
             return FixFunction(symbol, symbol.section, SectionOffset(symbol.value), symbol.size)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -15,9 +16,9 @@ from kpatch.abi.kernelfile import KernelFile
 from kpatch.abi.kernels import CONFIDENCES, builtin_table
 from kpatch.abi.versions import VersionRange, exactly, intersect
 from kpatch.abi.weigh import weigh
-from kpatch.elf.module import Module
+from kpatch.elf.module import Module, read_module
 from kpatch.errors import KernelUnknownError, NotAffectedError
-from tests.abi.objects import kqemu_module
+from tests.abi.objects import assembled, compiled, kqemu_module, kqemu_source
 
 CDEVSW_6_TO_72 = 0x17032005
 CDEVSW_73 = 0x28042009
@@ -186,6 +187,7 @@ def test_a_version_that_the_table_does_not_know_is_refused(osversion: int) -> No
     detection = detect(module_of_7(), osversion=osversion)
     assert detection.candidates == ()
     assert detection.low is None and detection.high is None
+    assert detection.conflicts == ()
     with pytest.raises(KernelUnknownError) as caught:
         detection.require_cpuid()
     assert str(osversion) in caught.value.what
@@ -209,7 +211,13 @@ def test_a_snapshot_is_considered_only_when_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("osversion", "make"), [(602000, module_of_7), (700055, module_of_6), (700055, module_of_8)]
+    ("osversion", "make"),
+    [
+        (602000, module_of_7),
+        (700055, module_of_6),
+        (700055, module_of_8),
+        (703000, module_of_6),
+    ],
 )
 def test_an_option_against_the_module_is_refused(
     osversion: int, make: Callable[[], Module]
@@ -257,9 +265,32 @@ def test_a_module_that_contradicts_itself_is_refused_for_good(wants: tuple[str, 
         detection.require_cpuid()
 
 
+def data_module(assembler: str) -> Module:
+    """A module whose ``kqemu_cdevsw`` is ``assembler``."""
+    source = f".data\n .globl kqemu_cdevsw\n kqemu_cdevsw: {assembler}\n"
+    return read_module(assembled(source))
+
+
+def test_an_int_at_the_end_of_its_section_is_read() -> None:
+    assert sources(detect(data_module(".long 0x28042009")))[0] == "module data"
+
+
 def test_a_relocated_int_is_not_read_as_a_version() -> None:
-    extra = "int there; struct { void *first; } kqemu_cdevsw = { (char *)&there + 0x17032005 };"
-    assert "module data" not in sources(detect(kqemu_module(extra=extra)))
+    module = data_module(".long 0x28042009\n .reloc kqemu_cdevsw, R_X86_64_32S, there")
+    assert "module data" not in sources(detect(module))
+
+
+def test_an_int_beyond_the_end_of_its_section_is_not_read() -> None:
+    table = builtin_table()
+    short = replace(next(r for r in table.rules if r.kind == "data-int"), value=0x2009)
+    module = data_module(".short 0x2009")
+    detection = detect(module, table=replace(table, rules=(short,)))
+    assert "module data" not in sources(detection)
+
+
+def test_a_dependency_on_another_module_names_no_kernel() -> None:
+    source = kqemu_source(depends=700055).replace('"kernel"', '"usb"')
+    assert "module metadata" not in sources(detect(read_module(compiled(source))))
 
 
 def test_an_int_without_bytes_in_the_file_is_not_read() -> None:

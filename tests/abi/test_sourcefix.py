@@ -139,6 +139,24 @@ def test_a_conditional_jump_to_the_fix_is_found() -> None:
     assert [call.mnemonic for call in fix_of(kqemu_source(extra=extra)).calls] == ["jne"]
 
 
+FIX = ".type kqemu_tss_fixup, @function\n kqemu_tss_fixup: ltr %ax\n ret\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # The call is of something else; the bytes eb f9 in its distance would be a jump to the fix.
+        FIX + ".byte 0xe8, 0xeb, 0xf9, 0x00, 0x00\n ret\n",
+        # The field of a call that is still to be relocated leads to what follows it: the fix.
+        "kqemu_exec: call kqemu_switch\n" + FIX,
+    ],
+)
+def test_what_only_looks_like_a_call_of_the_fix_is_none(source: str) -> None:
+    found = recognise(read_module(assembled(source)))
+    assert found is not None and found.function is not None
+    assert found.calls == ()
+
+
 def test_a_resolved_call_has_no_relocation() -> None:
     found = fix_of(slot_fix("kqemu_tss_workaround", "static"))
     assert [call.relocation for call in found.calls] == [None, None]
@@ -205,6 +223,17 @@ def test_every_form_of_ltr_is_found_where_objdump_finds_it(operand: str, tmp_pat
 )
 def test_bytes_that_look_like_ltr_are_no_ltr(lookalike: str) -> None:
     assert find_ltr(read_module(assembled(f"{lookalike}\n ret\n"))) == ()
+
+
+def test_ltr_right_behind_a_byte_that_is_no_instruction_is_found() -> None:
+    source = ".byte 0x06\n ltr %ax\n ret\n"
+    assert [site.offset for site in find_ltr(read_module(assembled(source)))] == [1]
+
+
+def test_decoding_starts_afresh_at_each_function() -> None:
+    cut_off_movabs = ".byte 0x48, 0xb8"
+    source = f"{cut_off_movabs}\n .type f, @function\n f: ltr %ax\n ret\n .fill 20, 1, 0x90\n"
+    assert [site.offset for site in find_ltr(read_module(assembled(source)))] == [2]
 
 
 def test_ltr_behind_data_in_code_is_found() -> None:
