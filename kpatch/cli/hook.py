@@ -10,7 +10,6 @@ import click
 
 from kpatch.cli import hook_text as text
 from kpatch.cli.common import Console, Host, console_options, read_host
-from kpatch.cli.hook_workshop import ModuleWorkshop
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.ports import build, guide, place, tree
 from kpatch.ports.build import Report, Workshop
@@ -208,6 +207,9 @@ def _print(console: Console, lines: Iterable[str], document: Document, exit_code
 
 
 def _open(settings: Settings) -> Workshop:
+    # Imported here: only the steps need what reads and repairs modules.
+    from kpatch.cli.hook_workshop import ModuleWorkshop
+
     return ModuleWorkshop(
         settings.host,
         replace_source_fix=settings.replace_source_fix,

@@ -8,8 +8,8 @@ from kpatch.cli import files
 from kpatch.cli.common import Console, Host
 from kpatch.cli.repair import repair, require_same_kernel
 from kpatch.elf.module import Module, read_module
-from kpatch.patch.apply import original_of
 from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.patch.original import original_of
 from kpatch.ports.build import Examined, Standing
 
 

@@ -171,7 +171,7 @@ _ALL_STEPS+=		${step}
 ${phase}: ${${phase:tu}_COOKIE}
 .    if exists(${${phase:tu}_COOKIE})
 ${${phase:tu}_COOKIE}::
-	@test -e ${.TARGET}
+	@test -e ${.TARGET} || { cd ${.CURDIR} && ${MAKE} ${.TARGET}; }
 .    elif defined(USE_SUBMAKE)
 ${${phase:tu}_COOKIE}: ${_${phase:tu}_DEP}
 	@cd ${.CURDIR} && ${MAKE} ${_${phase:tu}_STEPS}

@@ -101,7 +101,7 @@ ${phase}: ${${phase:tu}_COOKIE}
 .    endif
 .    if exists(${${phase:tu}_COOKIE})
 ${${phase:tu}_COOKIE}::
-	@test -e ${.TARGET}
+	@test -e ${.TARGET} || { cd ${.CURDIR} && ${MAKE} ${.TARGET}; }
 .    elif defined(USE_SUBMAKE)
 ${${phase:tu}_COOKIE}: ${_${phase:tu}_DEP}
 	@cd ${.CURDIR} && ${MAKE} ${_${phase:tu}_SEQ}

@@ -1,0 +1,115 @@
+"""The hook with the real command line and real modules, from ``samples``, in real builds."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from kpatch.elf.module import read_module
+from kpatch.patch.assess import Verdict, assess
+from kpatch.patch.original import original_of
+from tests.ports.harness import REPOSITORY, Tree, sha256
+
+SAMPLES = REPOSITORY / "samples"
+
+
+def sample(name: str) -> bytes:
+    """The bytes of a sample."""
+    return (SAMPLES / name).read_bytes()
+
+
+def with_real_program(tree: Tree) -> Tree:
+    """Hook the tree with the real kpatch, without the proof (which has its own test)."""
+    tree.program("kpatch", [sys.executable, "-m", "kpatch.cli.main"])
+    tree.hook("KPATCH_FLAGS=\t--no-verify")
+    return tree
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Tree:
+    """A tree with overlays and the real kpatch."""
+    return with_real_program(Tree(tmp_path, "modern"))
+
+
+def test_a_real_module_is_staged_repaired_and_gives_back_its_original(plain: Tree) -> None:
+    real = with_real_program(plain)
+    real.build_gives(sample("kqemu-7.ko"))
+    done = real.make("-j4", "package")
+    assert done.status == 0, done.log
+    assert done.line("kpatch apply: kqemu.ko: repaired (") < done.line("NOT VERIFIED")
+    staged = read_module(real.installed.read_bytes())
+    assert assess(staged).verdict is Verdict.PATCHED
+    assert str(real.root).encode() not in staged.data
+    assert original_of(staged) == sample("kqemu-7.ko")
+
+
+def test_a_rerun_leaves_the_repaired_module_as_it_is(real: Tree) -> None:
+    real.build_gives(sample("kqemu-7.ko"))
+    assert real.make("build").status == 0
+    first = sha256(real.module)
+    real.build_gives(real.module.read_bytes())
+    done = real.make("clean", "package")
+    assert done.status == 0, done.log
+    done.line("kpatch apply: kqemu.ko: repaired before, left as it is")
+    assert sha256(real.installed) == first
+
+
+@pytest.mark.parametrize("name", ["kqemu-i386.ko", "kqemu-7-fix-c.ko"])
+def test_a_real_module_that_needs_no_repair_passes_untouched(real: Tree, name: str) -> None:
+    real.build_gives(sample(name))
+    done = real.make("package")
+    assert done.status == 0, done.log
+    done.line("kpatch apply: kqemu.ko: left as it is: ")
+    assert sha256(real.installed) == hashlib.sha256(sample(name)).hexdigest()
+
+
+def test_a_kernel_with_a_gdt_for_each_cpu_passes_untouched(real: Tree) -> None:
+    real.build_gives(sample("kqemu-7.ko"))
+    done = real.make("package", OSVERSION="701000")
+    assert done.status == 0, done.log
+    done.line("kpatch apply: kqemu.ko: left as it is: ")
+    assert sha256(real.installed) == hashlib.sha256(sample("kqemu-7.ko")).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("kqemu-7-fix-a.ko", "source fix A"),
+        ("kqemu-7-sitereloc.ko", "cannot be displaced"),
+        ("other.ko", "not kqemu"),
+    ],
+)
+def test_a_module_that_cannot_be_repaired_fails_the_build(
+    real: Tree, name: str, message: str
+) -> None:
+    real.build_gives(sample(name))
+    done = real.make("package")
+    assert done.status != 0
+    assert message in done.log
+    assert "Traceback" not in done.log
+    assert "build" not in real.cookies()
+    assert not real.installed.exists()
+    assert sha256(real.module) == hashlib.sha256(sample(name)).hexdigest()
+
+
+def test_a_source_fix_is_replaced_on_request(real: Tree) -> None:
+    real.hook("KPATCH_FLAGS=\t--no-verify --replace-source-fix")
+    real.build_gives(sample("kqemu-7-fix-a.ko"))
+    done = real.make("package")
+    assert done.status == 0, done.log
+    assert assess(read_module(real.installed.read_bytes())).verdict is Verdict.PATCHED
+
+
+def test_a_module_that_was_stripped_after_the_repair_is_refused(real: Tree) -> None:
+    real.build_gives(sample("kqemu-7.ko"))
+    real.edit(
+        "do-package:",
+        "post-install:\n\t@printf x >> ${STAGEDIR}${DESTDIR}${KMODDIR}/kqemu.ko\n\ndo-package:",
+    )
+    done = real.make("package")
+    assert done.status != 0
+    assert "changed since kpatch patched it" in done.log
+    assert "package" not in real.cookies()
