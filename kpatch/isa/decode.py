@@ -114,6 +114,11 @@ class Instruction:
         return self.address + len(self.raw)
 
     @property
+    def is_far_return(self) -> bool:
+        """True for returns that load another code segment."""
+        return self.is_return and self.mnemonic.startswith(("retf", "iret"))
+
+    @property
     def transfers_control(self) -> bool:
         """True for jumps, calls, returns and software interrupts."""
         return (
@@ -182,19 +187,30 @@ def decode_one(code: bytes, address: int = 0) -> Instruction | None:
 def _instruction(raw: Any) -> Instruction:
     reads, writes = raw.regs_access()
     groups = set(raw.groups)
+    implicit = _MISSING_ACCESS.get(raw.mnemonic, frozenset())
     return Instruction(
         address=raw.address,
         raw=bytes(raw.bytes),
         mnemonic=raw.mnemonic,
         text=f"{raw.mnemonic} {raw.op_str}".rstrip(),
         operands=tuple(_operand(raw, each) for each in raw.operands),
-        reads=frozenset(_whole(raw.reg_name(r)) for r in reads),
-        writes=frozenset(_whole(raw.reg_name(r)) for r in writes),
+        reads=implicit.union(_whole(raw.reg_name(r)) for r in reads),
+        writes=implicit.union(_whole(raw.reg_name(r)) for r in writes),
         is_call=x86.X86_GRP_CALL in groups,
-        is_branch=x86.X86_GRP_JUMP in groups,
+        # The group of jumps lacks loop, loope and loopne.
+        is_branch=x86.X86_GRP_JUMP in groups or raw.mnemonic.startswith("loop"),
         is_return=x86.X86_GRP_RET in groups or x86.X86_GRP_IRET in groups,
         immediate_at=raw.imm_offset,
     )
+
+
+_MISSING_ACCESS: Final = {"enter": frozenset({"rsp", "rbp"})}
+"""What Capstone leaves out of ``regs_access``."""
+
+
+def _segment(name: str | None) -> str | None:
+    """In 64-bit mode the bases of the other segments count as 0. SDM vol. 1, 3.3.7.1."""
+    return name if name in ("fs", "gs") else None
 
 
 def _whole(name: str) -> str:
@@ -209,7 +225,7 @@ def _operand(raw: Any, operand: Any) -> Operand:
         return Immediate(operand.imm, operand.size)
     memory = operand.mem
     return Memory(
-        segment=raw.reg_name(memory.segment) or None,
+        segment=_segment(raw.reg_name(memory.segment)),
         base=raw.reg_name(memory.base) or None,
         index=raw.reg_name(memory.index) or None,
         scale=memory.scale,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register
+from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.signature.pattern import (
     Choice,
     Element,
@@ -21,6 +21,9 @@ from kpatch.signature.pattern import (
     OperandPattern,
     RegisterHole,
 )
+
+_ADDRESS_SIZE = 8
+"""Bytes of a register that can hold a kernel address."""
 
 Bindings = Mapping[str, str | int]
 """Register name -> 64-bit register; displacement name -> signed displacement in bytes."""
@@ -157,6 +160,8 @@ def _fill(code: Sequence[Instruction], state: _State) -> _State | None:
         return None
     registers = [value for value in state.bindings.values() if isinstance(value, str)]
     touched = instruction.reads | instruction.writes
+    if "rflags" in instruction.reads:  # the trampoline runs it before what sets them
+        return None
     if "rsp" in touched or any(each in touched for each in registers[1:]):
         return None
     if registers and registers[0] in instruction.writes:
@@ -215,7 +220,7 @@ def _match_memory(
     if pattern.segment != operand.segment or operand.index is not None:
         return ""
     if isinstance(pattern.base, RegisterHole):
-        if operand.base is None or operand.base in ("rip", "eip"):
+        if operand.base is None or REGISTERS.get(operand.base, ("", 0))[1] != _ADDRESS_SIZE:
             return ""
         reason = _bind(bound, pattern.base.name, operand.base)
         if reason is not None:

@@ -4,24 +4,30 @@
 - it is long enough for the call that replaces it;
 - the displaced instructions mean the same elsewhere;
 - nothing in the switch jumps into the middle of it;
-- what the trampoline changes is dead behind the site.
+- what the trampoline changes is dead behind the site;
+- what it runs in the site's stead does not need the register that the call goes through.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
-from kpatch.isa.decode import Instruction, Memory, Register, decode_one, outline
+from kpatch.isa.decode import Memory, outline
+from kpatch.signature.liveness import still_needed
 from kpatch.signature.model import MOST_INSTRUCTIONS, Match, SiteMatch
 
 CALL_LENGTH: Final = 12
 """movabs rax, imm64 (10 bytes) and call rax (2 bytes)."""
 
-_PARTIAL: Final = 4
-"""A write of fewer bytes leaves the rest of the register. SDM vol. 1, 3.4.1.1."""
+CALL_REGISTER: Final = "rax"
+
+_LONG_BRANCH: Final = re.compile(rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])(?=(.{4}))", re.DOTALL)
+"""call, jmp and jcc with a 32-bit distance from their end."""
 
 
 def require_patchable(module: Module, match: Match) -> None:
@@ -70,17 +76,44 @@ def _relocatable(site: SiteMatch) -> None:
                 where=f"image offset {each.address:#x}",
                 todo="this build needs a signature of its own",
             )
+    for each in site.fillers:
+        if CALL_REGISTER in each.reads:
+            raise MatchError(
+                f"site '{site.rule.name}': '{each.text}' reads {CALL_REGISTER}, through which "
+                "the call to the trampoline goes",
+                where=f"image offset {each.address:#x}",
+                todo="this build needs a signature of its own",
+            )
 
 
 def _no_jump_inside(data: bytes, match: Match, site: SiteMatch) -> None:
+    """Short jumps come from the switch itself; a long one may come from anywhere in the image."""
+    for text, at, target in (*_switch_branches(data, match, site), *_long_branches(data)):
+        inside = site.start <= at < site.end
+        if site.start < target < site.end and not inside:
+            raise _refuse(match, site, f"'{text}' at {at:#x} jumps into it")
+
+
+def _switch_branches(data: bytes, match: Match, site: SiteMatch) -> Iterator[tuple[str, int, int]]:
     marks = [match.image.header[name] for name in match.signature.image.ascending]
-    start, stop = marks[0], max(site.end, marks[-1])
-    for each in outline(data[start : stop + MOST_INSTRUCTIONS], start):
-        target = each.branch_target
-        inside = site.start <= each.address < site.end
-        if target is not None and site.start < target < site.end and not inside:
-            text = f"{each.mnemonic} {each.operands}"
-            raise _refuse(match, site, f"'{text}' at {each.address:#x} jumps into it")
+    stop = max(site.end, marks[-1]) + MOST_INSTRUCTIONS
+    # What stands between two routines need not be code, so decoding starts again at each.
+    for start, end in pairwise((*marks, stop)):
+        at = start
+        while at < end:
+            for each in outline(data[at:end], at):
+                if each.branch_target is not None:
+                    text = f"{each.mnemonic} {each.operands}"
+                    yield text, each.address, each.branch_target
+                at = each.address + each.size
+            at += 1
+
+
+def _long_branches(data: bytes) -> Iterator[tuple[str, int, int]]:
+    for found in _LONG_BRANCH.finditer(data):
+        distance = int.from_bytes(found[1], "little", signed=True)
+        target = found.end() + len(found[1]) + distance
+        yield f"a branch to {target:#x}", found.start(), target
 
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
@@ -92,15 +125,11 @@ def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
     base = next(iter(held & {_state_register(site)}), None)
     if base in changed:
         raise _refuse(match, site, f"the trampoline needs {base}, which holds the state")
+    onward = match.image.header[site.rule.stop] if site.rule.stop else None
     for register in sorted(changed):
-        reader = _first_reader(data, site.end, register)
-        if reader is not None:
-            raise _refuse(
-                match,
-                site,
-                f"'{reader.text}' at {reader.address:#x} still reads {register}, "
-                "which the trampoline changes",
-            )
+        reason = still_needed(data, site.end, register, onward)
+        if reason:
+            raise _refuse(match, site, f"{reason}, and the trampoline changes it")
 
 
 _GENERAL: Final = frozenset(
@@ -114,50 +143,3 @@ def _state_register(site: SiteMatch) -> str | None:
             if isinstance(operand, Memory):
                 return operand.base
     return None
-
-
-def _first_reader(data: bytes, start: int, register: str) -> Instruction | None:
-    """The first instruction that reads ``register`` on some way from ``start``; None if dead.
-
-    Ways end at a return (the C side and the monitor side take nothing in these registers) and
-    where the register is written whole.
-    """
-    pending, seen = [start], set[int]()
-    while pending and len(seen) < MOST_INSTRUCTIONS:
-        address = pending.pop()
-        if address in seen or not 0 <= address < len(data):
-            continue
-        seen.add(address)
-        each = decode_one(data[address : address + 15], address)
-        if each is None:
-            continue
-        if register in each.reads and not _is_zeroing(each):
-            return each
-        if each.is_return or _writes_whole(each, register):
-            continue
-        pending.extend(_successors(each))
-    return None
-
-
-def _successors(each: Instruction) -> Iterator[int]:
-    if each.is_branch and each.branch_target is not None:
-        yield each.branch_target
-    if not (each.is_branch and each.mnemonic == "jmp"):
-        yield each.end
-
-
-def _writes_whole(each: Instruction, register: str) -> bool:
-    if register not in each.writes:
-        return False
-    named = [o for o in each.operands if isinstance(o, Register) and o.whole == register]
-    return not named or max(o.size for o in named) >= _PARTIAL
-
-
-def _is_zeroing(each: Instruction) -> bool:
-    """``xor r, r`` reads nothing that matters."""
-    return (
-        each.mnemonic in ("xor", "sub")
-        and len(each.operands) == 2
-        and isinstance(each.operands[0], Register)
-        and each.operands[0] == each.operands[1]
-    )

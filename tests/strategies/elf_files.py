@@ -74,6 +74,8 @@ class FilePlan:
     gap: int
     headers_first: bool
     trailing: bytes
+    externals: tuple[str, ...] = EXTERNALS
+    symbol_sizes: tuple[tuple[str, int], ...] = ()
 
 
 @st.composite
@@ -307,12 +309,14 @@ class _Builder:
         ordered = sorted(self.plan.symbols, key=lambda symbol: symbol[3])
         for name, home, value, is_global in ordered:
             entries.append((name, int(is_global), elf.STT_OBJECT, self.index[home], value))
-        entries += [(name, elf.STB_GLOBAL, elf.STT_NOTYPE, 0, 0) for name in EXTERNALS]
+        externals = self.plan.externals
+        entries += [(name, elf.STB_GLOBAL, elf.STT_NOTYPE, 0, 0) for name in externals]
+        sizes = dict(self.plan.symbol_sizes)
         table = b"".join(
             pack(
                 "<IBBHQQ",
                 0 if kind == elf.STT_SECTION else self._string(self.strings, name),
-                bind << 4 | kind, 0, home, value, 0,
+                bind << 4 | kind, 0, home, value, sizes.get(name, 0),
             )
             for name, bind, kind, home, value in entries
         )  # fmt: skip
