@@ -1,7 +1,8 @@
 """Just enough reading of makefiles to see assignments, targets and includes.
 
 Not a make: conditions are not evaluated and variables not expanded. The survey asks whether a
-file *could* do something, and warns; it never relies on the answer to repair a module.
+file *could* do something, and warns; it never relies on the answer to repair a module. All of it
+is linear in the size of the file, whatever the file holds.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from pathlib import Path
 from kpatch.errors import FileAccessError
 
 # The largest makefile of the real tree, Mk/bsd.port.mk, has 200 kB.
-_LARGEST = 4 << 20
+_LARGEST = 1 << 20
 
 _ASSIGNMENT = re.compile(r"^ *(?P<name>[\w.${}/-]+)\s*(?P<operator>[+?:!]?=)\s*(?P<value>.*)$")
-_TARGET = re.compile(r"^(?P<names>[\w.${}/ -]+?)\s*::?(?!=)")
 _INCLUDE = re.compile(r"^\.\s*-?s?include\s+[<\"](?P<file>[^>\"]+)[>\"]")
 
 
@@ -46,8 +46,9 @@ class Makefile:
     def target(self, name: str) -> Line | None:
         """The first line that gives ``name`` as a target."""
         for line in self.lines:
-            found = _TARGET.match(line.text)
-            if found and name in found["names"].split():
+            names, colon, rest = line.text.partition(":")
+            is_rule = colon and not rest.startswith("=") and not names.startswith((".", "\t"))
+            if is_rule and "=" not in names and name in names.split():
                 return line
         return None
 

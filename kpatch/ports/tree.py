@@ -21,7 +21,7 @@ from kpatch.ports.traps import Trap
 KQEMU_PORTS = ("emulators/kqemu-kmod", "emulators/kqemu-kmod-devel")
 
 # ${${PKGORIGIN:S/\\//_/}_VARS...}: variables of make.conf that reach one port alone.
-_ORIGIN_VARS = re.compile(r"\$\{PKGORIGIN[^}]*\}_VARS\b")
+_ORIGIN_VARS = re.compile(r"\$\{PKGORIGIN[^}$]*\}_VARS\b")
 
 
 class Method(Enum):

@@ -54,7 +54,7 @@ def put(path: Path, standing: Standing, more: str = "") -> Path:
     return path
 
 
-def test_apply_asserts_that_the_file_changed(folders: Folders) -> None:
+def test_apply_asserts_that_the_file_is_repaired(folders: Folders) -> None:
     put(folders.wrksrc / "a.ko", Standing.AFFECTED)
     with pytest.raises(VerificationError, match="the repair did not reach the file"):
         list(build.apply(["a.ko"], folders, Bench(honest=False)))

@@ -238,10 +238,19 @@ def test_a_makefile_of_any_bytes_is_read(modern: Tree) -> None:
     assert look(modern).ports
 
 
+@pytest.mark.parametrize("unit", [" ", "a ", "${PKGORIGIN", "\\\n", ":", "#", "\t\n", "USES+"])
+def test_a_makefile_of_one_thing_over_and_over_is_read(modern: Tree, unit: str) -> None:
+    """Each of these would take a careless pattern hours."""
+    (modern.port / "Makefile.local").write_text(unit * ((900 << 10) // len(unit)))
+    framework = modern.ports_dir / "Mk" / "bsd.port.mk"
+    framework.write_text(framework.read_text() + unit * ((900 << 10) // len(unit)))
+    assert look(modern).ports
+
+
 def test_a_giant_makefile_is_refused(modern: Tree) -> None:
     with (modern.port / "Makefile").open("wb") as file:
         file.truncate(5 << 20)
-    with pytest.raises(FileAccessError, match="has more than 4 MiB"):
+    with pytest.raises(FileAccessError, match="has more than 1 MiB"):
         look(modern)
 
 

@@ -52,7 +52,7 @@ def test_a_wrong_argument_makes_the_port_ignored(modern: Tree, bad: str) -> None
     uses(modern, f"kpatch:{bad}")
     done = modern.make("build")
     assert done.status != 0
-    assert "has an incorrect USES=kpatch:" in done.log
+    assert "has an incorrect USES=kpatch or KPATCH_FILES:" in done.log
     assert not modern.work.exists()
 
 

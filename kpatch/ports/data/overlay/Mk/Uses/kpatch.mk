@@ -45,7 +45,7 @@ KPATCH_FILES?=		kqemu.ko
 # A name that starts with a dash would be read as an option; ".." would leave the work folder.
 _KPATCH_BAD_FILES=	${KPATCH_FILES:N*.ko} ${KPATCH_FILES:M-*} ${KPATCH_FILES:M*..*}
 .  if !empty(_KPATCH_BAD_FILES:M*)
-IGNORE=	has an incorrect USES=kpatch:${kpatch_ARGS:ts,}: "${_KPATCH_BAD_FILES:M*:[1]}" is not the name of a kernel module
+IGNORE=	has an incorrect USES=kpatch or KPATCH_FILES: "${_KPATCH_BAD_FILES:M*:[1]}" is not the name of a kernel module
 .  elif empty(KPATCH_FILES:M*)
 IGNORE=	has an empty KPATCH_FILES: name the kernel module to repair
 .  endif
