@@ -42,7 +42,8 @@ PROGRAMS: Final = {
         movabs $0x8877665544332211, %rbx
         mov %rbx, %rax; add %bl, %ah; adc %rbx, %rax; setc %cl; sbb %ebx, %eax
         sub $-3, %ax; cmp %rbx, %rax; setl %dl; setb %dh; xor %r9d, %r9d; or $0x55aa, %r9w
-        and $0xf0f0f0f0, %r9d; neg %r9; not %r9w; inc %r9b; dec %r9d; test %rbx, %rbx
+        and $0xf0f0f0f0, %r9d; add $0, %r9; setc %bpl; neg %r9; not %r9w; inc %r9b
+        dec %r9d; test %rbx, %rbx
     """,
     "shifts": """
         movabs $0x123456789abcdef1, %rax; mov $9, %cl

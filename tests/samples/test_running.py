@@ -25,6 +25,9 @@ REQUEST_RUN, REQUEST_RESET, REQUEST_CHECKSUM = 1, 2, 3
 ANSWER_BUDGET, ANSWER_HALT, ANSWER_INVALID, ANSWER_FAULT, ANSWER_PORT, ANSWER_DIVIDE = range(6)
 ANSWER_DONE, ANSWER_PRIVILEGED = 7, 8
 
+MONITOR_TR = 0xF1A0
+GDT_IN_SESSION = 24  # struct kqemu_session in core.h: image, state, top, and then the areas
+
 # struct guest in the state: behind the last field of the switch come request, answer, budget.
 GUEST_AT = {"kqemu-7.ko": 0x2470, "kqemu-7-offsets.ko": 0x140}
 RUNNABLE = (
@@ -106,6 +109,14 @@ def test_the_monitor_sees_the_guests_memory(name: str) -> None:
     guest.host.write(guest.memory, contents)
     assert guest.request(REQUEST_CHECKSUM) == ANSWER_DONE
     assert guest.state()[0][0] == zlib.crc32(contents)
+
+
+def test_the_entry_puts_the_guests_own_descriptor_back() -> None:
+    guest = start("kqemu-7.ko")
+    slot = guest.host.read_u64(guest.session + GDT_IN_SESSION) + MONITOR_TR
+    guest.host.write(slot, b"the guest's own.")
+    assert guest.request(REQUEST_RESET) == ANSWER_DONE
+    assert guest.host.read(slot, 16) == b"the guest's own."
 
 
 def test_the_exit_loads_whatever_tss_the_slot_names() -> None:
