@@ -106,9 +106,7 @@ def _show(document: Document, done: Repaired, console: Console) -> None:
         console.say(f"{name}: patched already, nothing to do")
         return
     document["status"] = "would-patch"
-    difference = diff_modules(
-        done.assessment.module, read_module(done.after, f"{name} (patched)")
-    )
+    difference = diff_modules(done.assessment.module, read_module(done.after, f"{name} (patched)"))
     document["diff"] = documents.difference(difference)
     if not console.json:
         console.data(unified(document["diff"], console.style))

@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kpatch.abi.kernelfile import KernelFile, read_kernel
-from kpatch.abi.versions import parse_osversion
 from kpatch.cli import files
 from kpatch.errors import DONE, KpatchError
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.abi.kernelfile import KernelFile
 
 FILES = click.argument(
     "paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
@@ -110,6 +111,10 @@ class Host:
 
 def read_host(osversion: str | None, kernel: Path | None) -> Host:
     """Read the two options. Raises UsageError and what reading a kernel file raises."""
+    # Imported here: most calls name no kernel.
+    from kpatch.abi.kernelfile import read_kernel
+    from kpatch.abi.versions import parse_osversion
+
     number = None if osversion is None else parse_osversion(osversion)
     if kernel is None:
         return Host(number)

@@ -13,9 +13,9 @@ from kpatch.cli.repair import repair
 from kpatch.cli.targets import Inside
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
-from kpatch.patch.apply import original_of
 from kpatch.patch.diff import diff_modules
 from kpatch.patch.note import read_note
+from kpatch.patch.original import original_of
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, unified
 from kpatch.report.documents import Document

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import FileAccessError, KpatchError, UsageError
-from kpatch.patch.gzipped import compress
 from kpatch.patch.note import digest
 
 LARGEST: Final = 512 << 20
@@ -109,6 +107,9 @@ def replace(path: Path, data: bytes, *, like: Path | None = None) -> None:
     Temporary file in the same folder, fsync, rename, fsync of the folder. Raises FileAccessError;
     the file is then as it was.
     """
+    # Imported here: scan writes nothing.
+    import tempfile
+
     folder = path.parent
     model = like or path
     with _io(path, "write it", "check the folder's permissions and the space on the disk"):
@@ -152,9 +153,13 @@ def _sync_folder(folder: Path) -> None:
 def keep_copy(path: Path, data: bytes) -> Path:
     """Keep the original ``data`` of ``path`` beside it; an older copy stays.
 
-    A bare module is kept compressed, because kldxref(8) reads every file of the folder and would list a second
-    kqemu module in linker.hints (FreeBSD usr.sbin/kldxref/kldxref.c). Raises FileAccessError.
+    A bare module is kept compressed, because kldxref(8) reads every file of the folder and would
+    list a second kqemu module in linker.hints (FreeBSD usr.sbin/kldxref/kldxref.c). Raises
+    FileAccessError.
     """
+    # Imported here: scan keeps no copies.
+    from kpatch.patch.gzipped import compress
+
     packed, suffix = (compress(data), ".orig.gz") if data.startswith(ELF_MAGIC) else (data, ".orig")
     copy = path.with_name(path.name + suffix)
     if copy.exists() and not _holds(copy, packed):

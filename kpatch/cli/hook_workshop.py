@@ -8,9 +8,11 @@ from kpatch.cli import files
 from kpatch.cli.common import Console, Host
 from kpatch.cli.repair import repair, require_same_kernel
 from kpatch.elf.module import Module, read_module
+from kpatch.errors import VerificationError
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.original import original_of
 from kpatch.ports.build import Examined, Standing
+from kpatch.report.documents import Document
 
 
 class ModuleWorkshop:
@@ -59,8 +61,15 @@ class ModuleWorkshop:
         from kpatch.cli.proof import prove
 
         module = _module(path)
-        prove(module, read_module(original_of(module), str(path)), self._console)
-        return "proven"
+        try:
+            proof = prove(module, read_module(original_of(module), str(path)), self._console)
+        except VerificationError as error:
+            raise VerificationError(
+                error.what,
+                where=str(path),
+                todo="the build stops here; do not load this module, and report it",
+            ) from error
+        return _shown(proof)
 
     def _standing_of_fix(self, found: Assessment) -> Standing:
         variant = found.source_fix.variant if found.source_fix else "unknown"
@@ -69,6 +78,17 @@ class ModuleWorkshop:
         if self._replace_source_fix:
             return Standing.AFFECTED
         return Standing.UNSOUND_SOURCE_FIX
+
+
+def _shown(proof: Document) -> str:
+    """What was proven, by numbers that are the same in every run."""
+    explored = proof["explored"]
+    proven = [each for each in explored if each["kind"] == "obligation"]
+    states = sum(each["states"] for each in proven)
+    return (
+        f"proven in {len(proven)} explorations with {states} states; "
+        f"{len(explored) - len(proven)} controls refuted, as they must be"
+    )
 
 
 def _module(path: Path) -> Module:

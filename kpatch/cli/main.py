@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "scan": "Say what a file is, and whether it is affected.",
     "apply": "Repair a module, prove the repair, replace the file.",
     "diff": "Show what a patch changes, or what two modules differ in.",
+    "verify": "Explore every interleaving of a module's world switch.",
     "revert": "Give back the original, byte for byte.",
     "hook": "Put the repair into ports builds.",
 }
@@ -66,9 +67,7 @@ def run(argv: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except click.UsageError as error:
         context = f"kpatch {error.ctx.info_name}" if error.ctx and error.ctx.parent else "kpatch"
-        return _refuse(
-            UsageError(error.format_message(), todo=f"see '{context} --help'"), argv
-        )
+        return _refuse(UsageError(error.format_message(), todo=f"see '{context} --help'"), argv)
     except click.ClickException as error:
         return _refuse(FileAccessError(error.format_message()), argv)
     except KpatchError as error:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from kpatch.cli.common import Host
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import KernelUnknownError
-from kpatch.patch.apply import apply_plan, original_of
+from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.note import read_note
+from kpatch.patch.original import original_of
 from kpatch.patch.prepare import prepare
 from kpatch.report.documents import Document
 

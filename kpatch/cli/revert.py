@@ -10,8 +10,8 @@ from kpatch.cli import files, targets
 from kpatch.cli.common import FILES, Console, console_options, each_file
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, UnknownModuleError
-from kpatch.patch.apply import original_of
 from kpatch.patch.note import digest, read_note
+from kpatch.patch.original import original_of
 from kpatch.report.documents import Document
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpatch import __version__
-from kpatch.abi.detect import Detection
 from kpatch.errors import KpatchError
-from kpatch.patch.assess import Assessment
-from kpatch.patch.diff import ModuleDiff
 from kpatch.patch.note import digest
-from kpatch.signature.model import Match
+
+# Only named in annotations: scan does not pay for what makes diffs.
+if TYPE_CHECKING:
+    from kpatch.abi.detect import Detection
+    from kpatch.patch.assess import Assessment
+    from kpatch.patch.diff import ModuleDiff
+    from kpatch.signature.model import Match
 
 Document = dict[str, Any]
 
@@ -37,9 +40,7 @@ def assessment(found: Assessment) -> Document:
         "verdict": found.verdict.value,
         "reason": found.reason,
         "identity": plain(found.identity),
-        "linker": [
-            {**plain(each), "fatal": each.is_fatal} for each in found.linker
-        ],
+        "linker": [{**plain(each), "fatal": each.is_fatal} for each in found.linker],
         "refusal": found.refusal.to_document() if found.refusal else None,
     }
     if found.note is not None:
@@ -116,9 +117,7 @@ def difference(found: ModuleDiff) -> Document:
 def plain(value: object) -> Any:
     """Dataclasses, enums, bytes, tuples and sets as JSON-ready data."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)
-        }
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, bytes):

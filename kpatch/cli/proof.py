@@ -1,0 +1,126 @@
+"""Binds the verifier to the command line: what is proven, progress, and the error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from kpatch.cli.common import Console
+from kpatch.elf.module import Module
+from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
+from kpatch.patch.note import read_note
+from kpatch.report.documents import Document
+from kpatch.signature.load import load_signatures
+from kpatch.signature.model import Match
+from kpatch.signature.scan import find
+from kpatch.verify.crew import Standing
+from kpatch.verify.crew import prove as run_proof
+from kpatch.verify.obligations import Obligation, default_suite
+from kpatch.verify.proof import Bounds, Case, Proof
+
+_DEFAULT_CPUID = 0x34
+
+
+def prove(patched: Module, original: Module, console: Console) -> Document:
+    """The proof that ``apply`` wants before it replaces a file.
+
+    Raises VerificationError for whatever is not proven.
+    """
+    proof = explore(case_of(patched, original), default_suite(with_maxcpu=False), Bounds(), console)
+    document = proof.to_document()
+    if proof.verdict != "proven":
+        raise not_proven(document, patched.name)
+    return document
+
+
+def case_of(module: Module, original: Module) -> Case:
+    """What there is to prove about a module. Raises the refusals of the signature layer."""
+    note = read_note(module)
+    return Case(module, original, _match(original), note.cpuid if note else _DEFAULT_CPUID)
+
+
+def _match(original: Module) -> Match:
+    failure: KpatchError | None = None
+    for signature in load_signatures():
+        try:
+            return find(original, signature)
+        except KpatchError as error:
+            failure = failure or error
+    raise failure or UnknownModuleError("no signature is installed", where=original.name)
+
+
+def explore(
+    case: Case,
+    obligations: Sequence[Obligation],
+    bounds: Bounds,
+    console: Console,
+    jobs: int = 0,
+) -> Proof:
+    """Run a proof on all cores, with its progress on a terminal."""
+    line = _Line(sys.stderr.isatty() and not console.quiet and not console.json)
+    try:
+        return run_proof(
+            case, obligations, bounds, jobs=jobs or os.cpu_count() or 1, report=line.show
+        )
+    finally:
+        line.clear()
+
+
+def not_proven(document: Document, name: str) -> VerificationError:
+    """The error for a proof that is not one."""
+    failed = [
+        each for each in document["explored"] if each["kind"] == "obligation" and not each["holds"]
+    ]
+    todo = "nothing was written; 'kpatch diff' and 'kpatch verify' show more"
+    if document["verdict"] == "withheld":
+        names = ", ".join(
+            f"{each['name']} ({each['model']})"
+            for each in document["explored"]
+            if each["kind"] == "control" and not each["holds"]
+        )
+        what = f"the verdict is withheld: a control was not refuted: {names}"
+    elif failed and failed[0]["counterexamples"]:
+        found = failed[0]["counterexamples"][0]
+        what = f"not right: {failed[0]['name']}: {found['prop']}: {found['what']}"
+    elif failed:
+        what = f"not proven: {failed[0]['name']}: {failed[0]['bound']} reached"
+    elif document["window"] and not document["window"]["holds"]:
+        what = "the window with a foreign TSS is longer than the declared bound"
+    else:
+        what = f"not proven: {len(document['missing'])} explorations were not run"
+    return VerificationError(what, where=name, todo=todo)
+
+
+class _Line:
+    """One line on the terminal that is written over and over."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._width = 0
+
+    def show(self, standing: Standing) -> None:
+        """Show where the proof is."""
+        if not self._wanted:
+            return
+        text = f"proving: {standing.done} of {standing.of}"
+        progress = standing.progress
+        if progress is not None:
+            rate = progress.states / progress.seconds if progress.seconds else 0
+            text += (
+                f"; {standing.task}: {progress.states} states, {rate:.0f} a second, "
+                f"frontier {progress.frontier}"
+            )
+        self._write(text)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._wanted and self._width:
+            self._write("")
+            click.echo("\r", nl=False, err=True)
+
+    def _write(self, text: str) -> None:
+        click.echo(f"\r{text:<{self._width}}", nl=False, err=True)
+        self._width = len(text)

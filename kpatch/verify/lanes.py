@@ -1,0 +1,80 @@
+"""A counterexample as lanes: one column a CPU, with the descriptor and every TR beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from kpatch.errors import VerificationError
+from kpatch.verify.explore import Counterexample
+from kpatch.verify.host import HostModel
+from kpatch.verify.live import LiveStep
+
+_BUSY: Final = 0xB
+
+
+@dataclass(frozen=True)
+class LaneStep:
+    """One move: who made it, the instructions that ran, and the machine after it."""
+
+    cpu: int
+    move: str
+    instructions: tuple[str, ...]
+    descriptor: tuple[str, ...]
+    tasks: tuple[str, ...]
+    buffered: tuple[int, ...]
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A whole counterexample, replayed."""
+
+    cpus: int
+    steps: tuple[LaneStep, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return asdict(self)
+
+
+def lanes_of(steps: Sequence[LiveStep], host: HostModel) -> Lanes:
+    """What a replay showed, in names: ``TSS 1`` for the TSS of CPU 1."""
+    names: dict[int, str] = {host.tss_of(cpu): f"TSS {cpu}" for cpu in range(host.cpus)}
+    return Lanes(host.cpus, tuple(_step(each, names) for each in steps))
+
+
+def confirmed(steps: Sequence[LiveStep], host: HostModel, found: Counterexample) -> Lanes:
+    """The lanes of the replay of ``found``.
+
+    Raises VerificationError where the replay did not show what ``found`` says: then the
+    exploration and the machine disagree, and neither is to be believed.
+    """
+    shown = lanes_of(steps, host)
+    props = {violation.prop for step in steps for violation in step.violations}
+    if found.prop not in props and found.prop not in _JUDGED_BY_THE_GRAPH:
+        raise VerificationError(
+            f"the counterexample to {found.prop} does not replay: '{found.schedule}'",
+            todo="report this as a bug of kpatch, with the module",
+        )
+    return shown
+
+
+_JUDGED_BY_THE_GRAPH: Final = frozenset({"progress", "deadlock", "livelock", "footprint"})
+"""That nothing can finish, or what memory holds at the end, is not seen in one step."""
+
+
+def _step(step: LiveStep, names: Mapping[int, str]) -> LaneStep:
+    return LaneStep(
+        cpu=step.move.cpu,
+        move=step.move.kind.value,
+        instructions=step.trace,
+        descriptor=tuple(
+            f"{names.get(each.base, hex(each.base))} {'busy' if each.type == _BUSY else 'free'}"
+            for each in step.descriptors
+        ),
+        tasks=tuple(names.get(base, hex(base)) for base in step.tasks),
+        buffered=step.buffered,
+        violations=tuple(f"{each.prop}: {each.what}" for each in step.violations),
+    )
