@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kpatch.verify.cpu import Access
+from kpatch.verify.cpustate import Access
 
 
 class SharedMemoryGrewError(Exception):

@@ -11,18 +11,21 @@ from kpatch.verify.memory import Arena, Region
 from kpatch.verify.program import OpKind
 
 # SDM vol. 3, 9.3 (8.3 in older editions): serializing instructions; they drain the store buffer.
-_SERIALIZING: Final = frozenset(
-    "invd invlpg lgdt lidt lldt ltr wbinvd wrmsr cpuid iret iretd iretq rsm mfence serialize".split()
-)
+_SERIALIZING: Final = frozenset({
+    "invd", "invlpg", "lgdt", "lidt", "lldt", "ltr", "wbinvd", "wrmsr", "cpuid", "iret", "iretd",
+    "iretq", "rsm", "mfence", "serialize",
+})  # fmt: skip
 
 # Would leave what is modelled: devices, time, other privilege levels, state that a snapshot of
 # general and system registers does not hold, or stores that are not in program order.
-_REFUSED: Final = frozenset(
-    "hlt in out insb insd insw outsb outsd outsw rdtsc rdtscp rdrand rdseed rdpmc rdmsr wrmsr "
-    "syscall sysret sysretq sysenter sysexit sysexitq int int1 int3 into iret iretd iretq swapgs "
-    "vmcall vmlaunch vmxon vmrun monitor mwait invd wbinvd rsm movnti xbegin xend xabort "
-    "ud0 ud1 ud2 emms wrpkru wrfsbase wrgsbase lss lfs lgs enter".split()
-)
+_REFUSED: Final = frozenset({
+    "hlt", "in", "out", "insb", "insd", "insw", "outsb", "outsd", "outsw", "rdtsc", "rdtscp",
+    "rdrand", "rdseed", "rdpmc", "rdmsr", "wrmsr", "syscall", "sysret", "sysretq", "sysenter",
+    "sysexit", "sysexitq", "int", "int1", "int3", "into", "iret", "iretd", "iretq", "swapgs",
+    "vmcall", "vmlaunch", "vmxon", "vmrun", "monitor", "mwait", "invd", "wbinvd", "rsm", "movnti",
+    "xbegin", "xend", "xabort", "ud0", "ud1", "ud2", "emms", "wrpkru", "wrfsbase", "wrgsbase",
+    "lss", "lfs", "lgs", "enter",
+})  # fmt: skip
 _FLOATING: Final = ("xmm", "ymm", "zmm", "mm", "st(", "k", "bnd")
 _FLOATING_MNEMONICS: Final = ("f", "xsave", "xrstor", "ldmxcsr", "stmxcsr", "vldmxcsr", "maskmov")
 _INTERRUPTS: Final = frozenset({"sti", "popf", "popfd", "popfq"})

@@ -15,7 +15,6 @@ What Unicorn 2.1.4 does, measured, and what follows from it:
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unicorn import (
@@ -33,12 +32,10 @@ from unicorn import (
 from unicorn import x86_const as x86
 
 from kpatch.verify.codemap import CodeInfo, CodeMap
+from kpatch.verify.cpustate import CHUNK, Access, Controls, Run, Snapshot, Territory
 from kpatch.verify.memory import Arena
 from kpatch.verify.program import OpKind, Violation
-from kpatch.verify.registers import RegisterReader, Registers, Table
-
-CHUNK: Final = 64
-"""Private memory is kept in a snapshot by chunks of this many bytes."""
+from kpatch.verify.registers import RegisterReader, Registers
 
 BUDGET: Final = 20_000
 """Instructions, and memory accesses, that one step may take."""
@@ -53,91 +50,6 @@ _EXCEPTIONS: Final = {
     11: "#NP segment not present", 12: "#SS stack fault", 13: "#GP general protection",
     14: "#PF page fault", 16: "#MF FPU error", 17: "#AC alignment check", 18: "#MC machine check",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything of a CPU that no other CPU can see. Equal snapshots behave equally.
-
-    ``chunks`` are the parts of the guest's memory that differ from its first round's start;
-    ``owned`` is what this CPU alone has of the host's memory. ``context`` is Unicorn's own copy
-    of the registers, of which ``registers`` says all that counts.
-    """
-
-    registers: Registers
-    chunks: tuple[tuple[int, bytes], ...]
-    owned: bytes
-    context: Any = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Access:
-    """An access to memory that CPUs share. ``step`` counts the instructions of the run from 0."""
-
-    step: int
-    write: bool
-    physical: int
-    size: int
-
-
-@dataclass
-class Run:
-    """What happened between two points of interest."""
-
-    trace: list[int] = field(default_factory=list)
-    accesses: list[Access] = field(default_factory=list)
-    loaded: list[tuple[Table, Table]] = field(default_factory=list)
-    """For each ``ltr`` that succeeded: TR after it, and GDTR."""
-    failure: Violation | None = None
-
-
-@dataclass(frozen=True)
-class Territory:
-    """What one CPU may touch, by physical address.
-
-    ``private`` are the chunks of the guest that it may write; ``edges`` are ranges of private
-    memory that it may write, too, but that are not whole chunks. ``watched`` is shared memory in
-    which every access counts; ``owned`` is shared memory that this CPU alone may touch, and
-    ``foreign`` is what it may not even read.
-    """
-
-    private: Container[int]
-    edges: tuple[tuple[int, int], ...]
-    watched: tuple[tuple[int, int], ...]
-    owned: tuple[int, int] | None
-    foreign: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Controls:
-    """Values of the control registers with which the code map and the memory map are true."""
-
-    page_tables: frozenset[int]
-    gdt_bases: frozenset[int]
-    code_selectors: frozenset[int]
-    ldt_selectors: frozenset[int]
-
-    def complaint(self, registers: Registers) -> str:
-        """What is wrong with the registers; empty if nothing."""
-        paging = registers["cr0"] & 0x8000_0001 == 0x8000_0001 and registers["cr4"] & 0x20
-        checks = (
-            (bool(paging), "paging or protection is off"),
-            (registers["cr3"] in self.page_tables, f"cr3 is {registers['cr3']:#x}"),
-            (registers.table("gdtr").base in self.gdt_bases, "GDTR names no known table"),
-            (registers["cs"] in self.code_selectors, f"cs is {registers['cs']:#x}"),
-            (registers.table("ldtr").selector in self.ldt_selectors, "LDTR names no known table"),
-            (not registers["rflags"] & 0x300, "interrupts or single-stepping are on"),
-        )
-        return ", ".join(text for good, text in checks if not good)
-
-
-class _Everywhere(Container[int]):
-    def __contains__(self, address: object) -> bool:
-        return True
-
-
-EVERYWHERE: Final[Container[int]] = _Everywhere()
-"""Stops before every instruction: a run is then one instruction."""
 
 
 class Engine:
@@ -255,9 +167,9 @@ class Engine:
     ) -> Run:
         """Run the instruction at rip, and on to just before the first one that is in ``stops``.
 
-        Every ``pause`` stops the run, too. ``at_fences`` stops before serializing and locked instructions, too. A run that cannot go
-        on, or takes more than ``budget`` instructions, ends with a failure; what it then wrote
-        outside of its territory is undone.
+        Every ``pause`` stops the run, too; with ``at_fences``, so does every serializing or locked
+        instruction. A run that cannot go on, or takes more than ``budget`` instructions, ends with
+        a failure; what it then wrote outside of its territory is undone.
         """
         run = Run()
         self._territory = territory

@@ -14,7 +14,8 @@ from typing import Final
 from kpatch.errors import UnknownModuleError
 from kpatch.units import Address
 from kpatch.verify.descriptors import CODE64, ldt_descriptor, tss_descriptor
-from kpatch.verify.host import RETURN_AT, Host
+from kpatch.verify.host import Host
+from kpatch.verify.kernel import RETURN_AT
 from kpatch.verify.memory import PAGE, Arena, Bump, Region, page_up
 from kpatch.verify.paging import AddressSpace
 from kpatch.verify.stub import GUEST_DATA, hostile_stub
@@ -30,7 +31,7 @@ MONITOR_BASE: Final = 0xF000_0000
 MONITOR_TABLES_AT: Final = 0xF200_0000
 STUB_AT: Final = Address(0xF300_0000)
 
-# Selectors in the monitor's GDT (FACTS of kqemu 1.4.0pre1), whose limit is 0xffff.
+# Selectors in the GDT of kqemu 1.4.0pre1's monitor, whose limit is 0xffff.
 MONITOR_CS: Final = 0xF180
 MONITOR_LDT: Final = 0xF190
 MONITOR_TR: Final = 0xF1A0
@@ -84,9 +85,8 @@ class Guest:
         self._fill_tables()
         self._fill_stacks()
         self._fill_state()
-        self._write(self.stub, 0, hostile_stub(
-            self.monitor_state.virtual, MONITOR_BASE + layout.monitor_to_kernel, MONITOR_DR7
-        ))
+        leave = MONITOR_BASE + layout.monitor_to_kernel
+        self._write(self.stub, 0, hostile_stub(self.monitor_state.virtual, leave, MONITOR_DR7))
 
     @property
     def host_regions(self) -> tuple[Region, ...]:
@@ -97,8 +97,15 @@ class Guest:
     def monitor_regions(self) -> tuple[Region, ...]:
         """What is mapped in the monitor's page tables."""
         return (
-            self.monitor_copy, self.monitor_state, self.gdt, self.idt, self.ldt, self.tss,
-            self.monitor_stack, self.stub, self.nexus,
+            self.monitor_copy,
+            self.monitor_state,
+            self.gdt,
+            self.idt,
+            self.ldt,
+            self.tss,
+            self.monitor_stack,
+            self.stub,
+            self.nexus,
         )
 
     @property

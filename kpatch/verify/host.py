@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from kpatch.elf.klink import LoadedModule
+from kpatch.errors import UsageError
 from kpatch.units import Address
 from kpatch.verify.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
+from kpatch.verify.kernel import FUNCTIONS, TAIL_AT, TEXT_AT, tail, text
 from kpatch.verify.memory import PAGE, Arena, Bump, Region
 from kpatch.verify.paging import AddressSpace
 
@@ -35,12 +37,15 @@ GDT_AT: Final = 0xFFFF_FFFF_80A5_B000
 TSS_PAGE_AT: Final = 0xFFFF_FFFF_80A5_C000
 TSS_OFFSET: Final = 0x340
 PCPU_AT: Final = 0xFFFF_FFFF_80B4_0000
-TEXT_AT: Final = 0xFFFF_FFFF_8030_0000
+GDT_SEGS_AT: Final = 0xFFFF_FFFF_80A5_D000
 UNMAPPED_AT: Final = 0xFFFF_FFFF_80F0_0000
-"""Where kernel functions are said to be that nobody may call here: a call faults."""
+"""Where everything of the kernel is said to be that is not modelled."""
 
-# What FreeBSD/amd64 sets up in locore and initializecpu: paging, write protection, alignment
-# mask, numeric errors, monitor coprocessor, lazy FPU switch; PAE, PSE, PGE, FXSAVE; SYSCALL, LM, NX.
+_SOFT_SEGMENT_SIZE: Final = 24  # sizeof(struct soft_segment_descriptor)
+
+# What FreeBSD/amd64 sets up in locore and initializecpu. CR0: paging, write protection, alignment
+# mask, numeric errors, monitor coprocessor, lazy FPU switch. CR4: PAE, PSE, PGE, FXSAVE. EFER:
+# SYSCALL, long mode, no-execute.
 CR0: Final = 0x8005_003B
 CR4: Final = 0x6B0
 EFER: Final = 0xD01
@@ -61,11 +66,11 @@ class HostModel:
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAXCPU:
-            raise ValueError(f"{self.cpus} CPUs: a host has 1 to {MAXCPU}")
+            raise UsageError(f"{self.cpus} CPUs: a host has 1 to {MAXCPU}")
         if self.tr_selector not in _SEGMENTS:
-            raise ValueError(f"no kernel of this time has its TSS at {self.tr_selector:#x}")
+            raise UsageError(f"no kernel of this time has its TSS at {self.tr_selector:#x}")
         if self.cpuid_offset is not None and not 8 <= self.cpuid_offset <= PAGE - 12:
-            raise ValueError(f"cpuid at {self.cpuid_offset:#x} is not inside struct pcpu")
+            raise UsageError(f"cpuid at {self.cpuid_offset:#x} is not inside struct pcpu")
 
     @property
     def code_selector(self) -> int:
@@ -104,12 +109,6 @@ class HostModel:
 # TR selector -> (CS, SS): GPROC0_SEL, GCODE_SEL, GDATA_SEL in sys/amd64/include/segments.h.
 _SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {0x30: (0x08, 0x10), 0x48: (0x20, 0x28)}
 
-# Kernel text of ours: one `ltr %ax` to boot with, and the place where the switch was called from.
-BOOT_LTR_AT: Final = Address(TEXT_AT)
-BOOT_DONE_AT: Final = Address(TEXT_AT + 3)
-RETURN_AT: Final = Address(TEXT_AT + 0x10)
-_TEXT: Final = bytes.fromhex("0f00d8 f4").ljust(0x10, b"\xf4") + b"\xf4"
-
 
 class Host:
     """The shared memory of one host, with a module loaded, as the first CPU finds it."""
@@ -124,6 +123,7 @@ class Host:
         self.gdt = self._new("host GDT", GDT_AT, PAGE)
         self.tss = self._new("common_tss", TSS_PAGE_AT, PAGE)
         self.pcpu = self._new("pcpu", PCPU_AT, PAGE * model.cpus)
+        self.gdt_segs = self._new("gdt_segs", GDT_SEGS_AT, PAGE)
         self.text = self._new("kernel", TEXT_AT, PAGE)
         self.module: Region | None = None
         self._fill()
@@ -131,32 +131,37 @@ class Host:
     @property
     def regions(self) -> tuple[Region, ...]:
         """Everything that is mapped, of the kernel's own and the module."""
-        own = (self.idt, self.gdt, self.tss, self.pcpu, self.text)
+        own = (self.idt, self.gdt, self.tss, self.pcpu, self.gdt_segs, self.text)
         return own if self.module is None else (*own, self.module)
 
     def load(self, module: LoadedModule) -> Region:
-        """Put a linked module where it was linked for. ValueError if it is too large."""
-        if len(module.memory) > MODULE_LIMIT:
-            raise ValueError(f"a module of {len(module.memory)} bytes")
+        """Put a linked module of at most ``MODULE_LIMIT`` bytes where it was linked for."""
         self.module = self._new("module", module.base, len(module.memory))
         self.arena.write(self.module.physical, module.memory)
         return self.module
 
-    def symbols(self) -> Mapping[str, Address]:
-        """The kernel's data that a module may name."""
-        return {
-            "common_tss": self.model.tss_of(0),
-            "gdt": Address(GDT_AT),
-            "__pcpu": Address(PCPU_AT),
-        }
+    @property
+    def soft_segment(self) -> Region:
+        """``gdt_segs[GPROC0_SEL].ssd_base``: the TSS of the CPU that booted last."""
+        at = _SOFT_SEGMENT_SIZE * (self.model.tr_selector // 8)
+        return self.gdt_segs.part("gdt_segs", at, 8)
+
+    def call_after(self, function: Address) -> None:
+        """Have kqemu_exec call a function of the module after the switch."""
+        self.arena.write(self.text.physical_of(TAIL_AT), tail(function))
 
     def resolve(self, undefined: frozenset[str]) -> Mapping[str, Address]:
         """An address for every symbol that a module wants from the kernel.
 
-        Functions get addresses where nothing is mapped, one each, so that a call faults and the
-        fault tells which it was.
+        What is not modelled gets addresses where nothing is mapped, so that using it faults.
         """
-        known = self.symbols()
+        known = {
+            **FUNCTIONS,
+            "common_tss": self.model.tss_of(0),
+            "gdt": Address(GDT_AT),
+            "gdt_segs": Address(GDT_SEGS_AT),
+            "__pcpu": Address(PCPU_AT),
+        }
         others = sorted(undefined - known.keys())
         return {
             **{name: Address(UNMAPPED_AT + 16 * n) for n, name in enumerate(others)},
@@ -172,8 +177,12 @@ class Host:
         )
 
     def write_slot(self, cpu: int) -> None:
-        """What init_secondary does before its ``ltr``: slot := this CPU's free TSS."""
-        self.arena.write(self.slot(cpu).physical, tss_descriptor(self.model.tss_of(cpu)))
+        """What init_secondary does before its ``ltr``: slot := this CPU's free TSS, and
+        gdt_segs, from which the kernel makes the descriptor.
+        """
+        base = self.model.tss_of(cpu)
+        self.arena.write(self.slot(cpu).physical, tss_descriptor(base))
+        self.arena.write(self.soft_segment.physical, struct.pack("<Q", base))
 
     def _new(self, name: str, at: int, size: int) -> Region:
         region = self.pages.region(name, at, size, private=False)
@@ -192,7 +201,7 @@ class Host:
             stack = 0xFFFF_FFFF_B800_0000 + 0x4000 * (cpu + 1)
             self.arena.write(tss, struct.pack("<IQ", 0, stack).ljust(102, b"\0") + b"\x68\0")
             self.arena.write(self.pcpu.physical_of(model.pcpu_of(cpu)), _pcpu(model, cpu))
-        self.arena.write(self.text.physical, _TEXT)
+        self.arena.write(self.text.physical, text())
 
 
 def _pcpu(model: HostModel, cpu: int) -> bytes:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from kpatch.verify.cpu import Access, Engine, Run
+from dataclasses import dataclass
+
+from kpatch.verify.cpu import Engine
+from kpatch.verify.cpustate import Access, Run, Snapshot
+from kpatch.verify.kernel import RETURN_AT, TAIL_AT, TAIL_DONE_AT
 from kpatch.verify.program import Violation
 from kpatch.verify.properties import Seen, named
+from kpatch.verify.registers import Registers
 from kpatch.verify.scenarios import Scenario
+from kpatch.verify.world import World
 
 
 def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
@@ -15,6 +21,49 @@ def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
         if complaint is not None:
             return (Violation(each.name, complaint),)
     return ()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a step came to. ``registers`` are those with which it ended."""
+
+    violations: tuple[Violation, ...]
+    registers: Registers
+    returned: bool
+    round_over: bool
+
+
+def arrive(
+    world: World, scenario: Scenario, cpu: int, engine: Engine, called: Snapshot, run: Run
+) -> Arrival:
+    """Look at a CPU where a run has left it."""
+    registers = engine.registers
+    returned = run.failure is None and registers["rip"] == RETURN_AT
+    end = TAIL_DONE_AT if world.tail is not None else RETURN_AT
+    round_over = run.failure is None and registers["rip"] == end
+    seen = Seen(
+        host=world.model,
+        cpu=cpu,
+        run=run,
+        called=called.registers,
+        returned=registers if returned else None,
+        settled=registers if round_over else None,
+    )
+    return Arrival(judge(scenario, seen), registers, returned, round_over)
+
+
+def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over: bool) -> None:
+    """Let kqemu_exec go on: behind the switch, or with the next call of it.
+
+    What it restores by itself (data segments, GS base, FS base) is restored, and what the
+    switch had to restore was compared: the CPU gets the registers of the first call again, but
+    keeps TR. The dead part of the stack stays as it is.
+    """
+    tr = engine.tr
+    engine.take_registers(called)
+    engine.write_tr(*tr)
+    if not round_over:
+        engine.write_registers({"rip": TAIL_AT})
 
 
 def shared_accesses(engine: Engine, run: Run) -> list[Access]:

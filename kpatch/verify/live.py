@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 
 from kpatch.errors import UsageError, VerificationError
 from kpatch.verify.cells import SharedMemory
-from kpatch.verify.cpu import EVERYWHERE, Engine, Run, Snapshot, Territory
+from kpatch.verify.cpu import Engine
+from kpatch.verify.cpustate import EVERYWHERE, Run, Snapshot, Territory
 from kpatch.verify.descriptors import SystemDescriptor, parse
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
-from kpatch.verify.host import RETURN_AT
-from kpatch.verify.judge import judge, shared_accesses
+from kpatch.verify.judge import arrive, back_in_kernel, shared_accesses
 from kpatch.verify.program import OpKind, Violation
-from kpatch.verify.properties import Seen
 from kpatch.verify.scenarios import Scenario
 from kpatch.verify.world import World
 
@@ -145,19 +144,17 @@ class LiveMachine:
         elif stores:
             cpu.buffer.append(stores)
             cpu.may_be_buffered = True
-        trace = list(run.trace)
         if run.failure is None and not self._at_stop(cpu):
-            run = cpu.engine.run(
-                cpu.territory, self._shared.visible, at_fences=cpu.may_be_buffered
-            )
-            trace += run.trace
+            first = run
+            run = cpu.engine.run(cpu.territory, self._shared.visible, at_fences=cpu.may_be_buffered)
+            run.trace[:0], run.loaded[:0] = first.trace, first.loaded
             if any(self._shared.holds(each) for each in shared_accesses(cpu.engine, run)):
                 raise VerificationError(
                     "the schedule does not replay: a step went on over shared memory",
                     todo="report this as a bug of kpatch; it says nothing about the module",
                 )
         violations = self._arrive(number, cpu, run)
-        return tuple(cpu.engine.info(address).label for address in trace), violations
+        return tuple(cpu.engine.info(address).label for address in run.trace), violations
 
     def _first_instruction(self, cpu: _Cpu) -> tuple[Run, Store]:
         """Run it; what it stored to shared memory is taken back, and returned."""
@@ -181,24 +178,15 @@ class LiveMachine:
         return fence or info.kind is OpKind.PAUSE or address in self._shared.visible
 
     def _arrive(self, number: int, cpu: _Cpu, run: Run) -> tuple[Violation, ...]:
-        registers = cpu.engine.registers
-        returned = run.failure is None and registers["rip"] == RETURN_AT
-        seen = Seen(
-            host=self._world.model,
-            cpu=number,
-            run=run,
-            called=cpu.called.registers,
-            returned=registers if returned else None,
-        )
-        violations = judge(self._scenario, seen)
-        if violations:
+        arrival = arrive(self._world, self._scenario, number, cpu.engine, cpu.called, run)
+        if arrival.violations:
             cpu.phase = OpKind.FAULT
-        elif returned:
-            tr = cpu.engine.tr
-            cpu.engine.take_registers(cpu.called)
-            cpu.engine.write_tr(*tr)
-            cpu.phase = OpKind.REST if cpu.rounds else OpKind.DONE
-        return violations
+        elif arrival.returned or arrival.round_over:
+            over = arrival.round_over
+            back_in_kernel(self._world, cpu.engine, cpu.called, round_over=over)
+            if over:
+                cpu.phase = OpKind.REST if cpu.rounds else OpKind.DONE
+        return arrival.violations
 
     def _store(self, store: Store) -> None:
         for physical, contents in store:

@@ -1,9 +1,9 @@
 """The machine as the rest of kpatch sees it: set up a module, explore it, replay it.
 
-    subject = Subject.of(module, image, original)
-    setup = Setup(subject, scenario, cpus=2)
-    result = setup.explore(lambda program: explore(program, options))
-    steps = setup.replay(schedule)
+subject = Subject.of(module, image, original)
+setup = Setup(subject, scenario, cpus=2)
+result = setup.explore(lambda program: explore(program, options))
+steps = setup.replay(schedule)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kpatch.verify.live import LiveMachine, LiveStep
 from kpatch.verify.program_unicorn import Mode, UnicornProgram
 from kpatch.verify.scenarios import Scenario
 from kpatch.verify.window import window
-from kpatch.verify.world import ImagePlace, World
+from kpatch.verify.world import ImagePlace, Tail, World
 from kpatch.verify.worldswitch import SwitchLayout, bind
 
 Result = TypeVar("Result")
@@ -40,12 +40,21 @@ class Subject:
     module: Module
     image: ImagePlace
     layout: SwitchLayout
+    tail: Tail | None = None
     _known_code: dict[int, CodeInfo] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def of(cls, module: Module, image: Image, original: Module | None = None) -> Subject:
+    def of(
+        cls,
+        module: Module,
+        image: Image,
+        original: Module | None = None,
+        tail: Tail | None = None,
+    ) -> Subject:
         """``original`` is the module before it was patched, if it was: the layout is read from
-        its code. Raises UnknownModuleError if that code is no world switch that can be run.
+        its code. ``tail`` is a source fix that runs after the switch.
+
+        Raises UnknownModuleError if the code is no world switch that can be run.
         """
         source = original or module
         if image.section.index >= len(source.sections):
@@ -56,11 +65,11 @@ class Subject:
         section = source.sections[image.section.index]
         code = source.contents(section)[image.at : image.at + image.size]
         place = ImagePlace(image.section.index, image.at, image.size)
-        return cls(module, place, bind(code))
+        return cls(module, place, bind(code), tail)
 
     def instead(self, module: Module) -> Subject:
         """Another module with the same image: a control, a mutant."""
-        return Subject(module, self.image, self.layout)
+        return Subject(module, self.image, self.layout, self.tail)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,12 @@ class Setup:
             self.cpus, cpuid_offset=self.cpuid_offset, tr_selector=self.tr_selector
         )
         return World(
-            host, subject.module, subject.image, subject.layout, subject._known_code
+            host,
+            subject.module,
+            subject.image,
+            subject.layout,
+            subject.tail,
+            subject._known_code,
         )
 
     @property

@@ -2,22 +2,23 @@
 
 One engine makes the steps of all CPUs: what tells CPUs apart is in their snapshots (GS base,
 GDTR, TR) and in the shared memory, and a step ends with everything restored. Only a replay
-(:mod:`kpatch.verify.replay`) runs N engines at once.
+(:mod:`kpatch.verify.live`) runs N engines at once.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Final, Literal
 
-from kpatch.errors import VerificationError
 from kpatch.verify.cells import SharedMemory, SharedMemoryGrewError
-from kpatch.verify.cpu import CHUNK, EVERYWHERE, Access, Engine, Run, Snapshot
+from kpatch.verify.cpu import Engine
+from kpatch.verify.cpustate import EVERYWHERE, Access, Run, Snapshot
 from kpatch.verify.descriptors import BUSY, FREE, parse, tss_descriptor
-from kpatch.verify.host import RETURN_AT
+from kpatch.verify.judge import Arrival, arrive, back_in_kernel, shared_accesses
+from kpatch.verify.kernel import RETURN_AT, TAIL_DONE_AT
+from kpatch.verify.locals import LocalState, Locals, Phase, pack_guest, unpack_guest
 from kpatch.verify.program import (
     Cell,
     Local,
@@ -27,26 +28,10 @@ from kpatch.verify.program import (
     Value,
     Violation,
 )
-from kpatch.verify.properties import Seen
-from kpatch.verify.judge import judge, shared_accesses
 from kpatch.verify.scenarios import Scenario
 from kpatch.verify.world import World
 
 Mode = Literal["visible", "instruction"]
-
-MOST_LOCALS: Final = 100_000
-"""Local states that are kept, about 7 kB each. A module that has more is not explored."""
-
-
-class Phase(Enum):
-    """Where in a round a CPU is."""
-
-    RUNNING = "running"
-    REST = "rest"
-    DONE = "done"
-    IDLE = "idle"
-    FAULT = "fault"
-
 
 _KINDS: Final = {
     Phase.REST: OpKind.REST,
@@ -54,20 +39,6 @@ _KINDS: Final = {
     Phase.IDLE: OpKind.IDLE,
     Phase.FAULT: OpKind.FAULT,
 }
-
-
-@dataclass(frozen=True)
-class LocalState:
-    """A CPU and its guest. ``rounds`` counts those still to come after this one.
-
-    ``buffered`` is set where a plain store may still be in the store buffer: then a fence is a
-    visible operation, because it waits for the buffer.
-    """
-
-    phase: Phase
-    snapshot: Snapshot
-    rounds: int
-    buffered: bool = False
 
 
 class UnicornProgram:
@@ -94,11 +65,10 @@ class UnicornProgram:
         self._store_buffers = store_buffers
         self._engine: Engine = world.engine()
         self._territories = tuple(world.territory(cpu) for cpu in range(self.cpus))
-        self._locals: list[LocalState] = []
-        self._numbers: dict[LocalState, Local] = {}
+        self._locals = Locals(scenario.name)
         self._pending: dict[tuple[int, Local], Pending] = {}
         self._called = self._boot()
-        shared.visible.add(RETURN_AT)
+        shared.visible |= {RETURN_AT, TAIL_DONE_AT}
         if not shared.cells:
             self._warm_up()
         self._memory = tuple(self._read_cells())
@@ -120,7 +90,7 @@ class UnicornProgram:
     def initial(self, cpu: int) -> Local:
         """In the kernel, about to call the switch."""
         rounds = self.scenario.rounds - 1
-        return self._number(LocalState(Phase.RUNNING, self._called[cpu], rounds))
+        return self._locals.number(LocalState(Phase.RUNNING, self._called[cpu], rounds))
 
     def pending(self, cpu: int, local: Local) -> Pending:
         """The instruction at rip, and the cells that it touches."""
@@ -136,7 +106,7 @@ class UnicornProgram:
         pending = self.pending(cpu, local)
         if state.phase is Phase.REST:
             state = LocalState(Phase.RUNNING, state.snapshot, state.rounds - 1, state.buffered)
-            return Outcome(self._number(state), trace=("the next round begins",))
+            return Outcome(self._locals.number(state), trace=("the next round begins",))
         buffered = self._store_buffers and _still_buffered(state.buffered, pending)
         engine, territory = self._engine, self._territories[cpu]
         while True:
@@ -150,41 +120,31 @@ class UnicornProgram:
     def park(self, cpu: int, local: Local) -> tuple[Local, Value]:
         """The CPU keeps TR and its own part of the host; the guest takes its memory along."""
         state = self._locals[local]
-        self._engine.load(state.snapshot, self._territories[cpu])
-        idle = self._at_rest(cpu, keep_guest=False)
-        guest = struct.pack("<H", state.rounds) + b"".join(
-            struct.pack("<I", chunk) + data for chunk, data in state.snapshot.chunks
-        )
-        return self._number(LocalState(Phase.IDLE, idle, 0)), guest
+        idle = replace(state.snapshot, chunks=())
+        return self._locals.number(LocalState(Phase.IDLE, idle, 0)), pack_guest(state)
 
     def resume(self, cpu: int, local: Local, guest: Value) -> Local:
         """The idle CPU as it is, with the guest's memory, about to call the switch."""
-        (rounds,) = struct.unpack_from("<H", guest)
-        chunks = tuple(
-            (struct.unpack_from("<I", guest, at)[0], guest[at + 4 : at + 4 + CHUNK])
-            for at in range(2, len(guest), 4 + CHUNK)
-        )
+        rounds, chunks = unpack_guest(guest)
         idle = self._locals[local].snapshot
-        snapshot = Snapshot(idle.registers, chunks, idle.owned, idle.context)
-        return self._number(LocalState(Phase.RUNNING, snapshot, rounds - 1))
+        state = LocalState(Phase.RUNNING, replace(idle, chunks=chunks), rounds - 1)
+        return self._locals.number(state)
 
     def value_families(self) -> tuple[tuple[Cell, tuple[Value, ...]], ...]:
-        """In the shared slot: the descriptors of every CPU's TSS, free and busy."""
-        slot = self.world.shared_slot
-        if slot is None:
-            return ()
-        host = self.world.model
+        """In the shared slot the descriptors of every CPU's TSS, free and busy; their addresses."""
+        bases = [self.world.model.tss_of(cpu) for cpu in range(self.cpus)]
+        named = [(self.world.host.soft_segment, [struct.pack("<Q", base) for base in bases])]
+        if self.world.shared_slot is not None:
+            for kind in (FREE, BUSY):
+                descriptors = [tss_descriptor(base, kind) for base in bases]
+                named.append((self.world.shared_slot, descriptors))
         families = []
         for index, cell in enumerate(self._shared.cells):
-            if slot.physical <= cell.start and cell.end <= slot.physical + slot.size:
-                part = slice(cell.start - slot.physical, cell.end - slot.physical)
-                for kind in (FREE, BUSY):
-                    values = tuple(
-                        tss_descriptor(host.tss_of(cpu), kind)[part] for cpu in range(self.cpus)
-                    )
-                    if (index, values) not in families:
-                        families.append((index, values))
-        return tuple(families)
+            for region, contents in named:
+                if region.physical <= cell.start and cell.end <= region.physical + region.size:
+                    part = slice(cell.start - region.physical, cell.end - region.physical)
+                    families.append((index, tuple(each[part] for each in contents)))
+        return tuple(dict.fromkeys(families))
 
     def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
         """The lock is free again, and the slot names a TSS."""
@@ -207,29 +167,20 @@ class UnicornProgram:
     def _stops(self) -> Container[int]:
         return EVERYWHERE if self._everywhere else self._shared.visible
 
-    def _number(self, state: LocalState) -> Local:
-        known = self._numbers.get(state)
-        if known is not None:
-            return known
-        if len(self._locals) == MOST_LOCALS:
-            raise VerificationError(
-                f"not proven: more than {MOST_LOCALS} states of a single CPU",
-                where=self.scenario.name,
-                todo="the module has more states than this machine can hold",
-            )
-        self._locals.append(state)
-        self._numbers[state] = len(self._locals) - 1
-        return len(self._locals) - 1
-
     def _warm_up(self) -> None:
         """Run two CPUs, one after the other, through a round, to see what they share."""
         for cpu in range(min(2, self.cpus)):
             self._engine.load(self._called[cpu], self._territories[cpu])
-            run = self._engine.run(self._territories[cpu], {RETURN_AT})
-            accesses = shared_accesses(self._engine, run)
-            self._shared.learn(accesses)
-            self._shared.visible |= self._visible_in(run, accesses)
+            self._take_note(self._engine.run(self._territories[cpu], {RETURN_AT}))
+            if self.world.tail is not None:
+                back_in_kernel(self.world, self._engine, self._called[cpu], round_over=False)
+                self._take_note(self._engine.run(self._territories[cpu], {TAIL_DONE_AT}))
             self._boot()
+
+    def _take_note(self, run: Run) -> None:
+        accesses = shared_accesses(self._engine, run)
+        self._shared.learn(accesses)
+        self._shared.visible |= self._visible_in(run, accesses)
 
     def _boot(self) -> tuple[Snapshot, ...]:
         self.world.reset()
@@ -272,37 +223,35 @@ class UnicornProgram:
     def _outcome(
         self, cpu: int, state: LocalState, pending: Pending, run: Run, buffered: bool
     ) -> Outcome:
+        engine, called = self._engine, self._called[cpu]
         writes = self._writes(run)
-        registers = self._engine.registers
-        returned = run.failure is None and registers["rip"] == RETURN_AT
-        seen = Seen(
-            host=self.world.model,
-            cpu=cpu,
-            run=run,
-            called=self._called[cpu].registers,
-            returned=registers if returned else None,
-        )
-        violations = judge(self.scenario, seen) + self._unforeseen(run, pending)
+        arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
+        violations = arrival.violations or self._unforeseen(run, pending)
         if violations:
-            after = LocalState(Phase.FAULT, self._called[cpu], 0)
-        elif not returned:
-            after = LocalState(
-                Phase.RUNNING, self._engine.save(self._territories[cpu]), state.rounds, buffered
-            )
-        elif state.rounds:
-            after = LocalState(
-                Phase.REST, self._at_rest(cpu, keep_guest=True), state.rounds, buffered
-            )
+            after = LocalState(Phase.FAULT, called, 0)
         else:
-            after = LocalState(Phase.DONE, self._at_rest(cpu, keep_guest=False), 0)
-        trace = tuple(self._engine.info(address).label for address in run.trace)
-        return Outcome(self._number(after), writes, violations, trace)
+            after = self._after(cpu, state, arrival, buffered)
+        trace = tuple(engine.info(address).label for address in run.trace)
+        return Outcome(self._locals.number(after), writes, violations, trace)
+
+    def _after(self, cpu: int, state: LocalState, arrival: Arrival, buffered: bool) -> LocalState:
+        if arrival.returned or arrival.round_over:
+            over = arrival.round_over
+            back_in_kernel(self.world, self._engine, self._called[cpu], round_over=over)
+        snapshot = self._engine.save(self._territories[cpu])
+        if not arrival.round_over:
+            return LocalState(Phase.RUNNING, snapshot, state.rounds, buffered)
+        if state.rounds:
+            return LocalState(Phase.REST, snapshot, state.rounds, buffered)
+        return LocalState(Phase.DONE, replace(snapshot, chunks=()), 0)
 
     def _writes(self, run: Run) -> tuple[tuple[Cell, Value], ...]:
         """What the first instruction stored: no later one of a run stores to a cell."""
         if not any(each.write for each in run.accesses if each.step == 0):
             return ()
-        stores = [each for each in shared_accesses(self._engine, run) if each.write and each.step == 0]
+        stores = [
+            each for each in shared_accesses(self._engine, run) if each.write and each.step == 0
+        ]
         contents = tuple(self._read_cells())
         return tuple((cell, contents[cell]) for cell in self._shared.touched(stores))
 
@@ -314,18 +263,6 @@ class UnicornProgram:
         if set(reads) <= set(pending.reads) and set(writes) <= set(pending.writes):
             return ()
         return (Violation("no-fault", f"beyond what the emulation models, at {pending.label}"),)
-
-    def _at_rest(self, cpu: int, *, keep_guest: bool) -> Snapshot:
-        """Back in kqemu_exec: the kernel's own registers again, but TR as it was found.
-
-        What kqemu_exec restores by itself (data segments, GS base, FS base) is restored, and what
-        the switch had to restore was compared; the dead part of the stack stays as it is.
-        """
-        tr = self._engine.tr
-        self._engine.take_registers(self._called[cpu])
-        self._engine.write_tr(*tr)
-        snapshot = self._engine.save(self._territories[cpu])
-        return snapshot if keep_guest else replace(snapshot, chunks=())
 
     def _read_cells(self) -> Iterator[Value]:
         for cell in self._shared.cells:

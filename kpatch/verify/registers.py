@@ -20,7 +20,7 @@ _MMR: Final = struct.Struct("<HxxxxxxQII")  # selector, base, limit, flags
 GENERAL: Final = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)
+)  # fmt: skip
 _NAMES: Final = (
     *GENERAL, "rip", "rflags",
     "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7",

@@ -26,7 +26,7 @@ _CR0_TS: Final = 8
 _REGISTERS: Final = (
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)
+)  # fmt: skip
 _JUNK: Final = tuple(r for r in _REGISTERS if r not in ("rax", "rsp", "rdi"))
 
 

@@ -6,8 +6,9 @@ unpatched module has such a window, too: from the change of cr3 to its ``ltr``.
 
 from __future__ import annotations
 
-from kpatch.verify.cpu import BUDGET, EVERYWHERE
-from kpatch.verify.host import RETURN_AT
+from kpatch.verify.cpu import BUDGET
+from kpatch.verify.cpustate import EVERYWHERE
+from kpatch.verify.kernel import RETURN_AT
 from kpatch.verify.world import World
 
 

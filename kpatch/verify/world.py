@@ -12,11 +12,10 @@ from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
 from kpatch.units import SectionOffset
 from kpatch.verify.codemap import CodeInfo, CodeMap
-from kpatch.verify.cpu import CHUNK, Controls, Engine, Snapshot, Territory
+from kpatch.verify.cpu import Engine
+from kpatch.verify.cpustate import CHUNK, Controls, Snapshot, Territory
 from kpatch.verify.guest import MONITOR_CS, MONITOR_LDT, Guest
 from kpatch.verify.host import (
-    BOOT_DONE_AT,
-    BOOT_LTR_AT,
     CR0,
     CR4,
     EFER,
@@ -25,6 +24,7 @@ from kpatch.verify.host import (
     Host,
     HostModel,
 )
+from kpatch.verify.kernel import BOOT_DONE_AT, BOOT_LTR_AT
 from kpatch.verify.memory import PAGE, Arena, Region
 from kpatch.verify.worldswitch import SwitchLayout
 
@@ -58,6 +58,17 @@ class ImagePlace:
     size: int
 
 
+@dataclass(frozen=True)
+class Tail:
+    """A source fix that kqemu_exec calls when the switch is back: section index and offset of
+    the function, and the name of the lock that it holds meanwhile.
+    """
+
+    section: int
+    at: SectionOffset
+    lock: str = "kqemu_lock"
+
+
 class World:
     """Builds the memory of a scenario, and says what belongs to whom in it."""
 
@@ -67,6 +78,7 @@ class World:
         module: Module,
         image: ImagePlace,
         layout: SwitchLayout,
+        tail: Tail | None = None,
         known_code: dict[int, CodeInfo] | None = None,
     ) -> None:
         """``known_code`` is filled with what was decoded; worlds of one module may share it.
@@ -87,13 +99,18 @@ class World:
         contents = self.loaded.memory[start : start + image.size]
         self.guest = Guest(self.host, layout, contents)
         self.lock_regions = _sections(module, self.loaded, self.module, _is_lock)
+        self.tail = tail
+        if tail is not None:
+            self.host.call_after(self.loaded.address_of(tail.section, tail.at))
+            self.lock_regions += (self._lock_of(module, tail),)
         self._known_code = {} if known_code is None else known_code
         self._code = (
             *((each, self.host.arena) for each in self._module_code(module)),
             (self.host.text, self.host.arena),
-            *((each, self.guest.arena) for each in (
-                self.guest.copy, self.guest.monitor_copy, self.guest.stub
-            )),
+            *(
+                (each, self.guest.arena)
+                for each in (self.guest.copy, self.guest.monitor_copy, self.guest.stub)
+            ),
         )
         self._chunks, self._edges = _writable(self.guest.writable)
 
@@ -112,26 +129,24 @@ class World:
             CodeMap(self._code, (self.guest.stub, self.host.text), self._known_code),
             self._controls(),
         )
-        slots = [_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus)]
-        engine.watch_reads(sorted({*slots, *map(_bounds, self.lock_regions)}))
+        slots = (_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus))
+        engine.watch_reads(sorted({*slots, *self._watched()}))
         return engine
 
     def reset(self) -> None:
         """Make the patch's own data what it was when the module was loaded."""
         for region in self.lock_regions:
             start = region.virtual - self.loaded.base
-            self.host.arena.write(
-                region.physical, self.loaded.memory[start : start + region.size]
-            )
+            self.host.arena.write(region.physical, self.loaded.memory[start : start + region.size])
 
     def territory(self, cpu: int) -> Territory:
         """What this CPU may touch."""
-        watched = [_bounds(each) for each in self.lock_regions]
+        watched = self._watched()
         slots = [_bounds(self.host.slot(each)) for each in range(self.model.cpus)]
         if self.model.gdt == "shared":
             return Territory(self._chunks, self._edges, (*watched, slots[0]), None, ())
         foreign = tuple(slot for each, slot in enumerate(slots) if each != cpu)
-        return Territory(self._chunks, self._edges, tuple(watched), slots[cpu], foreign)
+        return Territory(self._chunks, self._edges, watched, slots[cpu], foreign)
 
     def boot(self, engine: Engine, cpu: int) -> Snapshot:
         """What the kernel does on a CPU: write the slot, ``ltr``; then the first call.
@@ -186,6 +201,24 @@ class World:
             ldt_selectors=frozenset({0, MONITOR_LDT}),
         )
 
+    def _watched(self) -> tuple[tuple[int, int], ...]:
+        """Shared memory that the module may write, besides the descriptor."""
+        regions = self.lock_regions
+        if self.tail is not None:
+            regions += (self.host.soft_segment,)
+        return tuple(map(_bounds, regions))
+
+    def _lock_of(self, module: Module, tail: Tail) -> Region:
+        symbol = module.defined(tail.lock)
+        if symbol is None or symbol.section not in self.loaded.sections or not symbol.size:
+            raise UnknownModuleError(
+                f"the source fix uses a lock, but there is no symbol {tail.lock} in the module",
+                where=module.name,
+                todo="without it the fix cannot be emulated: verify an unstripped build",
+            )
+        start = self.loaded.symbols[tail.lock] - self.loaded.base
+        return self.module.part(tail.lock, start, symbol.size)
+
     def _module_code(self, module: Module) -> tuple[Region, ...]:
         return _sections(module, self.loaded, self.module, lambda flags, _: bool(flags & _CODE))
 
@@ -215,10 +248,5 @@ def _bounds(region: Region) -> tuple[int, int]:
 def _writable(regions: Iterable[Region]) -> tuple[frozenset[int], tuple[tuple[int, int], ...]]:
     """Whole chunks, and the exact ranges."""
     edges = tuple(_bounds(region) for region in regions)
-    chunks = {
-        chunk
-        for low, high in edges
-        for chunk in range(-(-low // CHUNK), high // CHUNK)
-    }
+    chunks = {chunk for low, high in edges for chunk in range(-(-low // CHUNK), high // CHUNK)}
     return frozenset(chunks), edges
-

@@ -65,9 +65,8 @@ class SwitchLayout:
     @property
     def state_size(self) -> int:
         """Bytes that the state has at least: up to the end of the last field bound."""
-        return 16 + max(
-            value for name, value in vars(self).items() if name not in _ROUTINES
-        )
+        offsets = (int(value) for name, value in vars(self).items() if name not in _ROUTINES)
+        return 16 + max(offsets)
 
 
 _ROUTINES: Final = ("kernel_to_monitor", "monitor_side", "monitor_to_kernel", "kernel_side")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kpatch.verify.cpu import Run
+from kpatch.verify.cpustate import Run
 from kpatch.verify.host import HostModel
 from kpatch.verify.registers import Registers
 
@@ -15,7 +15,8 @@ class Seen:
     """One step of one CPU, after it was made.
 
     ``called`` are the registers with which the kernel called the switch. ``returned`` are those
-    with which it came back; None where this step did not end there.
+    with which it came back, ``settled`` those at the end of the round: behind a source fix, if the
+    module has one, else the same. Both are None where this step did not end there.
     """
 
     host: HostModel
@@ -23,6 +24,7 @@ class Seen:
     run: Run
     called: Registers
     returned: Registers | None
+    settled: Registers | None
 
 
 class Property:

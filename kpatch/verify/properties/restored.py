@@ -35,7 +35,9 @@ class Restored(Property):
         ]
         if after["rsp"] != before["rsp"] + 8:
             wrong.append(f"rsp is {after['rsp']:#x}, not {before['rsp'] + 8:#x}")
-        wrong += [f"{name} is another" for name in _TABLES if after.table(name) != before.table(name)]
+        wrong += [
+            f"{name} is another" for name in _TABLES if after.table(name) != before.table(name)
+        ]
         if after["rflags"] & _IF:
             wrong.append("interrupts are on")
         if after["rflags"] & _DF:

@@ -12,13 +12,13 @@ class OwnTss(Property):
     """The bug itself."""
 
     name = "own-tss"
-    sentence = "Whenever the switch returns, TR holds the TSS of the CPU that it returns on."
+    sentence = "Whenever a CPU is back in the kernel, TR holds the TSS of this CPU."
 
     def complaint(self, seen: Seen) -> str | None:
         """Compare the hidden base of TR with ``&common_tss[cpu]``."""
-        if seen.returned is None:
+        if seen.settled is None:
             return None
-        task = seen.returned.table("tr")
+        task = seen.settled.table("tr")
         if task.base == seen.host.tss_of(seen.cpu) and task.selector == seen.host.tr_selector:
             return None
         return f"CPU {seen.cpu} returns with {describe_tss(seen.host, task)}"
