@@ -22,7 +22,7 @@ from kpatch.elf.entries import Relocation, Section, Symbol
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
 from kpatch.units import FileOffset, SectionOffset
-from tests.elf.objects import assembled, small_module, with_bytes
+from tests.elf.objects import assembled, small_module, with_bytes, with_section_field
 from tests.strategies.elf_files import Edits, edits, modules
 
 HEADER_FIELDS = {*range(40, 48), *range(60, 62)}  # e_shoff, e_shnum
@@ -65,7 +65,11 @@ def test_sections_are_the_old_ones_and_then_the_new(case: tuple[Module, Edits]) 
         assert (new.align, new.size) == (wanted.align, wanted.length)
         assert after.contents(new) == wanted.contents
         assert new.type == elf.SHT_NOBITS or new.offset % min(new.align, 16) == 0
-    for table in added[len(edit.sections) :]:
+    tables = added[len(edit.sections) :]
+    relocated = {s.info for s in module.sections if s.is_relocation_table}
+    wanted_targets = {_target(after, relocation) for relocation in edit.relocations}
+    assert sorted(table.info for table in tables) == sorted(wanted_targets - relocated)
+    for table in tables:
         assert table.name == f".rela{after.sections[table.info].name}"
         assert (table.type, table.flags) == (elf.SHT_RELA, elf.SHF_INFO_LINK)
         assert (table.align, table.entsize) == (8, 24)
@@ -176,6 +180,18 @@ def test_a_table_that_is_overwritten_and_grows_keeps_the_overwrite() -> None:
         symbols=[NewSymbol("kpatch_lock", None)],
     )
     assert read_module(after).symbol_named("hooker") is not None
+
+
+def test_a_string_table_that_ends_in_the_middle_of_a_string_is_closed_first() -> None:
+    module = small_module()
+    symtab = module.symtab
+    assert symtab is not None
+    strings = module.sections[symtab.link]
+    longer = with_section_field(module.data, strings.index, "size", strings.size + 1)
+    opened = read_module(with_bytes(longer, strings.end, b"x"))
+    after = read_module(append(opened, symbols=[NewSymbol("kpatch_new", None)]))
+    assert after.symbols[-1].name == "kpatch_new"
+    assert b"\0kpatch_new\0" in after.contents(after.sections[strings.index])
 
 
 def test_one_string_table_for_sections_and_symbols_serves_both_additions() -> None:

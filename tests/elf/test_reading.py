@@ -74,6 +74,14 @@ def test_a_relocation_that_reaches_in_from_the_left_is_found() -> None:
     assert module.relocations_at(data.index, 16, 20) == ()
 
 
+def test_a_relocation_that_ends_where_the_range_begins_is_not_found() -> None:
+    module = read_module(assembled(".data\n.long ext\n.long 1\n.long ext\n"))
+    data = module.section_named(".data")
+    assert data is not None
+    assert [r.offset for r in module.relocations_at(data.index, 3, 9)] == [0, 8]
+    assert module.relocations_at(data.index, 4, 8) == ()
+
+
 def test_a_global_symbol_is_found_before_a_local_one_of_its_name() -> None:
     data = assembled(".text\nf: ret\n.globl g\ng: ret\n").replace(b"\0f\0", b"\0g\0")
     module = read_module(data)

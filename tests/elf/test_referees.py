@@ -57,8 +57,9 @@ def test_lief_reads_what_was_written(case: tuple[Module, Edits]) -> None:
     assert [symbol.name for symbol in parsed.symtab_symbols if symbol.name] == [
         symbol.name for symbol in module.symbols if symbol.name
     ]
-    found = sorted((r.address, r.addend) for r in parsed.object_relocations)
-    assert found == sorted((r.offset, r.addend) for r in module.relocations)
+    # LIEF shows two relocations that are alike in everything as one.
+    found = {(r.address, r.addend) for r in parsed.object_relocations}
+    assert found == {(r.offset, r.addend) for r in module.relocations}
 
 
 @given(CASES)

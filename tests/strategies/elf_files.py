@@ -223,15 +223,16 @@ def _new_relocations(
         if section.type == elf.SHT_PROGBITS and section.size >= 16
     ]
     homes += [(s.name, s.length) for s in sections if s.type == elf.SHT_PROGBITS]
+    fields = [(home, 8 * slot) for home, size in homes for slot in range(size // 8)]
     return tuple(
         NewRelocation(
             home,
-            SectionOffset(draw(st.integers(0, size - 8))),
+            SectionOffset(offset),
             draw(st.sampled_from(_TYPES)),
             draw(st.sampled_from(names)),
             draw(st.integers(-16, 16)),
         )
-        for home, size in draw(st.lists(st.sampled_from(homes), max_size=5))
+        for home, offset in draw(st.lists(st.sampled_from(fields), unique=True, max_size=5))
     )
 
 
