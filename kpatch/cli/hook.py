@@ -146,7 +146,7 @@ def _step_command(
         try:
             for report in step(files, folders, open_workshop(settings)):
                 reports.append(report)
-                if not (console.json or console.quiet):
+                if report.line and not (console.json or console.quiet):
                     console.data(f"kpatch {name}: {report.line}")
         except KpatchError as error:
             console.complain(error)

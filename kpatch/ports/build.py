@@ -57,7 +57,11 @@ class Workshop(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What one step did to one file. ``line`` is for the log of the build."""
+    """What one step did to one file.
+
+    ``line`` is for the log of the build. It is empty where the step has nothing to add: a module
+    that needs no repair gets one line in all, from ``apply``.
+    """
 
     step: str
     path: Path
@@ -111,10 +115,8 @@ def verify(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterat
         examined = workshop.examine(path)
         _refuse_unsound(examined, path)
         _refuse_unrepaired(examined, path, "built")
-        if examined.standing in PASSES_UNTOUCHED:
-            line = f"nothing to prove: {examined.reason}"
-        else:
-            line = workshop.verify(path)
+        untouched = examined.standing in PASSES_UNTOUCHED
+        line = "" if untouched else workshop.verify(path)
         yield _report("verify", path, examined, line)
 
 
@@ -130,12 +132,13 @@ def staged(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterat
             examined = workshop.examine(path)
             _refuse_unsound(examined, path)
             _refuse_unrepaired(examined, path, "staged")
+            untouched = examined.standing in PASSES_UNTOUCHED
             if _sha256(path) == proven:
-                line = f"staged as built: {examined.reason}"
-            elif examined.standing is Standing.REPAIRED:
-                line = f"staged with other bytes than built, proven again: {workshop.verify(path)}"
+                line = "" if untouched else f"staged as built, SHA-256 {proven}"
+            elif untouched:
+                line = f"staged with other bytes than built, left as it is: {examined.reason}"
             else:
-                line = f"staged with other bytes than built: {examined.reason}"
+                line = f"staged with other bytes than built, {workshop.verify(path)}"
             yield _report("staged", path, examined, line)
 
 
@@ -164,7 +167,8 @@ def _as_it_was(examined: Examined) -> str:
 
 
 def _report(step: str, path: Path, examined: Examined, line: str) -> Report:
-    return Report(step, path, examined.standing, _sha256(path), f"{path.name}: {line}")
+    line = f"{path.name}: {line}" if line else ""
+    return Report(step, path, examined.standing, _sha256(path), line)
 
 
 def _sha256(path: Path) -> str:

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.elf.module import read_module
+from kpatch.cli.common import Console, Host
+from kpatch.cli.hook_workshop import ModuleWorkshop
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import VerificationError
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.original import original_of
+from kpatch.report.documents import Document
+from kpatch.report.style import Style
 from tests.ports.harness import REPOSITORY, Tree, sha256
 
 SAMPLES = REPOSITORY / "samples"
@@ -113,3 +118,36 @@ def test_a_module_that_was_stripped_after_the_repair_is_refused(real: Tree) -> N
     assert done.status != 0
     assert "changed since kpatch patched it" in done.log
     assert "package" not in real.cookies()
+
+
+def test_a_build_with_the_real_proof_stages_a_proven_module(tmp_path: Path) -> None:
+    tree = with_real_program(Tree(tmp_path, "modern"))
+    tree.hook()
+    tree.build_gives(sample("kqemu-7.ko"))
+    done = tree.make("stage")
+    assert done.status == 0, done.log
+    assert done.line("kpatch apply: kqemu.ko: repaired (") < done.line(
+        "kpatch verify: kqemu.ko: proven in "
+    )
+    done.line(f"kpatch staged: kqemu.ko: staged as built, SHA-256 {sha256(tree.installed)}")
+
+
+def test_a_failed_proof_says_what_to_do_with_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof's own advice is for ``apply``, which has written nothing; a build has."""
+
+    def refuted(patched: Module, original: Module, console: Console) -> Document:
+        raise VerificationError("not right: own-tss", where="x", todo="nothing was written")
+
+    monkeypatch.setattr("kpatch.cli.proof.prove", refuted)
+    console = Console(json=False, quiet=True, verbose=False, style=Style())
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(sample("kqemu-7.ko"))
+    workshop = ModuleWorkshop(Host(), replace_source_fix=False, proof=True, console=console)
+    workshop.apply(path)
+    with pytest.raises(VerificationError) as caught:
+        workshop.verify(path)
+    assert str(caught.value) == (
+        f"{path}: not right: own-tss; the build stops here; do not load this module, and report it"
+    )
