@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from kpatch.elf.module import Module, Section
+from kpatch.errors import UnknownModuleError
 from kpatch.isa.decode import outline
 from kpatch.signature.model import Image, ImageRule
 from kpatch.signature.prefilter import candidates
@@ -25,6 +26,13 @@ _REACH = 512
 """The anchor stands this many bytes behind its routine's start at most (really about 10)."""
 
 
+_MOST_CANDIDATES = 1024
+"""Places of a module that are looked at closely; a real kqemu.ko has about 40."""
+
+_MOST_IMAGES = 8
+"""Images of a module; a real kqemu.ko has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A place with a plausible header. ``flaw`` says what is wrong with it, empty if nothing."""
@@ -34,19 +42,39 @@ class Candidate:
 
 
 def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
-    """Every place of ``module`` that has the header and the anchor, by file offset."""
+    """Every place of ``module`` that has the header and the anchor, by file offset.
+
+    Raises UnknownModuleError where more places look like it than any module has.
+    """
     found: dict[tuple[int, int], Image] = {}
+    looked_at = 0
     for section in module.sections:
         if not section.is_loaded or section.is_code:
             continue
         data = module.contents(section)
         hinted = _hint(module, section, rule)
-        starts = ([hinted] if hinted is not None else []) + list(_plausible(data, rule))
+        starts = set() if hinted is None else {hinted}
+        for anchor in candidates(rule.anchor, data, 0, len(data)):
+            starts.update(_plausible(data, anchor, rule))
+            looked_at += 1
+            if looked_at + len(starts) > _MOST_CANDIDATES:
+                raise _too_many(section)
+        looked_at += len(starts)
         for start in starts:
             image = _examine(module, section, data, start, rule)
             if image is not None:
-                found.setdefault((section.index, start), image)
+                found[section.index, start] = image
+        if len(found) > _MOST_IMAGES:
+            raise _too_many(section)
     return tuple(_apart([found[key] for key in sorted(found)]))
+
+
+def _too_many(section: Section) -> UnknownModuleError:
+    return UnknownModuleError(
+        "too many places look like the start of a monitor image",
+        where=section.name,
+        todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+    )
 
 
 def _apart(images: list[Image]) -> Iterator[Candidate]:
@@ -73,17 +101,16 @@ def _hint(module: Module, section: Section, rule: ImageRule) -> int | None:
     return symbol.value
 
 
-def _plausible(data: bytes, rule: ImageRule) -> Iterator[int]:
-    """Section offsets at which a header may stand, from every anchor backwards."""
+def _plausible(data: bytes, anchor: int, rule: ImageRule) -> Iterator[int]:
+    """Section offsets at which a header may stand whose code holds the anchor at ``anchor``."""
     length = 4 * len(rule.header)
     first = rule.header.index(rule.ascending[0])
-    for anchor in candidates(rule.anchor, data, 0, len(data)):
-        lowest = max(0, anchor - rule.first_page)
-        lowest += -lowest % _ALIGNMENT
-        for start in range(lowest, anchor - length + 1, _ALIGNMENT):
-            (entry,) = struct.unpack_from("<I", data, start + 4 * first)
-            if length <= entry <= anchor - start <= entry + _REACH:
-                yield start
+    lowest = max(0, anchor - rule.first_page)
+    lowest += -lowest % _ALIGNMENT
+    for start in range(lowest, anchor - length + 1, _ALIGNMENT):
+        (entry,) = struct.unpack_from("<I", data, start + 4 * first)
+        if length <= entry <= anchor - start <= entry + _REACH:
+            yield start
 
 
 def _examine(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, MatchError, UnknownModuleError
@@ -26,6 +27,9 @@ from kpatch.signature.pattern import Choice, Gap, Unordered
 from kpatch.signature.prefilter import candidates
 from kpatch.signature.safety import require_patchable
 from kpatch.units import FileOffset, ImageOffset, SectionOffset
+
+_MOST_KEYS = 256
+"""Places of one image that are looked at closely for a site; a real image has about 20."""
 
 
 class _SeveralMatchesError(MatchError):
@@ -101,10 +105,11 @@ def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit
     start = image.header[rule.start]
     stop = image.header[rule.stop] if rule.stop else image.size
     routine = routine_at(data, start, stop)
+    boundaries = {each.address for each in routine}
     hits: list[Hit] = []
     misses: list[Miss] = []
-    for key in candidates(rule.key, data, 0, len(data)):
-        hit = _around(data, key, rule, names, {each.address for each in routine}, misses)
+    for key in _keys(data, image, rule):
+        hit = _around(data, key, rule, names, boundaries, misses)
         if hit is not None and hit not in hits:
             hits.append(hit)
     if not hits:
@@ -129,6 +134,18 @@ def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit
             todo="this build needs a signature of its own",
         )
     return only
+
+
+def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
+    """Where the site's key instruction may stand. Raises MatchError where it is everywhere."""
+    keys = list(islice(candidates(rule.key, data, 0, len(data)), _MOST_KEYS + 1))
+    if len(keys) > _MOST_KEYS:
+        raise MatchError(
+            f"more than {_MOST_KEYS} places look like '{rule.key}', as in no kqemu",
+            where=_place(image),
+            todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+        )
+    return keys
 
 
 def routine_at(data: bytes, start: int, stop: int) -> tuple[Instruction, ...]:
