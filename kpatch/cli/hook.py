@@ -87,7 +87,7 @@ def _hook(
     """Show, check, install or remove the hook for ports builds.
 
     Alone it prints what goes where. With --ports-dir it checks that tree, and exits with 1
-    if the hook would not work there.
+    if a build there would not be repaired.
     """
     if context.invoked_subcommand is not None:
         return DONE
@@ -104,9 +104,11 @@ def _hook(
     )
     if install or uninstall:
         actions = _install(seen, places) if install else _uninstall(seen, places)
+        seen = place.checked(seen, places.overlay)
         lines = [*text.actions_text(actions), *(text.traps_text(seen) if install else ())]
         document = text.actions_document(actions) | text.survey_document(seen)
         return _print(console, lines, document, DONE)
+    seen = place.checked(seen, places.overlay)
     guides = (_guide(seen.method, seen.ports, places),) if seen.method else ()
     document = text.survey_document(seen) | text.guides_document(guides)
     exit_code = FINDING if seen.blocked else DONE

@@ -27,7 +27,7 @@ def survey_text(survey: Survey, guides: Sequence[Guide]) -> Iterator[str]:
     yield f"{survey.ports_dir}: {survey.era}"
     yield from (f"  port: {port.origin}" for port in survey.ports)
     yield from traps_text(survey)
-    yield "the hook would not work here yet" if survey.blocked else "nothing keeps the hook out"
+    yield "not ready: a build would not be repaired" if survey.blocked else "ready"
     for guide in guides:
         yield from _steps(guide)
 

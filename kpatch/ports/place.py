@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from kpatch.errors import FileAccessError, UsageError
 from kpatch.ports import stamp
-from kpatch.ports.tree import Method, Port
+from kpatch.ports.traps import Trap
+from kpatch.ports.tree import Method, Port, Survey
 
 _DATA = Path(__file__).resolve().parent / "data"
 
@@ -106,6 +107,12 @@ def plan_uninstall(files: Sequence[HookFile]) -> tuple[Action, ...]:
     return tuple(Action(file, _removal(file.destination)) for file in files)
 
 
+def checked(survey: Survey, overlay: Path) -> Survey:
+    """The survey with what the hook's own files say: are they there, and of this version?"""
+    files = files_for(survey.method, survey.ports, overlay) if survey.method else ()
+    return replace(survey, traps=(*survey.traps, *_about_files(files)))
+
+
 def carry_out(actions: Sequence[Action]) -> None:
     """Do what was planned. Raises FileAccessError; a file is written wholly or not at all."""
     for action in actions:
@@ -122,6 +129,27 @@ def carry_out(actions: Sequence[Action]) -> None:
                 where=str(error.filename or path),
                 todo="run as a user who may write there",
             ) from error
+
+
+def _about_files(files: Sequence[HookFile]) -> Iterator[Trap]:
+    for file in files:
+        path = file.destination
+        if not path.exists():
+            yield Trap(
+                "not-installed",
+                "a file of the hook is not there",
+                str(path),
+                "write it with kpatch hook --install",
+                blocks=True,
+            )
+        elif stamp.is_ours(path) and _read(path) != file.contents:
+            yield Trap(
+                "outdated",
+                "a file of the hook was written by another version of kpatch",
+                str(path),
+                "write it anew with kpatch hook --install",
+                blocks=False,
+            )
 
 
 def _removal(path: Path) -> Change:
