@@ -33,7 +33,7 @@ from unicorn import x86_const as x86
 
 from kpatch.verify.codemap import CodeInfo, CodeMap
 from kpatch.verify.cpustate import CHUNK, Access, Controls, Run, Snapshot, Territory
-from kpatch.verify.memory import Arena
+from kpatch.verify.memory import Arena, Region
 from kpatch.verify.program import OpKind, Violation
 from kpatch.verify.registers import RegisterReader, Registers
 
@@ -55,13 +55,22 @@ _EXCEPTIONS: Final = {
 class Engine:
     """A Unicorn engine over a shared and a private arena."""
 
-    def __init__(self, shared: Arena, private: Arena, code: CodeMap, controls: Controls) -> None:
+    def __init__(
+        self,
+        shared: Arena,
+        private: Arena,
+        code: CodeMap,
+        controls: Controls,
+        places: Sequence[Region],
+    ) -> None:
+        """``places`` are the names of memory, for messages; the first that fits is taken."""
         self.shared = shared
         self.private = private
         self._base = bytes(private.view)
         self._code = code
         self._infos = code.known
         self._controls = controls
+        self._places = tuple(places)
         self._touched: set[int] = set()
         self._uc = Uc(UC_ARCH_X86, UC_MODE_64)
         for arena in (shared, private):
@@ -262,7 +271,13 @@ class Engine:
             for arena in (self.shared, self.private):
                 if arena.base <= physical and physical + size <= arena.end:
                     self._undo.append((arena, physical, arena.read(physical, size)))
-            self._fail("footprint", f"writes {size} bytes that are not its own")
+            self._fail("footprint", f"writes {size} bytes of {self._name(physical)}")
+
+    def _name(self, physical: int) -> str:
+        for region in self._places:
+            if region.physical <= physical < region.physical + region.size:
+                return f"{region.name}+{physical - region.physical:#x}"
+        return f"physical memory at {physical:#x}"
 
     def _on_read(
         self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
@@ -271,7 +286,7 @@ class Engine:
         if _inside(territory.watched, physical, size):
             self._run.accesses.append(Access(len(self._run.trace) - 1, False, physical, size))
         elif any(low < physical + size and physical < high for low, high in territory.foreign):
-            self._fail("footprint", "reads the descriptor of another CPU")
+            self._fail("footprint", f"reads {self._name(physical)} of another CPU")
         self._count()
 
     def _count(self) -> None:

@@ -42,7 +42,7 @@ def hostile_stub(state: int, monitor_to_kernel: int, dr7: int) -> bytes:
             _wrmsr(_MSR_GS_BASE, HOSTILE_BASE),
             _mov("rax", dr7),
             bytes.fromhex("0f23f8"),  # mov dr7, rax
-            bytes.fromhex("0f20c0 4835") + struct.pack("<I", _CR0_TS),  # rax := cr0 ^ TS
+            bytes.fromhex("0f20c0 4883f0") + bytes((_CR0_TS,)),  # mov rax, cr0; xor rax, TS
             bytes.fromhex("0f22c0"),  # mov cr0, rax
             b"\x68" + struct.pack("<I", HOSTILE_FLAGS) + b"\x9d",  # push, popfq
             *(_mov(name, 0xBAD0_0000_0000_0BAD | n << 32) for n, name in enumerate(_JUNK)),

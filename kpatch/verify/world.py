@@ -128,6 +128,7 @@ class World:
             private,
             CodeMap(self._code, (self.guest.stub, self.host.text), self._known_code),
             self._controls(),
+            (*self.host.regions, *self.guest.host_regions, *self.guest.monitor_regions),
         )
         slots = (_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus))
         engine.watch_reads(sorted({*slots, *self._watched()}))

@@ -1,0 +1,126 @@
+"""The module is untrusted: whatever it does ends in a finding, with the place and the reason."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.result import Verdict
+from tests.verify.machine.workshop import (
+    LEAVE,
+    broken,
+    image_bytes,
+    judged,
+    match_of,
+    scenario,
+    unpatched,
+    with_exit_code,
+    with_image,
+)
+
+REACH_FOR_THE_HOST = {
+    "halts": "hlt",
+    "reads a port": "in al, 0x80",
+    "breaks": "int3",
+    "makes a system call": "syscall",
+    "makes an old system call": "int 0x80",
+    "looks at the clock": "rdtsc",
+    "writes an MSR": "mov ecx, 0xc0000101; wrmsr",
+    "swaps GS": "swapgs",
+    "uses SSE": "movq xmm0, rax",
+    "resets the FPU": "fninit",
+    "stores past the store buffer": "movnti [rdi], eax",
+    "returns from an interrupt": "iretq",
+    "allows interrupts": "sti",
+    "pops a flag that allows interrupts": "push 0x202; popfq",
+    "single-steps": "push 0x102; popfq",
+    "sets a breakpoint": "mov eax, 0x401; mov dr7, rax",
+}
+RUN_WILD = {
+    "jumps to nothing": "mov rax, 0x1234567890; jmp rax",
+    "jumps to an address that is none": "mov rax, 0x8000000000000000; jmp rax",
+    "jumps to address 0": "xor eax, eax; jmp rax",
+    "runs its stack": "mov word ptr [rsp - 8], 0xfeeb; lea rax, [rsp - 8]; jmp rax",
+    "runs what is no instruction": "ud2",
+    "calls itself for ever": "call .",
+    "divides by 0": "xor eax, eax; div eax",
+    "reads address 0": "xor eax, eax; mov rax, [rax]",
+    "writes address 0": "xor eax, eax; mov [rax], rax",
+    "reads through the guest's GS": "mov rdx, 0x34; mov eax, gs:[rdx]",
+    "loads page tables from the state": "mov cr3, rdi",
+    "loads page tables from page 0": "xor eax, eax; mov cr3, rax",
+    "keeps the monitor's page tables": "mov rax, [rdi + 0x60]; mov cr3, rax",
+    "turns paging off": "xor eax, eax; mov cr0, rax",
+    "turns long paging off": "xor eax, eax; mov cr4, rax",
+    "loads a GDT from the stack": "lgdt [rsp]",
+    "goes to the monitor's code segment": "push 0xf180; lea rax, [rip + 2]; push rax; retfq",
+    "loads an LDT that is none": "mov ax, 0x30; lldt ax",
+    "loads TR from a code segment": "mov ax, 8; ltr ax",
+    "loads a stack segment that is none": "mov ax, 0x33; mov ss, ax",
+}
+OVERSTEP = {
+    "clears the GDT": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx], 0",
+    "writes on from the slot": "mov rcx, [rdi + 0x84]; mov [rcx + 0x3c], rax",
+    "writes common_tss": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx + 0x1340], 0",
+    "patches its own image": "lea rax, [rip]; mov byte ptr [rax], 0x90",
+    "changes the return address": "mov qword ptr [rsp + 0x30], 0",
+    "changes its caller's frame": "mov qword ptr [rsp + 0x38], 0",
+}
+
+
+@pytest.mark.parametrize("what", REACH_FOR_THE_HOST)
+def test_an_instruction_outside_of_the_model_is_a_finding(what: str) -> None:
+    result = judged(with_exit_code(REACH_FOR_THE_HOST[what]))
+    assert broken(result) == {"no-fault"}
+    assert "model" in result.counterexamples[0].what or "FPU" in result.counterexamples[0].what
+
+
+@pytest.mark.parametrize("what", RUN_WILD)
+def test_code_that_runs_wild_is_a_finding(what: str) -> None:
+    assert broken(judged(with_exit_code(RUN_WILD[what]))) == {"no-fault"}
+
+
+@pytest.mark.parametrize("what", OVERSTEP)
+def test_a_write_outside_of_the_footprint_is_a_finding(what: str) -> None:
+    assert broken(judged(with_exit_code(OVERSTEP[what]))) == {"footprint"}
+
+
+@pytest.mark.parametrize("loop", ["jmp .", "mov rcx, -1; mov rsi, rdi; std; rep lodsb"])
+def test_code_that_never_ends_is_a_finding_and_no_hang(loop: str) -> None:
+    result = judged(with_exit_code(loop), cpus=1)
+    assert result.verdict is Verdict.VIOLATED
+    assert broken(result) <= {"progress", "no-fault"}
+
+
+def test_a_string_store_over_everything_ends_at_the_first_foreign_byte() -> None:
+    result = judged(with_exit_code("mov rdi, rsp; mov rcx, -1; xor eax, eax; rep stosb"), cpus=1)
+    assert broken(result) == {"footprint"}
+    assert "host stack" in result.counterexamples[0].what
+
+
+def test_a_foreign_write_is_undone_before_the_next_step() -> None:
+    setup_twice = [judged(with_exit_code(OVERSTEP["clears the GDT"])) for _ in range(2)]
+    assert setup_twice[0].counterexamples == setup_twice[1].counterexamples
+
+
+def test_on_private_tables_the_descriptor_of_another_cpu_may_not_even_be_read() -> None:
+    first = "mov rax, 0xffffffff80a5b030; mov rax, [rax]"
+    result = judged(with_exit_code(first), scenario("private-gdt"))
+    assert any(
+        found.prop == "footprint" and "of another CPU" in found.what
+        for found in result.counterexamples
+    )
+
+
+def test_images_with_random_damage_never_do_more_than_fail() -> None:
+    chance = random.Random(20261122)
+    header = match_of().image.header
+    for _ in range(25):
+        image = bytearray(image_bytes())
+        for _ in range(chance.randint(1, 6)):
+            image[header["exit_end"] + chance.randrange(64)] = chance.randrange(256)
+        subject = unpatched().instead(with_image(bytes(image)))
+        result = judged(subject, LEAVE, 2, MemoryModel.SC)
+        assert result.verdict in (Verdict.PROVEN, Verdict.VIOLATED, Verdict.NOT_PROVEN)
