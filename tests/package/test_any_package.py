@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpatch.ports.package import replace_module
+from kpatch.ports.package import replace_module, tar
 from tests.package.makers import (
     COMPRESSORS,
     MODULE,
@@ -92,6 +92,18 @@ def members(raw: bytes) -> list[tuple[dict[str, object], bytes]]:
             del known["chksum"], known["size"]
             found.append((known, stream.read() if stream else b""))
     return found
+
+
+@settings(deadline=None)
+@given(recipes())
+def test_tarfile_reads_the_same_members(recipe: Recipe) -> None:
+    raw = recipe.make()
+    ours = [
+        (m.name.rstrip("/"), m.link, m.is_directory, m.size, m.data) for m in tar.read(raw).members
+    ]
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        theirs = [(m.name, m.linkname, m.isdir(), m.size, m.offset_data) for m in archive]
+    assert ours == theirs
 
 
 @settings(deadline=None)

@@ -49,6 +49,7 @@ def test_the_package_that_the_others_spoil_is_good() -> None:
 SPOILED = {
     "climbs": [member("../../etc/rc.conf")],
     "climbs out of its folder": [member("/usr/../../etc/rc.conf")],
+    "a link instead of the top folder": [member(".", tarfile.SYMTYPE, "/etc")],
     "the module twice": [member(PKG_NAME)],
     "the module twice under another spelling": [member("./boot//modules/kqemu.ko")],
     "metadata twice": [member("./+MANIFEST")],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,7 @@ from kpatch.ports.package.edit import Mending, Replacement, apply_edits
 from kpatch.ports.package.tar import Member, TarArchive, shown
 
 METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
-MAX_METADATA: Final = 4 << 20
+MAX_METADATA: Final = 2 << 20
 
 _DISTRUST: Final = "no packaging tool writes this; do not install the package"
 
@@ -64,9 +65,7 @@ def open_package(data: bytes) -> Package:
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     modules = tuple(m for m in archive.members if paths.is_module(m.name) and not m.is_directory)
-    linked = {paths.plain(m.link): m for m in archive.members if m.type == tar.HARD_LINK}
-    for member in (*metadata.values(), *modules):
-        _check_is_own_file(member, by_path, linked)
+    _check_are_own_files((*metadata.values(), *modules), archive, by_path)
     return Package(data, compression, archive, metadata, modules)
 
 
@@ -132,13 +131,14 @@ def _by_path(archive: TarArchive) -> dict[str, Member]:
     """The members by their place in the system, of which each is taken once."""
     by_path: dict[str, Member] = {}
     for member in archive.members:
-        if not member.name or "\0" in member.name or paths.climbs(member.name):
+        path = paths.plain(member.name)
+        is_top = not path and not member.is_directory  # a link or file in place of "."
+        if is_top or "\0" in member.name or paths.climbs(member.name):
             raise DamagedFileError(
                 "the member's name leads out of the package",
                 where=shown(member.name),
                 todo=_DISTRUST,
             )
-        path = paths.plain(member.name)
         before = by_path.get(path)
         if before is not None and not (before.is_directory and member.is_directory):
             raise DamagedFileError(
@@ -166,31 +166,37 @@ def _metadata(by_path: Mapping[str, Member]) -> dict[str, Member]:
     return found
 
 
-def _check_is_own_file(
-    member: Member, by_path: Mapping[str, Member], linked: Mapping[str, Member]
+def _check_are_own_files(
+    important: Sequence[Member], archive: TarArchive, by_path: Mapping[str, Member]
 ) -> None:
-    """The member must be a file of its own, reached through directories only."""
-    if not member.is_regular:
-        raise DamagedFileError(
-            "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
-        )
-    path = paths.plain(member.name)
-    folder = path.rpartition("/")[0]
-    while folder:
-        above = by_path.get(folder)
-        if above is not None and not above.is_directory:
+    """The important members must be files of their own, reached through directories only.
+
+    A link in their place would leave the real file unpatched; a link above them would write
+    them elsewhere; a hard link to them would be patched under a name nobody looked at.
+    """
+    by_place = {paths.plain(member.name): member for member in important}
+    places = sorted(by_place)
+    for member in important:
+        if not member.is_regular:
             raise DamagedFileError(
-                f"lies behind {shown(above.name)}, which is no directory",
-                where=shown(member.name),
+                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
+            )
+    for path, member in by_path.items():
+        below = bisect_left(places, f"{path}/")
+        if not member.is_directory and below < len(places) and places[below].startswith(f"{path}/"):
+            raise DamagedFileError(
+                f"lies behind {shown(member.name)}, which is no directory",
+                where=shown(places[below]),
                 todo=_DISTRUST,
             )
-        folder = folder.rpartition("/")[0]
-    if path in linked:
-        raise DamagedFileError(
-            f"{shown(linked[path].name)} is a hard link to it",
-            where=shown(member.name),
-            todo="extract the module and patch it by itself",
-        )
+    for member in archive.members:
+        target = by_place.get(paths.plain(member.link))
+        if member.type == tar.HARD_LINK and target is not None:
+            raise DamagedFileError(
+                f"{shown(member.name)} is a hard link to it",
+                where=shown(target.name),
+                todo="extract the module and patch it by itself",
+            )
 
 
 def _is_signature(name: str) -> bool:

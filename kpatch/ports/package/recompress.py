@@ -115,12 +115,12 @@ def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
 
     Raises DamagedFileError when the header of ``data`` makes no sense.
     """
-    usual = next(_candidates(data, kind))
     trials = max(1, TRIAL_BYTES // max(len(raw), 1))
-    for encoder in islice(_candidates(data, kind), trials):
-        if encoder.compress(raw) == data:
-            return encoder
-    return usual
+    candidates = list(islice(_candidates(data, kind), trials))
+    usual, *others = candidates
+    if not others:
+        return usual
+    return next((one for one in candidates if one.compress(raw) == data), usual)
 
 
 def _candidates(data: bytes, kind: Compression) -> Iterator[Encoder]:

@@ -24,6 +24,7 @@ MAX_EXTENSION: Final = 1 << 20
 MAX_EXTENSIONS: Final = 8
 MAX_NAME: Final = 1024
 """PATH_MAX of FreeBSD (sys/syslimits.h)."""
+MAX_SHOWN: Final = 160
 
 REGULAR: Final = (b"0", b"\0", b"7")
 HARD_LINK: Final = b"1"
@@ -127,7 +128,10 @@ def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> bytes:
 
 
 def shown(name: str) -> str:
-    """A name as it may be printed: no control characters, no bytes that are not text."""
+    """A name as it may be printed: not long, no control characters, nothing that is no text."""
+    name = (
+        name if len(name) <= MAX_SHOWN else f"{name[: MAX_SHOWN // 2]}...{name[-MAX_SHOWN // 2 :]}"
+    )
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
