@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
 import capstone
@@ -181,21 +181,26 @@ def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
 
 def decode_one(code: bytes, address: int = 0) -> Instruction | None:
     """The one instruction at the start of ``code``, or None where there is none."""
-    return next(iter(decode(code[:MAX_LENGTH], address)), None)
+    return _decode_one(code[:MAX_LENGTH], address)
+
+
+@lru_cache(maxsize=4096)  # a scan comes to the same few places again and again
+def _decode_one(code: bytes, address: int) -> Instruction | None:
+    return next(iter(decode(code, address)), None)
 
 
 def _instruction(raw: Any) -> Instruction:
     reads, writes = raw.regs_access()
     groups = set(raw.groups)
-    implicit = _MISSING_ACCESS.get(raw.mnemonic, frozenset())
+    missing = _MISSING_ACCESS.get(raw.mnemonic, ())
     return Instruction(
         address=raw.address,
         raw=bytes(raw.bytes),
         mnemonic=raw.mnemonic,
         text=f"{raw.mnemonic} {raw.op_str}".rstrip(),
         operands=tuple(_operand(raw, each) for each in raw.operands),
-        reads=implicit.union(_whole(raw.reg_name(r)) for r in reads),
-        writes=implicit.union(_whole(raw.reg_name(r)) for r in writes),
+        reads=frozenset((*missing, *(_whole(raw.reg_name(r)) for r in reads))),
+        writes=frozenset((*missing, *(_whole(raw.reg_name(r)) for r in writes))),
         is_call=x86.X86_GRP_CALL in groups,
         # The group of jumps lacks loop, loope and loopne.
         is_branch=x86.X86_GRP_JUMP in groups or raw.mnemonic.startswith("loop"),
@@ -204,7 +209,7 @@ def _instruction(raw: Any) -> Instruction:
     )
 
 
-_MISSING_ACCESS: Final = {"enter": frozenset({"rsp", "rbp"})}
+_MISSING_ACCESS: Final = {"enter": ("rsp", "rbp")}
 """What Capstone leaves out of ``regs_access``."""
 
 
