@@ -132,12 +132,14 @@ def _try_choice(
         _note(furthest, Miss(state.matched, end, "the code ends here", choice.line))
         return None
     instruction = code[state.position]
-    reason = ""
+    reasons: list[str] = []
     for alternative in choice.alternatives:
         bound = match_instruction(alternative, instruction, state.bindings)
         if not isinstance(bound, str):
             return _State(state.position + 1, state.gap, state.fillers, bound, state.matched + 1)
-        reason = bound
+        reasons += [bound] if bound else []
+    why = f": {reasons[0]}" if len(reasons) == 1 else ""
+    reason = f"wanted '{choice.text}', found '{instruction.text}'{why}"
     _note(furthest, Miss(state.matched, instruction.address, reason, choice.line))
     return None
 
@@ -178,17 +180,19 @@ def _fill(code: Sequence[Instruction], state: _State) -> _State | None:
 def match_instruction(
     pattern: InstructionPattern, instruction: Instruction, bindings: Bindings
 ) -> Bindings | str:
-    """The bindings after ``pattern`` matched ``instruction``, or the reason why it did not."""
-    wanted = f"wanted '{pattern.text}', found '{instruction.text}'"
+    """The bindings after ``pattern`` matched ``instruction``.
+
+    Otherwise what is wrong with an operand; empty where it is another instruction altogether.
+    """
     if pattern.mnemonic != instruction.mnemonic:
-        return wanted
+        return ""
     if len(pattern.operands) != len(instruction.operands):
-        return wanted
+        return ""
     bound = dict(bindings)
     for hole, operand in zip(pattern.operands, instruction.operands, strict=True):
         reason = _match_operand(hole, operand, bound)
         if reason is not None:
-            return f"{wanted}{f': {reason}' if reason else ''}"
+            return reason
     return bound
 
 

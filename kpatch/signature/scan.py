@@ -244,10 +244,12 @@ def _nearest(
         match_at(rule.pattern, routine[index : index + most], names, rule.max_gap)
         for index in range(len(routine))
     )
-    all_misses = [each for each in attempts if isinstance(each, Miss)] + misses
+    own = [each for each in attempts if isinstance(each, Miss)]
+    all_misses = own + misses
     if not all_misses:
         return f"there is no '{rule.key}'"
-    best = max(all_misses, key=lambda each: each.matched)
+    # What comes close elsewhere in the image is not what the routine does instead.
+    best = max(all_misses, key=lambda each: (bool(each.matched and each in own), each.matched))
     return (
         f"line {best.line} of the signature does not fit at image offset {best.address:#x}, "
         f"{best.reason}"

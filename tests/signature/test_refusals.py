@@ -1,0 +1,324 @@
+"""What must not be patched is refused, and the reason is the right one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from struct import pack
+
+import pytest
+
+from kpatch.elf import constants as elf
+from kpatch.errors import KpatchError, MatchError, UnknownModuleError
+from kpatch.patch.assess import Verdict, assess
+from tests.signature.images import FIELDS, PLAIN, filled, match_of, module_with, switch, written
+from tests.strategies.elf_files import RelocationPlan
+from tests.strategies.machine_code import REX_W, At, encode, load, push, store
+from tests.strategies.world_switches import Switch, entry_site, exit_site, exit_steps
+
+STATE = At("rdi", 0x1F0)
+
+
+def refused(made: Switch | bytes, kind: type[KpatchError] = MatchError) -> str:
+    """The refusal, said of an image or of a whole section's bytes."""
+    contents = made.contents if isinstance(made, Switch) else made
+    with pytest.raises(kind) as caught:
+        match_of(module_with(contents))
+    return str(caught.value)
+
+
+def with_header(made: Switch, **entries: int) -> bytes:
+    names = ("kernel2monitor", "interrupt_table", "entry_end", "exit_end", "monitor_exec")
+    values = dict(zip(names, made.header, strict=True)) | entries
+    return pack("<5I", *values.values()) + made.contents[20:]
+
+
+def test_the_plain_switch_is_accepted() -> None:
+    made = switch()
+    match = match_of(module_with(made.contents))
+    assert dict(match.names) == made.names
+
+
+@pytest.mark.parametrize("kind", [elf.R_X86_64_64, elf.R_X86_64_32S])
+@pytest.mark.parametrize("site", ["entry", "exit"])
+def test_a_relocation_on_a_site(site: str, kind: int) -> None:
+    made = switch()
+    start, end = made.entry if site == "entry" else made.exit
+    wide = elf.field_width(kind)
+    for at in (start - wide + 1, start, end - 1):
+        relocation = RelocationPlan(at, kind, "common_tss", 0)
+        module = module_with(made.contents, (relocation,))
+        with pytest.raises(MatchError, match=f"site '{site}'.*relocation of type {kind} writes"):
+            match_of(module)
+    for at in (start - wide, end):
+        match_of(module_with(made.contents, (RelocationPlan(at, kind, "common_tss", 0),)))
+
+
+def test_two_matches_in_one_image() -> None:
+    twin = exit_site(PLAIN, FIELDS)
+    made = switch(tail=b"\xcc" * 8 + twin)
+    first, second = made.exit[0], made.header[1] + 8
+    reason = refused(made)
+    assert "site 'exit' matches 2 times" in reason
+    assert f"{first:#x}-" in reason and f"{second:#x}-" in reason
+
+
+def test_two_images() -> None:
+    made = switch().contents
+    padded = made + bytes(-len(made) % 16)
+    reason = refused(padded + padded)
+    assert "2 monitor images match" in reason
+    assert f".rodata+{len(padded):#x}" in reason
+
+
+def test_an_image_that_does_not_match_does_not_hide_one_that_does() -> None:
+    other = switch(exit_=b"\x90" * 32).contents
+    padded = other + bytes(-len(other) % 16)
+    match = match_of(module_with(padded + switch().contents))
+    assert match.image.at == len(padded)
+
+
+def test_an_entry_that_straddles_the_end_of_its_routine() -> None:
+    made = switch()
+    reason = refused(with_header(made, entry_end=made.entry[1] - 1))
+    assert "site 'entry' matches" in reason and "not inside its routine" in reason
+
+
+def test_an_exit_in_front_of_its_routine() -> None:
+    made = switch()
+    reason = refused(with_header(made, exit_end=made.exit[0] + 1))
+    assert "site 'exit' matches" in reason and "not inside its routine" in reason
+
+
+def test_an_image_that_is_cut_off() -> None:
+    made = switch()
+    for end in (made.exit[0] + 3, made.header[1] - 1):
+        assert "the image is cut off" in refused(made.contents[:end])
+
+
+def test_a_jump_into_a_site() -> None:
+    inside = switch().entry[0] + 7
+    for before in (0, 5):
+        jump = b"\x90" * before
+        at = switch().entry[0] + before
+        code = jump + b"\xeb" + bytes([inside + before + 2 - at & 0xFF])
+        made = switch(before_entry=code)
+        reason = refused(made)
+        assert "site 'entry'" in reason and f"at {at:#x} jumps into it" in reason
+    assert match_of(module_with(switch(before_entry=b"\xeb\x00").contents))
+
+
+def test_a_jump_into_a_site_from_behind_undecodable_bytes() -> None:
+    made = switch(behind_exit=b"")
+    at = made.exit[1] + 64
+    contents = bytearray(made.contents)
+    contents[at - 2 : at] = b"\x06\x06"  # no instruction in 64-bit mode
+    contents[at : at + 2] = b"\x75" + bytes([made.exit[0] + 7 - at - 2 & 0xFF])
+    assert "jumps into it" in refused(bytes(contents))
+
+
+def test_a_long_jump_into_a_site_from_anywhere_in_the_image() -> None:
+    plain = switch()
+    for opcode in (b"\xe8", b"\xe9", b"\x0f\x84"):
+        at = plain.header[1] + 40
+        distance = plain.exit[0] + 2 - (at + len(opcode) + 4)
+        made = switch(tail=b"\xcc" * 40 + opcode + pack("<i", distance))
+        assert f"at {at:#x} jumps into it" in refused(made)
+        made = switch(tail=b"\xcc" * 40 + opcode + pack("<i", distance - 2))
+        assert match_of(module_with(made.contents)), "a jump to its start is sound"
+
+
+@pytest.mark.parametrize(
+    ("behind", "register", "text"),
+    [
+        (bytes.fromhex("4889f3"), "rsi", "mov rbx, rsi"),
+        (store(STATE, "r8"), "r8", "mov qword ptr [rdi + 0x1f0], r8"),
+        (load("rbx", At("rdx", 0)), "rdx", "mov rbx, qword ptr [rdx]"),
+        (bytes.fromhex("b001 4889c3"), "rax", "mov rbx, rax"),  # al alone is new
+        (bytes.fromhex("480f44c8 4889cb"), "rax", "cmove rcx, rax"),
+        (bytes.fromhex("0f84 00000000"), "rflags", "je"),
+        (bytes.fromhex("ffc0 7200"), "rax", "inc eax"),
+        (bytes.fromhex("31c0 ffc0 7200"), "", ""),  # xor writes the carry
+        (bytes.fromhex("b801000000 fec4 88e3"), "", ""),
+        (bytes.fromhex("b401 6689c3"), "rax", "mov bx, ax"),
+        (bytes.fromhex("7502 31f6 4889f3"), "rflags", "jne"),
+        (bytes.fromhex("39ff 7502 31f6 4889f3"), "rsi", "mov rbx, rsi"),
+        (bytes.fromhex("39ff 7503 4889f3"), "rsi", "mov rbx, rsi"),
+        (bytes.fromhex("e803000000 eb03 90 90 90"), "", ""),
+    ],
+)
+def test_a_register_that_is_alive_behind_the_exit(behind: bytes, register: str, text: str) -> None:
+    made = switch(behind_exit=behind)
+    if not register:
+        assert match_of(module_with(made.contents))
+        return
+    reason = refused(made)
+    assert "site 'exit'" in reason
+    assert f"still reads {register}" in reason and f"'{text}" in reason
+
+
+@pytest.mark.parametrize("behind", [b"\x06", bytes.fromhex("ffe7"), bytes.fromhex("ffd3")])
+def test_a_way_behind_the_exit_that_cannot_be_followed(behind: bytes) -> None:
+    assert "may read" in refused(switch(behind_exit=behind))
+
+
+@pytest.mark.parametrize(
+    ("behind", "register"), [("4889d3", "rdx"), ("4889cb", "rcx"), ("7200", "rflags")]
+)
+def test_a_register_that_is_alive_behind_the_entry(behind: str, register: str) -> None:
+    reason = refused(switch(behind_entry=bytes.fromhex(behind)))
+    assert "site 'entry'" in reason and f"still reads {register}" in reason
+
+
+def test_a_register_that_is_alive_behind_the_far_return_of_the_entry() -> None:
+    made = switch()
+    contents = bytearray(made.contents)
+    at = made.header[2]
+    contents[at : at + 3] = bytes.fromhex("4889d3")  # mov rbx, rdx
+    reason = refused(bytes(contents))
+    assert f"'mov rbx, rdx' at {at:#x} still reads rdx" in reason
+
+
+@pytest.mark.parametrize("state", ["rax", "rcx", "rdx"])
+def test_a_state_in_a_register_that_the_entry_trampoline_needs(state: str) -> None:
+    forms = replace(PLAIN, state=state, sel="rbx", slot="r12")
+    assert f"needs {state}, which holds the state" in refused(written(forms))
+
+
+@pytest.mark.parametrize("state", ["rsi", "r8", "r9", "r10"])
+def test_a_state_in_a_register_that_the_exit_trampoline_needs(state: str) -> None:
+    reason = refused(written(replace(PLAIN, state=state)))
+    assert "site 'exit'" in reason
+    assert f"needs {state}, which holds the state" in reason
+
+
+def test_a_state_on_the_stack() -> None:
+    reason = refused(written(replace(PLAIN, state="rsp")))
+    assert "means something else elsewhere" in reason
+
+
+def test_a_state_in_another_register_at_the_exit() -> None:
+    made = switch(exit_=exit_site(replace(PLAIN, state="rbx"), FIELDS))
+    assert "site 'exit' matches nowhere" in refused(made)
+
+
+def test_a_state_addressed_with_32_bits() -> None:
+    narrow = b"".join(
+        b"\x67" + encode(opcode, digit, At("rdi", FIELDS[name]))
+        for name, opcode, digit in (
+            ("tr_sel", "0f00", 1), ("idt", "0f01", 1), ("gdt", "0f01", 0), ("ldt_sel", "0f00", 0),
+        )
+    )  # fmt: skip
+    assert "site 'entry' matches nowhere" in refused(switch(entry=narrow))
+
+
+def test_a_state_behind_gs() -> None:
+    forms = replace(PLAIN, entry_prefix="65")
+    reason = refused(written(forms))
+    assert "site 'entry' matches nowhere" in reason and "gs:[rdi" in reason
+
+
+def test_an_entry_in_two_pieces() -> None:
+    whole = entry_site(PLAIN, FIELDS)
+    made = switch(entry=whole[:7] + b"\x90" + whole[7:])
+    assert "site 'entry' matches nowhere" in refused(made)
+
+
+@pytest.mark.parametrize(
+    ("filler", "why"),
+    [
+        (bytes.fromhex("488b1d00000000"), "rip-relative"),
+        (bytes.fromhex("488d1500000000"), "rip-relative"),
+        (bytes.fromhex("eb00"), "a jump"),
+        (bytes.fromhex("e200"), "a loop"),
+        (bytes.fromhex("e800000000"), "a call"),
+        (bytes.fromhex("c8000000"), "enter"),
+        (push("rbx"), "the stack"),
+        (bytes.fromhex("488d5c2408"), "the stack's address"),
+        (bytes.fromhex("0f92c3"), "setb reads flags"),
+        (bytes.fromhex("c3"), "a return"),
+        (bytes.fromhex("0f0b"), "ud2"),
+        (bytes.fromhex("89c3"), "the selector"),
+        (load("rdi", At("rdi", 8)), "changes the state"),
+    ],
+)
+def test_an_instruction_between_those_of_the_exit_that_cannot_move(filler: bytes, why: str) -> None:
+    assert "site 'exit' matches nowhere" in refused(written(filled(filler))), why
+
+
+def test_an_instruction_between_those_of_the_exit_that_reads_the_calls_register() -> None:
+    forms = filled(bytes.fromhex("4889c3"), forms=replace(PLAIN, sel="r12"))
+    reason = refused(written(forms))
+    assert "'mov rbx, rax' reads rax, through which the call" in reason
+
+
+def test_more_other_instructions_than_the_signature_allows() -> None:
+    assert match_of(module_with(written(filled(*[b"\x90"] * 4)).contents))
+    assert "site 'exit' matches nowhere" in refused(written(filled(*[b"\x90"] * 5)))
+
+
+def test_an_instruction_between_that_writes_a_register_in_use_behind() -> None:
+    made = switch(
+        exit_=exit_site(filled(load("rdx", At("rdi", 0x40))), FIELDS),
+        behind_exit=bytes.fromhex("4889d3"),
+    )
+    assert "still reads rdx" in refused(made)
+
+
+def test_a_match_of_one_site_alone() -> None:
+    assert "site 'exit' matches nowhere" in refused(switch(exit_=b"\x90" * 40))
+
+
+def test_an_image_without_its_anchor() -> None:
+    contents = switch(entry=b"\x90" * 28).contents
+    assert "no monitor image" in refused(contents, UnknownModuleError)
+
+
+@pytest.mark.parametrize(
+    ("step", "wrong", "line_text", "found"),
+    [
+        (1, "89c2", "and $slot:32", "and ecx, 0xfff8"),
+        (2, "81e1f0ff0000", "and $slot:32, 0xfff8", "and ecx, 0xfff0"),
+        (3, "48038f80000000", "add $slot, [$state + $gdt + 2]", "[rdi + 0x80]"),
+        (4, "816104ffffffff", "and dword [$slot + 4], 0xfffffdff", "and dword ptr [rcx + 4]"),
+        (5, "0f00da", "ltr $sel:16", "ltr dx"),
+    ],
+)
+def test_a_near_miss_names_the_line_the_place_and_what_is_there(
+    step: int, wrong: str, line_text: str, found: str
+) -> None:
+    steps = list(exit_steps(PLAIN, FIELDS))
+    steps[step] = bytes.fromhex(wrong)
+    made = switch(exit_=b"".join(steps))
+    assessment = assess(module_with(made.contents))
+    assert assessment.verdict is Verdict.UNKNOWN_BUILD
+    reason = assessment.reason
+    place = made.exit[0] + sum(len(each) for each in steps[: step if step != 1 else 2])
+    assert f"image offset {place:#x}" in reason
+    assert "wanted '" in reason and line_text in reason and found in reason
+    number = int(reason.partition(" of the signature")[0].rpartition(" ")[2])
+    assert line_text in " ".join(_signature_line(number).split())
+
+
+def _signature_line(number: int) -> str:
+    from kpatch.data import signatures_folder
+
+    text = (signatures_folder() / "kqemu-amd64-tr.toml").read_text(encoding="utf-8")
+    return text.split("\n")[number - 1]
+
+
+def test_a_file_full_of_anchors_is_refused_at_once() -> None:
+    anchors = bytes.fromhex("0f0008") * 30_000
+    assert "too many places" in refused(anchors, UnknownModuleError)
+    header = pack("<5I", 20, 4000, 60, 200, 4000) + bytes.fromhex("0f000890")
+    assert "too many places" in refused(header * 3000, UnknownModuleError)
+
+
+def test_an_image_full_of_key_instructions_is_refused_at_once() -> None:
+    almost = load("rax", At("rdi", 0x8C)) + bytes.fromhex("89c1 0f00d8")
+    assert "look like 'ltr'" in refused(switch(tail=almost * 5000))
+
+
+def test_useless_prefixes_do_not_matter() -> None:
+    forms = replace(PLAIN, entry_prefix="3e", entry_rex=REX_W, ltr_rex=REX_W)
+    made = written(forms)
+    assert match_of(module_with(made.contents)).sites["entry"].start == made.entry[0]
