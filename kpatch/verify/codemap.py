@@ -24,8 +24,8 @@ _REFUSED: Final = frozenset({
     "sysexit", "sysexitq", "int", "int1", "int3", "into", "iret", "iretd", "iretq", "swapgs",
     "vmcall", "vmlaunch", "vmxon", "vmrun", "monitor", "mwait", "invd", "wbinvd", "rsm", "movnti",
     "xbegin", "xend", "xabort", "ud0", "ud1", "ud2", "emms", "wrpkru", "wrfsbase", "wrgsbase",
-    "lss", "lfs", "lgs", "enter", "vmmcall", "vmload", "vmsave", "clgi", "stgi", "skinit", "invlpga",
-    "getsec", "xsetbv",
+    "lss", "lfs", "lgs", "enter", "vmmcall", "vmload", "vmsave", "clgi", "stgi", "skinit",
+    "invlpga", "getsec", "xsetbv",
 })  # fmt: skip
 _FLOATING: Final = ("xmm", "ymm", "zmm", "mm", "st(", "k", "bnd")
 _FLOATING_MNEMONICS: Final = ("f", "xsave", "xrstor", "ldmxcsr", "stmxcsr", "vldmxcsr", "maskmov")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,17 +98,3 @@ class Bump:
     def region(self, name: str, virtual: int, size: int, *, private: bool) -> Region:
         """A new region of whole pages that starts at the page of ``virtual``."""
         return Region(name, Address(virtual), self.pages(size), page_up(size), private)
-
-
-class RangeSet:
-    """Disjoint ranges of physical addresses, ``start <= address < end``."""
-
-    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
-        self._ranges = tuple(sorted(ranges))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(self._ranges)
-
-    def covers(self, start: int, size: int) -> bool:
-        """Whether one of the ranges holds all of ``size`` bytes at ``start``."""
-        return any(low <= start and start + size <= high for low, high in self._ranges)

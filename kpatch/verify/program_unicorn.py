@@ -18,7 +18,7 @@ from kpatch.verify.cpustate import EVERYWHERE, Access, Run, Snapshot
 from kpatch.verify.descriptors import BUSY, FREE, parse, tss_descriptor
 from kpatch.verify.judge import Arrival, arrive, back_in_kernel, shared_accesses
 from kpatch.verify.kernel import RETURN_AT, TAIL_DONE_AT
-from kpatch.verify.locals import LocalState, Locals, Phase, pack_guest, unpack_guest
+from kpatch.verify.locals import Locals, LocalState, Phase, pack_guest, unpack_guest
 from kpatch.verify.program import (
     Cell,
     Local,

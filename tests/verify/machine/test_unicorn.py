@@ -86,6 +86,8 @@ class Bench:
         uc.emu_stop()
 
 
+SPOILED = ["rcx", "rdx", "rbx", "rbp", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
+
 LOAD_TR = "66b83000 0f00d8 90 90"  # mov ax, 0x30; ltr ax; nop; nop
 
 
@@ -189,9 +191,7 @@ def test_no_access_sets_a_bit_in_the_page_tables() -> None:
             "push 0x2438d7; popfq;"
             + "".join(
                 f"movabs {name}, {0xBAD0_0000_0000_0BAD | n << 32};"
-                for n, name in enumerate(
-                    "rcx rdx rbx rbp rsi r8 r9 r10 r11 r12 r13 r14 r15".split()
-                )
+                for n, name in enumerate(SPOILED)
             )
             + "movabs rdi, 0xf0013000; movabs rax, 0xf00000f3; call rax; .byte 0xe9;"
             ".long start - . - 4",
@@ -205,7 +205,9 @@ def test_our_machine_code_is_what_the_assembler_makes_of_its_comments(
     assembler = shutil.which("as")
     if assembler is None:
         pytest.fail("this test needs the GNU assembler (binutils)")
-    (tmp_path / "in.s").write_text(".intel_syntax noprefix\n.text\n" + source.replace(";", "\n") + "\n")
+    (tmp_path / "in.s").write_text(
+        ".intel_syntax noprefix\n.text\n" + source.replace(";", "\n") + "\n"
+    )
     subprocess.run([assembler, "-o", tmp_path / "o", tmp_path / "in.s"], check=True)
     subprocess.run(
         ["objcopy", "-O", "binary", "-j", ".text", tmp_path / "o", tmp_path / "bin"], check=True
@@ -217,7 +219,12 @@ def test_a_descriptor_survives_being_taken_apart() -> None:
     for base in (0, KERNEL + TSS, 0x0123_4567_89AB_CDEF, 0xFFFF_FFFF_FFFF_FFFF):
         for kind in (FREE, BUSY):
             whole = parse(tss_descriptor(base, kind, 0xF_1234))
-            assert (whole.base, whole.type, whole.limit, whole.present) == (base, kind, 0xF1234, True)
+            assert (whole.base, whole.type, whole.limit, whole.present) == (
+                base,
+                kind,
+                0xF1234,
+                True,
+            )
     huge = bytearray(tss_descriptor(0))
     huge[6] |= 0x80
     assert parse(bytes(huge)).limit == 0x67FFF

@@ -1,0 +1,136 @@
+"""The replay on engines that share one memory against the memoised steps of the exploration."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kpatch.errors import UsageError
+from kpatch.verify.descriptors import BUSY, parse, tss_descriptor
+from kpatch.verify.explore.explorer import explore
+from kpatch.verify.explore.options import MemoryModel, Options
+from kpatch.verify.explore.replay import ConcreteRun
+from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, from_text
+from kpatch.verify.machine import Setup, Subject
+from tests.verify.machine.workshop import patched, scenario, unpatched, with_exit_code
+
+MODELS = list(MemoryModel)
+
+
+def explored(subject: Subject, name: str, cpus: int, model: MemoryModel) -> tuple[Setup, list[str]]:
+    """A setup whose shared memory is known, and the schedules of its counterexamples."""
+    setup = Setup(subject, scenario(name), cpus, model=model)
+    result = setup.explore(lambda program: explore(program, Options(model=model)))
+    return setup, [f"{found.prop}: {found.schedule}" for found in result.counterexamples]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["leave", "two-rounds", "moving", "unknown-layout"])
+def test_every_counterexample_is_confirmed(name: str, model: MemoryModel) -> None:
+    setup, found = explored(unpatched(), name, 3, model)
+    assert found
+    for each in found:
+        prop, _, schedule = each.partition(": ")
+        steps = setup.replay(from_text(schedule))
+        assert [violation.prop for violation in steps[-1].violations] == [prop]
+        assert not any(step.violations for step in steps[:-1])
+
+
+def test_the_race_is_shown_with_its_descriptor_and_task_registers() -> None:
+    setup, found = explored(unpatched(), "leave", 2, MemoryModel.SC)
+    host = setup.world.model
+    schedule = next(each for each in found if each.startswith("no-fault"))
+    steps = setup.replay(from_text(schedule.partition(": ")[2]))
+    assert "ltr ax" in steps[-1].trace[-1]
+    assert str(steps[-1].descriptors[0]).endswith("busy")
+    assert [step.descriptors[0].type for step in steps][-3:].count(0xB) >= 1
+    assert set(steps[-1].tasks) <= {host.tss_of(0), host.tss_of(1), setup.world.guest.tss.virtual}
+
+
+def random_schedule(setup: Setup, model: MemoryModel, seed: int, length: int) -> Schedule:
+    """Moves that can be made, chosen by chance."""
+    chance = random.Random(seed)
+    run = ConcreteRun(setup.program(), model)
+    moves: list[Move] = []
+    while len(moves) < length and not run.finished:
+        cpu = chance.randrange(run.program.cpus)
+        choices = [
+            Move(cpu),
+            Move(cpu, MoveKind.DRAIN),
+            *(Move(cpu, MoveKind.TAKE, guest) for guest in range(len(run.pool))),
+        ]
+        possible = [move for move in choices if not run.obstacle(move)]
+        if possible:
+            moves.append(chance.choice(possible))
+            run.make(moves[-1])
+    return tuple(moves)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["two-rounds", "moving", "private-moving", "unknown-layout"])
+def test_engines_that_share_memory_do_what_the_memoised_steps_do(
+    name: str, model: MemoryModel
+) -> None:
+    setup, _ = explored(patched(), name, 3, model)
+    for seed in range(3):
+        schedule = random_schedule(setup, model, seed, 120)
+        memoised = ConcreteRun(setup.program(), model)
+        cells = setup._shared.cells
+        live = setup.replay(schedule)
+        for move, step in zip(schedule, live, strict=True):
+            expected = memoised.make(move)
+            assert not step.trace or step.trace == expected.trace
+            assert step.violations == expected.violations
+            assert step.buffered == tuple(len(buffer) for buffer in memoised.buffers)
+            slot = setup.world.shared_slot
+            if slot is not None:
+                raw = bytearray(tss_descriptor(setup.world.model.tss_of(2), BUSY))
+                for cell, value in zip(cells, expected.memory, strict=True):
+                    if slot.physical <= cell.start < slot.physical + slot.size:
+                        at = cell.start - slot.physical
+                        raw[at : at + len(value)] = value
+                assert step.descriptors == (parse(bytes(raw)),)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_long_random_run_of_the_patch_ends_with_every_cpu_in_its_own_tss(
+    model: MemoryModel,
+) -> None:
+    setup, found = explored(patched(), "two-rounds", 4, model)
+    assert found == []
+    schedule = random_schedule(setup, model, 1, 10_000)
+    last = setup.replay(schedule)[-1]
+    host = setup.world.model
+    assert list(last.tasks) == [host.tss_of(cpu) for cpu in range(4)]
+    assert sum(last.buffered) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("2", "there are 2 CPUs"),
+        ("0*60", "the CPU has finished"),
+        ("0d", "its store buffer is empty"),
+        ("0t0", "the CPU has a guest"),
+    ],
+)
+def test_a_move_that_cannot_be_made_is_named(text: str, problem: str) -> None:
+    setup, _ = explored(patched(), "leave", 2, MemoryModel.TSO)
+    schedule = from_text(text)
+    with pytest.raises(UsageError, match=problem):
+        setup.replay(schedule)
+
+
+def test_a_fault_stops_its_cpu_and_no_other() -> None:
+    setup, _ = explored(with_exit_code("ud2"), "leave", 2, MemoryModel.SC)
+    steps = setup.replay(from_text("0 1"))
+    assert [step.violations[0].prop for step in steps] == ["no-fault", "no-fault"]
+    with pytest.raises(UsageError, match="the CPU is at fault"):
+        setup.replay(from_text("0 0"))
+
+
+def test_a_replay_can_be_repeated() -> None:
+    setup, _ = explored(unpatched(), "leave", 2, MemoryModel.SC)
+    schedule = from_text("0*2 1*3 0")
+    assert setup.replay(schedule) == setup.replay(schedule)

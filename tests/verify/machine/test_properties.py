@@ -1,0 +1,119 @@
+"""Each property is broken by something, and then it is this property that says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from kpatch.elf.module import read_module
+from kpatch.verify.explore.result import Verdict
+from kpatch.verify.machine import Subject
+from kpatch.verify.properties import CATALOG, named
+from kpatch.verify.scenarios import SCENARIOS, scenario_named
+from tests.verify.machine.workshop import (
+    broken,
+    judged,
+    patched,
+    patched_module,
+    scenario,
+    with_exit_code,
+)
+
+UP = scenario("up")
+
+RIGHT = (
+    "mov ax, [rdi + 0x8c]; mov ecx, eax; and ecx, 0xfff8; add rcx, [rdi + 0x84];"
+    "and dword ptr [rcx + 4], 0xfffffdff; {before} ltr ax; {after} nop"
+)
+
+
+def exit_with(before: str = "", after: str = "") -> Subject:
+    """A right exit site, for one CPU, with something before or behind its ``ltr``."""
+    return with_exit_code(RIGHT.format(before=before and f"{before};", after=after and f"{after};"))
+
+
+def test_the_exit_that_the_others_are_made_from_is_right() -> None:
+    assert judged(exit_with(), UP).verdict is Verdict.PROVEN
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("rbp is", "mov qword ptr [rsp + 0x28], 1"),
+        ("rbx is", "mov qword ptr [rsp + 0x20], 1"),
+        ("r12 is", "mov qword ptr [rsp + 0x18], 1"),
+        ("r15 is", "mov qword ptr [rsp], 1"),
+        ("cr4 is", "mov rax, cr4; xor rax, 0x200; mov cr4, rax"),
+        ("idtr is another", "lidt [rdi + 0x2c]"),
+        (
+            "gdtr is another",
+            "mov rax, [rdi + 0x84]; mov word ptr [rsp - 16], 0x57; mov [rsp - 14], rax;"
+            "lgdt [rsp - 16]",
+        ),
+        ("the direction flag is set", "std"),
+        ("DR7 is still", "mov eax, 0x700; mov dr7, rax"),
+    ],
+)
+def test_what_is_not_restored_is_named(what: str, code: str) -> None:
+    result = judged(exit_with(after=code), UP)
+    assert broken(result) == {"restored"}
+    assert what in result.counterexamples[0].what
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "or byte ptr [rcx + 2], 8",
+        "mov byte ptr [rcx + 7], 0",
+        "mov dword ptr [rcx + 8], 0",
+        "mov word ptr [rcx], 0x10",
+    ],
+)
+def test_a_malformed_descriptor_is_found_when_it_is_loaded(code: str) -> None:
+    assert broken(judged(exit_with(before=code), UP)) == {"descriptor"}
+
+
+@pytest.mark.parametrize("code", ["mov byte ptr [rcx + 5], 0x8b", "mov byte ptr [rcx + 5], 0x09"])
+def test_a_busy_or_absent_descriptor_faults(code: str) -> None:
+    assert broken(judged(exit_with(before=code), UP)) == {"no-fault"}
+
+
+def test_leaving_the_monitors_task_register_is_a_wrong_tss() -> None:
+    assert broken(judged(with_exit_code("nop"), UP)) == {"own-tss"}
+
+
+def without(code: str) -> Subject:
+    """The patched module with nops in the place of one instruction of its trampolines."""
+    module = patched_module()
+    section = module.section_named(".text.kpatch")
+    assert section is not None
+    raw = bytes.fromhex(code)
+    at = module.contents(section).index(raw) + section.offset
+    data = module.data[:at] + b"\x90" * len(raw) + module.data[at + len(raw) :]
+    return patched().instead(read_module(data, "without an instruction"))
+
+
+FREE_THE_LOCK = "41c70000000000"  # mov dword [r8], 0
+
+
+def test_a_lock_that_is_never_released_is_found_by_one_cpu_and_by_two() -> None:
+    one = judged(without(FREE_THE_LOCK), UP)
+    assert broken(one) == {"progress"}
+    assert broken(judged(without(FREE_THE_LOCK))) == {"progress"}
+
+
+def test_every_property_has_a_name_and_a_sentence_of_its_own() -> None:
+    assert len({each.name for each in CATALOG}) == len(CATALOG)
+    for each in CATALOG:
+        assert each.sentence.endswith(".")
+
+
+def test_scenarios_promise_properties_that_exist() -> None:
+    for each in SCENARIOS:
+        assert {found.name for found in named(each.promised)} == each.promised
+        assert scenario_named(each.name) is each
+    assert scenario_named("no such thing") is None
+
+
+def test_the_unknown_layout_promises_no_own_tss_where_the_slot_is_shared() -> None:
+    kept = {each.name for each in SCENARIOS if "own-tss" not in each.promised}
+    assert kept == {"unknown-layout"}
