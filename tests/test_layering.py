@@ -1,0 +1,135 @@
+"""The house keeps its order: who may import whom, and what a scan must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "kpatch"
+FLOORS = (
+    ("units", "errors", "data"),
+    ("elf", "isa"),
+    ("signature", "abi"),
+    ("patch",),
+    ("verify",),
+    ("report", "ports"),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+STRANGERS = {"elf": "isa", "isa": "elf"}
+"""Neighbours on one floor that do not know each other."""
+
+HOMES = {
+    "capstone": ("kpatch/isa/",),
+    "click": ("kpatch/cli/",),
+    "elftools": ("kpatch/elf/",),
+    "keystone": ("kpatch/isa/assemble.py",),
+    "lief": (),
+    "unicorn": ("kpatch/verify/",),
+}
+"""Where each library may be imported."""
+
+MOST_LINES = 320
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Full names of all modules that ``path`` imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(module: str) -> str:
+    """``elf`` for ``kpatch.elf.module``; empty for the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOOR else ""
+
+
+def own_room(path: Path) -> str:
+    return room_of(f"kpatch.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_room_imports_a_higher_one(path: Path) -> None:
+    own = own_room(path)
+    for name in imports_of(path):
+        if name.split(".")[0] != "kpatch" or not room_of(name):
+            continue
+        assert own, f"the package itself imports {name}"
+        assert FLOOR[room_of(name)] <= FLOOR[own], f"{own} imports {name}"
+        assert STRANGERS.get(own) != room_of(name), f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_library_is_imported_in_its_room_only(path: Path) -> None:
+    for name in imports_of(path):
+        library = name.split(".")[0]
+        homes = HOMES.get(library)
+        assert homes is None or name_of(path).startswith(homes), f"imports {library}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < MOST_LINES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_command_line_prints_exits_and_reads_the_environment(path: Path) -> None:
+    if own_room(path) in ("cli", "__main__"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            assert node.id not in ("print", "input", "exit", "quit", "SystemExit"), node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            used = f"{node.value.id}.{node.attr}"
+            assert used not in ("os.environ", "os.getenv", "sys.exit", "sys.argv", "os._exit")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_input_is_never_checked_by_assert(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {each.name for each in PACKAGE.iterdir() if (each / "__init__.py").is_file()}
+    files = {each.stem for each in PACKAGE.glob("*.py")} - {"__init__"}
+    assert rooms | files == set(FLOOR)
+
+
+def test_the_checks_can_fail(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("def f():\n    from kpatch.cli import main\n    import lief.ELF\n")
+    assert list(imports_of(path)) == ["kpatch.cli.main", "lief.ELF"]
+    assert FLOOR[room_of("kpatch.cli.main")] > FLOOR["elf"]
+
+
+SCAN = """
+import sys
+from kpatch.cli.main import run
+code = run(["scan", sys.argv[1]])
+print(code, *sorted(set(sys.modules) & {"lief", "keystone", "unicorn", "capstone"}))
+"""
+
+
+def test_a_scan_loads_neither_lief_nor_keystone_nor_unicorn() -> None:
+    sample = ROOT / "samples" / "kqemu-7.ko"
+    command = [sys.executable, "-c", SCAN, str(sample)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "kqemu-7.ko: AFFECTED" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 capstone"
