@@ -70,9 +70,11 @@ class _Exploration:
         """One search, and what follows from it. Raises SymmetryBrokenError."""
         shapes = Shapes(make_naming())
         steps = Steps(shapes, self.options)
-        space = Space(steps, Waits(steps, self.options.waits))
+        waits = Waits(steps, self.options.waits)
+        space = Space(steps, waits)
         check = FinalCheck(shapes)
         start, graph = self._search(space, check)
+        waits.freeze()
         if not graph.bound and steps.buffer_was_full:
             graph.bound = f"buffer-entries {self.options.buffer_entries}"
         lost = _lost(graph)

@@ -50,7 +50,7 @@ class Options:
     buffer_entries: int = 16
     stop_at_first: bool = False
     keep_finals: bool = False
-    shortest_states: int = 200_000
+    shortest_states: int = 20_000
 
 
 class BoundHitError(Exception):

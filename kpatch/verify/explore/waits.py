@@ -50,6 +50,7 @@ class Waits:
     def __init__(self, steps: Steps, enabled: bool) -> None:
         self._steps = steps
         self._enabled = enabled
+        self._frozen = False
         self._restarts = 0
         self._members: set[int] = set()
         self._refused: set[int] = set()
@@ -58,6 +59,10 @@ class Waits:
         self._no_twins: set[tuple[int, int]] = set()
         self._pairs: set[tuple[int, int]] = set()  # a member before and after a silent step
         self._normal: dict[tuple[int, int, Names], tuple[int, int]] = {}
+
+    def freeze(self) -> None:
+        """After the search: the members stay as they are, whatever else is asked for."""
+        self._frozen = True
 
     def normal(self, shape: int, memory: int, pattern: Names) -> tuple[int, int]:
         """The normal form of a shape under a memory, and how many steps lead there.
@@ -69,8 +74,9 @@ class Waits:
         key = shape, memory, pattern
         found = self._normal.get(key)
         if found is None:
-            self._meet(memory)
-            self._look_for_members(shape, (memory, pattern))
+            if not self._frozen:
+                self._meet(memory)
+                self._look_for_members(shape, (memory, pattern))
             found = self._normal[key] = self._follow(shape, (memory, pattern))
         return found
 

@@ -8,7 +8,7 @@ of its own, also those that no other CPU can notice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kpatch.verify.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
 
@@ -175,9 +175,7 @@ class Toy:
                 writes = ((cell, f"{seen}!".encode()),)
         elif now.name == "forget":
             registers.pop(now.register, None)
-        elif now.name == "goto":
-            following = self.place(code, now.target)
-        elif now.name == "if" and registers.get(now.register) == value:
+        elif now.name == "goto" or (now.name == "if" and registers.get(now.register) == value):
             following = self.place(code, now.target)
         elif now.name == "expect" and registers.get(now.register) != value:
             found = registers.get(now.register)
@@ -264,7 +262,7 @@ def switches(
     for number in range(rounds):
         if number:
             code.append(rest())
-        code.extend(_renumbered(thread, number))
+        code.extend(own_labels(thread, number))
     return Toy(
         [code] * cpus,
         {"lock": "0", "slot": f"tss{cpus - 1}!"},
@@ -274,11 +272,11 @@ def switches(
     )
 
 
-def _renumbered(thread: Thread, number: int) -> list[Instruction]:
-    """The same instructions, with labels of their own."""
+def own_labels(thread: Thread, number: int) -> list[Instruction]:
+    """The same instructions, with labels that no other part has."""
     return [
-        Instruction(now.name, now.cell, now.register, now.value, f"{now.target}{number}")
-        if now.name in ("label", "goto", "if")
+        replace(now, target=f"{now.target}{number}")
+        if now.name in ("label", "goto", "if") and now.target != "end"
         else now
         for now in thread
     ]
