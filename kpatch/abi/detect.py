@@ -22,7 +22,7 @@ from kpatch.errors import KernelUnknownError, NotAffectedError
 __all__ = ["Conflict", "Detection", "Evidence", "HostLayout", "detect"]
 
 _SETTLES: Final = (
-    "settle it with the right version (--osversion 700055) "
+    "settle it with the right version (--osversion, as `sysctl -n kern.osreldate` prints it) "
     "or the kernel that loads the module (--kernel /boot/kernel/kernel)"
 )
 _ADD_IT: Final = "if that is the right version, examine that kernel and add it to kernels.toml"

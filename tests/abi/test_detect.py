@@ -182,7 +182,7 @@ def test_a_kernel_without_common_tss_is_reported() -> None:
     assert any("common_tss" in evidence.seen for evidence in detection.evidence)
 
 
-@pytest.mark.parametrize("osversion", [400000, 605000, 704000, 900000, 1300000])
+@pytest.mark.parametrize("osversion", [400000, 605000, 700113, 10000000])
 def test_a_version_that_the_table_does_not_know_is_refused(osversion: int) -> None:
     detection = detect(module_of_7(), osversion=osversion)
     assert detection.candidates == ()
@@ -196,8 +196,15 @@ def test_a_version_that_the_table_does_not_know_is_refused(osversion: int) -> No
 
 
 def test_metadata_that_the_table_does_not_know_is_refused() -> None:
-    with pytest.raises(KernelUnknownError, match="900000"):
-        detect(kqemu_module(depends=900000)).require_cpuid()
+    with pytest.raises(KernelUnknownError, match="605000"):
+        detect(kqemu_module(depends=605000)).require_cpuid()
+
+
+@pytest.mark.parametrize("osversion", [703000, 704000, 800107, 900000, 1500000])
+def test_every_kernel_from_7_3_on_is_named_as_not_affected(osversion: int) -> None:
+    detection = detect(kqemu_module(wants=("_thread_lock_flags",)), osversion=osversion)
+    with pytest.raises(NotAffectedError, match=str(osversion)):
+        detection.require_affected()
 
 
 def test_metadata_that_is_no_version_is_ignored() -> None:
