@@ -95,7 +95,7 @@ def test_a_module_that_does_not_tell_is_refused(cdevsw: int | None) -> None:
     with pytest.raises(KernelUnknownError) as caught:
         detection.require_cpuid()
     assert "0x3c" in caught.value.what and "0x34" in caught.value.what
-    assert "--osversion 700055" in caught.value.todo
+    assert "--osversion" in caught.value.todo
     assert "--kernel /boot/kernel/kernel" in caught.value.todo
 
 
@@ -252,7 +252,7 @@ def test_an_option_overrides_what_is_only_inferred_and_says_so() -> None:
 
 def test_an_inferred_conflict_over_the_offset_is_refused_and_an_option_settles_it() -> None:
     module = kqemu_module(wants=("sched_lock",), cdevsw=CDEVSW_73)
-    with pytest.raises(KernelUnknownError, match="--osversion 700055"):
+    with pytest.raises(KernelUnknownError, match="--osversion"):
         detect(module).require_cpuid()
     assert detect(module, osversion=602000).require_cpuid() == 0x3C
 
