@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.errors import DamagedFileError
 
@@ -22,15 +22,27 @@ MOST_BYTES: Final = 64 << 20
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _FIXED: Final = struct.Struct("<3sBIBB")
 _TRAILER: Final = struct.Struct("<II")
-_FIELD: Final = b"KP"
-_DEFAULT: Final = (9, 8)
+_FIELD: Final = struct.Struct("<2sHBBB")
+_FIELD_NAME: Final = b"KP"
+_MOST_EXTRA: Final = 0xFFFF
+
+
+class Settings(NamedTuple):
+    """How an original was written: zlib's two levels, and whether it had an extra field."""
+
+    level: int
+    memory: int
+    had_extra: bool
+
+
+_DEFAULT: Final = Settings(9, 8, False)
 
 
 @dataclass(frozen=True, slots=True)
 class GzipFile:
     """A gzip file of one member: its payload, and what its header says besides.
 
-    ``settings`` are zlib's level and memory level that a patched file names for its original.
+    ``settings`` are those that a patched file names for its original.
     """
 
     payload: bytes
@@ -41,7 +53,7 @@ class GzipFile:
     extra: bytes
     name: bytes
     comment: bytes
-    settings: tuple[int, int] | None
+    settings: Settings | None
     deflated: bytes
 
 
@@ -72,7 +84,7 @@ def _read(data: bytes) -> GzipFile:
         at += 2 + length
     name, at = _text(data, at) if flags & _FNAME else (b"", at)
     comment, at = _text(data, at) if flags & _FCOMMENT else (b"", at)
-    at += 2 if flags & _FHCRC else 0
+    at = _after_checksum(data, at) if flags & _FHCRC else at
     inflater = zlib.decompressobj(-15)
     payload = inflater.decompress(data[at:], MOST_BYTES)
     if inflater.unconsumed_tail or not inflater.eof:
@@ -93,12 +105,17 @@ def with_payload(original: GzipFile, payload: bytes, *, patched: bool) -> bytes:
     """``original`` with another payload.
 
     A patched one names the settings that its original came out of; one that is taken back is
-    compressed with them.
+    written with them.
     """
+    changed = replace(original, payload=payload)
     if patched:
         settings = original.settings or _settings_of(original)
-        return _write(replace(original, payload=payload, settings=settings), _DEFAULT)
-    return _write(replace(original, payload=payload, settings=None), original.settings or _DEFAULT)
+        return _write(replace(changed, settings=settings), _DEFAULT)
+    settings = original.settings
+    if settings is None:
+        return _write(changed, _DEFAULT)
+    flags = original.flags | _FEXTRA if settings.had_extra else original.flags & ~_FEXTRA
+    return _write(replace(changed, flags=flags, settings=None), settings)
 
 
 def comes_back(original: GzipFile) -> bool:
@@ -111,31 +128,47 @@ def compress(payload: bytes) -> bytes:
     return _write(GzipFile(payload, 0, 0, 2, 255, b"", b"", b"", None, b""), _DEFAULT)
 
 
-def _settings_of(original: GzipFile) -> tuple[int, int] | None:
-    for settings in ((level, memory) for memory in (8, 9) for level in range(9, -1, -1)):
-        if original.deflated and _deflate(original.payload, settings) == original.deflated:
-            return settings
+def _settings_of(original: GzipFile) -> Settings | None:
+    """The settings that give these very bytes, or None where zlib does not make them."""
+    if len(original.extra) + _FIELD.size > _MOST_EXTRA:
+        return None
+    had_extra = bool(original.flags & _FEXTRA)
+    for memory in (8, 9):
+        for level in range(9, -1, -1):
+            settings = Settings(level, memory, had_extra)
+            if _deflate(original.payload, settings) == original.deflated:
+                return settings
     return None
 
 
-def _write(file: GzipFile, settings: tuple[int, int]) -> bytes:
-    extra = file.extra
+def _write(file: GzipFile, settings: Settings) -> bytes:
+    extra, flags = file.extra, file.flags
     if file.settings is not None:
-        extra += _FIELD + struct.pack("<HBB", 2, *file.settings)
-    flags = file.flags & ~(_FEXTRA | _FHCRC) | (_FEXTRA if extra else 0)
+        extra += _FIELD.pack(_FIELD_NAME, _FIELD.size - 4, *file.settings)
+        flags |= _FEXTRA
     header = _FIXED.pack(MAGIC, flags, file.time, file.extra_flags, file.system)
-    if extra:
-        header += struct.pack("<H", len(extra)) + extra
+    header += struct.pack("<H", len(extra)) + extra if flags & _FEXTRA else b""
     header += file.name + b"\0" if flags & _FNAME else b""
     header += file.comment + b"\0" if flags & _FCOMMENT else b""
+    header += _checksum(header) if flags & _FHCRC else b""
     trailer = _TRAILER.pack(zlib.crc32(file.payload), len(file.payload) & 0xFFFFFFFF)
     return header + _deflate(file.payload, settings) + trailer
 
 
-def _deflate(payload: bytes, settings: tuple[int, int]) -> bytes:
-    level, memory = settings
-    deflater = zlib.compressobj(level, zlib.DEFLATED, -15, memory)
+def _deflate(payload: bytes, settings: Settings) -> bytes:
+    deflater = zlib.compressobj(settings.level, zlib.DEFLATED, -15, settings.memory)
     return deflater.compress(payload) + deflater.flush()
+
+
+def _checksum(header: bytes) -> bytes:
+    """The checksum of a header. RFC 1952, 2.3.1: the low half of its CRC-32."""
+    return struct.pack("<H", zlib.crc32(header) & 0xFFFF)
+
+
+def _after_checksum(data: bytes, at: int) -> int:
+    if data[at : at + 2] != _checksum(data[:at]):
+        raise ValueError("the checksum of its header is wrong")
+    return at + 2
 
 
 def _text(data: bytes, at: int) -> tuple[bytes, int]:
@@ -143,12 +176,13 @@ def _text(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at:end], end + 1
 
 
-def _split_extra(extra: bytes) -> tuple[bytes, tuple[int, int] | None]:
-    mark = _FIELD + struct.pack("<H", 2)
-    at = len(extra) - len(mark) - 2
-    if at >= 0 and extra[at : at + len(mark)] == mark:
-        level, memory = extra[-2], extra[-1]
-        if level > 9 or not 1 <= memory <= 9:
-            raise ValueError("the settings in its header are out of range")
-        return extra[:at], (level, memory)
-    return extra, None
+def _split_extra(extra: bytes) -> tuple[bytes, Settings | None]:
+    at = len(extra) - _FIELD.size
+    if at < 0:
+        return extra, None
+    name, length, level, memory, had_extra = _FIELD.unpack_from(extra, at)
+    if name != _FIELD_NAME or length != _FIELD.size - 4:
+        return extra, None
+    if level > 9 or not 1 <= memory <= 9 or had_extra > 1:
+        raise ValueError("the settings in its header are out of range")
+    return extra[:at], Settings(level, memory, bool(had_extra))

@@ -1,0 +1,171 @@
+"""Gzip files: what was in them stays in them, and the original comes back."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpatch.errors import DamagedFileError
+from kpatch.patch import gzipped
+from kpatch.patch.gzipped import comes_back, compress, is_gzip, read_gzip, with_payload
+
+FHCRC, FEXTRA, FNAME, FCOMMENT = 2, 4, 8, 16  # RFC 1952, 2.3.1
+PAYLOADS = st.binary(max_size=200) | st.binary(min_size=1, max_size=9).map(lambda b: b * 500)
+TEXTS = st.binary(max_size=20).map(lambda raw: raw.replace(b"\0", b""))
+
+
+@st.composite
+def gzip_files(draw: st.DrawFn, payloads: st.SearchStrategy[bytes] = PAYLOADS) -> bytes:
+    """Files of one member with any header, from zlib at any level and memory level."""
+    payload = draw(payloads)
+    flags = draw(st.sampled_from((0, 1)))
+    tail = b""
+    extra, name, comment = (draw(st.none() | TEXTS) for _ in range(3))
+    if extra is not None:
+        flags |= FEXTRA
+        tail += struct.pack("<H", len(extra)) + extra
+    if name is not None:
+        flags |= FNAME
+        tail += name + b"\0"
+    if comment is not None:
+        flags |= FCOMMENT
+        tail += comment + b"\0"
+    checked = draw(st.booleans())
+    flags |= FHCRC if checked else 0
+    head = b"\x1f\x8b\x08" + bytes([flags]) + draw(st.binary(min_size=6, max_size=6)) + tail
+    if checked:
+        head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
+    deflater = zlib.compressobj(
+        draw(st.integers(0, 9)), zlib.DEFLATED, -15, draw(st.sampled_from((8, 9)))
+    )
+    body = deflater.compress(payload) + deflater.flush()
+    return head + body + struct.pack("<II", zlib.crc32(payload), len(payload))
+
+
+@given(gzip_files(), PAYLOADS)
+def test_the_original_file_comes_back_byte_for_byte(data: bytes, other: bytes) -> None:
+    original = read_gzip(data)
+    assert comes_back(original)
+    patched = read_gzip(with_payload(original, other, patched=True))
+    assert patched.payload == other
+    assert with_payload(patched, original.payload, patched=False) == data
+
+
+@given(gzip_files(), PAYLOADS)
+def test_name_time_comment_and_extra_field_stay(data: bytes, other: bytes) -> None:
+    before = read_gzip(data)
+    after = read_gzip(with_payload(before, other, patched=True))
+    for name in ("name", "comment", "extra", "time", "extra_flags", "system"):
+        assert getattr(after, name) == getattr(before, name)
+
+
+@given(gzip_files(), PAYLOADS)
+def test_pythons_reader_agrees(data: bytes, other: bytes) -> None:
+    assert read_gzip(data).payload == gzip.decompress(data)
+    assert gzip.decompress(with_payload(read_gzip(data), other, patched=True)) == other
+
+
+@given(gzip_files(), st.data())
+def test_a_changed_or_cut_off_file_reads_or_is_refused(data: bytes, draw: st.DataObject) -> None:
+    end = draw.draw(st.integers(0, len(data)))
+    cut = bytearray(data[:end])
+    if end < len(data):
+        with pytest.raises(DamagedFileError):
+            read_gzip(bytes(cut))
+    changed = bytearray(data)
+    changed[draw.draw(st.integers(0, len(data) - 1))] ^= draw.draw(st.integers(1, 255))
+    try:
+        assert len(read_gzip(bytes(changed)).payload) == len(read_gzip(data).payload)
+    except DamagedFileError as error:
+        assert "gzip" in error.what
+
+
+@given(st.binary(max_size=100))
+def test_bytes_that_only_start_like_gzip_are_refused_in_words(tail: bytes) -> None:
+    data = gzipped.MAGIC + tail
+    assert is_gzip(data)
+    try:
+        read_gzip(data, "x.ko.gz")
+    except DamagedFileError as error:
+        assert error.where == "x.ko.gz"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (gzipped.MAGIC, "unpack"),
+        (compress(b"a") + b"\0", "follows"),
+        (compress(b"a") + compress(b"b"), "follows"),
+        (compress(b"ab")[:-4] + b"\3\0\0\0", "checksum"),
+        (compress(b"ab")[:-8] + bytes(4) + b"\2\0\0\0", "checksum"),
+        (compress(b"ab")[:-9], "cut off"),
+        (gzipped.MAGIC + b"\xe0" + compress(b"ab")[4:], "reserved"),
+        (gzipped.MAGIC + b"\x08" + compress(b"ab")[4:10] + b"no end", "subsection"),
+    ],
+)
+def test_each_kind_of_damage_is_named(data: bytes, why: str) -> None:
+    with pytest.raises(DamagedFileError, match=why):
+        read_gzip(data)
+
+
+def test_a_bomb_is_not_inflated_beyond_the_bound() -> None:
+    bound = gzipped.MOST_BYTES
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    megabyte = bytes(1 << 20)
+    body = b"".join(deflater.compress(megabyte) for _ in range((bound >> 20) + 1))
+    bomb = compress(b"")[:10] + body + deflater.flush() + bytes(8)
+    with pytest.raises(DamagedFileError, match="more than 64 MiB"):
+        read_gzip(bomb)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    extra = b"KP" + struct.pack("<HBBB", 3, 10, 8, 0)
+    data = gzipped.MAGIC + bytes([FEXTRA]) + bytes(6) + struct.pack("<H", len(extra)) + extra
+    with pytest.raises(DamagedFileError, match="out of range"):
+        read_gzip(data + compress(b"")[10:])
+
+
+def test_an_extra_field_that_is_full_stays_and_gets_no_settings() -> None:
+    extra = b"X" * 0xFFFF
+    plain = compress(b"abc")
+    data = plain[:3] + bytes([FEXTRA]) + plain[4:10] + struct.pack("<H", len(extra)) + extra
+    original = read_gzip(data + plain[10:])
+    assert not comes_back(original)
+    patched = read_gzip(with_payload(original, b"other", patched=True))
+    assert (patched.payload, patched.extra) == (b"other", extra)
+
+
+def test_data_that_zlib_did_not_make_is_said_not_to_come_back() -> None:
+    stored = b"\1\3\0\xfc\xffabc"
+    fixed = b"\0\0\0\xff\xff" + stored  # an empty block in front: no encoder writes that
+    data = compress(b"")[:10] + fixed + struct.pack("<II", zlib.crc32(b"abc"), 3)
+    original = read_gzip(data)
+    assert original.payload == b"abc"
+    assert not comes_back(original)
+    assert read_gzip(with_payload(original, b"abc", patched=False)).payload == b"abc"
+
+
+@settings(max_examples=10)
+@given(PAYLOADS)
+def test_the_same_payload_gives_the_same_file(payload: bytes) -> None:
+    assert compress(payload) == compress(bytes(payload))
+    assert gzip.decompress(compress(payload)) == payload
+
+
+def test_the_system_s_gzip_reads_what_is_written(tmp_path: Path) -> None:
+    with io.BytesIO() as buffer:
+        with gzip.GzipFile("kqemu.ko", "wb", 6, buffer, mtime=1234) as writer:
+            writer.write(b"payload" * 99)
+        original = read_gzip(buffer.getvalue(), "kqemu.ko.gz")
+    path = tmp_path / "kqemu.ko.gz"
+    path.write_bytes(with_payload(original, b"patched" * 99, patched=True))
+    done = subprocess.run(["gzip", "-cd", path], capture_output=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == (b"patched" * 99, b"")
