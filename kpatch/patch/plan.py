@@ -17,6 +17,7 @@ from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes, digest
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
 from kpatch.signature.model import Match, SiteMatch
+from kpatch.signature.safety import CALL_LENGTH
 from kpatch.units import SectionOffset
 
 _CALL: Final = "movabs rax, 0x1122334455667788\ncall rax"
@@ -169,8 +170,8 @@ def _place(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int, ..
 def _call_site(site: SiteMatch) -> Overwrite:
     """``movabs rax, trampoline; call rax`` and nops; the relocation fills the address in."""
     call = bytearray(assemble(_CALL))
-    texts = [each.mnemonic for each in decode(bytes(call))]
-    if texts != ["movabs", "call"]:
+    texts = [each.text for each in decode(bytes(call))]
+    if texts != _CALL.split("\n") or len(call) != CALL_LENGTH:
         raise SignatureError(
             f"the call to a trampoline assembles to {texts}",
             where=site.rule.name,
@@ -210,6 +211,4 @@ def _trampoline_relocations(
 def _undefined(trampolines: Sequence[Trampoline], lock: str) -> list[NewSymbol]:
     """Symbols of the kernel: one that lacks them refuses the module, which is the safe failure."""
     wanted = {fixup.symbol for each in trampolines for fixup in each.fixups} - {lock}
-    return [
-        NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in sorted(wanted)
-    ]
+    return [NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in sorted(wanted)]
