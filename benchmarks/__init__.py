@@ -1,0 +1,1 @@
+"""Speed, as figures and ratios. Nothing here can fail for being slow: machines are noisy."""

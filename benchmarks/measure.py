@@ -1,0 +1,50 @@
+"""Times whole processes, turn by turn, so that a noisy moment hits all of them alike."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "samples/kqemu-7.ko"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The least that a command took: seconds on the clock, seconds of processor time."""
+
+    wall: float
+    cpu: float
+
+
+def kpatch(*arguments: str | Path) -> list[str]:
+    """The command line of a kpatch command, run by this interpreter."""
+    return [sys.executable, "-m", "kpatch", *map(str, arguments)]
+
+
+def least(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Cost]:
+    """Run every command ``rounds`` times, in turn. The first round warms up and does not count."""
+    best: dict[str, Cost] = {}
+    for turn in range(rounds + 1):
+        for name, command in commands.items():
+            cost = once(command)
+            if turn:
+                known = best.get(name, cost)
+                best[name] = Cost(min(known.wall, cost.wall), min(known.cpu, cost.cpu))
+    return best
+
+
+def once(command: Sequence[str]) -> Cost:
+    """Run a command, output thrown away, and say what it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu)
