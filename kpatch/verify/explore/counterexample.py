@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.options import BoundHitError, Budget, Options
 from kpatch.verify.explore.replay import Replayed, replay
-from kpatch.verify.explore.result import DEADLOCK, PROGRESS, Counterexample
+from kpatch.verify.explore.result import DEADLOCK, LIVELOCK, Counterexample
 from kpatch.verify.explore.schedule import Schedule, to_text
 from kpatch.verify.explore.search import Finding, Graph
 from kpatch.verify.explore.shortest import Goal, fewest_preemptions
 from kpatch.verify.explore.space import Space, Start, State, Successor
 from kpatch.verify.explore.trace import Tracer, does_not_replay, preemptions
 from kpatch.verify.program import Program
+
+_LOST = (DEADLOCK, LIVELOCK)
+"""What the search itself finds. A program may report a violation of the same property."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Reporter:
         def is_lost(successor: Successor) -> bool:
             return self.space.settled(self.space.parts(successor.state)).state in wanted
 
-        if prop == PROGRESS:
+        if finding.what in _LOST:
             return is_lost
         return lambda successor: violates(successor) or ends_wrong(successor)
 
@@ -110,7 +113,7 @@ class Reporter:
     def _seen(
         self, finding: Finding, schedule: Schedule, replayed: Replayed
     ) -> tuple[Schedule, str]:
-        if finding.prop == PROGRESS:
+        if finding.what in _LOST:
             return schedule, self._stuck(finding.what, replayed)
         for position, step in enumerate(replayed.steps, 1):
             for violation in step.violations:
