@@ -27,7 +27,9 @@ PARAMETERS: Final = frozenset({"cpuid", "tss_stride"})
 
 FILES: Final = "kqemu-*.toml"
 
-_TABLES: Final[Mapping[str, Mapping[str, type]]] = {
+Strings = list[str]
+
+_TABLES: Final[Mapping[str, Mapping[str, object]]] = {
     "": {
         "schema": int,
         "id": str,
@@ -41,11 +43,11 @@ _TABLES: Final[Mapping[str, Mapping[str, type]]] = {
         "code": dict,
         "window": dict,
     },
-    "names": {"registers": list, "offsets": list},
+    "names": {"registers": Strings, "offsets": Strings},
     "image": {
         "symbol": str,
-        "header": list,
-        "ascending": list,
+        "header": Strings,
+        "ascending": Strings,
         "first_page": int,
         "anchor": str,
     },
@@ -57,12 +59,15 @@ _TABLES: Final[Mapping[str, Mapping[str, type]]] = {
         "pattern": str,
         "trampoline": dict,
     },
-    "trampoline": {"symbol": str, "clobbers": list, "code": str},
+    "trampoline": {"symbol": str, "clobbers": Strings, "code": str},
     "lock": {"symbol": str, "size": int, "section": str, "page": int},
     "code": {"section": str, "align": int},
     "window": {"bound": int},
 }
-_OPTIONAL: Final[Mapping[str, Mapping[str, type]]] = {"site": {"to": str}}
+_OPTIONAL: Final[Mapping[str, Mapping[str, object]]] = {"site": {"to": str}}
+
+_POWERS_OF_TWO: Final = frozenset({"align", "page"})
+MACHINE: Final = "x86_64"
 
 
 def load_signatures() -> tuple[Signature, ...]:
@@ -82,22 +87,25 @@ def parse_signature(text: str, file: str) -> Signature:
     _check(document, "", file)
     if document["schema"] != SCHEMA:
         raise _wrong(file, f"schema {document['schema']} is not {SCHEMA}")
+    if document["machine"] != MACHINE:
+        raise _wrong(file, f"machine '{document['machine']}' is not {MACHINE}")
     for table in ("names", "image", "lock", "code", "window"):
         _check(document[table], table, file)
-    names = Names(
-        frozenset(document["names"]["registers"]),
-        frozenset(document["names"]["offsets"]) | PARAMETERS,
-        file,
-    )
+    registers, offsets = (frozenset(document["names"][kind]) for kind in ("registers", "offsets"))
+    if registers & (offsets | PARAMETERS) or offsets & PARAMETERS:
+        raise _wrong(file, "[names] gives one name two meanings")
+    names = Names(registers, offsets | PARAMETERS, file)
     lines = _block_lines(text)
     sites = []
     for table in document["site"]:
         _check(table, "site", file)
         _check(table["trampoline"], "trampoline", file)
         sites.append(_site(table, names, lines, document["image"]["header"], file))
+    if len({each.name for each in sites}) != len(sites) or not sites:
+        raise _wrong(file, "it has no [[site]], or two of one name")
     image = document["image"]
     if not set(image["ascending"]) <= set(image["header"]) or len(image["ascending"]) < 2:
-        raise _wrong(file, "image.ascending names two or more entries of image.header")
+        raise _wrong(file, "image.ascending does not name two or more entries of image.header")
     return Signature(
         id=document["id"],
         title=document["title"],
@@ -147,6 +155,10 @@ def _example(table: Any, sites: list[SiteRule], file: str) -> Example:
     wanted = {"file", "image"} | {each.name for each in sites}
     if not isinstance(table, dict) or set(table) != wanted:
         raise _wrong(file, f"an example has the keys {', '.join(sorted(wanted))}")
+    for key, value in table.items():
+        kind = str if key == "file" else int
+        if not _is(value, kind):
+            raise _wrong(file, f"example: '{key}' is not {_WORDS[kind]}")
     return Example(
         table["file"],
         SectionOffset(table["image"]),
@@ -170,11 +182,34 @@ def _check(table: Any, name: str, file: str) -> None:
     for key, kind in {**required, **optional}.items():
         if key in required and key not in table:
             raise _wrong(file, f"{place}lacks '{key}'")
-        if key in table and not isinstance(table[key], kind):
-            raise _wrong(file, f"{place}'{key}' is not of type {kind.__name__}")
+        if key in table and not _is(table[key], kind):
+            raise _wrong(file, f"{place}'{key}' is not {_WORDS[kind]}")
+        if key in _POWERS_OF_TWO and table[key].bit_count() != 1:
+            raise _wrong(file, f"{place}'{key}' is not a power of two")
     for key in table:
         if key not in required and key not in optional:
             raise _wrong(file, f"{place}'{key}' is not a known key")
+
+
+_WORDS: Final[Mapping[object, str]] = {
+    str: "a text",
+    int: "a number from 0 on",
+    list: "a list",
+    dict: "a table",
+    Strings: "a list of different texts",
+}
+
+
+def _is(value: Any, kind: object) -> bool:
+    if kind == Strings:
+        return (
+            isinstance(value, list)
+            and all(isinstance(each, str) for each in value)
+            and len(set(value)) == len(value)
+        )
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def _wrong(file: str, what: str) -> SignatureError:

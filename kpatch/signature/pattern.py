@@ -27,10 +27,13 @@ from kpatch.isa.decode import REGISTERS
 _SIZES: Final = {"byte": 1, "word": 2, "dword": 4, "qword": 8}
 _WIDTHS: Final = {"8": 1, "16": 2, "32": 4, "64": 8}
 _NAME: Final = re.compile(r"\$([a-z_][a-z0-9_]*)(?::(8|16|32|64))?$")
-_NUMBER: Final = re.compile(r"-?(0x[0-9a-f]+|[0-9]+)$")
+_NUMBER: Final = re.compile(r"-?(0x[0-9a-f]+|0|[1-9][0-9]*)$")
+_SYMBOL: Final = re.compile(r"=[A-Za-z_.$][A-Za-z0-9_.$]*$")
 _LABEL: Final = re.compile(r"[a-z_][a-z0-9_]*$")
 _MEMORY: Final = re.compile(r"(?:(byte|word|dword|qword)\s+)?(?:(gs|fs):)?\[([^\]]*)\]$")
+_MNEMONIC: Final = re.compile(r"[a-z][a-z0-9]*( [a-z][a-z0-9]*)?")
 _PREFIXES: Final = ("lock", "rep", "repne")
+_WORDS: Final = ("unordered", "end", *_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ..
     for line, words in _lines(text, first_line):
         if words == "unordered" and group is None:
             group, group_line = [], line
-        elif words == "end" and group is not None:
+        elif words == "end" and group:
             elements.append(Unordered(tuple(group), group_line))
             group = None
         elif words == "..." and group is None:
@@ -204,8 +207,10 @@ def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ..
             (elements if group is None else group).append(choice)
     if group is not None:
         raise _wrong(names, group_line, "'unordered' has no 'end'")
-    if not elements or not isinstance(elements[0], Choice | Unordered):
+    if not elements or isinstance(elements[0], Gap):
         raise _wrong(names, first_line, "a pattern starts with an instruction")
+    if isinstance(elements[-1], Gap):
+        raise _wrong(names, elements[-1].line, "a pattern ends with an instruction")
     return tuple(elements)
 
 
@@ -230,7 +235,7 @@ def parse_trampoline(text: str, names: Names, first_line: int) -> tuple[SourceLi
 
 def _lines(text: str, first_line: int) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(text.split("\n"), start=first_line):
-        words = " ".join(raw.split(";", 1)[0].split()).lower()
+        words = " ".join(raw.split(";", 1)[0].split())
         if words:
             yield number, words
 
@@ -244,7 +249,7 @@ def _instruction(words: str, names: Names, line: int, *, in_trampoline: bool) ->
     if mnemonic in _PREFIXES:
         second, _, rest = rest.partition(" ")
         mnemonic = f"{mnemonic} {second}"
-    if not re.fullmatch(r"[a-z][a-z0-9 ]*", mnemonic):
+    if not _MNEMONIC.fullmatch(mnemonic) or mnemonic in _WORDS:
         raise _wrong(names, line, f"'{words}' is not an instruction")
     texts = [each.strip() for each in rest.split(",")] if rest.strip() else []
     operands = tuple(_operand(each, names, line, in_trampoline) for each in texts)
@@ -266,7 +271,7 @@ def _operand(text: str, names: Names, line: int, in_trampoline: bool) -> Operand
         if hole[1] not in names.registers:
             raise _wrong(names, line, f"'${hole[1]}' is not a declared name")
         return RegisterHole(hole[1], _WIDTHS[hole[2] or "64"])
-    if in_trampoline and text.startswith("="):
+    if in_trampoline and _SYMBOL.match(text):
         return SymbolAddress(text[1:])
     if in_trampoline and _LABEL.match(text):
         return LabelTarget(text)
@@ -283,9 +288,9 @@ def _memory(found: re.Match[str], names: Names, line: int) -> MemoryPattern:
             base = FixedRegister(term)
         elif _NUMBER.match(term):
             constant += int(term, 0)
-        elif hole and hole[1] in names.registers and base is None:
+        elif hole and hole[1] in names.registers and base is None and hole[2] is None:
             base = RegisterHole(hole[1], 8)
-        elif hole and hole[1] in names.offsets and offset is None:
+        elif hole and hole[1] in names.offsets and offset is None and hole[2] is None:
             offset = hole[1]
         else:
             raise _wrong(names, line, f"'{term}' does not fit in '{found[0]}'")
