@@ -187,6 +187,25 @@ def test_the_kernel_takes_the_addend_of_a_rel_table_from_the_field() -> None:
     assert unpack_from("<Q", loaded.memory, at) == (KERNEL["common_tss"] + 7,)
 
 
+def test_the_kernel_takes_rel_tables_before_rela_tables() -> None:
+    source = '.data\n.quad common_tss + 3\n.section other,"aw"\n.quad common_tss\n'
+    module = read_module(assembled(source))
+    first, second = _index(module, ".rela.data"), _index(module, ".relaother")
+    assert first < second
+    data = module.data
+    for field, value in (
+        ("type", elf.SHT_REL),
+        ("entsize", 16),
+        ("size", 16),
+        ("info", _index(module, ".data")),
+    ):
+        data = with_section_field(data, second, field, value)
+    loaded = load(read_module(data), BASE, KERNEL)
+    at = loaded.sections[_index(module, ".data")] - BASE
+    # The other way round the first result would be the addend of the second.
+    assert unpack_from("<Q", loaded.memory, at) == (KERNEL["common_tss"] + 3,)
+
+
 def test_a_relocation_without_a_symbol_table_entry_is_passed_over() -> None:
     module = read_module(assembled(".data\n.quad common_tss\n"))
     table, symtab = module.sections[_index(module, ".rela.data")], module.symtab

@@ -87,6 +87,14 @@ def test_a_pointer_outside_the_file_has_no_place() -> None:
     assert pointer_at(module, Place(data, SectionOffset(0))) is None  # common_tss
 
 
+def test_a_pointer_behind_the_end_of_its_section_has_no_place() -> None:
+    far = MODULE_SOURCE.replace("module_record, version_record", "module_record, .data + 9999")
+    module = read_module(assembled(far))
+    entry = Place(section_index(module, METADATA_SET), SectionOffset(16))
+    assert len(module.relocations_at(entry.section, entry.offset, entry.offset + 8)) == 1
+    assert pointer_at(module, entry) is None
+
+
 def test_a_pointer_counts_only_from_its_first_byte() -> None:
     module = small_module()
     entries = section_index(module, METADATA_SET)

@@ -21,7 +21,12 @@ from tests.elf.test_reading import C_SOURCE, assert_read_as_pyelftools_does
 from tests.strategies.elf_files import Edits, edits, modules
 
 CASES = modules().flatmap(lambda module: st.tuples(st.just(module), edits(module)))
+SAMPLES = Path(__file__).parents[2] / "samples"
 REAL = [small_module(), read_module(compiled(C_SOURCE), "compiled.ko")]
+REAL += [
+    read_module((SAMPLES / name).read_bytes(), name)
+    for name in ("kqemu-6.ko", "kqemu-7-ehframe.ko", "kqemu-7-norela.ko", "kqemu-7-stripped.ko")
+]
 
 
 @settings(max_examples=100)
@@ -32,7 +37,7 @@ def test_binutils_take_a_drawn_file(
     _assert_binutils_take(tmp_path_factory.mktemp("drawn"), case[1].done_to(case[0]))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 @pytest.mark.parametrize("module", REAL, ids=lambda module: module.name)
 def test_binutils_take_an_edited_file_of_real_tools(
@@ -40,6 +45,18 @@ def test_binutils_take_an_edited_file_of_real_tools(
 ) -> None:
     edit = data.draw(edits(module))
     _assert_binutils_take(tmp_path_factory.mktemp("real"), edit.done_to(module))
+
+
+@settings(max_examples=10)
+@given(data=st.data())
+@pytest.mark.parametrize("module", REAL, ids=lambda module: module.name)
+def test_the_kernel_would_still_load_an_edited_file_of_real_tools(
+    module: Module, data: st.DataObject
+) -> None:
+    before = {finding.rule for finding in klink.check(module)}
+    after = read_module(data.draw(edits(module)).done_to(module))
+    assert {finding.rule for finding in klink.check(after)} <= before
+    assert_read_as_pyelftools_does(after)
 
 
 @given(CASES)

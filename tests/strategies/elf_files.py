@@ -21,7 +21,7 @@ from kpatch.elf.editor import (
     Retype,
     append,
 )
-from kpatch.elf.module import Module, read_module
+from kpatch.elf.module import Module, Relocation, Section, read_module
 from kpatch.units import FileOffset, SectionOffset
 
 EXTERNALS = ("common_tss", "malloc", "printf")
@@ -151,8 +151,7 @@ def edits(draw: st.DrawFn, module: Module, *, tag: str = "kpatch") -> Edits:
     relocations = _new_relocations(draw, module, sections, (*known, *(s.name for s in symbols)))
     retypes = tuple(
         Retype(relocation.table, relocation.index, elf.R_X86_64_NONE)
-        for relocation in module.relocations
-        if draw(st.integers(0, 5)) == 0
+        for relocation in draw(_some_of(module.relocations))
     )
     symbols = symbols if wanted.name in {s.name for s in symbols} else (*symbols, wanted)
     return Edits(_overwrites(draw, module), sections, symbols, relocations, retypes)
@@ -202,10 +201,23 @@ def _symbols(draw: st.DrawFn, names: list[str]) -> tuple[tuple[str, str, int, bo
     )
 
 
+def _is_plain(section: Section) -> bool:
+    """Whether any bytes will do in it: other tools look into frame tables and merged strings."""
+    is_loose = section.flags & (elf.SHF_ALLOC | elf.SHF_MERGE) == elf.SHF_ALLOC
+    is_plain = section.type == elf.SHT_PROGBITS and section.name != ".eh_frame"
+    return is_loose and is_plain and section.size >= 32
+
+
+def _some_of(relocations: tuple[Relocation, ...]) -> st.SearchStrategy[list[Relocation]]:
+    if not relocations:
+        return st.just([])
+    return st.lists(st.sampled_from(relocations), unique=True, max_size=5)
+
+
 def _overwrites(draw: st.DrawFn, module: Module) -> tuple[Overwrite, ...]:
     chosen = []
     for section in module.sections:
-        if section.type == elf.SHT_PROGBITS and section.size >= 32 and draw(st.booleans()):
+        if _is_plain(section) and draw(st.booleans()):
             at = FileOffset(section.offset + draw(st.integers(0, section.size - 16)))
             old = module.data[at : at + 16]
             chosen.append(Overwrite(at, old, draw(st.binary(min_size=16, max_size=16))))
@@ -218,9 +230,7 @@ def _new_relocations(
     if not names:
         return ()
     homes: list[tuple[int | str, int]] = [
-        (section.index, section.size)
-        for section in module.sections
-        if section.type == elf.SHT_PROGBITS and section.size >= 16
+        (section.index, section.size) for section in module.sections if _is_plain(section)
     ]
     homes += [(s.name, s.length) for s in sections if s.type == elf.SHT_PROGBITS]
     fields = [(home, 8 * slot) for home, size in homes for slot in range(size // 8)]
