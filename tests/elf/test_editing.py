@@ -23,6 +23,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
 from kpatch.units import FileOffset, SectionOffset
 from tests.elf.objects import assembled, small_module, with_bytes, with_section_field
+from tests.elf.test_reading import MANY_SECTIONS
 from tests.strategies.elf_files import Edits, edits, modules
 
 HEADER_FIELDS = {*range(40, 48), *range(60, 62)}  # e_shoff, e_shnum
@@ -285,6 +286,13 @@ def test_only_64_bit_files_are_edited(source: str, options: tuple[str, ...]) -> 
     with pytest.raises(KpatchError) as caught:
         append(module, symbols=[NewSymbol("x", None)])
     assert "not a relocatable x86-64 module" in caught.value.what
+
+
+def test_a_file_with_extended_section_numbers_is_refused() -> None:
+    module = read_module(assembled(MANY_SECTIONS))
+    with pytest.raises(LinkerRefusalError) as caught:
+        append(module, symbols=[NewSymbol("x", None)])
+    assert "extended section numbers" in caught.value.what
 
 
 def test_a_file_without_symbols_is_refused() -> None:
