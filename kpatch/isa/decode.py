@@ -56,8 +56,7 @@ def register_view(whole: str, size: int) -> str:
     raise KeyError(whole)
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """A register operand: its name as written, the register that holds it, its width in bytes."""
 
     name: str
@@ -65,8 +64,7 @@ class Register:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Immediate:
+class Immediate(NamedTuple):
     """An immediate operand, as Capstone gives it (sign-extended), and its width in bytes."""
 
     value: int
@@ -88,8 +86,7 @@ class Memory:
 Operand = Register | Immediate | Memory
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One decoded instruction at ``address``.
 
     ``reads`` and ``writes`` hold 64-bit register names, ``rflags`` and names of system registers.

@@ -19,8 +19,8 @@ from kpatch.errors import (
     NotAffectedError,
     UnknownModuleError,
 )
-from kpatch.patch.apply import original_of
 from kpatch.patch.note import Note, read_note, seal_holds
+from kpatch.patch.original import original_of
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match
 from kpatch.signature.scan import find
@@ -105,9 +105,7 @@ def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
         )
         return Assessment(module, identity, Verdict.CHANGED, changed.what, changed, note)
     reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"
-    return Assessment(
-        module, identity, Verdict.PATCHED, reason, None, note, linker=check(module)
-    )
+    return Assessment(module, identity, Verdict.PATCHED, reason, None, note, linker=check(module))
 
 
 def _unpatched(
@@ -118,9 +116,7 @@ def _unpatched(
     linker = check(module)
     match, failure = _match(module)
 
-    def assessment(
-        verdict: Verdict, reason: str, refusal: KpatchError | None = None
-    ) -> Assessment:
+    def assessment(verdict: Verdict, reason: str, refusal: KpatchError | None = None) -> Assessment:
         return Assessment(
             module,
             identity,
@@ -181,6 +177,4 @@ def _already_fixed(fix: SourceFix) -> AlreadyFixedError:
         "C": "nothing to repair",
         "unknown": "build it without that fix, then patch it",
     }
-    return AlreadyFixedError(
-        f"it carries {name}: {fix.judgement}", todo=advice[fix.variant]
-    )
+    return AlreadyFixedError(f"it carries {name}: {fix.judgement}", todo=advice[fix.variant])

@@ -9,7 +9,7 @@ becomes a zeroed field with a relocation after.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from kpatch.errors import SignatureError
@@ -122,8 +122,7 @@ def _text(
         return f"{line.name}:"
     if isinstance(line, Placeholder):
         return "\n".join(
-            ".byte " + ", ".join(f"{byte:#04x}" for byte in each.raw)
-            for each in inserts[line.name]
+            ".byte " + ", ".join(f"{byte:#04x}" for byte in each.raw) for each in inserts[line.name]
         )
     operands = ", ".join(_operand_text(each, names, symbols) for each in line.operands)
     return f"{line.mnemonic} {operands}".rstrip()
@@ -197,7 +196,7 @@ def _concrete(
             return FixedImmediate(_MAGIC + symbols.index(operand.symbol))
         return operand
 
-    return replace(line, operands=tuple(number(each) for each in line.operands))
+    return line._replace(operands=tuple(number(each) for each in line.operands))
 
 
 def _fixups(instructions: Sequence[Instruction], symbols: Sequence[str]) -> list[Fixup]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import NamedTuple
 
 from kpatch.elf.module import Module, Section
 from kpatch.errors import UnknownModuleError
@@ -33,8 +33,7 @@ _MOST_IMAGES = 8
 """Images of a module; a real kqemu.ko has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A place with a plausible header. ``flaw`` says what is wrong with it, empty if nothing."""
 
     image: Image
@@ -81,7 +80,7 @@ def _apart(images: list[Image]) -> Iterator[Candidate]:
     """The images as candidates, each ending where the next one in its section starts."""
     for image, following in zip_longest(images, images[1:]):
         if following is not None and following.section == image.section:
-            image = replace(image, size=min(image.size, following.at - image.at))
+            image = image._replace(size=min(image.size, following.at - image.at))
         beyond = [
             f"{name} = {value:#x}" for name, value in image.header.items() if value >= image.size
         ]

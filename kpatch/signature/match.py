@@ -6,7 +6,7 @@ Pure logic: it knows no file and no image. A name binds once; every later use mu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.signature.pattern import (
@@ -29,8 +29,7 @@ Bindings = Mapping[str, str | int]
 """Register name -> 64-bit register; displacement name -> signed displacement in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A match: the instructions from its first to its last, and those that only fill gaps."""
 
     instructions: tuple[Instruction, ...]
@@ -48,8 +47,7 @@ class Hit:
         return self.instructions[-1].end
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(NamedTuple):
     """How far a pattern got: the elements matched, and why the next one did not fit."""
 
     matched: int
@@ -58,8 +56,7 @@ class Miss:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     position: int
     gap: int
     fillers: tuple[Instruction, ...]

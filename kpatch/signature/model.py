@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.elf.module import Section
 from kpatch.isa.decode import Instruction
@@ -15,8 +15,7 @@ MOST_INSTRUCTIONS = 400
 """How far a routine of the switch is decoded. The real ones have under a hundred instructions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """A shipped sample and the image offsets at which the sites must match in it."""
 
     file: str
@@ -24,8 +23,7 @@ class Example:
     sites: Mapping[str, ImageOffset]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRule:
+class ImageRule(NamedTuple):
     """How the monitor image is recognised.
 
     ``header`` names its leading little-endian u32 offsets; ``ascending`` are those that rise and
@@ -40,8 +38,7 @@ class ImageRule:
     anchor: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrampolineRule:
+class TrampolineRule(NamedTuple):
     """The source of a trampoline, its symbol, and the registers that it leaves changed."""
 
     symbol: str
@@ -49,8 +46,7 @@ class TrampolineRule:
     source: tuple[SourceLine, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SiteRule:
+class SiteRule(NamedTuple):
     """A site: between which header offsets it lies, its pattern, its key instruction."""
 
     name: str
@@ -62,8 +58,7 @@ class SiteRule:
     trampoline: TrampolineRule
 
 
-@dataclass(frozen=True, slots=True)
-class LockRule:
+class LockRule(NamedTuple):
     """The lock word: its symbol, bytes, section, and the page it has for itself."""
 
     symbol: str
@@ -72,8 +67,7 @@ class LockRule:
     page: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """One signature file."""
 
     id: str
@@ -92,8 +86,7 @@ class Signature:
         return next(each for each in self.sites if each.name == name)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A monitor image found in a module.
 
     ``start`` is the file offset of its first byte, ``at`` the offset in ``section``; ``size`` runs
@@ -108,8 +101,7 @@ class Image:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class SiteMatch:
+class SiteMatch(NamedTuple):
     """Where a site matched. Instruction addresses are image offsets."""
 
     rule: SiteRule
@@ -122,8 +114,7 @@ class SiteMatch:
     fillers: tuple[Instruction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A signature matched once and only once, with every name bound."""
 
     signature: Signature

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.errors import SignatureError
 from kpatch.isa.decode import REGISTERS
@@ -36,59 +35,51 @@ _PREFIXES: Final = ("lock", "rep", "repne")
 _WORDS: Final = ("unordered", "end", *_PREFIXES)
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterHole:
+class RegisterHole(NamedTuple):
     """A named register; ``size`` is the width in bytes that the instruction uses of it."""
 
     name: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class FixedRegister:
+class FixedRegister(NamedTuple):
     """A register written out, general or system."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class FixedImmediate:
+class FixedImmediate(NamedTuple):
     """A number, compared modulo the operand's width."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImmediateHole:
+class ImmediateHole(NamedTuple):
     """A named number as an immediate."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolAddress:
+class SymbolAddress(NamedTuple):
     """The absolute 64-bit address of a symbol (trampolines only)."""
 
     symbol: str
 
 
-@dataclass(frozen=True, slots=True)
-class LabelTarget:
+class LabelTarget(NamedTuple):
     """A label of the same trampoline as a branch target."""
 
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class OffsetTerm:
+class OffsetTerm(NamedTuple):
     """A displacement: the sum of at most one name and a constant."""
 
     name: str | None
     constant: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPattern:
+class MemoryPattern(NamedTuple):
     """``segment:[base + offset]``. ``base`` is a hole, a register or absent; size 0 fits any."""
 
     size: int
@@ -108,8 +99,7 @@ OperandPattern = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InstructionPattern:
+class InstructionPattern(NamedTuple):
     """One instruction of a pattern and the line of its file that it stands on."""
 
     mnemonic: str
@@ -118,8 +108,7 @@ class InstructionPattern:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Alternatives for one instruction; usually just one."""
 
     alternatives: tuple[InstructionPattern, ...]
@@ -135,15 +124,13 @@ class Choice:
         return " || ".join(each.text for each in self.alternatives)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """Other instructions may stand here."""
 
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unordered:
+class Unordered(NamedTuple):
     """Choices that come in any order."""
 
     members: tuple[Choice, ...]
@@ -153,25 +140,22 @@ class Unordered:
 Element = Choice | Gap | Unordered
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """The names that patterns may use, by kind."""
 
     registers: frozenset[str]
     offsets: frozenset[str]
-    where: str = field(default="", compare=False)
+    where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A label in a trampoline."""
 
     name: str
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Placeholder:
+class Placeholder(NamedTuple):
     """A place in a trampoline where the plan puts instructions."""
 
     name: str

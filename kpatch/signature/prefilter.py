@@ -8,16 +8,30 @@ from typing import Final
 
 from kpatch.errors import SignatureError
 
-# SDM vol. 2: STR is 0F 00 /1, LTR is 0F 00 /3. The middle three bits of ModRM are the /digit,
-# so each has eight byte values in every one of the four addressing modes.
-_MODRM: Final = {
-    digit: bytes(mode << 6 | digit << 3 | low for mode in range(4) for low in range(8))
-    for digit in (1, 3)
+
+def _with_digit(opcode: bytes, digit: int) -> bytes:
+    """The opcode with a ModRM byte whose middle three bits are ``digit``, in every mode."""
+    modrm = bytes(mode << 6 | digit << 3 | low for mode in range(4) for low in range(8))
+    return re.escape(opcode) + b"[" + re.escape(modrm) + b"]"
+
+
+# SDM vol. 2: STR is 0F 00 /1, LTR 0F 00 /3, SLDT 0F 00 /0, SIDT 0F 01 /1, SGDT 0F 01 /0;
+# MOV to a register from memory is 8B, MOVZX 0F B6 and 0F B7.
+_OPCODES: Final = {
+    "str": _with_digit(b"\x0f\x00", 1),
+    "ltr": _with_digit(b"\x0f\x00", 3),
+    "sldt": _with_digit(b"\x0f\x00", 0),
+    "sidt": _with_digit(b"\x0f\x01", 1),
+    "sgdt": _with_digit(b"\x0f\x01", 0),
+    "mov": rb"\x8b",
+    "movzx": rb"\x0f[\xb6\xb7]",
 }
-_KEYS: Final = {
-    "str": re.compile(rb"\x0f\x00[" + re.escape(_MODRM[1]) + rb"]", re.DOTALL),
-    "ltr": re.compile(rb"\x0f\x00[" + re.escape(_MODRM[3]) + rb"]", re.DOTALL),
-}
+_KEYS: Final = ("str", "ltr")
+
+# SDM vol. 2, 2.1.1 and 2.2.1: legacy prefixes in any order, then REX. Repeating one changes
+# nothing, so there may be more of them than there are kinds; no assembler emits more than four.
+_PREFIXES: Final = rb"[\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65\x40-\x4f]"
+_MOST_PREFIXES: Final = 4
 
 
 def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
@@ -30,4 +44,29 @@ def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
         raise SignatureError(
             f"no byte prefilter for '{key}'", where="signature", todo=f"use one of: {known}"
         )
-    return (found.start() for found in _KEYS[key].finditer(data, start, end))
+    found = re.compile(_OPCODES[key], re.DOTALL).finditer(data, start, end)
+    return (each.start() for each in found)
+
+
+def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list[int]:
+    """Offsets in ``data[start:end]`` where one of the instructions may begin, prefixes included.
+
+    Every offset, where there is no expression for one of them.
+    """
+    if not mnemonics <= _OPCODES.keys():
+        return list(range(start, end))
+    opcode = b"|".join(_OPCODES[each] for each in sorted(mnemonics))
+    found: set[int] = set()
+    for each in re.compile(opcode, re.DOTALL).finditer(data, start, end + MOST_OPCODE):
+        at = each.start()
+        while at >= start and each.start() - at <= _MOST_PREFIXES:
+            if at < end:
+                found.add(at)
+            at -= 1
+            if at < 0 or not re.match(_PREFIXES, data[at : at + 1], re.DOTALL):
+                break
+    return sorted(found)
+
+
+MOST_OPCODE: Final = 3
+"""Bytes of the longest opcode with its ModRM."""

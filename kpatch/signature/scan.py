@@ -7,12 +7,12 @@ is decoded and tried. A start that decoding from the routine's beginning also re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, MatchError, UnknownModuleError
-from kpatch.isa.decode import MAX_LENGTH, Instruction, decode, decode_one, outline
+from kpatch.isa.decode import MAX_LENGTH, Instruction, Outline, decode, decode_one, outline
 from kpatch.signature.image import Candidate, find_images
 from kpatch.signature.match import Bindings, Hit, Miss, match_at
 from kpatch.signature.model import (
@@ -24,7 +24,7 @@ from kpatch.signature.model import (
     SiteRule,
 )
 from kpatch.signature.pattern import Choice, Gap, Unordered
-from kpatch.signature.prefilter import candidates
+from kpatch.signature.prefilter import candidates, starts
 from kpatch.signature.safety import require_patchable
 from kpatch.units import FileOffset, ImageOffset, SectionOffset
 
@@ -36,8 +36,7 @@ class _SeveralMatchesError(MatchError):
     """A site matched more than once in one image: no other image makes up for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Occurrence:
+class _Occurrence(NamedTuple):
     hit: Hit
     on_boundary: bool
 
@@ -104,8 +103,7 @@ def _match_image(module: Module, signature: Signature, candidate: Candidate) -> 
 def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit:
     start = image.header[rule.start]
     stop = image.header[rule.stop] if rule.stop else image.size
-    routine = routine_at(data, start, stop)
-    boundaries = {each.address for each in routine}
+    boundaries = {each.address for each in _routine(data, start, stop)}
     hits: list[Hit] = []
     misses: list[Miss] = []
     for key in _keys(data, image, rule):
@@ -114,7 +112,8 @@ def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit
             hits.append(hit)
     if not hits:
         raise MatchError(
-            f"site '{rule.name}' matches nowhere: {_nearest(misses, routine, rule, names)}",
+            f"site '{rule.name}' matches nowhere: "
+            + _nearest(misses, routine_at(data, start, stop), rule, names),
             where=_place(image),
             todo="this build needs a signature of its own",
         )
@@ -148,6 +147,15 @@ def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
     return keys
 
 
+def _routine(data: bytes, start: int, stop: int) -> Iterator[Outline]:
+    """The same as :func:`routine_at`, as text only."""
+    code = data[start : min(stop, start + MOST_INSTRUCTIONS * 8)]
+    for each in islice(outline(code, start), MOST_INSTRUCTIONS):
+        yield each
+        if each.mnemonic.startswith("ret"):
+            break
+
+
 def routine_at(data: bytes, start: int, stop: int) -> tuple[Instruction, ...]:
     """The instructions from ``start`` on, up to a return, ``stop`` or undecodable bytes."""
     routine: list[Instruction] = []
@@ -174,7 +182,7 @@ def _around(
     first = _first_mnemonics(rule)
     decoded: dict[int, Instruction | None] = {}
     found: list[_Occurrence] = []
-    for start in range(max(0, key - most * MAX_LENGTH), key + 1):
+    for start in starts(first, data, max(0, key - most * MAX_LENGTH), key + 1):
         if _mnemonic_at(data, start) not in first:
             continue
         code = _chain(data, start, most, decoded)

@@ -1,0 +1,41 @@
+"""Takes a patch back, from the patched file alone."""
+
+from __future__ import annotations
+
+from kpatch.elf.module import Module
+from kpatch.errors import DamagedFileError
+from kpatch.patch.note import Note, digest, read_note
+
+
+def original_of(module: Module, note: Note | None = None) -> bytes:
+    """The file before it was patched, byte for byte.
+
+    Raises DamagedFileError if ``module`` is not patched, or was changed since.
+    """
+    note = note or read_note(module)
+    if note is None:
+        raise DamagedFileError(
+            "it has no kpatch note, so it was not patched by kpatch",
+            where=module.name,
+            todo="nothing to take back",
+        )
+    if note.original_size > len(module.data):
+        raise _changed(module, "it is shorter than the original was")
+    original = bytearray(module.data[: note.original_size])
+    original[: len(note.original_header)] = note.original_header
+    for each in note.replaced:
+        found = bytes(original[each.offset : each.offset + len(each.before)])
+        if found != each.after:
+            raise _changed(module, f"the {each.what} at file offset {each.offset:#x} was changed")
+        original[each.offset : each.offset + len(each.before)] = each.before
+    if digest(bytes(original)) != note.original_sha256:
+        raise _changed(module, "the original's SHA-256 does not come back")
+    return bytes(original)
+
+
+def _changed(module: Module, what: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"changed since kpatch patched it: {what}",
+        where=module.name,
+        todo="restore it from the copy beside it, or build it again",
+    )
