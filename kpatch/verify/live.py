@@ -99,6 +99,9 @@ class LiveMachine:
             return f"the CPU is at {cpu.phase.value}"
         if cpu.phase is OpKind.DONE and not self._scenario.moves:
             return "the CPU has finished"
+        parks = self._scenario.moves and cpu.phase in (OpKind.REST, OpKind.DONE)
+        if cpu.buffer and (parks or (cpu.phase is OpKind.PLAIN and self._at_fence(cpu))):
+            return "its store buffer has to drain first"
         return ""
 
     def _make(self, move: Move) -> LiveStep:
@@ -136,7 +139,7 @@ class LiveMachine:
 
     def _run(self, number: int, cpu: _Cpu) -> tuple[tuple[str, ...], tuple[Violation, ...]]:
         """The instruction at rip, then on to just before the next visible one."""
-        fence = cpu.engine.info(cpu.engine.registers["rip"]).is_fence
+        fence = self._at_fence(cpu)
         run, stores = self._first_instruction(cpu)
         if fence or not self._store_buffers:
             self._store(stores)
@@ -171,11 +174,14 @@ class LiveMachine:
         self._store(saved)
         return run, stores
 
+    def _at_fence(self, cpu: _Cpu) -> bool:
+        return cpu.engine.info(cpu.engine.registers["rip"]).is_fence
+
     def _at_stop(self, cpu: _Cpu) -> bool:
         address = cpu.engine.registers["rip"]
-        info = cpu.engine.info(address)
-        fence = cpu.may_be_buffered and info.is_fence
-        return fence or info.kind is OpKind.PAUSE or address in self._shared.visible
+        if address in self._shared.visible or cpu.engine.info(address).kind is OpKind.PAUSE:
+            return True
+        return cpu.may_be_buffered and self._at_fence(cpu)
 
     def _arrive(self, number: int, cpu: _Cpu, run: Run) -> tuple[Violation, ...]:
         arrival = arrive(self._world, self._scenario, number, cpu.engine, cpu.called, run)

@@ -11,7 +11,7 @@ from kpatch.errors import VerificationError
 from kpatch.verify.cpustate import CHUNK, Snapshot
 from kpatch.verify.program import Local, Value
 
-MOST_LOCALS: Final = 100_000
+MOST_LOCALS: Final = 40_000
 """Local states that are kept, about 7 kB each. A module that has more is not explored."""
 
 

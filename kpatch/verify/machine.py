@@ -19,6 +19,7 @@ from kpatch.signature.model import Image
 from kpatch.verify.cells import SharedMemory, SharedMemoryGrewError
 from kpatch.verify.codemap import CodeInfo
 from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.replay import replay
 from kpatch.verify.explore.schedule import Schedule
 from kpatch.verify.live import LiveMachine, LiveStep
 from kpatch.verify.program_unicorn import Mode, UnicornProgram
@@ -116,13 +117,23 @@ class Setup:
     def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Run a schedule on as many engines as there are CPUs, over one shared memory.
 
-        Explore first: where a step ends is known only then. Raises UsageError if a move cannot
-        be made, VerificationError if steps do not end where the exploration's did.
+        It is run step by step as the exploration does it, too, and both have to agree. Raises
+        UsageError if a move cannot be made, VerificationError if they do not agree.
         """
+        expected = self.explore(lambda program: replay(program, schedule, self.model)).steps
         machine = LiveMachine(
             self.world, self.scenario, self._shared, store_buffers=self._store_buffers
         )
-        return machine.replay(schedule)
+        steps = machine.replay(schedule)
+        for position, (live, memoised) in enumerate(zip(steps, expected, strict=True), 1):
+            if live.violations != memoised.violations:
+                raise VerificationError(
+                    f"the schedule does not replay: move {position}, {live.move}, has another "
+                    "outcome on engines that share one memory",
+                    where=self.scenario.name,
+                    todo="report this as a bug of kpatch; it says nothing about the module",
+                )
+        return steps
 
     def window(self) -> int | None:
         """Instructions under the host's page tables with a foreign TSS; None if no return."""

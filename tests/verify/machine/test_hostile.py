@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from kpatch.errors import VerificationError
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Verdict
 from tests.verify.machine.workshop import (
@@ -112,6 +113,16 @@ def test_on_private_tables_the_descriptor_of_another_cpu_may_not_even_be_read() 
         found.prop == "footprint" and "of another CPU" in found.what
         for found in result.counterexamples
     )
+
+
+def test_a_module_with_ever_new_states_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpatch.verify.locals.MOST_LOCALS", 300)
+    counting = with_exit_code(
+        "mov rcx, [rdi + 0x84]; again: inc r11; mov eax, [rcx + 0x30];"
+        "mov [rcx + 0x30], eax; jmp again"
+    )
+    with pytest.raises(VerificationError, match="not proven: more than 300 states"):
+        judged(counting, cpus=1)
 
 
 def test_images_with_random_damage_never_do_more_than_fail() -> None:

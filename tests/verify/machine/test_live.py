@@ -12,6 +12,7 @@ from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.replay import ConcreteRun
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, from_text
+from kpatch.verify.live import LiveMachine
 from kpatch.verify.machine import Setup, Subject
 from tests.verify.machine.workshop import patched, scenario, unpatched, with_exit_code
 
@@ -110,7 +111,8 @@ def test_a_long_random_run_of_the_patch_ends_with_every_cpu_in_its_own_tss(
     ("text", "problem"),
     [
         ("2", "there are 2 CPUs"),
-        ("0*60", "the CPU has finished"),
+        ("0*5 0d*2 0*2 0d 0*60", "the CPU has finished"),
+        ("0*60", "its store buffer has to drain first"),
         ("0d", "its store buffer is empty"),
         ("0t0", "the CPU has a guest"),
     ],
@@ -120,6 +122,9 @@ def test_a_move_that_cannot_be_made_is_named(text: str, problem: str) -> None:
     schedule = from_text(text)
     with pytest.raises(UsageError, match=problem):
         setup.replay(schedule)
+    live = LiveMachine(setup.world, setup.scenario, setup._shared, store_buffers=True)
+    with pytest.raises(UsageError, match=problem):
+        live.replay(schedule)
 
 
 def test_a_fault_stops_its_cpu_and_no_other() -> None:
@@ -128,6 +133,14 @@ def test_a_fault_stops_its_cpu_and_no_other() -> None:
     assert [step.violations[0].prop for step in steps] == ["no-fault", "no-fault"]
     with pytest.raises(UsageError, match="the CPU is at fault"):
         setup.replay(from_text("0 0"))
+
+
+def test_a_schedule_replays_without_an_exploration_before_it() -> None:
+    setup = Setup(unpatched(), scenario("leave"), 2)
+    steps = setup.replay(from_text("0*2 1*3 0"))
+    assert [violation.prop for violation in steps[-1].violations] == ["no-fault"]
+    waits = Setup(patched(), scenario("leave"), 2).replay(from_text("0*2 1*20"))
+    assert sum("pause" in step.trace[0] for step in waits if step.trace) >= 2
 
 
 def test_a_replay_can_be_repeated() -> None:
