@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from kpatch.data import signatures_folder
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import Instruction, decode, register_view
@@ -17,6 +18,7 @@ from kpatch.patch import plan as plans
 from kpatch.patch import trampoline as trampolines
 from kpatch.patch.plan import Plan, make_plan
 from kpatch.patch.trampoline import Trampoline, build_trampoline
+from kpatch.signature.load import parse_signature
 from kpatch.signature.match import Bindings
 from kpatch.signature.model import Match
 from kpatch.signature.pattern import InstructionPattern, Label, Placeholder, SourceLine
@@ -164,14 +166,12 @@ def test_a_call_that_is_assembled_to_something_else_is_caught(
 
 
 def test_what_the_assembler_refuses_names_the_file_and_the_trampoline() -> None:
-    rule = signature().site("entry").trampoline
-    bogus = (
-        replace(rule.source[1], mnemonic="nosuch")
-        if isinstance(rule.source[1], InstructionPattern)
-        else rule.source[1]
-    )
+    shipped = signatures_folder() / "kqemu-amd64-tr.toml"
+    text = shipped.read_text(encoding="utf-8").replace("imul   rcx", "nosuch rcx")
+    rule = parse_signature(text, "x.toml").site("entry").trampoline
+    names: Bindings = {**CASES[0].match.names, "cpuid": 0x34, "tss_stride": STRIDE}
     with pytest.raises(SignatureError, match=r"x\.toml: trampoline 'kpatch_tss_entry'"):
-        build_trampoline(replace(rule, source=(bogus,)), {}, {}, "x.toml")
+        build_trampoline(rule, names, {"displaced": ()}, "x.toml")
 
 
 def test_an_unbound_name_and_an_unfilled_place_name_their_line() -> None:

@@ -7,6 +7,7 @@ from struct import pack
 
 import pytest
 
+from kpatch.data import signatures_folder
 from kpatch.elf import constants as elf
 from kpatch.errors import KpatchError, MatchError, UnknownModuleError
 from kpatch.patch.assess import Verdict, assess
@@ -300,8 +301,6 @@ def test_a_near_miss_names_the_line_the_place_and_what_is_there(
 
 
 def _signature_line(number: int) -> str:
-    from kpatch.data import signatures_folder
-
     text = (signatures_folder() / "kqemu-amd64-tr.toml").read_text(encoding="utf-8")
     return text.split("\n")[number - 1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from kpatch.data import signatures_folder
 from kpatch.elf.module import read_module
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
+from kpatch.isa.decode import REGISTERS
 from kpatch.signature.liveness import FLAGS
 from kpatch.signature.load import FILES, PARAMETERS, load_signatures, parse_signature
 from kpatch.signature.model import Signature, SiteRule
@@ -226,8 +228,6 @@ def test_a_shipped_signature_passes_the_linter(check: Check, signature: Signatur
 
 
 def declared(signature: Signature) -> set[str]:
-    import tomllib
-
     names = tomllib.loads((signatures_folder() / signature.file).read_text())["names"]
     return {*names["registers"], *names["offsets"]}
 
@@ -265,8 +265,6 @@ def operand_names(operand: OperandPattern) -> Iterator[str]:
 
 
 def registers(line: InstructionPattern) -> Iterator[str]:
-    from kpatch.isa.decode import REGISTERS
-
     for operand in line.operands:
         base = operand.base if isinstance(operand, MemoryPattern) else operand
         if isinstance(base, FixedRegister):
