@@ -75,7 +75,7 @@ class _Exploration:
         check = FinalCheck(shapes)
         start, graph = self._search(space, check)
         waits.freeze()
-        if not graph.bound and steps.buffer_was_full:
+        if not graph.bound and graph.held_up:
             graph.bound = f"buffer-entries {self.options.buffer_entries}"
         lost = _lost(graph)
         reporter = Reporter(self.program, self.options, self.budget, space, start, graph, check)

@@ -43,6 +43,7 @@ class Graph:
     faults: set[int] = field(default_factory=set)
     findings: dict[str, Finding] = field(default_factory=dict)
     bound: str = ""
+    held_up: bool = False  # some CPU could not store, because its buffer was full
 
     @property
     def frontier(self) -> int:
@@ -98,6 +99,7 @@ class Search:
         numbers[start.state] = 0
         graph.states.append(start.state)
         graph.parents.append(-1)
+        graph.held_up = start.held_up
         for run in start.runs:
             for violation in run.violations:
                 graph.findings[violation.prop] = Finding(violation.prop, violation.what, 0, None)
@@ -112,6 +114,7 @@ class Search:
         for effect, state in self._space.successors(states[source]):
             if effect.violations:
                 self._note(source, effect)
+            graph.held_up |= effect.held_up
             number = numbers.get(state)
             if number is None:
                 if len(states) >= self._options.max_states:

@@ -68,6 +68,7 @@ class Start:
     order: Names
     runs: tuple[Run, ...]
     waited: Waited
+    held_up: bool
 
 
 class Space:
@@ -105,7 +106,8 @@ class Space:
         settled = Parts(parts.memory, parts.memory_links, tuple(shapes), tuple(links), tuple(pool))
         settled, waited = self._normal(settled)
         state, order = self.state(settled)
-        return Start(state, order, tuple(runs), waited)
+        held_up = any(self._steps.held_up(run.cpu) for run in runs)
+        return Start(state, order, tuple(runs), waited, held_up)
 
     def parts(self, state: State) -> Parts:
         """Takes a state apart."""

@@ -26,7 +26,7 @@ from kpatch.verify.explore.naming import NamedOutcome, NamedValue, Names
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, Group, Phase, Shapes
-from kpatch.verify.program import Cell, OpKind, Violation
+from kpatch.verify.program import OpKind, Violation
 
 MAX_CHAIN = 1000  # local steps in a row within one move
 
@@ -38,7 +38,8 @@ class Effect:
     """What a move does, in names.
 
     ``runs`` counts the steps of the program that it consists of. ``changes``: another CPU could
-    tell, because the memory or the pool is not what it was.
+    tell, because the memory or the pool is not what it was. ``held_up``: the CPU then wants to
+    store, and its store buffer is full.
     """
 
     kind: MoveKind
@@ -51,6 +52,7 @@ class Effect:
     violations: tuple[Violation, ...]
     phase: Phase
     changes: bool
+    held_up: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,6 @@ class Steps:
 
     def __init__(self, shapes: Shapes, options: Options) -> None:
         self.shapes = shapes
-        self.buffer_was_full = False
         self._naming = shapes.naming
         self._cpus = shapes.naming.program.cpus
         self._moves = shapes.naming.program.moves
@@ -153,7 +154,7 @@ class Steps:
         if pending.kind in _DRAINED_FIRST:
             if cpu.buffer:
                 return None
-        elif pending.kind is not OpKind.PLAIN or self._is_full(cpu, pending.writes):
+        elif pending.kind is not OpKind.PLAIN or self.held_up(cpu):
             return None
         newest = dict(enumerate(cells)) | {c: v for group in cpu.buffer for c, v in group}
         reads = tuple(newest[cell] for cell in pending.reads)
@@ -174,7 +175,7 @@ class Steps:
             return None
         if pending.kind in _DRAINED_FIRST and (pending.writes or cpu.buffer):
             return None
-        if pending.writes and (not self._tso or self._is_full(cpu, pending.writes)):
+        if pending.writes and (not self._tso or self.held_up(cpu)):
             return None
         outcome = self._outcome(cpu, (), count)
         added = (outcome.writes,) if outcome.writes else ()
@@ -205,11 +206,11 @@ class Steps:
         kept = self.shapes.of_guest(guest) if kind is OpKind.REST else None
         return Run(Cpu(idle), run.runs + 1, run.violations, run.cells, kept)
 
-    def _is_full(self, cpu: Cpu, writes: tuple[Cell, ...]) -> bool:
-        if not self._tso or not writes or len(cpu.buffer) < self._entries:
-            return False
-        self.buffer_was_full = True
-        return True
+    def held_up(self, cpu: Cpu) -> bool:
+        """The CPU wants to store, and its store buffer is full."""
+        pending = self._naming.pending(cpu.local[0])
+        stores = self._tso and pending.kind is OpKind.PLAIN and bool(pending.writes)
+        return stores and len(cpu.buffer) >= self._entries
 
     def _effect(
         self, kind: MoveKind, run: Run, cells: tuple[NamedValue, ...] | None = None
@@ -228,6 +229,7 @@ class Steps:
             run.violations,
             self.shapes.phases[shape],
             changes=run.cells != cells or run.guest is not None,
+            held_up=self.held_up(run.cpu),
         )
 
 

@@ -37,6 +37,8 @@ from kpatch.verify.explore.steps import Effect, Steps, pattern_of
 
 MAX_RESTARTS = 100  # more changes of mind than this, and the reduction is given up
 
+MAX_LOOP = 64  # silent moves in a waiting loop; a longer one is not looked for
+
 Context = tuple[int, Names]  # a memory, and the names of the CPUs that it refers to
 
 
@@ -143,7 +145,7 @@ class Waits:
     def _look_for_members(self, shape: int, context: Context) -> None:
         """Whether the silent steps from here lead into a cycle; then all of them are members."""
         path = [shape]
-        while path[-1] not in self._refused:
+        while path[-1] not in self._refused and len(path) <= MAX_LOOP:
             effect = self._silent(path[-1], context)
             if effect is None:
                 return

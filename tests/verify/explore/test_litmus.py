@@ -49,9 +49,6 @@ TWO_PLUS_TWO: list[Thread] = [
     [store("x", "1"), store("y", "2")],
     [store("y", "1"), store("x", "2")],
 ]
-    [store("x", "1"), store("y", "2")],
-    [store("y", "1"), store("x", "2")],
-]
 
 # name, threads, outcome of registers and cells, allowed under sc, allowed under tso
 TABLE: list[tuple[str, list[Thread], dict[str, str], bool, bool]] = [
