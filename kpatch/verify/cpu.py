@@ -31,6 +31,7 @@ from unicorn import (
 )
 from unicorn import x86_const as x86
 
+from kpatch.verify.circle import Circle
 from kpatch.verify.codemap import CodeInfo, CodeMap
 from kpatch.verify.cpustate import CHUNK, Access, Controls, Run, Snapshot, Territory
 from kpatch.verify.memory import Arena, Region
@@ -203,6 +204,7 @@ class Engine:
         self._stops = stops
         self._at_fences = at_fences
         self._budget = budget
+        self._circle = Circle(budget // 2)
         self._accesses = 0
         self._stopped = False
         self._check_controls = False
@@ -245,6 +247,8 @@ class Engine:
             self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
         elif len(run.trace) > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
+        elif self._circle.closes(len(run.trace), address, self._accesses, self._reader):
+            self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr
 

@@ -9,6 +9,7 @@ What kqemu_init and kqemu_exec would prepare in the state structure is written h
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from kpatch.errors import UnknownModuleError
@@ -161,11 +162,22 @@ class Guest:
             (at.nexus_address, _u64(COPY_AT)),
             (at.tss_cache, tss_descriptor(self.tss.virtual)),
         )
-        for offset, data in fields:
+        for offset, data in (*_unsaved(at), *fields):
             self._write(self.state, offset, data)
 
     def _write(self, region: Region, offset: int, data: bytes) -> None:
         self.arena.write(region.physical + offset, data)
+
+
+def _unsaved(at: SwitchLayout) -> Iterator[tuple[int, bytes]]:
+    """Junk in every field that the entry has to save: one that it forgets is not found right."""
+    sizes = {
+        2: (at.host_tr_sel, at.host_ldt_sel, at.host_cs, at.host_ss),
+        8: (at.host_rsp, at.host_cr0, at.host_cr3, at.host_cr4),
+        10: (at.host_idt, at.host_gdt),
+    }
+    for size, offsets in sizes.items():
+        yield from ((offset, b"\x5a" * size) for offset in offsets)
 
 
 # Six words for the callee-saved registers, then where the monitor starts.

@@ -2,8 +2,9 @@
 
 It has a GDT (one for all CPUs, or one each), the array ``common_tss``, a page of ``struct pcpu``
 for each CPU, an IDT and page tables, all in one arena that every CPU shares. Addresses are of our
-choosing, within the top 2 GB as a kernel's are; the bytes of ``common_tss``'s address all differ,
-so that a descriptor with misplaced bytes names no TSS.
+choosing, within the top 2 GB as a kernel's are. The low bytes of a TSS's address differ from each
+other and from those of another CPU's, so that a descriptor with misplaced bytes, or with some that
+another CPU has left there, names no TSS or a wrong one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kpatch.errors import UsageError
 from kpatch.units import Address
 from kpatch.verify.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
 from kpatch.verify.kernel import FUNCTIONS, TAIL_AT, TEXT_AT, tail, text
-from kpatch.verify.memory import PAGE, Arena, Bump, Region
+from kpatch.verify.memory import PAGE, Arena, Bump, Region, page_down
 from kpatch.verify.paging import AddressSpace
 
 MAXCPU: Final = 16
@@ -29,13 +30,11 @@ NGDT: Final = 13
 
 SHARED_BASE: Final = 0
 SHARED_SIZE: Final = 0x100_0000
-MODULE_AT: Final = Address(0xFFFF_FFFF_8100_0000)
+MODULE_AT: Final = Address(0xFFFF_FFFF_8140_0000)
 MODULE_LIMIT: Final = 0x80_0000
 
 IDT_AT: Final = 0xFFFF_FFFF_80A5_7000
 GDT_AT: Final = 0xFFFF_FFFF_80A5_B000
-TSS_PAGE_AT: Final = 0xFFFF_FFFF_80A5_C000
-TSS_OFFSET: Final = 0x340
 PCPU_AT: Final = 0xFFFF_FFFF_80B4_0000
 GDT_SEGS_AT: Final = 0xFFFF_FFFF_80A5_D000
 UNMAPPED_AT: Final = 0xFFFF_FFFF_80F0_0000
@@ -57,12 +56,14 @@ class HostModel:
 
     ``cpuid_offset`` is where struct pcpu keeps the CPU's number (its mask follows at +4); None
     stands for a layout that nobody foresaw, with junk in every place that a patch might read.
+    ``pretence`` makes a pair of u32 of that junk, all over the page, instead of large numbers.
     """
 
     cpus: int
     gdt: Literal["shared", "private"] = "shared"
     cpuid_offset: int | None = 0x34
     tr_selector: int = 0x30
+    pretence: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAXCPU:
@@ -95,10 +96,10 @@ class HostModel:
         """The address of the TSS descriptor in that GDT."""
         return Address(self.gdt_of(cpu) + self.tr_selector)
 
-    @staticmethod
-    def tss_of(cpu: int) -> Address:
+    def tss_of(self, cpu: int) -> Address:
         """``&common_tss[cpu]``."""
-        return Address(TSS_PAGE_AT + TSS_OFFSET + TSS_SIZE * cpu)
+        first = _BETWEEN_TWO[self.tr_selector] if self.cpus == 2 else _COMMON_TSS
+        return Address(first + TSS_SIZE * cpu)
 
     @staticmethod
     def pcpu_of(cpu: int) -> Address:
@@ -108,6 +109,16 @@ class HostModel:
 
 # TR selector -> (CS, SS): GPROC0_SEL, GCODE_SEL, GDATA_SEL in sys/amd64/include/segments.h.
 _SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {0x30: (0x08, 0x10), 0x48: (0x20, 0x28)}
+
+_COMMON_TSS: Final = Address(0xFFFF_FFFF_80A5_C340)
+
+# TR selector -> common_tss on a host with two CPUs: across a border of 64 kB, or of 16 MB, so that
+# the two TSSs have other upper bytes as well. On larger hosts some CPUs would then differ from
+# each other in more bytes than others do, and no two could be taken for each other.
+_BETWEEN_TWO: Final[Mapping[int, Address]] = {
+    0x30: Address(0xFFFF_FFFF_80A5_FFC0),
+    0x48: Address(0xFFFF_FFFF_80FF_FFC0),
+}
 
 
 class Host:
@@ -121,7 +132,7 @@ class Host:
         self.space = AddressSpace(self.arena, self.pages)
         self.idt = self._new("host IDT", IDT_AT, PAGE)
         self.gdt = self._new("host GDT", GDT_AT, PAGE)
-        self.tss = self._new("common_tss", TSS_PAGE_AT, PAGE)
+        self.tss = self._new("common_tss", page_down(model.tss_of(0)), 2 * PAGE)
         self.pcpu = self._new("pcpu", PCPU_AT, PAGE * model.cpus)
         self.gdt_segs = self._new("gdt_segs", GDT_SEGS_AT, PAGE)
         self.text = self._new("kernel", TEXT_AT, PAGE)
@@ -208,11 +219,14 @@ def _pcpu(model: HostModel, cpu: int) -> bytes:
     """One page: curthread, cpuid, cpumask and other_cpus where they belong, junk elsewhere.
 
     The junk is made of u32 that differ for each place and CPU, and are no small numbers: none
-    passes for a CPU's number, nor for its mask.
+    passes for a CPU's number, nor for its mask. A pretence stands at every address that is 4 more
+    than a multiple of 8, as cpuid does in the kernels that are known.
     """
     page = bytearray(
         b"".join(struct.pack("<I", 0xA5000000 | cpu << 16 | at) for at in range(0, PAGE, 4))
     )
+    if model.pretence is not None:
+        page[4:-4] = struct.pack("<II", *model.pretence) * (PAGE // 8 - 1)
     struct.pack_into("<Q", page, 0, 0xFFFF_FF00_0100_0000 + 0x400 * cpu)
     if model.cpuid_offset is not None:
         others = ((1 << model.cpus) - 1) & ~(1 << cpu)

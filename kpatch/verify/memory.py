@@ -17,6 +17,11 @@ def page_up(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
 
+def page_down(address: int) -> int:
+    """The first address of the page of ``address``."""
+    return address // PAGE * PAGE
+
+
 class Arena:
     """A run of physical memory at ``base``, whole pages, zeroed, outside any engine.
 

@@ -18,7 +18,8 @@ class Scenario:
 
     Every CPU begins with a guest of its own and makes ``rounds`` rounds with it; where guests
     move, an idle CPU may take any guest that waits. ``layout_known`` says whether struct pcpu is
-    what the patch was made for. ``one_cpu`` scenarios run on a kernel for one CPU only.
+    what the patch was made for; if not, ``pretence`` is what stands in the place of the CPU's
+    number and its mask. ``one_cpu`` scenarios run on a kernel for one CPU only.
     ``promised`` are the names of the properties that must hold.
     """
 
@@ -28,6 +29,7 @@ class Scenario:
     rounds: int = 1
     moves: bool = False
     layout_known: bool = True
+    pretence: tuple[int, int] | None = None
     one_cpu: bool = False
     promised: frozenset[str] = ALWAYS | {OWN_TSS}
 
@@ -38,6 +40,7 @@ class Scenario:
             gdt=self.gdt,
             cpuid_offset=cpuid_offset if self.layout_known else None,
             tr_selector=tr_selector,
+            pretence=self.pretence,
         )
 
 
@@ -72,6 +75,22 @@ SCENARIOS: Final = (
         "unknown-layout-up",
         "an unknown struct pcpu on a kernel for one CPU",
         layout_known=False,
+        one_cpu=True,
+    ),
+    # What passes half of a guard: a small number whose mask has its bit and another one, as that
+    # of all CPUs has; and a number too large for a CPU, whose mask a shift (modulo 32) makes true.
+    Scenario(
+        "wrong-mask-up",
+        "an unknown struct pcpu with what looks like a CPU's number, on a kernel for one CPU",
+        layout_known=False,
+        pretence=(1, 3),
+        one_cpu=True,
+    ),
+    Scenario(
+        "wrong-number-up",
+        "an unknown struct pcpu with what looks like a CPU's mask, on a kernel for one CPU",
+        layout_known=False,
+        pretence=(33, 2),
         one_cpu=True,
     ),
 )

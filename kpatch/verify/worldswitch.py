@@ -214,14 +214,15 @@ class _Events:
         pushes = [e.value for e in self._named("push") if isinstance(e.value, Field)]
         if len(pushes) < 2:
             raise _unknown(f"no selector and address are pushed in the {self.name}", self.start)
-        return pushes[-2].displacement, pushes[-1].displacement
+        selector, pointer = ({each.displacement} for each in pushes[-2:])
+        return self._only(selector, "push a selector"), self._only(pointer, "push an address")
 
     def pushed_code(self) -> tuple[int, int]:
         """The field pushed as code segment, and the image offset pushed as pointer."""
         pushes = [e.value for e in self._named("push") if isinstance(e.value, Field | Code)]
         match pushes[-2:]:
             case [Field() as selector, Code() as code]:
-                return selector.displacement, code.offset
+                return self._only({selector.displacement}, "push a selector"), code.offset
             case _:
                 raise _unknown(f"no way back is pushed in the {self.name}", self.start)
 

@@ -7,7 +7,11 @@ from typing import Final
 from kpatch.verify.properties.base import Property, Seen
 
 # psABI 3.2.1: registers that belong to the caller. rsp is looked at apart.
-_PRESERVED: Final = ("rbx", "rbp", "r12", "r13", "r14", "r15", "cr0", "cr3", "cr4", "cs", "ss")
+# The debug addresses belong to a process that is being debugged.
+_PRESERVED: Final = (
+    "rbx", "rbp", "r12", "r13", "r14", "r15", "cr0", "cr3", "cr4", "cs", "ss",
+    "dr0", "dr1", "dr2", "dr3",
+)  # fmt: skip
 _TABLES: Final = ("gdtr", "idtr", "ldtr")
 _IF: Final = 1 << 9
 _DF: Final = 1 << 10
@@ -19,8 +23,9 @@ class Restored(Property):
 
     name = "restored"
     sentence = (
-        "The switch returns with the callee-saved registers, rsp, control registers, tables and "
-        "stack segment as before, interrupts off, no breakpoint on, the direction flag clear."
+        "The switch returns with the callee-saved registers, rsp, control registers, tables, "
+        "debug addresses and stack segment as before, interrupts off, no breakpoint on, the "
+        "direction flag clear."
     )
 
     def complaint(self, seen: Seen) -> str | None:

@@ -37,7 +37,9 @@ class Descriptor(Property):
         for task, gdt in seen.run.loaded:
             if gdt.base not in tables:
                 continue
-            if owner(host, task) is None or task.limit < TSS_LIMIT:
+            # A larger limit would make an I/O permission bitmap of what lies behind the TSS
+            # (SDM vol. 1, "I/O Permission Bit Map").
+            if owner(host, task) is None or task.limit != TSS_LIMIT:
                 return f"ltr loads {describe_tss(host, task)}, limit {task.limit:#x}"
         return None
 

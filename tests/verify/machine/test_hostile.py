@@ -64,7 +64,7 @@ RUN_WILD = {
 OVERSTEP = {
     "clears the GDT": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx], 0",
     "writes on from the slot": "mov rcx, [rdi + 0x84]; mov [rcx + 0x3c], rax",
-    "writes common_tss": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx + 0x1340], 0",
+    "writes common_tss": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx + 0x4fc0], 0",
     "patches its own image": "lea rax, [rip]; mov byte ptr [rax], 0x90",
     "changes the return address": "mov qword ptr [rsp + 0x30], 0",
     "changes its caller's frame": "mov qword ptr [rsp + 0x38], 0",

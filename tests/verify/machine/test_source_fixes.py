@@ -38,9 +38,11 @@ def test_the_fix_gives_every_cpu_its_own_tss_but_leaves_the_race(
     name: str, model: MemoryModel
 ) -> None:
     result = judged(fixed(name), model=model)
-    assert broken(result) == {"no-fault"}
-    assert "#GP" in result.counterexamples[0].what
-    assert "ltr" in result.counterexamples[0].what
+    # What `and dword [slot+4]` stores late brings back half of another CPU's base.
+    assert {"no-fault"} <= broken(result) <= {"no-fault", "descriptor"}
+    fault = next(found for found in result.counterexamples if found.prop == "no-fault")
+    assert "#GP" in fault.what
+    assert "ltr" in fault.what
 
 
 @pytest.mark.parametrize("name", FIXED)
