@@ -88,6 +88,7 @@ def changed(at: int, code: str) -> bytes:
         (0x11F, "9090", "jump to the kernel address"),
         (0x16E, "90", "no way back"),
         (0x14A, "0f0157 2c 909090", "lgdt"),
+        (0x97, "ff77 d0", "uses -0x30"),
     ],
 )
 def test_what_does_not_fit_is_said_with_its_place(at: int, code: str, missing: str) -> None:
