@@ -6,9 +6,11 @@ that instructions on both sides start where they really start.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Section
@@ -17,6 +19,9 @@ from kpatch.patch.note import ReplacedBytes, digest, read_note
 
 _MOST_ROWS = 4096
 """Changed bytes shown of one section; a diff of unrelated files would have no end."""
+
+_DIFFERENT = re.compile(rb"[^\0]+(?:\0{1,3}[^\0]+)*")
+"""A stretch of different bytes; what is closer together than four bytes belongs together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +215,23 @@ def _changed(
     if old == new:
         return [], 0
     hunks: list[Hunk] = []
-    shown = 0
-    ranges = _ranges(before, one, after, other, old, new)
-    for index, (start, end, what) in enumerate(ranges):
+    shown = omitted = 0
+    for start, end, what in _ranges(before, one, after, other):
         if shown > _MOST_ROWS:
-            return hunks, len(ranges) - index
+            omitted += 1
+            continue
         shown += end - start
+        omitted += end - start > _MOST_ROWS
         title = f"{other.name}+{start:#x}" + (f", {what}" if what else "")
         hunks.append(
             Hunk(
                 title,
                 other.name,
-                listing(before, one, start, min(end, len(old))),
-                listing(after, other, start, min(end, len(new))),
+                listing(before, one, start, min(end, len(old), start + _MOST_ROWS)),
+                listing(after, other, start, min(end, len(new), start + _MOST_ROWS)),
             )
         )
-    return hunks, 0
+    return hunks, omitted
 
 
 def _whole(
@@ -245,31 +251,25 @@ def _whole(
 
 
 def _ranges(
-    before: Module, one: Section, after: Module, other: Section, old: bytes, new: bytes
-) -> list[tuple[int, int, str]]:
-    """Section ranges that differ, with what the note says about them."""
-    noted = [
+    before: Module, one: Section, after: Module, other: Section
+) -> Iterator[tuple[int, int, str]]:
+    """Section ranges that differ, in order, with what the note says about them."""
+    noted = {
         (each.offset - section.offset, each.offset - section.offset + len(each.before), each.what)
         for module, section in ((after, other), (before, one))
         for each in _noted(module)
         if section.offset <= each.offset < section.end
-    ]
-    ranges = sorted(set(noted))
-    position, longest = 0, max(len(old), len(new))
-    while position < longest:
-        if old[position : position + 4096] == new[position : position + 4096]:
-            position += 4096
-            continue
-        if old[position : position + 1] != new[position : position + 1] and not any(
-            start <= position < end for start, end, _ in noted
-        ):
-            end = position + 1
-            while end < longest and old[end : end + 1] != new[end : end + 1]:
-                end += 1
-            ranges.append((position, end, ""))
-            position = end
-        position += 1
-    return sorted(ranges)
+    }
+    old, new = before.contents(one), after.contents(other)
+    common, longest = min(len(old), len(new)), max(len(old), len(new))
+    numbers = (int.from_bytes(each[:common], "little") for each in (old, new))
+    differing = bytearray((next(numbers) ^ next(numbers)).to_bytes(common, "little"))
+    differing += b"\1" * (longest - common)
+    for start, end, _ in noted:
+        end = min(end, longest)
+        differing[start:end] = bytes(max(end - start, 0))
+    found = ((each.start(), each.end(), "") for each in _DIFFERENT.finditer(differing))
+    yield from merge(sorted(noted), found)
 
 
 def _noted(module: Module) -> tuple[ReplacedBytes, ...]:

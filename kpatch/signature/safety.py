@@ -3,6 +3,7 @@
 - no relocation lies on the site;
 - it is long enough for the call that replaces it;
 - the displaced instructions mean the same elsewhere;
+- every way from the start of its routine comes to it, before the stack pointer is saved;
 - nothing in the switch jumps into the middle of it;
 - what the trampoline changes is dead behind the site;
 - what it runs in the site's stead does not need the register that the call goes through.
@@ -17,7 +18,7 @@ from typing import Final
 
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
-from kpatch.isa.decode import Memory, outline
+from kpatch.isa.decode import MAX_LENGTH, Memory, Register, decode_one, outline
 from kpatch.signature.liveness import still_needed
 from kpatch.signature.model import MOST_INSTRUCTIONS, Match, SiteMatch
 
@@ -38,6 +39,7 @@ def require_patchable(module: Module, match: Match) -> None:
         _long_enough(site)
         _relocatable(site)
         _no_jump_inside(data, match, site)
+        _always_reached(data, match, site)
         _clobbers_are_dead(data, match, site)
 
 
@@ -84,6 +86,28 @@ def _relocatable(site: SiteMatch) -> None:
                 where=f"image offset {each.address:#x}",
                 todo="this build needs a signature of its own",
             )
+
+
+def _always_reached(data: bytes, match: Match, site: SiteMatch) -> None:
+    """What one trampoline leaves on the stack, the other takes: neither may be passed by."""
+    start = at = match.image.header[site.rule.start]
+    while at < site.start:
+        each = decode_one(data[at : at + MAX_LENGTH], at)
+        if each is None:
+            raise _refuse(match, site, f"what is in front of it, at {at:#x}, does not decode")
+        said = f"'{each.text}' at {at:#x}, in front of it,"
+        target = each.branch_target
+        if each.transfers_control and target is None:
+            raise _refuse(match, site, f"{said} leads away")
+        if each.is_branch and target is not None and not start <= target <= site.start:
+            raise _refuse(match, site, f"{said} goes round it")
+        if isinstance(each.operands[0] if each.operands else None, Memory) and any(
+            isinstance(o, Register) and o.whole == "rsp" for o in each.operands
+        ):
+            raise _refuse(match, site, f"{said} saves the stack pointer, which it moves")
+        at = each.end
+    if at != site.start:
+        raise _refuse(match, site, "its routine, decoded from its start, does not come to it")
 
 
 def _no_jump_inside(data: bytes, match: Match, site: SiteMatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from kpatch.patch.prepare import prepare
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, unified
 from kpatch.report.style import Style
-from tests.strategies.elf_files import modules
-from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
+from tests.strategies.elf_files import FilePlan, build, modules
+from tests.strategies.kqemu_modules import DrawnModule, HostSection, kqemu_modules
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -133,6 +134,27 @@ def test_files_that_have_little_in_common_do_not_fill_the_screen() -> None:
     found = diff_modules(one, read_module(bytes(turned), "turned.ko"))
     assert found.omitted > 0
     assert "more changed stretches are not shown" in text_of(found)
+
+
+def test_big_files_with_nothing_in_common_are_compared_in_bounded_memory() -> None:
+    contents = bytes(range(1, 256)) * 4_000
+    holed = bytearray(contents)
+    holed[::9] = bytes(len(contents[::9]))
+    one, other = (section_holder(each) for each in (contents, bytes(holed)))
+    tracemalloc.start()
+    found = diff_modules(one, other)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.omitted > len(contents) // 10
+    assert peak < 12 * len(contents)
+
+
+def section_holder(contents: bytes) -> Module:
+    """A module whose .rodata is ``contents``."""
+    host = HostSection(".rodata", 1, 2, 1, len(contents), 0, None, contents)
+    order = tuple(range(5))
+    plan = FilePlan((host,), (), False, order, order, 0, False, b"")
+    return read_module(build(plan), "big.ko")
 
 
 def test_a_note_that_does_not_read_is_said() -> None:

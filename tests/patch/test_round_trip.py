@@ -13,6 +13,7 @@ from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.patch.diff import diff_modules
 from kpatch.patch.note import digest, read_note, sealed
 from kpatch.patch.original import original_of
 from kpatch.patch.prepare import prepare
@@ -145,6 +146,7 @@ def test_a_damaged_module_is_patched_or_refused_in_words(
             assert error.what
         else:
             assert original_of(read_module(after)) == changed
+            assert diff_modules(drawn.module, read_module(after)).hunks
 
 
 @pytest.mark.parametrize(

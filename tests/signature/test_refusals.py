@@ -170,6 +170,36 @@ def test_a_register_that_is_alive_behind_the_entry(behind: str, register: str) -
     assert "site 'entry'" in reason and f"still reads {register}" in reason
 
 
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        (store(STATE, "rsp"), "saves the stack pointer, which it moves"),
+        (b"\x75\x1a", "goes round it"),
+        (b"\x75\x80", "goes round it"),
+        (b"\xc3", "leads away"),
+        (b"\xff\xe0", "leads away"),
+    ],
+)
+def test_an_entry_that_is_not_always_reached(before: bytes, why: str) -> None:
+    reason = refused(switch(before_entry=before))
+    assert "site 'entry'" in reason and why in reason
+
+
+@pytest.mark.parametrize("before", ["4889e5", "7500", "750131c0 90", "e800000000", "488b6c2408"])
+def test_an_entry_that_is_reached_in_the_end(before: str) -> None:
+    made = switch(before_entry=bytes.fromhex(before))
+    assert match_of(module_with(made.contents)).sites["entry"].start == made.entry[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [(b"\xc3", "leads away"), (b"\x06", "does not decode"), (b"\xb8", "does not come to it")],
+)
+def test_an_exit_that_is_not_reached(before: bytes, why: str) -> None:
+    reason = refused(switch(exit_=before + exit_site(PLAIN, FIELDS)))
+    assert "site 'exit'" in reason and why in reason
+
+
 def test_a_register_that_is_alive_behind_the_far_return_of_the_entry() -> None:
     made = switch()
     contents = bytearray(made.contents)
