@@ -141,12 +141,12 @@ class LiveMachine:
         """The instruction at rip, then on to just before the next visible one."""
         fence = self._at_fence(cpu)
         run, stores = self._first_instruction(cpu)
-        if fence or not self._store_buffers:
+        if fence or not (self._store_buffers or self._loads(cpu, run)):
             self._store(stores)
             cpu.may_be_buffered = False
         elif stores:
             cpu.buffer.append(stores)
-            cpu.may_be_buffered = True
+            cpu.may_be_buffered = self._store_buffers
         if run.failure is None and not self._at_stop(cpu):
             first = run
             run = cpu.engine.run(cpu.territory, self._shared.visible, at_fences=cpu.may_be_buffered)
@@ -173,6 +173,11 @@ class LiveMachine:
         )
         self._store(saved)
         return run, stores
+
+    def _loads(self, cpu: _Cpu, run: Run) -> bool:
+        """Whether it loads what CPUs share: then its store is a move of its own, under sc too."""
+        accesses = shared_accesses(cpu.engine, run)
+        return any(self._shared.holds(each) for each in accesses if not each.write)
 
     def _at_fence(self, cpu: _Cpu) -> bool:
         return cpu.engine.info(cpu.engine.registers["rip"]).is_fence

@@ -22,7 +22,8 @@ class OpKind(Enum):
     """What a CPU will do next, as far as the other CPUs can tell."""
 
     PLAIN = "plain"
-    """Loads, then stores, of the cells in ``reads`` and ``writes``. No cells: a local step."""
+    """Loads, then stores, of the cells in ``reads`` and ``writes``; others may come in between.
+    No cells: a local step."""
     LOCKED = "locked"
     """An atomic read-modify-write. Waits for its own store buffer, then acts on memory."""
     SERIALIZING = "serializing"

@@ -12,7 +12,8 @@ class MemoryModel(Enum):
     """How stores reach the other CPUs."""
 
     SC = "sc"
-    """Sequential consistency: at once."""
+    """Sequential consistency: at once. What loads and stores but is not locked does one after the
+    other (SDM vol. 3, 8.1.2.2): its store is a move of its own, like that of a store buffer."""
     TSO = "tso"
     """x86-TSO: through a FIFO store buffer per CPU, which its own loads look into first (Sewell,
     Sarkar, Owens, Zappa Nardelli, Myreen: x86-TSO, CACM 53(7), 2010)."""

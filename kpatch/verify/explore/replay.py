@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kpatch.errors import UsageError
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
-from kpatch.verify.program import Cell, Local, OpKind, Program, Value, Violation
+from kpatch.verify.program import Cell, Local, OpKind, Pending, Program, Value, Violation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class ConcreteRun:
         """Why a move cannot be made, or nothing."""
         if move.cpu >= self.program.cpus:
             return f"there are {self.program.cpus} CPUs"
-        kind = self.program.pending(move.cpu, self.locals[move.cpu]).kind
+        pending = self.program.pending(move.cpu, self.locals[move.cpu])
+        kind = pending.kind
         drained = not self.buffers[move.cpu]
         if move.kind is MoveKind.DRAIN:
             return "its store buffer is empty" if drained else ""
@@ -85,11 +86,16 @@ class ConcreteRun:
             return f"the CPU is at {kind.value}"
         if kind is OpKind.DONE and not self.program.moves:
             return "the CPU has finished"
-        if kind in (OpKind.LOCKED, OpKind.SERIALIZING) or (
-            self.program.moves and kind in (OpKind.REST, OpKind.DONE)
-        ):
-            return "" if drained else "its store buffer has to drain first"
+        if drained:
+            return ""
+        parks = self.program.moves and kind in (OpKind.REST, OpKind.DONE)
+        if parks or kind in (OpKind.LOCKED, OpKind.SERIALIZING) or not self._may_overtake(pending):
+            return "its store buffer has to drain first"
         return ""
+
+    def _may_overtake(self, pending: Pending) -> bool:
+        """Whether this may come before the CPU's own store: under sc only what nobody sees."""
+        return self._tso or not (pending.reads or pending.writes)
 
     def make(self, move: Move) -> ReplayStep:
         """Makes a move that has no obstacle."""
@@ -114,7 +120,8 @@ class ConcreteRun:
             outcome = self.program.step(cpu, self.locals[cpu], values)
             self.locals[cpu] = outcome.next
             trace, violations = outcome.trace, outcome.violations
-            if not self._tso or pending.kind in (OpKind.LOCKED, OpKind.SERIALIZING):
+            plain = pending.kind not in (OpKind.LOCKED, OpKind.SERIALIZING)
+            if not (plain and (self._tso or pending.reads)):
                 self._store(outcome.writes)
             elif outcome.writes:
                 self.buffers[cpu].append(outcome.writes)

@@ -6,14 +6,16 @@ so that the search itself is table look-up.
 
 Local steps (the partial-order reduction). A step is *local* when it neither reads nor changes what
 another CPU can see: no cells, PAUSE, REST, parking a guest; under TSO also a store without a load,
-which only enters the CPU's own buffer. Such a step commutes with every move of the others
-and with the drains of its own CPU, nothing disables it, and it is the only step its CPU can make.
-So it may run at once after the move that led to it, as part of that move. Every state of the full
-graph then has a counterpart, itself after all pending local steps, in the reduced graph,
-reached by the same moves in another order; it can reach a final state if and only if the other can.
-Violations are results of steps, not of orders, so none is lost. A CPU that makes local steps for
-ever is no trouble: the chain stops where it would repeat a state, or after ``MAX_CHAIN`` steps, and
-goes on in the next move, as a step among others (no ignored CPU).
+which only enters the CPU's own buffer. (Under SC a buffer holds what an instruction without LOCK
+stores after its load; until that has reached memory, the CPU makes no other steps than local ones.)
+A local step commutes with every move of the others and with the drains of its own CPU, nothing
+disables it, and it is the only step its CPU can make. So it may run at once after the move that led
+to it, as part of that move. Every state of the full graph then has a counterpart, itself after all
+pending local steps, in the reduced graph, reached by the same moves in another order; it can reach
+a final state if and only if the other can. Violations are results of steps, not of orders, so none
+is lost. A CPU that makes local steps for ever is no trouble: the chain stops where it would repeat
+a state, or after ``MAX_CHAIN`` steps, and goes on in the next move, as a step among others (no
+ignored CPU).
 """
 
 from __future__ import annotations
@@ -151,15 +153,14 @@ class Steps:
         if local is not None:
             return local
         pending = self._naming.pending(cpu.local[0])
-        if pending.kind in _DRAINED_FIRST:
-            if cpu.buffer:
-                return None
-        elif pending.kind is not OpKind.PLAIN or self.held_up(cpu):
+        if cpu.buffer and (pending.kind in _DRAINED_FIRST or not self._tso):
+            return None
+        if pending.kind not in (*_DRAINED_FIRST, OpKind.PLAIN) or self.held_up(cpu):
             return None
         newest = dict(enumerate(cells)) | {c: v for group in cpu.buffer for c, v in group}
         reads = tuple(newest[cell] for cell in pending.reads)
         outcome = self._outcome(cpu, reads, count)
-        if self._tso and pending.kind is OpKind.PLAIN:
+        if pending.kind is OpKind.PLAIN and (self._tso or pending.reads):
             added = (outcome.writes,) if outcome.writes else ()
             return Run(Cpu(outcome.next, cpu.buffer + added), 1, outcome.violations, cells)
         cells = _stored(cells, outcome.writes)

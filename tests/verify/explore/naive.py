@@ -81,7 +81,9 @@ def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth
                 continue
             locked = pending.kind in (OpKind.LOCKED, OpKind.SERIALIZING)
             parks = program.moves and pending.kind in (OpKind.REST, OpKind.DONE)
-            if ((locked or parks) and buffer) or (pending.kind is OpKind.DONE and not parks):
+            visible = bool(pending.reads or pending.writes)
+            waits = locked or parks or (visible and not tso)
+            if (waits and buffer) or (pending.kind is OpKind.DONE and not parks):
                 continue
             if parks:
                 idle, guest = program.park(cpu, local)
@@ -94,7 +96,7 @@ def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth
             seen = {**dict(enumerate(memory)), **{c: v for group in buffer for c, v in group}}
             outcome = program.step(cpu, local, tuple(seen[cell] for cell in pending.reads))
             props.update(violation.prop for violation in outcome.violations)
-            if tso and not locked:
+            if not locked and (tso or pending.reads):
                 added = (outcome.writes,) if outcome.writes else ()
                 put(local=outcome.next, buffer=buffer + added)
             else:

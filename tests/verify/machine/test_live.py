@@ -137,7 +137,7 @@ def test_a_fault_stops_its_cpu_and_no_other() -> None:
 
 def test_a_schedule_replays_without_an_exploration_before_it() -> None:
     setup = Setup(unpatched(), scenario("leave"), 2)
-    steps = setup.replay(from_text("0*2 1*3 0"))
+    steps = setup.replay(from_text("0*2 0d 1*2 1d 1 0"))
     assert [violation.prop for violation in steps[-1].violations] == ["no-fault"]
     waits = Setup(patched(), scenario("leave"), 2).replay(from_text("0*2 1*20"))
     assert sum("pause" in step.trace[0] for step in waits if step.trace) >= 2
@@ -145,5 +145,5 @@ def test_a_schedule_replays_without_an_exploration_before_it() -> None:
 
 def test_a_replay_can_be_repeated() -> None:
     setup, _ = explored(unpatched(), "leave", 2, MemoryModel.SC)
-    schedule = from_text("0*2 1*3 0")
+    schedule = from_text("0*2 0d 1*2 1d 1 0")
     assert setup.replay(schedule) == setup.replay(schedule)
