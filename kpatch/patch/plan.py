@@ -10,7 +10,7 @@ from kpatch import __version__
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
 from kpatch.elf.module import Module
-from kpatch.errors import SignatureError
+from kpatch.errors import MatchError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import decode
 from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes, digest
@@ -64,7 +64,7 @@ def make_plan(
 
     ``cpuid`` is the byte offset of that field in the host's struct pcpu, ``tss_stride`` the bytes
     from one element of common_tss to the next. Raises SignatureError for a signature that cannot
-    be carried out.
+    be carried out, MatchError for a module that defines a symbol of the kernel.
     """
     signature = match.signature
     names: Bindings = {**match.names, "cpuid": cpuid, "tss_stride": tss_stride}
@@ -117,7 +117,7 @@ def make_plan(
                 size=lock.size,
                 type=elf.STT_OBJECT,
             ),
-            *_undefined(trampolines, lock.symbol),
+            *_undefined(module, trampolines, lock.symbol),
         ),
         relocations=(
             *(_site_relocation(match, site) for site in sites),
@@ -208,7 +208,18 @@ def _trampoline_relocations(
     ]
 
 
-def _undefined(trampolines: Sequence[Trampoline], lock: str) -> list[NewSymbol]:
-    """Symbols of the kernel: one that lacks them refuses the module, which is the safe failure."""
-    wanted = {fixup.symbol for each in trampolines for fixup in each.fixups} - {lock}
-    return [NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in sorted(wanted)]
+def _undefined(module: Module, trampolines: Sequence[Trampoline], lock: str) -> list[NewSymbol]:
+    """Symbols of the kernel: one that lacks them refuses the module, which is the safe failure.
+
+    Raises MatchError where the module has such a symbol of its own, which would be taken instead.
+    """
+    wanted = sorted({fixup.symbol for each in trampolines for fixup in each.fixups} - {lock})
+    for name in wanted:
+        symbol = module.defined(name)
+        if symbol is not None and not symbol.is_local:
+            raise MatchError(
+                f"it defines {name} itself, which the patch needs from the kernel",
+                where=module.name,
+                todo="this build needs a signature of its own",
+            )
+    return [NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in wanted]
