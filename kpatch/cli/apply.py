@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from kpatch.cli import files, targets
-from kpatch.cli.common import FILES, Console, Host, console_options, each_file, kernel_options
+from kpatch.cli.common import (
+    FILES,
+    Console,
+    Host,
+    console_options,
+    each_file,
+    kernel_options,
+    path_type,
+)
 from kpatch.cli.repair import Proof, Repaired, repair
 from kpatch.cli.targets import Changed, Target
 from kpatch.elf.module import Module, read_module
@@ -17,6 +25,9 @@ from kpatch.patch.note import digest
 from kpatch.report import documents
 from kpatch.report.diff_text import unified
 from kpatch.report.documents import Document
+from kpatch.report.proof_text import proof_text
+from kpatch.report.scan_text import scan_text
+from kpatch.report.style import Style
 
 
 @click.command("apply")
@@ -25,7 +36,8 @@ from kpatch.report.documents import Document
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=path_type,
+    metavar="PATH",
     help="Write here (a folder where there are several FILEs), and leave FILE alone.",
 )
 @click.option("--no-verify", is_flag=True, help="Patch without the proof.")
@@ -33,7 +45,7 @@ from kpatch.report.documents import Document
 @click.option(
     "--replace-source-fix",
     is_flag=True,
-    help="Switch off source fix A or B, and patch.",
+    help="Switch off source fix A or B first, then patch.",
 )
 @kernel_options
 @console_options
@@ -49,10 +61,13 @@ def command(
 ) -> int:
     """Repair each FILE: a module, a .ko.gz, a package, or a folder of them.
 
-    The patch is proven first, over every interleaving; what cannot be proven is not written. The
-    original is kept beside the file, compressed. A file that is patched already stays as it is.
+    The patch is proven first, over every interleaving of several CPUs; what cannot be proven is
+    not written. The original is kept beside FILE, as FILE.orig.gz or FILE.orig. A file that is
+    patched already stays as it is. If the module does not say which kernel it is for, give
+    --osversion or --kernel.
     """
     chosen = list(files.expand(paths))
+    files.require_output(output, chosen)
     proof: Proof | None = None
     if not no_verify and not dry_run:
         # Imported here: the emulator costs start-up time that a dry run need not pay.
@@ -71,25 +86,28 @@ def command(
             )
             return done[-1].after
 
-        if not dry_run and output is None:
-            files.require_replaceable(path)
+        place = files.destination(path, output)
         changed = targets.changed(target, change, patched=True)
-        document = _document(path, target, changed, done[0])
+        document = _document(target, changed, done[0], place, in_place=output is None)
+        _show_evidence(done[0], console)
         if dry_run:
             _show(document, done[0], console)
         else:
-            place = files.destination(path, output, len(chosen))
-            _write(document, path, place, target, changed, copy=not no_copy)
+            _write(document, place, target, changed, copy=not no_copy)
             _tell(document, done[0], no_verify, console)
         return [document], DONE
 
     return each_file("apply", chosen, console, patch)
 
 
-def _document(path: Path, target: Target, changed: Changed, done: Repaired) -> Document:
+def _document(
+    target: Target, changed: Changed, done: Repaired, place: Path, *, in_place: bool
+) -> Document:
     found = documents.assessment(done.assessment)
     return {
-        "file": str(path),
+        "file": str(target.path),
+        "output": str(place),
+        "in_place": in_place,
         "status": "already-patched",
         "before": {"size": len(target.data), "sha256": digest(target.data)},
         "after": {"size": len(changed.data), "sha256": digest(changed.data)},
@@ -97,6 +115,19 @@ def _document(path: Path, target: Target, changed: Changed, done: Repaired) -> D
         "proof": done.proof,
         "notices": list(changed.notices),
     }
+
+
+def _show_evidence(done: Repaired, console: Console) -> None:
+    """With ``-v``: what the module was, and what was proven."""
+    if not console.verbose:
+        return
+    plain, found = Style(), documents.assessment(done.assessment)
+    texts = [scan_text(found, plain, verbose=True)]
+    if done.proof is not None:
+        texts.append(proof_text(found["file"], done.proof, plain, verbose=True))
+    for text in texts:
+        for line in text.splitlines():
+            console.say(line)
 
 
 def _show(document: Document, done: Repaired, console: Console) -> None:
@@ -116,18 +147,15 @@ def _show(document: Document, done: Repaired, console: Console) -> None:
 
 
 def _write(
-    document: Document, path: Path, place: Path, target: Target, changed: Changed, *, copy: bool
+    document: Document, place: Path, target: Target, changed: Changed, *, copy: bool
 ) -> None:
-    in_place = place == path.resolve()
-    if changed.data != target.data:
+    in_place, is_new = document["in_place"], changed.data != target.data
+    if is_new:
         document["status"] = "patched"
         if in_place and copy:
             document["copy"] = str(files.keep_copy(place, target.data))
-        files.replace(place, changed.data, like=path)
-    elif not in_place:
-        files.replace(place, changed.data, like=path)
-    document["output"] = str(place)
-    document["in_place"] = in_place
+    if is_new or not in_place:
+        targets.store(target, changed.data, place, in_place=in_place)
 
 
 def _tell(document: Document, done: Repaired, no_verify: bool, console: Console) -> None:
@@ -135,7 +163,8 @@ def _tell(document: Document, done: Repaired, no_verify: bool, console: Console)
     for notice in document["notices"]:
         console.say(f"{file}: {notice}")
     if document["status"] == "already-patched":
-        console.say(f"{file}: patched already, nothing to do")
+        done_with = "nothing to do" if document["in_place"] else "copied as it is"
+        console.say(f"{file}: patched already, {done_with}")
         return
     fix = done.assessment.source_fix
     if fix is not None:
@@ -143,6 +172,6 @@ def _tell(document: Document, done: Repaired, no_verify: bool, console: Console)
     if "copy" in document:
         console.say(f"{file}: the original is kept in {document['copy']}")
     if no_verify:
-        console.say(f"{file}: patched, NOT VERIFIED (--no-verify): run 'kpatch verify {file}'")
+        console.warn(f"{file}: patched, NOT VERIFIED (--no-verify): run 'kpatch verify {file}'")
     else:
         console.say(f"{file}: patched and proven")

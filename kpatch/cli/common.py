@@ -9,22 +9,32 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from kpatch.cli import files
-from kpatch.errors import DONE, KpatchError
+from kpatch.errors import DONE, KpatchError, UsageError
 from kpatch.report import documents
 from kpatch.report.documents import Document
+from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 if TYPE_CHECKING:
     from kpatch.abi.kernelfile import KernelFile
 
-FILES = click.argument(
-    "paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
+
+def path_type(text: str) -> Path:
+    """The path of an option or argument.
+
+    Raises UsageError for the empty name, which would stand for the current folder.
+    """
+    if not text:
+        raise UsageError("a file name is empty", todo="name a file or a folder")
+    return Path(text)
+
+
+FILES = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=path_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +51,18 @@ class Console:
         click.echo(text, color=self.style.colour or None)
 
     def say(self, text: str) -> None:
-        """Say what happened, unless told to be quiet."""
+        """Say what happened in one line, unless told to be quiet."""
         if not self.quiet:
-            click.echo(text, err=True)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Say in one line what nobody may miss."""
+        click.echo(printable(text), err=True)
 
     def complain(self, error: KpatchError) -> None:
         """Say what went wrong. With ``--json`` the document says it."""
         if not self.json:
-            click.echo(f"kpatch: {error}", err=True)
+            self.warn(f"kpatch: {error}")
 
     def document(self, document: Document) -> None:
         """Print a document."""
@@ -65,14 +79,14 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
         default="auto",
         help="Colour: auto is a terminal without NO_COLOR.",
     )
-    @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
+    @click.option("-q", "--quiet", is_flag=True, help="On standard error, only what went wrong.")
     @click.option("-v", "--verbose", is_flag=True, help="Show the evidence too.")
     @functools.wraps(command)
     def wrapped(
         *args: Any, as_json: bool, color: str, quiet: bool, verbose: bool, **options: Any
     ) -> int:
         colour = color == "always" or (
-            color == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            color == "auto" and is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
         )
         console = Console(as_json, quiet, verbose, Style(colour and not as_json))
         return command(*args, console=console, **options)
@@ -80,15 +94,16 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
     return wrapped
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """True for a terminal. A stream that was closed before kpatch began is None."""
+    return stream is not None and stream.isatty()
+
+
 def kernel_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command ``--osversion`` and ``--kernel``, read into a ``host``."""
 
     @click.option("--osversion", metavar="N", help="__FreeBSD_version of the kernel, as 700055.")
-    @click.option(
-        "--kernel",
-        type=click.Path(path_type=Path),
-        help="The kernel file that the module is for.",
-    )
+    @click.option("--kernel", type=path_type, metavar="PATH", help="The kernel file of the host.")
     @functools.wraps(command)
     def wrapped(*args: Any, osversion: str | None, kernel: Path | None, **options: Any) -> int:
         return command(*args, host=read_host(osversion, kernel), **options)
@@ -134,13 +149,13 @@ def each_file(
     """
     results: list[Document] = []
     code = DONE
-    for path in paths:
+    for each in paths:
         try:
-            found, exit_code = action(path)
+            found, exit_code = action(each)
         except KpatchError as error:
-            error.within(str(path))
+            error.within(str(each))
             console.complain(error)
-            found, exit_code = [documents.refusal(str(path), error)], error.exit_code
+            found, exit_code = [documents.refusal(str(each), error)], error.exit_code
         results += found
         code = max(code, exit_code)
     if console.json:

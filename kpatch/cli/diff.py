@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kpatch.cli import targets
-from kpatch.cli.common import Console, Host, console_options, each_file, kernel_options
+from kpatch.cli.common import Console, Host, console_options, each_file, kernel_options, path_type
 from kpatch.cli.repair import repair
 from kpatch.cli.targets import Inside
 from kpatch.elf.module import read_module
@@ -20,14 +20,12 @@ from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, unified
 from kpatch.report.documents import Document
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command("diff")
-@click.argument("before", metavar="A", type=_FILE)
-@click.argument("after", metavar="[B]", required=False, type=_FILE)
+@click.argument("before", metavar="A", type=path_type)
+@click.argument("after", metavar="[B]", required=False, type=path_type)
 @click.option("-u", "--unified", "as_unified", is_flag=True, help="One column, as diff -u.")
-@click.option("--replace-source-fix", is_flag=True, help="As for apply.")
+@click.option("--replace-source-fix", is_flag=True, help="Show it as apply with this option.")
 @kernel_options
 @console_options
 def command(
@@ -41,15 +39,16 @@ def command(
     """Show sections, symbols, relocations and disassembly that differ, side by side.
 
     With A alone: a patched module is compared with its original, any other with what apply would
-    make of it. The exit code is 0 where A and B are the same, and 1 where they differ.
+    make of it, and the exit code is 0. With A and B it is 0 where they are the same, and 1 where
+    they differ.
     """
+    # Read out here: an error of B is not one of A.
+    given = _module(after) if after is not None else None
 
     def compare(path: Path) -> tuple[list[Document], int]:
-        one = _module(path)
-        if after is None:
+        one, other = _module(path), given
+        if other is None:
             one, other = _with_patch(one, host, replace_source_fix)
-        else:
-            other = _module(after)
         difference = diff_modules(
             read_module(one.data, one.name), read_module(other.data, other.name)
         )
@@ -61,7 +60,7 @@ def command(
                 if as_unified
                 else side_by_side(document, console.style, width)
             )
-        return [document], DONE if after is None or difference.is_empty else FINDING
+        return [document], DONE if given is None or difference.is_empty else FINDING
 
     return each_file("diff", [before], console, compare)
 

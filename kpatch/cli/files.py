@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from kpatch.elf.constants import ELF_MAGIC
-from kpatch.errors import FileAccessError, KpatchError, UsageError
+from kpatch.errors import FileAccessError, KpatchError, UnknownModuleError, UsageError
 from kpatch.patch.note import digest
 
 LARGEST: Final = 512 << 20
 """The largest file that is read. A module has under a megabyte, a package a few."""
 
-_COPY_SUFFIXES: Final = (".orig", ".orig.gz")
 _MODULE_SUFFIXES: Final = (".ko", ".ko.gz", ".tbz", ".tgz", ".txz", ".tzst", ".pkg")
 
 
@@ -43,19 +42,54 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def expand(paths: tuple[Path, ...]) -> Iterator[Path]:
-    """The files named, and in folders every file that may hold a module, in a fixed order."""
+def expand(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files named, and in folders every file that may hold a module, in a fixed order.
+
+    A folder that holds none, or cannot be listed, stands for itself: :func:`require_no_folder`
+    then says why. So it keeps no other file from its turn.
+    """
     for path in paths:
-        if path.is_dir():
-            with _io(path, "list the folder", "check the permissions"):
-                inside = sorted(each for each in path.rglob("*") if each.is_file())
-            yield from (
-                each
-                for each in inside
-                if each.name.endswith(_MODULE_SUFFIXES) and not each.name.endswith(_COPY_SUFFIXES)
-            )
+        if is_folder(path):
+            yield from sorted(_inside(path)) or [path]
         else:
             yield path
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder, and for a link to one. What cannot be looked at is none."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    unlisted: list[Path] = []
+    for place, _, names in os.walk(
+        folder, onerror=lambda error: unlisted.append(Path(error.filename))
+    ):
+        for name in names:
+            path = Path(place, name)
+            if name.endswith(_MODULE_SUFFIXES) and path.is_file():
+                yield path
+    yield from unlisted
+
+
+def require_no_folder(path: Path) -> None:
+    """Raise what is wrong with a folder that :func:`expand` left as it is.
+
+    Raises UnknownModuleError for one with nothing in it, FileAccessError for one that cannot be
+    listed.
+    """
+    if not is_folder(path):
+        return
+    with _io(path, "list the folder", "check the permissions"):
+        os.scandir(path).close()
+    raise UnknownModuleError(
+        "this folder holds no module and no package",
+        where=str(path),
+        todo=f"files in a folder count by their names: {', '.join(_MODULE_SUFFIXES)}",
+    )
 
 
 def require_replaceable(path: Path) -> Path:
@@ -65,7 +99,7 @@ def require_replaceable(path: Path) -> Path:
     links would leave the other as it was, unseen.
     """
     with _io(path, "find it", "check the name and the permissions"):
-        real = path.resolve(strict=True)
+        real = path.resolve(strict=True) if path.is_symlink() else path
         status = real.stat()
     if not stat.S_ISREG(status.st_mode):
         raise FileAccessError("it is not a file", where=str(path), todo="name a file")
@@ -78,76 +112,117 @@ def require_replaceable(path: Path) -> Path:
     return real
 
 
-def destination(path: Path, output: Path | None, count: int) -> Path:
+def require_output(output: Path | None, paths: Sequence[Path]) -> None:
+    """Raise UsageError where ``-o OUTPUT`` does not fit the files named."""
+    if output is None:
+        return
+    if not is_folder(output):
+        if len(paths) > 1:
+            raise UsageError(
+                "-o must name a folder that exists where there are several files",
+                where=str(output),
+                todo="make the folder first",
+            )
+        return
+    seen: dict[str, Path] = {}
+    for path in paths:
+        other = seen.setdefault(path.name, path)
+        if other is not path:
+            raise UsageError(
+                f"-o would write both {other} and {path} to {output / path.name}",
+                where=str(output),
+                todo="give each its own folder",
+            )
+
+
+def destination(path: Path, output: Path | None) -> Path:
     """Where the result for ``path`` goes: ``output`` (or in that folder), else the file itself.
 
-    Raises UsageError where ``output`` does not fit ``count`` files, and FileAccessError as
+    Raises UsageError where ``output`` is the file itself, and FileAccessError as
     :func:`require_replaceable` does.
     """
     if output is None:
         return require_replaceable(path)
-    if output.is_dir():
-        output = output / path.name
-    elif count > 1:
+    place = output_file(output / path.name if is_folder(output) else output)
+    with _io(place, "find it", "check the permissions"):
+        is_same = place.exists() and place.samefile(path)
+    if is_same:
         raise UsageError(
-            "-o must name a folder that exists where there are several files",
-            where=str(output),
-            todo="make the folder first",
+            "-o names the file itself", where=str(place), todo="leave -o out to replace the file"
         )
-    if output.exists() and output.samefile(path):
-        raise UsageError(
-            "-o names the file itself", where=str(output), todo="leave -o out to replace the file"
-        )
-    return output
+    return place
 
 
-def replace(path: Path, data: bytes, *, like: Path | None = None) -> None:
-    """Put ``data`` in the place of ``path``; mode and owner come from ``like`` (or ``path``).
+def output_file(path: Path) -> Path:
+    """The file that an option names for output: one that may be replaced, or none yet.
 
+    Raises FileAccessError for devices, pipes and folders, which a rename would do away with.
+    """
+    with _io(path, "find it", "check the permissions"):
+        exists = path.exists()
+        real = path.resolve() if path.is_symlink() else path
+    return require_replaceable(path) if exists else real
+
+
+def replace(
+    path: Path, data: bytes, *, like: Path | None = None, expected: bytes | None = None
+) -> None:
+    """Put ``data`` in the place of ``path``, whose mode and owner stay.
+
+    With ``like`` they come from there instead, the owner where that is permitted. ``expected`` is
+    what ``path`` held when it was read: what somebody wrote to it since is not overwritten.
     Temporary file in the same folder, fsync, rename, fsync of the folder. Raises FileAccessError;
     the file is then as it was.
     """
     # Imported here: scan writes nothing.
     import tempfile
 
-    folder = path.parent
-    model = like or path
-    with _io(path, "write it", "check the folder's permissions and the space on the disk"):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=folder)
+    with (
+        _io(path, "write it", "check the folder's permissions and the space on the disk"),
+        _opened(path.parent) as folder,
+    ):
+        handle, name = tempfile.mkstemp(prefix=".kpatch-", suffix=".new", dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                _take_after(file.fileno(), model)
+                _take_after(file.fileno(), like or path, must_own=like is None)
                 os.fsync(file.fileno())
+            if expected is not None and read(path) != expected:
+                raise FileAccessError(
+                    "somebody else changed it in the meantime",
+                    where=str(path),
+                    todo="run kpatch again",
+                )
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(folder)
+        os.fsync(folder)
 
 
-def _take_after(handle: int, model: Path) -> None:
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _take_after(handle: int, model: Path, *, must_own: bool) -> None:
     try:
         status = model.stat()
     except FileNotFoundError:
         os.fchmod(handle, 0o644)
         return
-    # Owner first: giving a file away clears its set-user-ID bits. Not being allowed to is fine
-    # where the file would be ours anyway.
+    # Owner first: giving a file away clears its set-user-ID bits.
     own = os.fstat(handle)
     if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
-        os.fchown(handle, status.st_uid, status.st_gid)
-    os.fchmod(handle, stat.S_IMODE(status.st_mode))
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with contextlib.nullcontext() if must_own else contextlib.suppress(PermissionError):
+            os.fchown(handle, status.st_uid, status.st_gid)
+    os.fchmod(handle, stat.S_IMODE(status.st_mode) & (0o7777 if must_own else 0o777))
 
 
 def keep_copy(path: Path, data: bytes) -> Path:
@@ -162,7 +237,7 @@ def keep_copy(path: Path, data: bytes) -> Path:
 
     packed, suffix = (compress(data), ".orig.gz") if data.startswith(ELF_MAGIC) else (data, ".orig")
     copy = path.with_name(path.name + suffix)
-    if copy.exists() and not _holds(copy, packed):
+    if os.path.lexists(copy) and not _holds(copy, packed):
         copy = path.with_name(f"{path.name}.{digest(data)[:8]}{suffix}")
     if not _holds(copy, packed):
         replace(copy, packed, like=path)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
 from kpatch import __version__
-from kpatch.errors import FileAccessError, KpatchError, UsageError
+from kpatch.errors import DONE, FileAccessError, KpatchError, UsageError
+from kpatch.report.printable import printable
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say it
 
@@ -23,6 +26,22 @@ _COMMANDS: Final = {
     "verify": "Explore every interleaving of a module's world switch.",
     "revert": "Give back the original, byte for byte.",
     "hook": "Put the repair into ports builds.",
+}
+
+_EXIT_CODES: Final = {
+    "0": "done",
+    "1": "a finding: affected, not proven, different",
+    "2": "the command line does not fit together",
+    "10": "not an ELF file, or a damaged one",
+    "11": "not a module this tool knows",
+    "12": "a place to patch matches nowhere, more than once, or may not be patched",
+    "13": "not affected: nothing to repair",
+    "14": "already fixed by source",
+    "15": "the kernel is unknown, or the evidence contradicts itself",
+    "16": "the kernel linker would refuse the module",
+    "17": "the verification failed",
+    "18": "a file could not be read or written",
+    "130": "interrupted",
 }
 
 
@@ -41,6 +60,8 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+        with formatter.section("Exit codes, the highest where there are several files"):
+            formatter.write_dl(list(_EXIT_CODES.items()))
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,48 +69,62 @@ class _Commands(click.Group):
 def group() -> None:
     """Repair a compiled kqemu.ko, and prove the repair.
 
-    Exit codes: 0 done, 1 finding, 2 usage, 10 not ELF or damaged, 11 not a module this tool
-    knows, 12 no or several matches, 13 not affected, 14 already fixed by source, 15 kernel
-    unknown, 16 kernel linker would refuse it, 17 verification failed, 18 input or output.
+    'kpatch COMMAND --help' shows the options of a command.
     """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run kpatch and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file may have any name, and a terminal any encoding.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
 
 
 def run(argv: list[str]) -> int:
     """Run kpatch and return its exit code. No exception leaves it."""
     try:
-        code = group.main(argv, prog_name="kpatch", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except click.UsageError as error:
-        context = f"kpatch {error.ctx.info_name}" if error.ctx and error.ctx.parent else "kpatch"
-        return _refuse(UsageError(error.format_message(), todo=f"see '{context} --help'"), argv)
-    except click.ClickException as error:
-        return _refuse(FileAccessError(error.format_message()), argv)
+        code = _answered(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            click.echo("kpatch: interrupted; no file was changed half-way", err=True)
+        return _INTERRUPTED
+    except OSError as error:
+        # Every access to a file has an error of its own, so this is about our own output.
+        return _output_lost(error)
+    return code
+
+
+def _answered(argv: list[str]) -> int:
+    try:
+        if sys.stdout is None:
+            raise FileAccessError(
+                "standard output is closed", todo="send it to /dev/null to do without"
+            )
+        return _called(argv or ["--help"])
     except KpatchError as error:
         return _refuse(error, argv)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("kpatch: interrupted; no file was changed half-way", err=True)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough. Nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FileAccessError.exit_code
-    except OSError as error:
-        return _refuse(
-            FileAccessError(
-                f"cannot write the output: {error.strerror}", todo="make room on the disk"
-            ),
-            [],
-        )
+
+
+def _called(argv: list[str]) -> int:
+    """Run the command. Its mistakes in usage become errors of our tree."""
+    try:
+        with group.make_context("kpatch", argv) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        name = error.ctx.command_path if error.ctx else "kpatch"
+        raise UsageError(error.format_message().rstrip("."), todo=f"see '{name} --help'") from error
+    return code if isinstance(code, int) else DONE
 
 
 def _refuse(error: KpatchError, argv: list[str]) -> int:
-    if "--json" in argv:
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    if "--json" in options and sys.stdout is not None:
         document = {
             "kpatch": __version__,
             "command": next((each for each in argv if each in _COMMANDS), ""),
@@ -99,8 +134,28 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
         }
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
-        click.echo(f"kpatch: {error}", err=True)
+        click.echo(f"kpatch: {printable(str(error))}", err=True)
     return error.exit_code
+
+
+def _output_lost(cause: OSError) -> int:
+    """Say that the output did not get out, where there is still somebody to say it to."""
+    error = FileAccessError(f"cannot write the output: {cause.strerror}", todo="it is incomplete")
+    with contextlib.suppress(OSError):
+        click.echo(f"kpatch: {error}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not _flushed(stream):
+            # What is left in the buffer may not fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return error.exit_code
+
+
+def _flushed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from kpatch.cli.common import Console
+from kpatch.cli.common import Console, is_terminal
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
 from kpatch.patch.note import read_note
@@ -27,9 +27,12 @@ _DEFAULT_CPUID = 0x34
 def prove(patched: Module, original: Module, console: Console) -> Document:
     """The proof that ``apply`` wants before it replaces a file.
 
-    Raises VerificationError for whatever is not proven.
+    Raises VerificationError for whatever is not proven, and KeyboardInterrupt again: an
+    interrupt is meant for the whole command, not for this file alone.
     """
     proof = explore(case_of(patched, original), default_suite(with_maxcpu=False), Bounds(), console)
+    if proof.missing or any(each.result.bound == "interrupted" for each in proof.explored):
+        raise KeyboardInterrupt
     document = proof.to_document()
     if proof.verdict != "proven":
         raise not_proven(document, patched.name)
@@ -60,7 +63,7 @@ def explore(
     jobs: int = 0,
 ) -> Proof:
     """Run a proof on all cores, with its progress on a terminal."""
-    line = _Line(sys.stderr.isatty() and not console.quiet and not console.json)
+    line = _Line(is_terminal(sys.stderr) and not console.quiet and not console.json)
     try:
         return run_proof(
             case, obligations, bounds, jobs=jobs or os.cpu_count() or 1, report=line.show

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kpatch.cli import files, targets
-from kpatch.cli.common import FILES, Console, console_options, each_file
+from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, UnknownModuleError
 from kpatch.patch.note import digest, read_note
@@ -18,22 +18,27 @@ from kpatch.report.documents import Document
 @click.command("revert")
 @FILES
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write here, and leave FILE alone."
+    "-o",
+    "--output",
+    type=path_type,
+    metavar="PATH",
+    help="Write here (a folder where there are several FILEs), and leave FILE alone.",
 )
 @console_options
 def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> int:
-    """Take the patch back out of each FILE.
+    """Take the patch back out of each FILE: a module, a .ko.gz, a package, or a folder of them.
 
     The original is made from the patched file alone, and its SHA-256 is checked before anything
     is replaced.
     """
     chosen = list(files.expand(paths))
+    files.require_output(output, chosen)
 
     def revert(path: Path) -> tuple[list[Document], int]:
         target = targets.open_target(path)
-        place = files.destination(path, output, len(chosen))
+        place = files.destination(path, output)
         changed = targets.changed(target, _original, patched=False)
-        files.replace(place, changed.data, like=path)
+        targets.store(target, changed.data, place, in_place=output is None)
         for notice in changed.notices:
             console.say(f"{place}: {notice}")
         console.say(f"{place}: the original is back, SHA-256 {digest(changed.data)}")

@@ -25,8 +25,9 @@ _FINDINGS = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
 def command(paths: tuple[Path, ...], host: Host, console: Console) -> int:
     """Say what each FILE is: affected, patched, fixed by source, not affected, not kqemu.
 
-    A folder stands for every module and package in it. Nothing is changed. The exit code is 0 if
-    nothing needs attention, 1 if something is affected, and higher where a file did not read.
+    FILE is a module, a .ko.gz or a package; a folder stands for all of them in it. Nothing is
+    changed. The exit code is 0 if nothing needs attention, 1 if something is affected, unknown,
+    changed or fixed by source unsoundly, and higher where a file could not be read.
     """
 
     def scan(path: Path) -> tuple[list[Document], int]:

@@ -43,6 +43,7 @@ class Changed:
 
 def open_target(path: Path) -> Target:
     """Read ``path``. Raises FileAccessError, DamagedFileError, UnknownModuleError."""
+    files.require_no_folder(path)
     data = files.read(path)
     name = str(path)
     if data.startswith(b"\x7fELF"):
@@ -70,6 +71,17 @@ def _package(path: Path, name: str, data: bytes) -> Target:
             "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"
         )
     return Target(path, data, "package", inside)
+
+
+def store(target: Target, data: bytes, place: Path, *, in_place: bool) -> None:
+    """Write what became of ``target`` to ``place``; in place only over what was read from there.
+
+    Raises FileAccessError.
+    """
+    if in_place:
+        files.replace(place, data, expected=target.data)
+    else:
+        files.replace(place, data, like=target.path)
 
 
 def changed(target: Target, change: Change, *, patched: bool) -> Changed:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kpatch.cli import files, targets
-from kpatch.cli.common import FILES, Console, console_options, each_file
+from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.cli.proof import case_of, explore
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
@@ -40,7 +40,7 @@ _MODELS = {
 @click.option("--no-symmetry", is_flag=True, help="Without treating CPUs as interchangeable.")
 @click.option("--every-instruction", is_flag=True, help="Switch CPUs at every instruction.")
 @click.option("--replay", metavar="SCHEDULE", help="Run one schedule and show its lanes.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Write the document here, as JSON.")
+@click.option("--trace", type=path_type, metavar="PATH", help="Write the document here, as JSON.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; all cores without it.")
 @console_options
 def command(
@@ -73,6 +73,10 @@ def command(
         every_instruction=every_instruction,
     )
 
+    chosen = list(files.expand(paths))
+    traced: list[Document] = []
+    place = None if trace is None else files.output_file(trace)
+
     def verify(path: Path) -> tuple[list[Document], int]:
         found: list[Document] = []
         code = DONE
@@ -95,12 +99,14 @@ def command(
             found.append(document)
             if not console.json:
                 console.data(text)
-        if trace is not None:
-            files.replace(trace, (json.dumps(found, indent=2, sort_keys=True) + "\n").encode())
-            console.say(f"the document is in {trace}")
+        traced.extend(found)
         return found, code
 
-    return each_file("verify", files.expand(paths), console, verify)
+    code = each_file("verify", chosen, console, verify)
+    if place is not None:
+        files.replace(place, (json.dumps(traced, indent=2, sort_keys=True) + "\n").encode())
+        console.say(f"the document is in {trace}")
+    return code
 
 
 def _original(module: Module) -> Module:

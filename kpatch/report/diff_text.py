@@ -7,19 +7,22 @@ from itertools import zip_longest
 from typing import Any
 
 from kpatch.report.documents import Document
+from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
-_LEAST_COLUMN = 40
+_LEAST_COLUMN = 38
+_COLUMN_FOR_BYTES = 56
+"""Narrower columns show instructions without their bytes, so that no instruction is cut off."""
 
 
 def unified(document: Document, style: Style) -> str:
     """Render :func:`kpatch.report.documents.difference` like the diffs people know."""
-    return "\n".join(_unified(document, style))
+    return "\n".join(_unified(printable(document), style))
 
 
 def side_by_side(document: Document, style: Style, width: int) -> str:
     """The same with the disassembly in two columns, ``width`` characters together."""
-    return "\n".join(_columns(document, style, max(_LEAST_COLUMN, (width - 3) // 2)))
+    return "\n".join(_columns(printable(document), style, max(_LEAST_COLUMN, (width - 3) // 2)))
 
 
 def _unified(document: Document, style: Style) -> Iterator[str]:
@@ -41,8 +44,9 @@ def _columns(document: Document, style: Style, column: int) -> Iterator[str]:
     yield from _sizes(document, style)
     for hunk in document["hunks"]:
         yield style.paint("hunk", f"@@ {hunk['title']} @@")
-        rows = zip_longest(_folded(hunk["before"]), _folded(hunk["after"]), fillvalue="")
-        for left, right in rows:
+        with_bytes = column >= _COLUMN_FOR_BYTES
+        sides = (_folded(hunk[side], with_bytes) for side in ("before", "after"))
+        for left, right in zip_longest(*sides, fillvalue=""):
             cells = (
                 style.paint("removed", f"{left[:column]:<{column}}"),
                 style.paint("added", right.rstrip()),
@@ -63,7 +67,7 @@ def _sizes(document: Document, style: Style) -> Iterator[str]:
         yield f"({document['omitted']} more changed stretches are not shown)"
 
 
-def _folded(lines: list[dict[str, Any]]) -> Iterator[str]:
+def _folded(lines: list[dict[str, Any]], with_bytes: bool = True) -> Iterator[str]:
     """Instructions as lines; a run of the same one-byte instruction is one line."""
     index = 0
     while index < len(lines):
@@ -76,17 +80,18 @@ def _folded(lines: list[dict[str, Any]]) -> Iterator[str]:
             and not lines[index + run]["labels"]
         ):
             run += 1
-        yield from _instruction(line, run)
+        yield from _instruction(line, run, with_bytes)
         index += run
 
 
-def _instruction(line: dict[str, Any], run: int) -> Iterator[str]:
+def _instruction(line: dict[str, Any], run: int, with_bytes: bool) -> Iterator[str]:
     for label in line["labels"]:
         yield f"{label}:"
     raw = line["raw"] if run == 1 else f"{line['raw']} x {run}"
     text = line["text"] if run == 1 else f"{line['text']} (x {run})"
     names = "".join(f"  ; {each}" for each in line["relocations"])
-    yield f"{line['offset']:6x}: {raw:<21} {text}{names}"
+    bytes_column = f"{raw:<21} " if with_bytes else ""
+    yield f"{line['offset']:6x}: {bytes_column}{text}{names}"
 
 
 def _tables(document: Document, style: Style) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kpatch.report.documents import Document
 from kpatch.report.lanes_text import lanes_text
+from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 _MEANING = {"proven": "good", "violated": "bad", "not-proven": "doubt", "withheld": "doubt"}
@@ -14,7 +15,7 @@ _MEANING = {"proven": "good", "violated": "bad", "not-proven": "doubt", "withhel
 
 def proof_text(file: str, document: Document, style: Style, *, verbose: bool) -> str:
     """Render the document of :class:`kpatch.verify.proof.Proof`."""
-    return "\n".join(_lines(file, document, style, verbose))
+    return "\n".join(_lines(printable(file), printable(document), style, verbose))
 
 
 def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kpatch.report.documents import Document
+from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 _MEANING = {
@@ -21,6 +22,7 @@ _MEANING = {
 
 def scan_text(document: Document, style: Style, *, verbose: bool) -> str:
     """Render one file's document from :func:`kpatch.report.documents.assessment`."""
+    document = printable(document)
     verdict = document["verdict"]
     word = style.paint(_MEANING[verdict], verdict.upper())
     lines = [f"{document['file']}: {word}", f"  {document['reason']}"]
