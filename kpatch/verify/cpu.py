@@ -162,6 +162,11 @@ class Engine:
             at = chunk * CHUNK - start
             view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
 
+    def forget(self, region: Region) -> None:
+        """Make a region of the guest's memory what it was at the start."""
+        at = region.physical - self.private.base
+        self.private.view[at : at + region.size] = self._base[at : at + region.size]
+
     def take_registers(self, snapshot: Snapshot) -> None:
         """Only the registers of a snapshot; memory stays as it is."""
         self._uc.context_restore(snapshot.context)

@@ -110,6 +110,19 @@ class Guest:
         )
 
     @property
+    def saved_fields(self) -> tuple[Region, ...]:
+        """The fields of the state that every entry saves anew."""
+        return tuple(
+            self.state.part("saved field", offset, len(junk))
+            for offset, junk in _unsaved(self.layout)
+        )
+
+    @property
+    def dead_stack(self) -> Region:
+        """The part of the host stack below the return address."""
+        return self.stack.part("dead stack", 0, self.rsp - self.stack.virtual)
+
+    @property
     def rsp(self) -> int:
         """The stack pointer at the call: it points to the return address."""
         return self.stack.end - CALLER_FRAME - 8
