@@ -27,6 +27,10 @@ _IMPLICIT_WRITERS: Final = frozenset({"cpuid", "rdmsr", "rdtsc", "xgetbv", "cdq"
 _MAY_NOT_WRITE: Final = ("cmov", "bsf", "bsr", "lar", "lsl", "cmpxchg")
 """Leave their destination as it is in some cases (SDM vol. 2)."""
 
+_SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
+_SELECTOR: Final = 2
+"""A move to a segment register takes 16 bits of its source, however wide. SDM vol. 2, MOV."""
+
 _SETS_ALL_FLAGS: Final = frozenset({"add", "sub", "and", "or", "xor", "cmp", "test", "neg"})
 """Write all six status flags and read none."""
 
@@ -71,6 +75,9 @@ def _reads(each: Instruction, register: str, fresh: int) -> bool:
     if any(isinstance(o, Memory) and register in (o.base, o.index) for o in each.operands):
         return True
     named = _named(each, register)
+    target = each.operands[0] if each.operands else None
+    if named and isinstance(target, Register) and target.name in _SEGMENTS:
+        return fresh < _SELECTOR
     return not named or any((2 if o.name in _HIGH_BYTES else o.size) > fresh for o in named)
 
 

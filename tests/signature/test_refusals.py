@@ -145,6 +145,8 @@ def test_a_long_jump_into_a_site_from_anywhere_in_the_image() -> None:
         (bytes.fromhex("39ff 7502 31f6 4889f3"), "rsi", "mov rbx, rsi"),
         (bytes.fromhex("39ff 7503 4889f3"), "rsi", "mov rbx, rsi"),
         (bytes.fromhex("e803000000 eb03 90 90 90"), "", ""),
+        (bytes.fromhex("668b8798000000 8ed0"), "", ""),  # ss is loaded from ax alone
+        (bytes.fromhex("8a8798000000 8ed0"), "rax", "mov ss, eax"),
     ],
 )
 def test_a_register_that_is_alive_behind_the_exit(behind: bytes, register: str, text: str) -> None:
@@ -297,6 +299,34 @@ def test_an_instruction_between_that_writes_a_register_in_use_behind() -> None:
 
 def test_a_match_of_one_site_alone() -> None:
     assert "site 'exit' matches nowhere" in refused(switch(exit_=b"\x90" * 40))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"exit_end": 4096},
+        {"exit_end": 5000},
+        {"kernel2monitor": 19},
+        {"kernel2monitor": 0},
+        {"entry_end": 21},
+        {"entry_end": 0},
+        {"exit_end": 60},
+        {"kernel2monitor": 0xFFFFFFFF},
+    ],
+    ids=str,
+)
+def test_a_header_that_is_none(entries: dict[str, int]) -> None:
+    made = switch(tail=b"\xcc" * 6000)
+    assert "no monitor image" in refused(with_header(made, **entries), UnknownModuleError)
+
+
+@pytest.mark.parametrize("beyond", ["interrupt_table", "monitor_exec"])
+def test_a_header_that_points_behind_the_image(beyond: str) -> None:
+    made = switch()
+    size = len(made.contents)
+    reason = refused(with_header(made, **{beyond: size}))
+    assert f"it has {size:#x} bytes, but its header says {beyond} = {size:#x}" in reason
+    assert match_of(module_with(with_header(made, **{beyond: size - 1})))
 
 
 def test_an_image_without_its_anchor() -> None:
