@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kpatch.verify.explore.finals import FinalCheck
+from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import BoundHitError, Budget, Options
 from kpatch.verify.explore.replay import Replayed, replay
 from kpatch.verify.explore.result import DEADLOCK, LIVELOCK, Counterexample
 from kpatch.verify.explore.schedule import Schedule, to_text
 from kpatch.verify.explore.search import Finding, Graph
 from kpatch.verify.explore.shortest import Goal, fewest_preemptions
-from kpatch.verify.explore.space import Space, Start, State, Successor
+from kpatch.verify.explore.space import Space, Start, Successor
 from kpatch.verify.explore.trace import Tracer, does_not_replay, preemptions
 from kpatch.verify.program import Program
 
@@ -95,7 +96,7 @@ class Reporter:
             )
 
         def is_lost(successor: Successor) -> bool:
-            return self.space.settled(self.space.parts(successor.state)).state in wanted
+            return self.space.settled(self.space.forms.parts(successor.state)).state in wanted
 
         if finding.what in _LOST:
             return is_lost

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kpatch.verify.explore.families import SymmetryBrokenError
+from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.result import FinalState
 from kpatch.verify.explore.shapes import Shapes
-from kpatch.verify.explore.space import Space, State
+from kpatch.verify.explore.space import Space
 from kpatch.verify.program import Value, Violation
 
 
@@ -50,7 +51,7 @@ def concrete_finals(space: Space, shapes: Shapes, states: Iterable[State]) -> fr
     """Every final state under every renaming of all CPUs. For small programs only."""
     finals = set()
     for state in states:
-        parts = space.parts(state)
+        parts = space.forms.parts(state)
         for cpus in shapes.naming.instances(shapes.naming.program.cpus):
             places: list[tuple[int, int]] = []
             for number, shape in enumerate(parts.shapes):

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kpatch.verify.explore.finals import FinalCheck
+from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.shapes import Phase
-from kpatch.verify.explore.space import Space, Start, State
+from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.steps import Effect
 
 LOOK_UP_EVERY = 512  # states between two looks at the clock

@@ -40,6 +40,7 @@ class Shapes:
         self.naming = naming
         self.cpus: list[Cpu] = []
         self.links: list[int] = []
+        self.any_links = False  # some shape or some guest has links
         self.phases: list[Phase] = []
         self.memories: list[tuple[NamedValue, ...]] = []
         self.memory_links: list[int] = []
@@ -67,6 +68,7 @@ class Shapes:
         if number == len(self.cpus):
             self.cpus.append(shape)
             self.links.append(len(marks.names) - 1)
+            self.any_links |= len(marks.names) > 1
             self.phases.append(self._phase(shape))
         return number, marks.names[1:]
 
@@ -88,6 +90,7 @@ class Shapes:
         if number == len(self.guests):
             self.guests.append(value)
             self.guest_links.append(len(marks.names))
+            self.any_links |= len(marks.names) > 0
         return number, marks.names
 
     def _phase(self, shape: Cpu) -> Phase:

@@ -11,9 +11,10 @@ import heapq
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import BoundHitError, Budget
 from kpatch.verify.explore.schedule import MoveKind
-from kpatch.verify.explore.space import Space, State, Successor
+from kpatch.verify.explore.space import Space, Successor
 from kpatch.verify.explore.trace import YIELDING
 
 Node = tuple[State, int]  # the CPU that moved last, -1 at the start

@@ -1,47 +1,19 @@
-"""Global states up to renaming of the CPUs, as tuples of small integers.
-
-A state is ``(memory, shape of CPU 0, ..., shape of CPU n-1, links..., pool...)``. The numbers are
-those of :class:`~kpatch.verify.explore.steps.Steps`. The CPUs are already renamed:
-
-1. first the CPUs that the memory refers to, in the order in which it does, so that the memory's
-   references need not be written down;
-2. then those that a guest in the pool, or the shape of a CPU with a name, refers to;
-3. then the nameless, sorted by shape: CPUs that nobody refers to and that have the same shape are
-   interchangeable.
-
-``links`` are the CPU numbers that the shapes refer to, in order; most shapes have none.
-``pool`` has, for each parked guest, its number and the CPUs it refers to.
-
-Two states that are equal up to renaming may still get two forms, when step 2 has to
-choose between CPUs that look alike so far. That costs states, never soundness: each form is a true
-renaming of the state, so nothing reachable is lost and nothing unreachable is added.
-"""
+"""Global states: where the search begins, and what follows from each."""
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from kpatch.verify.explore.forms import Forms, Parts, State, referred
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, Phase
 from kpatch.verify.explore.steps import Effect, Run, Steps, pattern_of
+from kpatch.verify.explore.unlinked import Unlinked
 from kpatch.verify.explore.waits import Waits
 
-State = tuple[int, ...]
 Waited = tuple[tuple[int, int], ...]  # CPUs by their old numbers, and how many steps of each
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A state taken apart. References are CPU numbers."""
-
-    memory: int
-    memory_links: Names
-    shapes: tuple[int, ...]
-    links: tuple[Names, ...]
-    pool: tuple[tuple[int, Names], ...]
 
 
 @dataclass(frozen=True)
@@ -79,9 +51,9 @@ class Space:
         self._steps = steps
         self._waits = waits
         self.shapes = steps.shapes
+        self.forms = Forms(steps.shapes)
+        self._unlinked = Unlinked(self.forms, steps, waits)
         self._cpus = cpus
-        self._all = tuple(range(cpus))
-        self._namings: dict[tuple[int, int], tuple[list[int], Names]] = {}
 
     def start(self) -> Start:
         """The state of the program at its start, after all local steps if they are eager."""
@@ -96,7 +68,7 @@ class Space:
         shapes, links, pool = list(parts.shapes), list(parts.links), list(parts.pool)
         runs = []
         for cpu, shape in enumerate(parts.shapes):
-            names, _ = self._names(cpu, parts.links[cpu], ())
+            names, _ = self.forms.names(cpu, parts.links[cpu], ())
             run = self._steps.settle(Run(self.shapes.cpus[shape], 0), self._steps.count(shape))
             shapes[cpu], new = self.shapes.of_cpu(run.cpu)
             links[cpu] = tuple(names[name] for name in new)
@@ -105,36 +77,15 @@ class Space:
             runs.append(run)
         settled = Parts(parts.memory, parts.memory_links, tuple(shapes), tuple(links), tuple(pool))
         settled, waited = self._normal(settled)
-        state, order = self.state(settled)
+        state, order = self.forms.state(settled)
         held_up = any(self._steps.held_up(run.cpu) for run in runs)
         return Start(state, order, tuple(runs), waited, held_up)
-
-    def parts(self, state: State) -> Parts:
-        """Takes a state apart."""
-        shapes = state[1 : self._cpus + 1]
-        rest = iter(state[self._cpus + 1 :])
-        links = tuple(_next(rest, self.shapes.links[shape]) for shape in shapes)
-        pool = tuple((guest, _next(rest, self.shapes.guest_links[guest])) for guest in rest)
-        memory_links = tuple(range(self.shapes.memory_links[state[0]]))
-        return Parts(state[0], memory_links, shapes, links, pool)
-
-    def state(self, parts: Parts) -> tuple[State, Names]:
-        """The state, its CPUs renamed, and what number each of them had before."""
-        order = self._order(parts)
-        new = {cpu: number for number, cpu in enumerate(order)}
-        state = [parts.memory, *(parts.shapes[cpu] for cpu in order)]
-        for cpu in order:
-            state.extend(new[link] for link in parts.links[cpu])
-        pool = sorted((guest, *(new[link] for link in links)) for guest, links in parts.pool)
-        for entry in pool:
-            state.extend(entry)
-        return tuple(state), order
 
     def is_final(self, state: State) -> bool:
         """Every CPU has ended, and no guest waits for one."""
         phases = self.shapes.phases
         ended = all(phases[shape] is Phase.ENDED for shape in state[1 : self._cpus + 1])
-        return ended and not self.parts(state).pool
+        return ended and not self.forms.parts(state).pool
 
     def has_fault(self, state: State) -> bool:
         """A CPU has stopped for good."""
@@ -143,61 +94,50 @@ class Space:
 
     def can_run(self, state: State, cpu: int) -> bool:
         """The CPU has a next step, and need not wait for its store buffer to make it."""
-        parts = self.parts(state)
-        _, pattern = self._names(cpu, parts.links[cpu], parts.memory_links)
+        parts = self.forms.parts(state)
+        _, pattern = self.forms.names(cpu, parts.links[cpu], parts.memory_links)
         effects = self._steps.effects(parts.shapes[cpu], parts.memory, pattern)
         return any(effect.kind is MoveKind.RUN for effect in effects)
 
     def first_alike(self, state: State, cpu: int) -> int:
         """The first CPU that is interchangeable with this one: of a nameless one, its like."""
-        parts = self.parts(state)
+        parts = self.forms.parts(state)
         shape = parts.shapes[cpu]
-        referred = _referred(parts)
-        if cpu in referred or parts.links[cpu]:
+        named = referred(parts)
+        if cpu in named or parts.links[cpu]:
             return cpu
-        return next(
-            other for other in self._all if parts.shapes[other] == shape and other not in referred
-        )
+        alike = (other for other, like in enumerate(parts.shapes) if like == shape)
+        return next(other for other in alike if other not in named)
 
     def successors(self, state: State) -> Iterator[tuple[Effect, State]]:
         """Every move and where it leads, one move for CPUs that are interchangeable."""
-        steps, cpus = self._steps, self._cpus
-        if len(state) > cpus + 1:
+        if self.forms.is_linked(state):
             for successor in self.moves(state):
                 yield successor.effect, successor.state
             return
-        # The common case, for speed: nobody but the memory refers to a CPU.
-        memory = state[0]
-        named = self.shapes.memory_links[memory]
-        previous = -1
-        for cpu in range(cpus):
-            shape = state[cpu + 1]
-            if cpu >= named:
-                if shape == previous:
-                    continue
-                previous = shape
-            names, pattern = self._naming(cpu, named)
-            for effect in steps.effects(shape, memory, pattern):
-                if effect.links or effect.guest is not None:
-                    yield effect, self._moved(self.parts(state), cpu, names, effect, None).state
-                else:
-                    yield effect, self._moved_simply(state, cpu, named, names, effect)
+        for cpu, names, effect, taken in self._unlinked.moves(state):
+            if effect.links or (effect.guest is not None and effect.guest[1]):
+                guest = None if taken is None else (taken, ())
+                parts = self.forms.parts(state)
+                yield effect, self._moved(parts, cpu, names, effect, guest).state
+            else:
+                yield effect, self._unlinked.moved(state, cpu, names, effect, taken)
 
     def moves(self, state: State) -> Iterator[Successor]:
         """The same as :meth:`successors`, with all that is needed to follow a move."""
-        parts = self.parts(state)
-        referred = _referred(parts)
+        parts = self.forms.parts(state)
+        named = referred(parts)
         seen: set[int] = set()
         for cpu, shape in enumerate(parts.shapes):
-            if cpu not in referred and not parts.links[cpu]:
+            if cpu not in named and not parts.links[cpu]:
                 if shape in seen:
                     continue
                 seen.add(shape)
-            names, pattern = self._names(cpu, parts.links[cpu], parts.memory_links)
+            names, pattern = self.forms.names(cpu, parts.links[cpu], parts.memory_links)
             for effect in self._steps.effects(shape, parts.memory, pattern):
                 yield self._moved(parts, cpu, names, effect, None)
             for guest in dict.fromkeys(parts.pool):
-                names, pattern = self._names(cpu, parts.links[cpu], guest[1])
+                names, pattern = self.forms.names(cpu, parts.links[cpu], guest[1])
                 taken = self._steps.take(shape, guest[0], pattern)
                 if taken is not None:
                     yield self._moved(parts, cpu, names, taken, guest)
@@ -224,103 +164,17 @@ class Space:
         links[cpu] = tuple(names[name] for name in effect.links)
         moved = Parts(memory, memory_links, tuple(shapes), tuple(links), tuple(pool))
         moved, waited = self._normal(moved)
-        state, order = self.state(moved)
+        state, order = self.forms.state(moved)
         return Successor(cpu, effect, guest, state, order, waited)
 
     def _normal(self, parts: Parts) -> tuple[Parts, Waited]:
         """The state after all silent steps of CPUs that wait."""
         shapes, waited = list(parts.shapes), []
+        own = {cpu: place for place, cpu in enumerate(parts.memory_links)}
         for cpu, shape in enumerate(shapes):
             if not parts.links[cpu]:
-                _, pattern = self._names(cpu, (), parts.memory_links)
+                pattern = pattern_of(len(own), own.get(cpu))
                 shapes[cpu], runs = self._waits.normal(shape, parts.memory, pattern)
                 if runs:
                     waited.append((cpu, runs))
         return replace(parts, shapes=tuple(shapes)), tuple(waited)
-
-    def _moved_simply(
-        self, state: State, cpu: int, named: int, names: Sequence[int], effect: Effect
-    ) -> State:
-        """The new state when neither the old nor the new one has links or a pool."""
-        shapes = list(state)
-        shapes[0] = memory = effect.memory
-        normal = self._waits.normal
-        referred = [names[name] for name in effect.memory_links]
-        if memory == state[0] and referred == list(range(named)):
-            # Nothing has changed for the others: they are in normal form already.
-            shape, _ = normal(effect.shape, memory, pattern_of(named, cpu))
-            if cpu < named:
-                shapes[cpu + 1] = shape
-            else:
-                del shapes[cpu + 1]
-                insort(shapes, shape, lo=named + 1)
-            return tuple(shapes)
-        shapes[cpu + 1] = effect.shape
-        nobody = pattern_of(len(referred), None)
-        nameless = [
-            normal(shapes[other + 1], memory, nobody)[0]
-            for other in self._all
-            if other not in referred
-        ]
-        head = [
-            normal(shapes[other + 1], memory, pattern_of(len(referred), own))[0]
-            for own, other in enumerate(referred)
-        ]
-        return (memory, *head, *sorted(nameless))
-
-    def _naming(self, cpu: int, named: int) -> tuple[list[int], Names]:
-        """_names for a CPU without links and a memory that refers to the first CPUs."""
-        key = cpu, named
-        found = self._namings.get(key)
-        if found is None:
-            found = self._namings[key] = self._names(cpu, (), tuple(range(named)))
-        return found
-
-    def _names(self, cpu: int, links: Names, others: Names) -> tuple[list[int], Names]:
-        """The CPU behind each name in a move of ``cpu``, and the names of ``others``."""
-        names = [cpu, *links]
-        names.extend(other for other in others if other not in names)
-        if len(names) == self._cpus - 1:
-            names.extend(set(self._all).difference(names))
-        return names, tuple(names.index(other) for other in others)
-
-    def _order(self, parts: Parts) -> Names:
-        order = list(parts.memory_links)
-        linked = [cpu for cpu in self._all if parts.links[cpu]]
-        if linked or parts.pool:
-            self._name_the_linked(parts, order, linked)
-        nameless = [cpu for cpu in self._all if cpu not in order]
-        nameless.sort(key=parts.shapes.__getitem__)
-        return (*order, *nameless)
-
-    @staticmethod
-    def _name_the_linked(parts: Parts, order: list[int], linked: list[int]) -> None:
-        """Appends to ``order`` the CPUs that refer to others or that others refer to."""
-
-        def look(item: int, links: Names) -> tuple[int, list[int]]:
-            return item, [order.index(link) if link in order else len(order) for link in links]
-
-        waiting = [(guest, links) for guest, links in parts.pool if links]
-        while waiting:
-            nearest = min(waiting, key=lambda entry: look(*entry))
-            waiting.remove(nearest)
-            order.extend(link for link in nearest[1] if link not in order)
-        done = 0
-        while linked:
-            if done == len(order):
-                order.append(min(linked, key=lambda cpu: look(parts.shapes[cpu], parts.links[cpu])))
-            cpu = order[done]
-            done += 1
-            if cpu in linked:
-                linked.remove(cpu)
-                order.extend(link for link in parts.links[cpu] if link not in order)
-
-
-def _referred(parts: Parts) -> set[int]:
-    """The CPUs that the memory, a guest, or another CPU refers to."""
-    pool_links = (links for _, links in parts.pool)
-    return {*parts.memory_links}.union(*parts.links, *pool_links)
-
-
-def _next(values: Iterator[int], count: int) -> Names:
-    return tuple(next(values) for _ in range(count))

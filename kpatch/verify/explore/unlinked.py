@@ -1,0 +1,100 @@
+"""The common case, for speed: states in which nobody but the memory refers to a CPU.
+
+Such a state needs no renaming: the CPUs that the memory refers to come first, the others are
+sorted. What is done here is what :mod:`~kpatch.verify.explore.space` does in general.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+
+from kpatch.verify.explore.forms import Forms, State
+from kpatch.verify.explore.naming import Names
+from kpatch.verify.explore.schedule import MoveKind
+from kpatch.verify.explore.steps import Effect, Steps, pattern_of
+from kpatch.verify.explore.waits import Waits
+
+
+class Unlinked:
+    """The moves of unlinked states, and the states they lead to if those are unlinked too."""
+
+    def __init__(self, forms: Forms, steps: Steps, waits: Waits) -> None:
+        self._forms = forms
+        self._steps = steps
+        self._waits = waits
+        self._cpus = steps.shapes.naming.program.cpus
+        self._namings: dict[tuple[int, int], tuple[list[int], Names]] = {}
+
+    def moves(self, state: State) -> Iterator[tuple[int, list[int], Effect, int | None]]:
+        """The CPU, the CPUs behind the names, the effect, and the guest that is taken."""
+        steps, cpus, memory = self._steps, self._cpus, state[0]
+        named = steps.shapes.memory_links[memory]
+        guests = dict.fromkeys(state[cpus + 1 :])
+        previous = -1
+        for cpu in range(cpus):
+            shape = state[cpu + 1]
+            if cpu >= named:
+                if shape == previous:
+                    continue
+                previous = shape
+            names, pattern = self._naming(cpu, named)
+            for effect in steps.effects(shape, memory, pattern):
+                yield cpu, names, effect, None
+            for guest in guests:
+                taken = steps.take(shape, guest, ())
+                if taken is not None:
+                    yield cpu, names, taken, guest
+
+    def moved(
+        self, state: State, cpu: int, names: list[int], effect: Effect, taken: int | None
+    ) -> State:
+        """The new state."""
+        cpus = self._cpus
+        shapes, pool = list(state[: cpus + 1]), state[cpus + 1 :]
+        if taken is not None or effect.guest is not None:
+            pool = _changed(pool, taken, effect.guest)
+        named = self._steps.shapes.memory_links[state[0]]
+        memory, referred = effect.memory, [names[name] for name in effect.memory_links]
+        if effect.kind is MoveKind.TAKE:
+            memory, referred = state[0], list(range(named))
+        normal = self._waits.normal
+        if memory == state[0] and referred == list(range(named)):
+            # Nothing has changed for the others: they are in normal form already.
+            shape, _ = normal(effect.shape, memory, pattern_of(named, cpu))
+            if cpu < named:
+                shapes[cpu + 1] = shape
+            else:
+                del shapes[cpu + 1]
+                insort(shapes, shape, lo=named + 1)
+            return (*shapes, *pool)
+        shapes[cpu + 1] = effect.shape
+        nobody = pattern_of(len(referred), None)
+        nameless = [
+            normal(shapes[other + 1], memory, nobody)[0]
+            for other in range(cpus)
+            if other not in referred
+        ]
+        head = [
+            normal(shapes[other + 1], memory, pattern_of(len(referred), own))[0]
+            for own, other in enumerate(referred)
+        ]
+        return (memory, *head, *sorted(nameless), *pool)
+
+    def _naming(self, cpu: int, named: int) -> tuple[list[int], Names]:
+        """The CPUs behind the names in a move, and the names of those the memory refers to."""
+        key = cpu, named
+        found = self._namings.get(key)
+        if found is None:
+            found = self._namings[key] = self._forms.names(cpu, (), tuple(range(named)))
+        return found
+
+
+def _changed(pool: State, taken: int | None, parked: tuple[int, Names] | None) -> State:
+    """The numbers of the guests in the pool, sorted, without one and with another."""
+    guests = list(pool)
+    if taken is not None:
+        guests.remove(taken)
+    if parked is not None:
+        insort(guests, parked[0])
+    return tuple(guests)

@@ -1,0 +1,60 @@
+"""Canonical states: the fast way to a successor and the general one agree."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from kpatch.verify.explore import MemoryModel, Options
+from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
+from kpatch.verify.explore.naming import ConcreteNaming
+from kpatch.verify.explore.options import Budget
+from kpatch.verify.explore.shapes import Shapes
+from kpatch.verify.explore.space import Space
+from kpatch.verify.explore.steps import Steps
+from kpatch.verify.explore.waits import MembersChangedError, Waits
+from tests.verify.explore.test_reductions import ENTRIES, programs
+from tests.verify.explore.toys import RIGHT, Toy, load, rest, store, switches, xchg
+
+
+def compare(toy: Toy, options: Options, states: int) -> int:
+    """Expands so many states in both ways; returns how many there were."""
+    naming = FamilyNaming(toy, Budget(60)) if options.symmetry else ConcreteNaming(toy)
+    steps = Steps(Shapes(naming), options)
+    waits = Waits(steps, options.waits)
+    space = Space(steps, waits)
+    while True:
+        try:
+            seen = [space.start().state]
+            for state in seen:
+                fast = [(effect, new) for effect, new in space.successors(state)]
+                general = [(one.effect, one.state) for one in space.moves(state)]
+                assert fast == general
+                assert space.forms.state(space.forms.parts(state))[0] == state
+                seen.extend(new for _, new in fast if new not in seen)
+                if len(seen) > states:
+                    break
+            return len(seen)
+        except MembersChangedError:
+            continue
+
+
+LINKED = [xchg("old", "x", "me{me}"), store("y", "$old"), load("new", "y"), rest(), store("x", "1")]
+
+
+@pytest.mark.parametrize("model", [MemoryModel.SC, MemoryModel.TSO])
+@pytest.mark.parametrize("moves", [False, True])
+def test_both_ways_to_a_successor_agree(model: MemoryModel, moves: bool) -> None:
+    assert compare(switches(5, RIGHT, 2, moves), Options(model), 400) > 100
+    linked = Toy([LINKED] * 4, {"x": "none", "y": "none"}, moves=moves)
+    assert compare(linked, Options(model), 400) > 100
+
+
+@given(toy=programs())
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+def test_both_ways_agree_on_any_program(toy: Toy) -> None:
+    options = Options(MemoryModel.TSO, buffer_entries=ENTRIES)
+    try:
+        compare(toy, options, 60)
+    except SymmetryBrokenError:
+        compare(toy, Options(MemoryModel.TSO, buffer_entries=ENTRIES, symmetry=False), 60)
