@@ -97,6 +97,10 @@ class ConcreteRun:
         """Whether this may come before the CPU's own store: under sc only what nobody sees."""
         return self._tso or not (pending.reads or pending.writes)
 
+    def can_go_on(self, cpu: int) -> bool:
+        """The CPU can make a step, or a store of its own has still to reach memory."""
+        return bool(self.buffers[cpu]) or not self.obstacle(Move(cpu))
+
     def make(self, move: Move) -> ReplayStep:
         """Makes a move that has no obstacle."""
         cpu = move.cpu

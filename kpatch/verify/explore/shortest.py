@@ -85,7 +85,7 @@ def _is_preemption(space: Space, state: State, last: int, successor: Successor) 
     if last in (-1, successor.cpu) or successor.effect.kind is MoveKind.DRAIN:
         return False
     shape = state[last + 1]
-    return space.shapes.kind(shape) not in YIELDING and space.can_run(state, last)
+    return space.shapes.kind(shape) not in YIELDING and space.can_go_on(state, last)
 
 
 def _last(space: Space, last: int, successor: Successor) -> int:

@@ -92,12 +92,11 @@ class Space:
         phases = self.shapes.phases
         return any(phases[shape] is Phase.FAULT for shape in state[1 : self._cpus + 1])
 
-    def can_run(self, state: State, cpu: int) -> bool:
-        """The CPU has a next step, and need not wait for its store buffer to make it."""
+    def can_go_on(self, state: State, cpu: int) -> bool:
+        """The CPU can make a step, or a store of its own has still to reach memory."""
         parts = self.forms.parts(state)
         _, pattern = self.forms.names(cpu, parts.links[cpu], parts.memory_links)
-        effects = self._steps.effects(parts.shapes[cpu], parts.memory, pattern)
-        return any(effect.kind is MoveKind.RUN for effect in effects)
+        return bool(self._steps.effects(parts.shapes[cpu], parts.memory, pattern))
 
     def first_alike(self, state: State, cpu: int) -> int:
         """The first CPU that is interchangeable with this one: of a nameless one, its like."""

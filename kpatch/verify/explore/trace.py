@@ -91,7 +91,7 @@ def preemptions(program: Program, schedule: Schedule, model: MemoryModel) -> int
         if move.kind is not MoveKind.DRAIN:
             if last is not None and last != move.cpu:
                 kind = program.pending(last, run.locals[last]).kind
-                count += kind not in YIELDING and not run.obstacle(Move(last))
+                count += kind not in YIELDING and run.can_go_on(last)
             last = move.cpu
         run.make(move)
     return count

@@ -187,7 +187,9 @@ class Waits:
             return None
         effect = effects[0]
         tells = effect.changes or effect.violations or effect.phase is Phase.FAULT
-        return None if tells or effect.links else effect
+        if tells or effect.links or shapes.cpus[effect.shape].buffer:
+            return None
+        return effect
 
     def _restart(self) -> None:
         self._members -= self._refused
