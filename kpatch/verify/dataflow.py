@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register
+from kpatch.isa.decode import Instruction, Memory, Operand, Register
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,24 @@ class Code:
     offset: int
 
 
-Value = State | Field | System | Code
+@dataclass(frozen=True)
+class Constant:
+    """A number."""
+
+    number: int
+
+
+Value = State | Field | System | Code | Constant
 
 
 @dataclass(frozen=True)
 class Event:
     """Something that says what a field is for. ``at`` is the image offset of the instruction.
 
-    ``what`` names it: ``load cr3``, ``store cs``, ``lgdt``, ``push``, ``jump``, ``state address``,
-    ``lend +8`` (a field stored 8 bytes behind the start of something outside of the state).
+    ``what`` names it: ``load cr3``, ``store cs``, ``lgdt``, ``push``, ``jump``, ``state address``
+    (a field whose value is used as the state's address from then on), ``lend +8`` (a field stored
+    8 bytes behind the start of something outside of the state), and for a far return
+    ``return to segment`` and ``return to address``.
     """
 
     what: str
@@ -62,6 +71,8 @@ _SEGMENTS = frozenset({"cs", "ss", "ds", "es", "fs", "gs"})
 _SYSTEM = _CONTROL | _SEGMENTS | {"rsp"}
 _TABLES = frozenset({"sidt", "sgdt", "lidt", "lgdt", "str", "sldt", "lldt", "ltr"})
 _LOADS = frozenset({"mov", "movzx", "movabs"})
+_IDEMPOTENT = frozenset({"or", "and"})
+_WORD = 8
 
 
 def follow(code: Iterable[Instruction], state: str = "rdi") -> tuple[Event, ...]:
@@ -73,8 +84,12 @@ def follow(code: Iterable[Instruction], state: str = "rdi") -> tuple[Event, ...]
 
 
 class _Walk:
+    """What the registers and the top of the stack hold, as far as it is understood."""
+
     def __init__(self, known: dict[str, Value]) -> None:
         self.known = known
+        self.stack: dict[int, Value] = {}
+        self.depth = 0  # of rsp below where it was first known, in bytes; below it is negative
         self.events: list[Event] = []
 
     def take(self, instruction: Instruction) -> None:
@@ -83,75 +98,112 @@ class _Walk:
             self._report(instruction.mnemonic, self._value(operands[0], instruction), instruction)
         elif instruction.mnemonic in _LOADS and len(operands) == 2:
             self._move(operands[0], operands[1], instruction)
-        elif instruction.mnemonic == "lea" and len(operands) == 2:
-            self._lea(operands[0], operands[1], instruction)
-        elif instruction.mnemonic == "add" and len(operands) == 2:
-            self._add(operands[0], operands[1], instruction)
+        elif instruction.mnemonic in _IDEMPOTENT and operands[0] == operands[-1]:
+            return  # a test of a register against zero
+        elif instruction.mnemonic in ("lea", "add", "sub") and len(operands) == 2:
+            self._calculate(operands[0], operands[1], instruction)
         elif instruction.mnemonic == "push":
-            self._report("push", self._value(operands[0], instruction), instruction)
+            value = self._value(operands[0], instruction)
+            self._report("push", value, instruction)
+            self.depth -= _WORD
+            self._put(self.depth, value)
+        elif instruction.mnemonic == "pop":
+            value = self.stack.get(self.depth)
+            self.depth += _WORD
+            self._into(operands[0], value, instruction)
         elif instruction.mnemonic == "jmp":
             self._report("jump", self._value(operands[0], instruction), instruction)
+        elif instruction.is_far_return:
+            address, segment = (self.stack.get(self.depth + at) for at in (0, _WORD))
+            self._report("return to segment", segment, instruction)
+            self._report("return to address", address, instruction)
         else:
             self._forget(instruction)
 
     def _move(self, target: Operand, source: Operand, instruction: Instruction) -> None:
-        value = self._value(source, instruction)
+        self._into(target, self._value(source, instruction), instruction)
+
+    def _into(self, target: Operand, value: Value | None, instruction: Instruction) -> None:
         if isinstance(target, Memory):
             self._store(target, value, instruction)
         elif isinstance(target, Register):
             self._set(target, value, instruction)
 
     def _store(self, target: Memory, value: Value | None, instruction: Instruction) -> None:
-        field = self._field(target)
+        if target.base == "rsp" and target.index is None:
+            self._put(self.depth + target.displacement, value)
+            return
+        field = self._field(target, instruction)
         if field is not None and isinstance(value, System):
             self._report(f"store {value.name}", field, instruction)
         elif field is None and isinstance(value, Field):
             self._report(f"lend {target.displacement:+d}", value, instruction)
 
     def _set(self, target: Register, value: Value | None, instruction: Instruction) -> None:
+        if target.name == "rsp":
+            self.stack.clear()
+            self.depth = 0
         if target.name in _SYSTEM:
             self._report(f"load {target.name}", value, instruction)
-        elif self.known.get(target.whole) == State() and isinstance(value, Field):
-            # The state's other address: the register goes on naming the state.
-            self._report("state address", value, instruction)
         elif value is None:
             self.known.pop(target.whole, None)
         else:
             self.known[target.whole] = value
 
-    def _lea(self, target: Operand, source: Operand, instruction: Instruction) -> None:
-        value: Value | None = None
-        if isinstance(source, Memory) and source.index is None:
-            if source.base == "rip":
-                value = Code(instruction.end + source.displacement)
-            elif isinstance(base := self.known.get(source.base or ""), Field):
-                value = Field(base.displacement, base.size, base.plus + source.displacement)
-        if isinstance(target, Register):
-            self._set(target, value, instruction)
-
-    def _add(self, target: Operand, source: Operand, instruction: Instruction) -> None:
+    def _calculate(self, target: Operand, source: Operand, instruction: Instruction) -> None:
+        """Sums: of a field or a number and a number, and what ``rsp`` is moved by."""
         if not isinstance(target, Register):
             return
-        base = self.known.get(target.whole)
-        if isinstance(base, Field) and isinstance(source, Immediate):
-            plus = base.plus + source.value
-            self.known[target.whole] = Field(base.displacement, base.size, plus)
+        parts: tuple[Value | None, Value | None]
+        if instruction.mnemonic == "lea" and isinstance(source, Memory):
+            if source.base == "rip":
+                self._set(target, Code(instruction.end + source.displacement), instruction)
+                return
+            base = None if source.index else self._held(source.base)
+            parts = base, Constant(source.displacement)
         else:
+            number = self._value(source, instruction)
+            if instruction.mnemonic == "sub":
+                number = Constant(-number.number) if isinstance(number, Constant) else None
+            parts = self._held(target.whole), number
+        result = _sum(*parts)
+        if target.name == "rsp" and isinstance(result, Constant):
+            self.depth = result.number
+        elif result is None:
             self._forget(instruction)
+        else:
+            self._set(target, result, instruction)
+
+    def _held(self, register: str | None) -> Value | None:
+        return Constant(self.depth) if register == "rsp" else self.known.get(register or "")
 
     def _value(self, operand: Operand, instruction: Instruction) -> Value | None:
         if isinstance(operand, Memory):
-            return self._field(operand)
+            return self._field(operand, instruction)
         if isinstance(operand, Register):
             if operand.name in _SYSTEM:
                 return System(operand.name)
             return self.known.get(operand.whole)
-        return None
+        return Constant(operand.value)
 
-    def _field(self, operand: Memory) -> Field | None:
-        if operand.index is None and self.known.get(operand.base or "") == State():
-            return Field(operand.displacement, operand.size)
-        return None
+    def _field(self, operand: Memory, instruction: Instruction) -> Field | None:
+        """The field that ``operand`` is. A field used as a base is the state's other address."""
+        base = self.known.get(operand.base or "")
+        if operand.index is not None:
+            return None
+        if isinstance(base, Field) and base.size == _WORD and base.plus == 0:
+            self._report("state address", base, instruction)
+            for name in [each for each, held in self.known.items() if held == base]:
+                self.known[name] = State()
+        elif base != State():
+            return None
+        return Field(operand.displacement, operand.size)
+
+    def _put(self, depth: int, value: Value | None) -> None:
+        if value is None:
+            self.stack.pop(depth, None)
+        else:
+            self.stack[depth] = value
 
     def _forget(self, instruction: Instruction) -> None:
         for register in instruction.writes:
@@ -160,3 +212,15 @@ class _Walk:
     def _report(self, what: str, value: Value | None, instruction: Instruction) -> None:
         if value is not None:
             self.events.append(Event(what, value, instruction.address))
+
+
+def _sum(left: Value | None, right: Value | None) -> Value | None:
+    if isinstance(left, Constant):
+        left, right = right, left
+    if not isinstance(right, Constant):
+        return None
+    if isinstance(left, Constant):
+        return Constant(left.number + right.number)
+    if isinstance(left, Field):
+        return Field(left.displacement, left.size, left.plus + right.number)
+    return left if right.number == 0 else None

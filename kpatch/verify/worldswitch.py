@@ -89,9 +89,7 @@ def bind(image: bytes) -> SwitchLayout:
     to_kernel = _Events("exit routine", leave, code.until(leave, "retf"))
     code.until(kernel_side, "ret")
 
-    cs, jump = to_monitor.pushed()
-    target, continuation = to_kernel.pushed_code()
-    if continuation != kernel_side:
+    if to_kernel.continuation() != kernel_side:
         raise _unknown(f"the exit does not go on at {kernel_side:#x}", leave)
     layout = SwitchLayout(
         kernel_to_monitor=ImageOffset(entry),
@@ -103,8 +101,8 @@ def bind(image: bytes) -> SwitchLayout:
         monitor_gdt=to_monitor.field("lgdt"),
         monitor_rsp=to_monitor.field("load rsp"),
         monitor_cr3=to_monitor.field("load cr3"),
-        monitor_cs_sel=cs,
-        monitor_jump=jump,
+        monitor_cs_sel=to_monitor.field("return to segment"),
+        monitor_jump=to_monitor.field("return to address"),
         monitor_ldt_sel=in_monitor.field("lldt"),
         monitor_tr_sel=in_monitor.field("ltr"),
         monitor_ds_sel=in_monitor.field("load ss"),
@@ -116,7 +114,7 @@ def bind(image: bytes) -> SwitchLayout:
         host_idt=to_monitor.field("sidt"),
         host_gdt=to_monitor.field("sgdt"),
         host_ldt_sel=to_monitor.field("sldt"),
-        host_cs=target,
+        host_cs=to_kernel.field("return to segment"),
         host_ss=to_monitor.field("store ss"),
         host_rsp=to_monitor.field("store rsp"),
         host_cr0=to_monitor.field("store cr0"),
@@ -162,7 +160,7 @@ class _Code:
         for instruction in self._from(start):
             taken.append(instruction)
             if instruction.is_return:
-                if instruction.mnemonic.rstrip("q") == last:
+                if instruction.mnemonic.split()[-1].rstrip("q") == last:  # also "repz ret"
                     return tuple(taken)
                 break
         raise _unknown(f"no '{last}' at the end of the routine", start)
@@ -209,22 +207,14 @@ class _Events:
             raise _unknown(f"the halves of the TSS descriptor in the {self.name}", self.start)
         return low
 
-    def pushed(self) -> tuple[int, int]:
-        """The two fields pushed last: code segment, then instruction pointer."""
-        pushes = [e.value for e in self._named("push") if isinstance(e.value, Field)]
-        if len(pushes) < 2:
-            raise _unknown(f"no selector and address are pushed in the {self.name}", self.start)
-        selector, pointer = ({each.displacement} for each in pushes[-2:])
-        return self._only(selector, "push a selector"), self._only(pointer, "push an address")
-
-    def pushed_code(self) -> tuple[int, int]:
-        """The field pushed as code segment, and the image offset pushed as pointer."""
-        pushes = [e.value for e in self._named("push") if isinstance(e.value, Field | Code)]
-        match pushes[-2:]:
-            case [Field() as selector, Code() as code]:
-                return self._only({selector.displacement}, "push a selector"), code.offset
-            case _:
-                raise _unknown(f"no way back is pushed in the {self.name}", self.start)
+    def continuation(self) -> int:
+        """Where the far return goes: an offset by rip, or from the nexus page's address."""
+        for event in self._named("return to address"):
+            if isinstance(event.value, Code):
+                return event.value.offset
+            if isinstance(event.value, Field) and event.value.displacement == self.jump():
+                return event.value.plus
+        raise _unknown(f"no way back is pushed in the {self.name}", self.start)
 
     def _named(self, what: str) -> list[Event]:
         return [event for event in self._events if event.what == what]
