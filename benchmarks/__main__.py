@@ -1,15 +1,16 @@
-"""``python -m benchmarks [startup|throughput|proof|reductions]``: all of them without a name."""
+"""``python -m benchmarks [startup|throughput|proof|explore|reductions]``: all of them without a name."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import proof, reductions, startup, throughput
+from benchmarks import explore, proof, reductions, startup, throughput
 
 _ALL = {
     "startup": startup.main,
     "throughput": throughput.main,
     "proof": proof.main,
+    "explore": explore.main,
     "reductions": reductions.main,
 }
 
