@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup|throughput|proof|explore|reductions]``: all of them without a name."""
+"""``python -m benchmarks [NAME...]``: all of them without a name."""
 
 from __future__ import annotations
 
