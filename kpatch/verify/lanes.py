@@ -53,6 +53,8 @@ def confirmed(steps: Sequence[LiveStep], host: HostModel, found: Counterexample)
     """
     shown = lanes_of(steps, host)
     props = {violation.prop for step in steps for violation in step.violations}
+    if not all(_names_a_tss(last, host) for last in steps[-1:]):
+        props.add("descriptor")
     if found.prop not in props and found.prop not in _JUDGED_BY_THE_GRAPH:
         raise VerificationError(
             f"the counterexample to {found.prop} does not replay: '{found.schedule}'",
@@ -63,6 +65,12 @@ def confirmed(steps: Sequence[LiveStep], host: HostModel, found: Counterexample)
 
 _JUDGED_BY_THE_GRAPH: Final = frozenset({"progress", "deadlock", "livelock", "footprint"})
 """That nothing can finish, or what memory holds at the end, is not seen in one step."""
+
+
+def _names_a_tss(step: LiveStep, host: HostModel) -> bool:
+    """Whether every descriptor is left as that of some CPU's TSS."""
+    bases = {host.tss_of(cpu) for cpu in range(host.cpus)}
+    return all(each.is_tss and each.present and each.base in bases for each in step.descriptors)
 
 
 def _step(step: LiveStep, names: Mapping[int, str]) -> LaneStep:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from unicorn import Uc, UcError
@@ -32,11 +32,16 @@ _IDS: Final = tuple(getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*_NA
 
 @dataclass(frozen=True)
 class Table:
-    """TR, LDTR, GDTR or IDTR, with the hidden part. GDTR and IDTR have no selector."""
+    """TR, LDTR, GDTR or IDTR, with the hidden part. GDTR and IDTR have no selector.
+
+    ``type`` is that of the descriptor that was loaded. It is not compared: after ``lldt`` of a null
+    selector Unicorn keeps the old one.
+    """
 
     selector: int
     base: int
     limit: int
+    type: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ class Registers:
     def table(self, name: str) -> Table:
         """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""
         at = _SLOT * (len(_NAMES) + _TABLES.index(name))
-        selector, base, limit, _ = _MMR.unpack_from(self.raw, at)
-        return Table(selector, base, limit)
+        selector, base, limit, flags = _MMR.unpack_from(self.raw, at)
+        return Table(selector, base, limit, flags >> 8 & 0xF)
 
 
 class RegisterReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kpatch.verify.descriptors import TSS_LIMIT
+from kpatch.verify.descriptors import FREE, TSS_LIMIT
 from kpatch.verify.host import HostModel
 from kpatch.verify.properties.base import Property, Seen
 from kpatch.verify.registers import Table
@@ -39,8 +39,12 @@ class Descriptor(Property):
                 continue
             # A larger limit would make an I/O permission bitmap of what lies behind the TSS
             # (SDM vol. 1, "I/O Permission Bit Map").
-            if owner(host, task) is None or task.limit != TSS_LIMIT:
-                return f"ltr loads {describe_tss(host, task)}, limit {task.limit:#x}"
+            # Unicorn's ltr takes a 16-bit TSS, too; a CPU in long mode knows type 9 only
+            # (SDM vol. 3, 3.5).
+            whole = task.limit == TSS_LIMIT and task.type == FREE
+            if owner(host, task) is None or not whole:
+                shown = describe_tss(host, task)
+                return f"ltr loads {shown}, limit {task.limit:#x}, type {task.type:#x}"
         return None
 
 

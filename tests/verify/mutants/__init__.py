@@ -1,0 +1,1 @@
+"""Broken patches that the verifier must refute, and odd ones that it must not."""

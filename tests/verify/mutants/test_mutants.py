@@ -1,0 +1,80 @@
+"""Every broken patch is refuted, by the property that it breaks. ``pytest -s`` prints the table."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kpatch.verify.explore import Verdict
+from kpatch.verify.obligations import Obligation
+from kpatch.verify.proof import measure_window
+from kpatch.verify.properties import CATALOG
+from tests.verify.mutants.machine_state import SLOW
+from tests.verify.mutants.table import MUTANTS, TABLE, row, schedules
+from tests.verify.mutants.variant import LEAVE, RIGHT, TSO, Mutant, at
+
+PLACES = sorted(
+    {mutant.where for mutant in MUTANTS} | {place for each in MUTANTS for place in each.passes},
+    key=lambda place: place.title,
+)
+SUBTLE = [(mutant, place) for mutant in MUTANTS for place in mutant.passes]
+
+
+def name_of(value: Mutant | Obligation) -> str:
+    """For the names of tests."""
+    return value.name if isinstance(value, Mutant) else value.title
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, str]:
+    """The committed table, by mutant."""
+    rows = TABLE.read_text(encoding="utf-8").splitlines()
+    return {re.split(r"  +", each)[0]: each for each in rows}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=name_of)
+def test_the_patch_itself_is_proven_wherever_a_mutant_is_tried(place: Obligation) -> None:
+    assert RIGHT.explored(place).holds
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=name_of)
+def test_a_mutant_is_killed_by_the_property_that_it_breaks(
+    mutant: Mutant, table: dict[str, str]
+) -> None:
+    explored = mutant.explored(mutant.where)
+    print(f"\n{row(mutant, explored)}\n{schedules(explored)}")
+    result = explored.result
+    assert result.verdict is Verdict.VIOLATED
+    assert not result.bound
+    assert {each.prop for each in result.counterexamples} == set(mutant.broken)
+    assert row(mutant, explored).rstrip() == table[mutant.name]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=name_of)
+def test_no_mutant_is_killed_by_running_out_of_instructions(mutant: Mutant) -> None:
+    found = mutant.explored(mutant.where).result.counterexamples
+    assert not [each for each in found if each.what.startswith("no end after")]
+
+
+@pytest.mark.parametrize(("mutant", "place"), SUBTLE, ids=name_of)
+def test_a_subtle_mutant_is_right_where_its_fault_cannot_show(
+    mutant: Mutant, place: Obligation
+) -> None:
+    assert mutant.explored(place).holds
+
+
+def test_every_property_of_a_step_kills_some_mutant() -> None:
+    assert {prop for mutant in MUTANTS for prop in mutant.broken} == {each.name for each in CATALOG}
+
+
+def test_a_patch_that_lingers_is_refuted_by_the_window_alone() -> None:
+    assert SLOW.explored(LEAVE).holds
+    assert SLOW.explored(at("moving", model=TSO)).holds
+    assert not measure_window(SLOW.case).holds
+    assert measure_window(RIGHT.case).holds
+
+
+def test_the_table_has_every_mutant_once_and_no_other(table: dict[str, str]) -> None:
+    assert list(table) == [mutant.name for mutant in MUTANTS]
+    assert len(table) == len(TABLE.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,75 @@
+"""A patch with changes, and what the verifier says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from kpatch.signature.model import Match
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.obligations import SELECTORS, Obligation
+from kpatch.verify.proof import Bounds, Case, Explored, Task, run_task
+from tests.verify.mutants.changes import CPUID, Change, Draft, sample
+
+SC, TSO = MemoryModel.SC, MemoryModel.TSO
+
+BOUNDS = Bounds(max_states=200_000)
+"""Far more than any variant has. A run that hits a bound proves nothing, and kills nothing."""
+
+
+def at(
+    scenario: str, cpus: int = 2, model: MemoryModel = SC, selector: int = SELECTORS[0]
+) -> Obligation:
+    """Where a variant is put to the test."""
+    return Obligation(scenario, cpus, model, selector)
+
+
+LEAVE = at("leave")
+
+
+@cache
+def shipped() -> Match:
+    """Where the sites are."""
+    return Draft().match()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A patch with changes."""
+
+    name: str
+    changes: tuple[Change, ...]
+
+    @cached_property
+    def case(self) -> Case:
+        """The patched module, to be proven."""
+        draft = Draft()
+        for change in self.changes:
+            draft = change(draft)
+        return Case(draft.module(self.name), sample(), shipped(), CPUID)
+
+    def explored(self, where: Obligation) -> Explored:
+        """Every interleaving; counterexamples are replayed on engines that share one memory."""
+        return _explored(self, where)
+
+
+@dataclass(frozen=True)
+class Mutant(Variant):
+    """A patch that is wrong: ``broken`` are the properties that do not hold ``where``.
+
+    ``passes`` is where its fault cannot show, and must not be found.
+    """
+
+    broken: tuple[str, ...]
+    where: Obligation = LEAVE
+    passes: tuple[Obligation, ...] = ()
+
+
+@cache
+def _explored(variant: Variant, where: Obligation) -> Explored:
+    task = Task("obligation", variant.name, variant.case.module, where)
+    return run_task(variant.case, task, BOUNDS)
+
+
+RIGHT = Variant("the patch as it is", ())
+"""The control of the controls."""
