@@ -174,17 +174,14 @@ def replace(
     Temporary file in the same folder, fsync, rename, fsync of the folder. Raises FileAccessError;
     the file is then as it was.
     """
-    # Imported here: scan writes nothing.
-    import tempfile
-
+    # The name is chosen before the file is made, so that no interrupt leaves one behind.
+    temporary = path.with_name(f".kpatch-{os.urandom(8).hex()}.new")
     with (
         _io(path, "write it", "check the folder's permissions and the space on the disk"),
         _opened(path.parent) as folder,
     ):
-        handle, name = tempfile.mkstemp(prefix=".kpatch-", suffix=".new", dir=path.parent)
-        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "xb", opener=_private) as file:
                 file.write(data)
                 file.flush()
                 _take_after(file.fileno(), like or path, must_own=like is None)
@@ -200,6 +197,11 @@ def replace(
             temporary.unlink(missing_ok=True)
             raise
         os.fsync(folder)
+
+
+def _private(name: str, flags: int) -> int:
+    """An opener: nobody else reads the file before it has the mode of the one it replaces."""
+    return os.open(name, flags, 0o600)
 
 
 @contextlib.contextmanager
