@@ -68,6 +68,8 @@ def loops(draw: st.DrawFn) -> Thread:
             [
                 (load(register, cell),),
                 (load(register, cell), pause()),
+                (load("b", "y"), load(register, cell)),
+                (load(register, cell), load("b", "y")),
                 (xchg(register, cell, "1"),),
                 (xchg(register, cell, "1"), pause(), load("b", cell)),
                 (store("y", "me{me}"), load(register, cell)),

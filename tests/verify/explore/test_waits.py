@@ -1,0 +1,122 @@
+"""Waiting loops: what the reduction merges, and what it must not merge."""
+
+from __future__ import annotations
+
+import pytest
+
+from kpatch.verify.explore import MemoryModel, Options, Verdict, explore
+from tests.verify.explore.naive import truth
+from tests.verify.explore.test_reductions import agrees
+from tests.verify.explore.toys import (
+    RIGHT,
+    Thread,
+    Toy,
+    copy,
+    fence,
+    forget,
+    go_if,
+    goto,
+    label,
+    load,
+    pause,
+    store,
+    switches,
+    xchg,
+)
+
+MODELS = [MemoryModel.SC, MemoryModel.TSO]
+
+
+def wait_for(register: str, cell: str, value: str, *look: Thread) -> Thread:
+    body = [now for part in look for now in part]
+    return [
+        label("again"),
+        *body,
+        load(register, cell),
+        go_if(register, value, "over"),
+        goto("again"),
+        label("over"),
+    ]
+
+
+STORES: Thread = [store("x", "1"), store("y", "1")]
+DELICATE: dict[str, list[Thread]] = {
+    # Having seen x = 0, the CPU may find y = 1: it has to be kept at both places of the loop.
+    "a loop that remembers an older cell": [wait_for("b", "y", "1", [load("a", "x")]), STORES],
+    "a loop that counts one turn": [
+        wait_for("b", "y", "1", [xchg("a", "z", "1")]),
+        STORES,
+    ],
+    # What b holds matters only if y is 1 by then: twins as long as no memory with y = 1 was met.
+    "a register that matters only later": [
+        [
+            label("again"),
+            load("a", "x"),
+            go_if("a", "1", "over"),
+            load("b", "z"),
+            goto("again"),
+            label("over"),
+            forget("a"),
+            load("c", "y"),
+            go_if("c", "1", "late"),
+            forget("b"),
+            goto("end"),
+            label("late"),
+            store("z", "$b"),
+            label("end"),
+        ],
+        STORES,
+    ],
+    "a register that nobody looks at again": [
+        [
+            label("again"),
+            load("a", "x"),
+            go_if("a", "1", "over"),
+            load("b", "z"),
+            goto("again"),
+            label("over"),
+        ],
+        STORES,
+    ],
+    "a loop that exchanges": [
+        [label("again"), xchg("a", "x", "1"), go_if("a", "1", "again"), store("y", "2")],
+        STORES,
+    ],
+    "a loop that copies": [wait_for("b", "y", "1", [copy("x", "z"), fence()]), STORES],
+    "two loops, one after the other": [
+        [*wait_for("a", "x", "1"), pause(), label("more"), load("b", "y"), go_if("b", "0", "more")],
+        STORES,
+    ],
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("por", [True, False])
+@pytest.mark.parametrize("symmetry", [True, False])
+@pytest.mark.parametrize("name", DELICATE)
+def test_nothing_that_a_loop_can_see_is_lost(
+    model: MemoryModel, por: bool, symmetry: bool, name: str
+) -> None:
+    toy = Toy(DELICATE[name], {"x": "0", "y": "0", "z": "0"})
+    expected = truth(toy, model is MemoryModel.TSO, 4)
+    assert expected is not None
+    assert not expected.overflow
+    options = Options(model, por=por, symmetry=symmetry, buffer_entries=4, keep_finals=True)
+    agrees(toy, explore(toy, options), expected)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_spin_lock_costs_a_handful_of_states_a_cpu(model: MemoryModel) -> None:
+    """Before the lock, spinning, and back before the lock are one place."""
+    for cpus in (4, 8, 16):
+        result = explore(switches(cpus, RIGHT), Options(model))
+        assert result.verdict is Verdict.PROVEN
+        assert result.states <= 6 * cpus
+        assert explore(switches(cpus, RIGHT), Options(model, waits=False)).states > result.states
+
+
+def test_cpus_that_all_wait_for_ever_are_a_deadlock_with_and_without_the_reduction() -> None:
+    thread = wait_for("a", "x", "1")
+    for waits in (True, False):
+        result = explore(Toy([thread] * 3, {"x": "0"}), Options(waits=waits))
+        assert [found.what.split(":")[0] for found in result.counterexamples] == ["deadlock"]
