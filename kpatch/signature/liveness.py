@@ -6,7 +6,7 @@ as a reader: what cannot be proven dead is alive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one
@@ -66,6 +66,16 @@ def still_needed(data: bytes, start: int, register: str, onward: int | None = No
             return f"what '{each.text}' at {address:#x} goes to may read {register}"
         pending.extend((successor, fresh) for successor in _successors(each))
     return ""
+
+
+def reader(code: Iterable[Instruction], register: str) -> Instruction | None:
+    """The first of ``code``, run in a row, that needs what ``register`` held in front of it."""
+    fresh = 0
+    for each in code:
+        if _reads(each, register, fresh):
+            return each
+        fresh = _fresh_after(each, register, fresh)
+    return None
 
 
 def _reads(each: Instruction, register: str, fresh: int) -> bool:

@@ -20,6 +20,8 @@ from kpatch.signature.pattern import (
     MemoryPattern,
     OperandPattern,
     RegisterHole,
+    Unordered,
+    lets_others_stand,
 )
 
 _ADDRESS_SIZE = 8
@@ -79,7 +81,7 @@ def match_at(
     for budget in range(max_gap + 1):
         for state in _search(elements, code, _State(0, budget, (), bindings, 0), furthest):
             return Hit(tuple(code[: state.position]), state.fillers, state.bindings)
-        if not any(isinstance(each, Gap) for each in elements):
+        if not any(lets_others_stand(each) for each in elements):
             break
     return furthest[0]
 
@@ -101,24 +103,30 @@ def _search(
         if filler is not None:
             yield from _search(elements, code, filler, furthest)
     else:
-        yield from _unordered(head.members, rest, code, state, furthest)
+        yield from _unordered(head, len(head.members), rest, code, state, furthest)
 
 
 def _unordered(
-    members: tuple[Choice, ...],
+    group: Unordered,
+    size: int,
     rest: Sequence[Element],
     code: Sequence[Instruction],
     state: _State,
     furthest: list[Miss],
 ) -> Iterator[_State]:
+    """Match what is left of ``group``, which had ``size`` members at first."""
+    members = group.members
     if not members:
         yield from _search(rest, code, state, furthest)
         return
     for index, member in enumerate(members):
         after = _try_choice(member, code, state, furthest)
         if after is not None:
-            others = members[:index] + members[index + 1 :]
-            yield from _unordered(others, rest, code, after, furthest)
+            others = group._replace(members=members[:index] + members[index + 1 :])
+            yield from _unordered(others, size, rest, code, after, furthest)
+    filler = _fill(code, state) if group.gaps and len(members) < size else None
+    if filler is not None:
+        yield from _unordered(group, size, rest, code, filler, furthest)
 
 
 def _try_choice(

@@ -6,8 +6,8 @@
     and  dword [$slot + 4], 0xfffffdff an operand size where it matters
     mov  eax, 1 || xor eax, eax        alternatives
     ...                                other instructions may stand here
-    unordered                          the lines up to `end` come in any order
-    end
+    unordered                          the lines up to `end` come in any order; with a
+    end                                `...` among them, others may stand between them
 
 Comments start with `;`. The same syntax, without gaps, is the source of a trampoline; there a
 line may also be a label (`again:`), name a label as its operand, name a symbol's absolute address
@@ -131,13 +131,19 @@ class Gap(NamedTuple):
 
 
 class Unordered(NamedTuple):
-    """Choices that come in any order."""
+    """Choices that come in any order; with ``gaps`` other instructions may stand between them."""
 
     members: tuple[Choice, ...]
     line: int
+    gaps: bool = False
 
 
 Element = Choice | Gap | Unordered
+
+
+def lets_others_stand(element: Element) -> bool:
+    """Whether other instructions may stand at ``element`` or within it."""
+    return isinstance(element, Gap) or (isinstance(element, Unordered) and element.gaps)
 
 
 class Names(NamedTuple):
@@ -173,14 +179,17 @@ def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ..
     elements: list[Element] = []
     group: list[Choice] | None = None
     group_line = 0
+    gaps = False
     for line, words in _lines(text, first_line):
         if words == "unordered" and group is None:
-            group, group_line = [], line
+            group, group_line, gaps = [], line, False
         elif words == "end" and group:
-            elements.append(Unordered(tuple(group), group_line))
+            elements.append(Unordered(tuple(group), group_line, gaps))
             group = None
         elif words == "..." and group is None:
             elements.append(Gap(line))
+        elif words == "..." and not gaps:
+            gaps = True
         else:
             choice = Choice(
                 tuple(

@@ -19,7 +19,7 @@ from typing import Final
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
 from kpatch.isa.decode import MAX_LENGTH, Memory, Register, decode_one, outline
-from kpatch.signature.liveness import still_needed
+from kpatch.signature.liveness import reader, still_needed
 from kpatch.signature.model import MOST_INSTRUCTIONS, Match, SiteMatch
 
 CALL_LENGTH: Final = 12
@@ -27,7 +27,7 @@ CALL_LENGTH: Final = 12
 
 CALL_REGISTER: Final = "rax"
 
-_LONG_BRANCH: Final = re.compile(rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])(?=(.{4}))", re.DOTALL)
+_LONG_OPCODE: Final = rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])"  # call, jmp and jcc rel32
 """call, jmp and jcc with a 32-bit distance from their end."""
 
 
@@ -78,14 +78,14 @@ def _relocatable(site: SiteMatch) -> None:
                 where=f"image offset {each.address:#x}",
                 todo="this build needs a signature of its own",
             )
-    for each in site.fillers:
-        if CALL_REGISTER in each.reads:
-            raise MatchError(
-                f"site '{site.rule.name}': '{each.text}' reads {CALL_REGISTER}, through which "
-                "the call to the trampoline goes",
-                where=f"image offset {each.address:#x}",
-                todo="this build needs a signature of its own",
-            )
+    needs = reader(site.fillers, CALL_REGISTER)
+    if needs is not None:
+        raise MatchError(
+            f"site '{site.rule.name}': '{needs.text}' reads {CALL_REGISTER}, through which "
+            "the call to the trampoline goes",
+            where=f"image offset {needs.address:#x}",
+            todo="this build needs a signature of its own",
+        )
 
 
 def _always_reached(data: bytes, match: Match, site: SiteMatch) -> None:
@@ -134,7 +134,14 @@ def _switch_branches(data: bytes, match: Match, site: SiteMatch) -> Iterator[tup
 
 
 def _long_branches(data: bytes) -> Iterator[tuple[str, int, int]]:
-    for found in _LONG_BRANCH.finditer(data):
+    """Branches with a four-byte distance that lead into the first 64 kB, where the sites are.
+
+    Most of what looks like one leads out of the image altogether: the upper half of the distance
+    tells, so the expression asks for it.
+    """
+    backwards = bytes(0xFF - high for high in range(min(len(data) >> 16, 0xFF) + 1))
+    near = rb"(?:..\x00\x00|..[" + re.escape(backwards) + rb"]\xff)"
+    for found in re.finditer(_LONG_OPCODE + rb"(?=(" + near + rb"))", data, re.DOTALL):
         distance = int.from_bytes(found[1], "little", signed=True)
         target = found.end() + len(found[1]) + distance
         yield f"a branch to {target:#x}", found.start(), target

@@ -23,7 +23,7 @@ from kpatch.signature.model import (
     SiteMatch,
     SiteRule,
 )
-from kpatch.signature.pattern import Choice, Gap, Unordered
+from kpatch.signature.pattern import Choice, Gap, Unordered, lets_others_stand
 from kpatch.signature.prefilter import candidates, starts
 from kpatch.signature.safety import require_patchable
 from kpatch.units import FileOffset, ImageOffset, SectionOffset
@@ -240,7 +240,7 @@ def _most_instructions(rule: SiteRule) -> int:
         for each in rule.pattern
         if not isinstance(each, Gap)
     )
-    return fixed + (rule.max_gap if any(isinstance(e, Gap) for e in rule.pattern) else 0)
+    return fixed + (rule.max_gap if any(map(lets_others_stand, rule.pattern)) else 0)
 
 
 def _nearest(

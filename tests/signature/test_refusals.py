@@ -250,10 +250,16 @@ def test_a_state_behind_gs() -> None:
     assert "site 'entry' matches nowhere" in reason and "gs:[rdi" in reason
 
 
-def test_an_entry_in_two_pieces() -> None:
+def test_an_entry_with_the_stack_pointer_saved_between_its_pieces() -> None:
     whole = entry_site(PLAIN, FIELDS)
-    made = switch(entry=whole[:7] + b"\x90" + whole[7:])
+    made = switch(entry=whole[:7] + bytes.fromhex("4889a790000000") + whole[7:])
     assert "site 'entry' matches nowhere" in refused(made)
+
+
+def test_an_entry_that_needs_the_register_of_the_call_between_its_pieces() -> None:
+    whole = entry_site(PLAIN, FIELDS)
+    made = switch(entry=whole[:7] + bytes.fromhex("668987a8000000") + whole[7:])
+    assert "through which the call to the trampoline goes" in refused(made)
 
 
 @pytest.mark.parametrize(
