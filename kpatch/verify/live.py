@@ -55,13 +55,22 @@ class LiveMachine:
     """N engines over one shared memory, booted, every CPU about to call the switch."""
 
     def __init__(
-        self, world: World, scenario: Scenario, shared: SharedMemory, *, store_buffers: bool
+        self,
+        world: World,
+        scenario: Scenario,
+        shared: SharedMemory,
+        *,
+        store_buffers: bool,
+        every_instruction: bool = False,
     ) -> None:
-        """``shared`` says which instructions end a step; ``store_buffers`` makes it x86-TSO."""
+        """``shared`` says which instructions end a step, unless ``every_instruction`` does;
+        ``store_buffers`` makes it x86-TSO.
+        """
         self._world = world
         self._scenario = scenario
         self._shared = shared
         self._store_buffers = store_buffers
+        self._every_instruction = every_instruction
         self._pool: list[tuple[Snapshot, int]] = []
         world.reset()
         self._cpus: list[_Cpu] = []
@@ -184,7 +193,9 @@ class LiveMachine:
 
     def _at_stop(self, cpu: _Cpu) -> bool:
         address = cpu.engine.registers["rip"]
-        if address in self._shared.visible or cpu.engine.info(address).kind is OpKind.PAUSE:
+        if self._every_instruction or address in self._shared.visible:
+            return True
+        if cpu.engine.info(address).kind is OpKind.PAUSE:
             return True
         return cpu.may_be_buffered and self._at_fence(cpu)
 

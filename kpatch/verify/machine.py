@@ -122,7 +122,11 @@ class Setup:
         """
         expected = self.explore(lambda program: replay(program, schedule, self.model)).steps
         machine = LiveMachine(
-            self.world, self.scenario, self._shared, store_buffers=self._store_buffers
+            self.world,
+            self.scenario,
+            self._shared,
+            store_buffers=self._store_buffers,
+            every_instruction=self.mode == "instruction",
         )
         steps = machine.replay(schedule)
         for position, (live, memoised) in enumerate(zip(steps, expected, strict=True), 1):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from kpatch.verify.explore import Verdict
 from kpatch.verify.obligations import Obligation
-from kpatch.verify.proof import measure_window
+from kpatch.verify.proof import Task, measure_window, run_task
 from kpatch.verify.properties import CATALOG
 from tests.verify.mutants.machine_state import SLOW
 from tests.verify.mutants.table import MUTANTS, TABLE, row, schedules
-from tests.verify.mutants.variant import LEAVE, RIGHT, TSO, Mutant, at
+from tests.verify.mutants.variant import BOUNDS, LEAVE, RIGHT, TSO, Mutant, at
 
 PLACES = sorted(
     {mutant.where for mutant in MUTANTS} | {place for each in MUTANTS for place in each.passes},
@@ -62,6 +63,16 @@ def test_a_subtle_mutant_is_right_where_its_fault_cannot_show(
     mutant: Mutant, place: Obligation
 ) -> None:
     assert mutant.explored(place).holds
+
+
+def test_a_counterexample_in_single_instructions_replays_too() -> None:
+    mutant = next(each for each in MUTANTS if each.name == "no ltr")
+    bounds = replace(BOUNDS, every_instruction=True)
+    task = Task("obligation", mutant.name, mutant.case.module, at("up", 1))
+    explored = run_task(mutant.case, task, bounds)
+    assert [each.prop for each, _ in explored.counterexamples] == ["own-tss"]
+    (shown,) = (lanes for _, lanes in explored.counterexamples)
+    assert all(len(step.instructions) <= 1 for step in shown.steps)
 
 
 def test_every_property_of_a_step_kills_some_mutant() -> None:
