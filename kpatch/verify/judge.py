@@ -85,14 +85,14 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
 def shared_accesses(engine: Engine, run: Run) -> list[Access]:
     """The accesses of a run to shared memory, those of ``ltr`` as a CPU makes them.
 
-    Unicorn reads the descriptor in four parts, and writes four bytes, on success only. A CPU
-    sets the busy bit in one locked operation (SDM vol. 3, 8.1.2.1): here the descriptor is read at
-    once, and its first half written.
+    Unicorn reads the descriptor in four parts of 4 bytes, and writes one of them, on success only.
+    A CPU sets the busy bit in one locked operation (SDM vol. 3, 8.1.2.1): here the descriptor is
+    read at once, and its first half written. A selector in shared memory, 2 bytes, stays as it is.
     """
     loads: dict[int, int] = {}
     others: list[Access] = []
     for access in run.accesses:
-        if engine.info(run.trace[access.step]).is_ltr:
+        if access.size == 4 and engine.info(run.trace[access.step]).is_ltr:
             loads[access.step] = min(access.physical, loads.get(access.step, access.physical))
         else:
             others.append(access)

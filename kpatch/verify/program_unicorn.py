@@ -226,7 +226,7 @@ class UnicornProgram:
         engine, called = self._engine, self._called[cpu]
         writes = self._writes(run)
         arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
-        violations = arrival.violations or self._unforeseen(run, pending)
+        violations = self._unforeseen(run, pending) or arrival.violations
         if violations:
             after = LocalState(Phase.FAULT, called, 0)
         else:

@@ -154,6 +154,20 @@ def test_a_run_that_exceeds_its_budget_fails() -> None:
     assert len(run.trace) == 51
 
 
+def test_the_window_of_the_unpatched_module_is_from_cr3_to_ltr() -> None:
+    world = world_of(unpatched(), LEAVE.host(2))
+    engine = world.engine()
+    for cpu in range(2):
+        world.boot(engine, cpu)
+    run = engine.run(world.territory(1), {RETURN_AT})
+    labels = [engine.info(address).label for address in run.trace]
+    last = {
+        what: max(n for n, label in enumerate(labels) if what in label)
+        for what in ("mov cr3", "ltr")
+    }
+    assert window(world) == last["ltr"] - last["mov cr3"]
+
+
 def test_the_window_of_the_patch_is_longer_by_what_its_trampoline_does() -> None:
     before = window(world_of(unpatched(), LEAVE.host(2)))
     after = window(world_of(patched(), LEAVE.host(2)))

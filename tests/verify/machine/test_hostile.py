@@ -7,8 +7,10 @@ import random
 import pytest
 
 from kpatch.errors import VerificationError
+from kpatch.verify.cpustate import EVERYWHERE
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Verdict
+from kpatch.verify.kernel import RETURN_AT
 from tests.verify.machine.workshop import (
     LEAVE,
     broken,
@@ -19,6 +21,7 @@ from tests.verify.machine.workshop import (
     unpatched,
     with_exit_code,
     with_image,
+    world_of,
 )
 
 REACH_FOR_THE_HOST = {
@@ -101,9 +104,51 @@ def test_a_string_store_over_everything_ends_at_the_first_foreign_byte() -> None
     assert "host stack" in result.counterexamples[0].what
 
 
-def test_a_foreign_write_is_undone_before_the_next_step() -> None:
-    setup_twice = [judged(with_exit_code(OVERSTEP["clears the GDT"])) for _ in range(2)]
-    assert setup_twice[0].counterexamples == setup_twice[1].counterexamples
+@pytest.mark.parametrize("what", OVERSTEP)
+def test_a_foreign_write_is_undone(what: str) -> None:
+    world = world_of(with_exit_code(OVERSTEP[what]))
+    engine = world.engine()
+    territory = world.territory(0)
+    state, _ = [world.boot(engine, cpu) for cpu in range(2)]
+    shared, private = bytes(engine.shared.view), bytes(engine.private.view)
+    engine.load(state, territory)
+    assert engine.run(territory, {RETURN_AT}).failure is not None
+    engine.load(state, territory)
+    assert bytes(engine.shared.view) == shared
+    assert bytes(engine.private.view) == private
+
+
+def test_a_restored_state_sees_no_memory_of_the_world_before_it() -> None:
+    monitor = "mov rax, [rdi + 8]; mov rax, [rax]"
+    world = world_of(with_exit_code(monitor))
+    engine = world.engine()
+    territory = world.territory(0)
+    first, _ = [world.boot(engine, cpu) for cpu in range(2)]
+    states = [first]
+    engine.load(first, territory)
+    while engine.run(territory, EVERYWHERE).failure is None:
+        states.append(engine.save(territory))
+    about_to_fault = states[-1]
+    in_monitor = next(
+        state for state in states if state.registers["rip"] == world.guest.stub.virtual
+    )
+    engine.load(in_monitor, territory)
+    engine.run(territory, {world.guest.entry}, budget=150)
+    engine.load(about_to_fault, territory)
+    failure = engine.run(territory, EVERYWHERE).failure
+    assert failure is not None
+    assert "page fault" in failure.what
+
+
+SLOT = "mov ecx, 0x30; add rcx, [rdi + 0x84];"
+
+
+@pytest.mark.parametrize("access", ["verr word ptr [rcx + 14]", "ltr word ptr [rcx + 14]"])
+def test_an_access_that_depends_on_shared_contents_is_a_finding(access: str) -> None:
+    clear_busy = "and dword ptr [rcx + 4], 0xfffffdff;"
+    result = judged(with_exit_code(SLOT + clear_busy + "mov word ptr [rcx + 14], 0x30;" + access))
+    assert "no-fault" in broken(result)
+    assert "beyond what the emulation models" in result.counterexamples[0].what
 
 
 def test_on_private_tables_the_descriptor_of_another_cpu_may_not_even_be_read() -> None:

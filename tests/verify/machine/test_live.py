@@ -143,6 +143,23 @@ def test_a_schedule_replays_without_an_exploration_before_it() -> None:
     assert sum("pause" in step.trace[0] for step in waits if step.trace) >= 2
 
 
+def test_a_cpu_sees_its_own_stores_before_the_others_do() -> None:
+    code = (
+        "mov ecx, 0x30; add rcx, [rdi + 0x84]; and dword ptr [rcx + 4], 0xfffffdff;"
+        "test dword ptr [rcx + 4], 0x200; je seen; ud2; seen: mov eax, 0x30; ltr ax"
+    )
+    setup = Setup(with_exit_code(code), scenario("up"), 1, model=MemoryModel.TSO)
+    steps = setup.replay(from_text("0*3"))
+    assert steps[-1].buffered == (1,)
+    assert not steps[-1].violations
+
+
+def test_tr_stays_as_it_was_found_between_two_rounds() -> None:
+    setup, _ = explored(patched(), "unknown-layout", 3, MemoryModel.SC)
+    last = setup.replay(random_schedule(setup, MemoryModel.SC, 3, 10_000))[-1]
+    assert set(last.tasks) == {setup.world.model.tss_of(2)}
+
+
 def test_a_replay_can_be_repeated() -> None:
     setup, _ = explored(unpatched(), "leave", 2, MemoryModel.SC)
     schedule = from_text("0*2 0d 1*2 1d 1 0")

@@ -59,6 +59,20 @@ def test_what_is_not_restored_is_named(what: str, code: str) -> None:
     assert what in result.counterexamples[0].what
 
 
+def test_a_return_that_drops_too_much_of_the_stack_is_named() -> None:
+    pops = "pop r15; pop r14; pop r13; pop r12; pop rbx; pop rbp"
+    leave = f"mov rax, [rdi + 0xb0]; mov cr0, rax; mov ax, [rdi + 0x98]; mov ss, ax; {pops}; ret 8"
+    result = judged(exit_with(after=leave), UP)
+    assert broken(result) == {"restored"}
+    assert "rsp is" in result.counterexamples[0].what
+
+
+def test_a_slot_that_is_left_broken_is_found_at_the_end() -> None:
+    result = judged(exit_with(after="mov byte ptr [rcx + 5], 0"), scenario("unknown-layout-up"))
+    assert broken(result) == {"descriptor"}
+    assert "is left with" in result.counterexamples[0].what
+
+
 @pytest.mark.parametrize(
     "code",
     [
