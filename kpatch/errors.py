@@ -32,7 +32,7 @@ class KpatchError(Exception):
         """The same error, said of ``where`` (usually a file) as well. Returns itself."""
         if not self.where:
             self.where = where
-        elif not self.where.startswith(where):
+        elif not self.where.startswith(where) and f": {where}" not in self.where:
             self.where = f"{where}: {self.where}"
         return self
 

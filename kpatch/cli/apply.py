@@ -64,7 +64,8 @@ def command(
     The patch is proven first, over every interleaving of several CPUs; what cannot be proven is
     not written. The original is kept beside FILE, as FILE.orig.gz or FILE.orig. A file that is
     patched already stays as it is. If the module does not say which kernel it is for, give
-    --osversion or --kernel.
+    --osversion or --kernel. The exit code is 0 if every FILE is repaired; 'kpatch --help' lists
+    the others.
     """
     chosen = list(files.expand(paths))
     files.require_output(output, chosen)
@@ -143,6 +144,8 @@ def _show(document: Document, done: Repaired, console: Console) -> None:
         console.data(unified(document["diff"], console.style))
     for notice in document["notices"]:
         console.say(f"{document['file']}: {notice}")
+    if done.assessment.source_fix is not None:
+        console.say(f"{name}: source fix {done.assessment.source_fix.variant} is switched off")
     console.say(f"{name}: dry run: nothing was written, and nothing was verified")
 
 

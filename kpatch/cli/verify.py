@@ -31,17 +31,35 @@ _MODELS = {
 
 @click.command("verify")
 @FILES
-@click.option("--scenario", "scenarios", multiple=True, metavar="NAME", help="Only this one.")
+@click.option("--scenario", "scenarios", multiple=True, metavar="NAME", help="Only this, or these.")
 @click.option("--cpus", metavar="N[,N...]", help="Numbers of CPUs, 1 to 16.")
-@click.option("--model", type=click.Choice(list(_MODELS)), help="Memory model.")
-@click.option("--max-states", type=click.IntRange(1), default=5_000_000, show_default=True)
-@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Per exploration.")
+@click.option(
+    "--model",
+    type=click.Choice(list(_MODELS)),
+    help="Stores: at once (sc), or buffered as on x86 (tso).",
+)
+@click.option(
+    "--max-states",
+    type=click.IntRange(1),
+    metavar="N",
+    default=5_000_000,
+    show_default=True,
+    help="End an exploration here, not proven.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="The same by time; without it there is no end.",
+)
 @click.option("--no-por", is_flag=True, help="Without the reductions over invisible steps.")
 @click.option("--no-symmetry", is_flag=True, help="Without treating CPUs as interchangeable.")
 @click.option("--every-instruction", is_flag=True, help="Switch CPUs at every instruction.")
 @click.option("--replay", metavar="SCHEDULE", help="Run one schedule and show its lanes.")
 @click.option("--trace", type=path_type, metavar="PATH", help="Write the document here, as JSON.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes; all cores without it.")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Processes; all cores without it."
+)
 @console_options
 def command(
     paths: tuple[Path, ...],

@@ -1,0 +1,172 @@
+"""A module, a .ko.gz and a package: the same patch, and the same way back."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.cli import schema
+from tests.cli.harness import (
+    copied,
+    listing,
+    names,
+    package_bytes,
+    patched_bytes,
+    run,
+    sample,
+)
+from tests.package import makers
+
+_ORIGINAL = sample("kqemu-7.ko").read_bytes()
+_PACKAGES = {".tbz": "bzip2", ".tgz": "gzip", ".txz": "xz", ".pkg": "zstd", ".tar": "none"}
+
+
+def _made(suffix: str, folder: Path) -> Path:
+    if suffix in (".ko", ".ko.gz"):
+        return copied(f"kqemu-7{suffix}", folder, f"kqemu{suffix}")
+    path = folder / f"kqemu-kmod-1.4.0.p1{suffix}"
+    path.write_bytes(package_bytes(_PACKAGES[suffix]))
+    return path
+
+
+def _module_in(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.name.endswith(".ko"):
+        return data
+    if path.name.endswith(".ko.gz"):
+        return gzip.decompress(data)
+    return makers.files_of(data)[makers.PKG_NAME]
+
+
+_ALL = pytest.mark.parametrize("suffix", [".ko", ".ko.gz", *_PACKAGES])
+
+
+@_ALL
+def test_the_patch_is_the_same_through_every_container(suffix: str, tmp_path: Path) -> None:
+    path = _made(suffix, tmp_path)
+    assert run("apply", "--no-verify", path).code == 0
+    assert _module_in(path) == patched_bytes()
+
+
+@_ALL
+def test_apply_twice_is_apply_once(suffix: str, tmp_path: Path) -> None:
+    path = _made(suffix, tmp_path)
+    run("apply", "--no-verify", path)
+    before = listing(tmp_path)
+    done = run("apply", "--no-verify", path)
+    assert (done.code, done.err) == (0, f"{path}: patched already, nothing to do\n")
+    assert listing(tmp_path) == before
+
+
+@_ALL
+def test_revert_gives_back_every_byte(suffix: str, tmp_path: Path) -> None:
+    path = _made(suffix, tmp_path)
+    original = path.read_bytes()
+    assert run("apply", "--no-verify", path).code == 0
+    assert path.read_bytes() != original
+    done = run("revert", path)
+    assert done.code == 0 and f"{path}: the original is back, SHA-256 " in done.err
+    assert path.read_bytes() == original
+
+
+@_ALL
+def test_the_same_input_gives_the_same_output_everywhere(suffix: str, tmp_path: Path) -> None:
+    outputs = set()
+    for name in ("one", "another"):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = _made(suffix, folder)
+        run("apply", "--no-verify", path)
+        outputs.add(path.read_bytes())
+    assert len(outputs) == 1
+
+
+@_ALL
+def test_the_copy_beside_it_is_the_original(suffix: str, tmp_path: Path) -> None:
+    path = _made(suffix, tmp_path)
+    original = path.read_bytes()
+    done = run("apply", "--no-verify", "--json", path)
+    (copy,) = set(names(tmp_path)) - {path.name}
+    assert copy == f"{path.name}.orig{'.gz' if suffix == '.ko' else ''}"
+    data = (tmp_path / copy).read_bytes()
+    assert (gzip.decompress(data) if suffix == ".ko" else data) == original
+    (document,) = done.document["files"]
+    schema.check(done.document, "apply", 0)
+    assert document["copy"] == str(tmp_path / copy)
+    assert document["before"]["size"] == len(original)
+    assert document["after"]["size"] == path.stat().st_size
+
+
+@_ALL
+def test_no_copy_keeps_none(suffix: str, tmp_path: Path) -> None:
+    path = _made(suffix, tmp_path)
+    assert run("apply", "--no-verify", "--no-copy", path).code == 0
+    assert names(tmp_path) == [path.name]
+
+
+@_ALL
+def test_scan_and_diff_look_inside(suffix: str, tmp_path: Path) -> None:
+    path = _made(suffix, tmp_path)
+    assert ": AFFECTED\n" in run("scan", path).out
+    assert run("diff", path, sample("kqemu-7.ko")).code == 0
+    assert run("diff", path, sample("kqemu-6.ko")).code == 1
+    run("apply", "--no-verify", path)
+    assert ": PATCHED\n" in run("scan", path).out
+    assert "kpatch_tss_entry" in run("diff", path).out
+
+
+@_ALL
+def test_a_dry_run_of_a_container_shows_the_module_and_writes_nothing(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = _made(suffix, tmp_path)
+    before = listing(tmp_path)
+    plain = run("apply", "--dry-run", sample("kqemu-7.ko")).out.splitlines()
+    shown = run("apply", "--dry-run", path).out.splitlines()
+    assert shown[2:] == plain[2:], "all but the names in the first two lines"
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("suffix", list(_PACKAGES))
+def test_the_checksum_of_a_package_is_mended_and_the_catalogue_is_named(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = _made(suffix, tmp_path)
+    done = run("apply", "--no-verify", path)
+    assert f"{path}: the checksum of the package file is another one" in done.err
+    found = makers.files_of(path.read_bytes())
+    assert found["+MANIFEST"].decode() == makers.manifest(patched_bytes()).replace(
+        f'"flatsize":{len(patched_bytes()) + 5}', f'"flatsize":{len(_ORIGINAL) + 5}'
+    ) or found["+MANIFEST"].decode() == makers.manifest(patched_bytes())
+
+
+def test_a_package_with_a_refused_module_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu-kmod.txz"
+    path.write_bytes(package_bytes("xz", "kqemu-7-fix-c.ko"))
+    before = listing(tmp_path)
+    done = run("apply", "--no-verify", path)
+    assert done.code == 14
+    assert done.complaint.startswith(f"kpatch: {path}: {makers.PKG_NAME}: it carries source fix C")
+    assert listing(tmp_path) == before
+
+
+def test_a_package_without_a_module_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.txz"
+    members = {"+MANIFEST": b"{}", "/usr/local/readme": b"text"}
+    path.write_bytes(makers.COMPRESSORS["xz"](makers.package(members)))
+    for command in ("scan", "apply", "revert", "diff"):
+        done = run(command, path)
+        assert done.code == 11 and "no kernel module in this package" in done.complaint
+
+
+def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
+    for suffix in (".ko.gz", ".tbz", ".txz", ".pkg"):
+        path = _made(suffix, tmp_path)
+        path.write_bytes(path.read_bytes()[:-100])
+        before = listing(tmp_path)
+        for command in ("scan", "apply", "revert"):
+            done = run(command, path)
+            assert done.code == 10 and done.complaint.startswith(f"kpatch: {path}: ")
+        assert listing(tmp_path) == before

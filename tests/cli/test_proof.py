@@ -1,0 +1,90 @@
+"""The proof before a file is replaced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kpatch.cli import proof
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.obligations import suite
+from kpatch.verify.proof import Bounds
+from tests.cli import schema
+from tests.cli.harness import (
+    copied,
+    environment,
+    kpatch,
+    look,
+    names,
+    patched_bytes,
+    run,
+    sample,
+)
+
+
+def test_apply_proves_the_patch_and_then_writes_it(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    done = kpatch("apply", "--json", path)
+    schema.check(done.document, "apply", 0)
+    assert done.err.splitlines() == [
+        f"{path}: the original is kept in {path}.orig.gz",
+        f"{path}: patched and proven",
+    ]
+    assert path.read_bytes() == patched_bytes()
+    proof_of_it = done.document["files"][0]["proof"]
+    assert proof_of_it["verdict"] == "proven"
+    explored = proof_of_it["explored"]
+    assert all(each["holds"] for each in explored)
+    assert {each["cpus"] for each in explored if each["kind"] == "obligation"} >= {2, 4}
+    assert {each["kind"] for each in explored} == {"obligation", "control"}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_is_not_proven_is_not_written(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = suite((), [2], (MemoryModel.SC,))[:1]
+    monkeypatch.setattr(proof, "default_suite", lambda with_maxcpu: few)
+    monkeypatch.setattr(proof, "Bounds", lambda: Bounds(max_states=10))
+    path = copied("kqemu-7.ko", tmp_path)
+    before = look(path)
+    done = run("apply", *options, path)
+    assert done.code == 17
+    assert look(path) == before and names(tmp_path) == [path.name]
+    if options:
+        schema.check(done.document, "apply", 17)
+        assert done.document["files"][0]["error"]["error"] == "verification-failed"
+    else:
+        assert done.out == "" and done.complaint.startswith(f"kpatch: {path}: ")
+        assert "nothing was written" in done.complaint
+
+
+def test_without_the_proof_it_says_so_loudly(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    for options in ([], ["-q"]):
+        path.write_bytes(sample("kqemu-7.ko").read_bytes())
+        done = run("apply", "--no-verify", "--no-copy", *options, path)
+        assert done.code == 0 and "NOT VERIFIED" in done.complaint
+
+
+@pytest.mark.parametrize("call", [["scan"], ["revert"], ["apply", "--dry-run"]])
+def test_only_a_proof_pays_for_the_emulator(call: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(patched_bytes() if call == ["revert"] else sample("kqemu-7.ko").read_bytes())
+    heavy = {"unicorn", "lief", "keystone"} - ({"keystone"} if "apply" in call else set())
+    script = (
+        "import sys; from kpatch.cli import main; "
+        f"main.run({[*call, str(path)]!r}); "
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr.splitlines()[-1] == b"[]"
