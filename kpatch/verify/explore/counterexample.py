@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.forms import State
-from kpatch.verify.explore.options import BoundHitError, Budget, Options
+from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options
 from kpatch.verify.explore.replay import Replayed, replay
 from kpatch.verify.explore.result import DEADLOCK, LIVELOCK, Counterexample
 from kpatch.verify.explore.schedule import Schedule, to_text
@@ -60,7 +60,7 @@ class Reporter:
         self, finding: Finding, wanted: frozenset[State], lazy: Space, first: Counterexample
     ) -> Counterexample | None:
         """The schedule with the fewest preemptions, if it is found within the bounds."""
-        if not self.options.shortest_states:
+        if not self.options.shortest_states or self.graph.bound == INTERRUPTED:
             return None
         begin = lazy.start()
         try:

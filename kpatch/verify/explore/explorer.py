@@ -10,7 +10,7 @@ from kpatch.verify.explore.counterexample import Reporter
 from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
 from kpatch.verify.explore.finals import FinalCheck, concrete_finals
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
-from kpatch.verify.explore.options import BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.progress import endless_states, lost_states, waiting_states
 from kpatch.verify.explore.result import (
     DEADLOCK,
@@ -56,7 +56,7 @@ def explore(
     except BoundHitError as hit:
         return exploration.nothing(hit.bound)
     except KeyboardInterrupt:
-        return exploration.nothing("interrupted")
+        return exploration.nothing(INTERRUPTED)
 
 
 @dataclass(frozen=True)

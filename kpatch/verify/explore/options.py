@@ -54,6 +54,9 @@ class Options:
     shortest_states: int = 20_000
 
 
+INTERRUPTED = "interrupted"  # the bound that a person sets by Ctrl-C
+
+
 class BoundHitError(Exception):
     """A bound of the options was reached. Never leaves this package."""
 

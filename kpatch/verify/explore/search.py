@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.forms import State
-from kpatch.verify.explore.options import BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.shapes import Phase
 from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.steps import Effect
@@ -79,7 +79,7 @@ class Search:
         except BoundHitError as hit:
             self.graph.bound = hit.bound
         except KeyboardInterrupt:
-            self.graph.bound = "interrupted"
+            self.graph.bound = INTERRUPTED
         return self.graph
 
     def _run(self) -> None:

@@ -26,6 +26,8 @@ class Tracer:
         self._run = ConcreteRun(program, model)
         self._schedule: list[Move] = []
         self._where: Names = tuple(range(program.cpus))
+        self._state: State = ()
+        self._last: int | None = None
 
     @property
     def schedule(self) -> Schedule:
@@ -38,6 +40,7 @@ class Tracer:
             self._make([Move(cpu)] * run.runs)
         self._wait(start.waited)
         self._where = start.order
+        self._state = start.state
 
     def follow(self, states: list[State], last: Effect | None) -> None:
         """From state to state, then the last move."""
@@ -48,6 +51,7 @@ class Tracer:
 
     def make(self, successor: Successor) -> None:
         """One move of the search; it may be several of the program."""
+        self._prefer_last(successor.cpu)
         cpu, effect = self._where[successor.cpu], successor.effect
         runs = [Move(cpu)] * effect.runs
         if effect.kind is MoveKind.DRAIN:
@@ -60,6 +64,19 @@ class Tracer:
         self._make(runs)
         self._wait(successor.waited)
         self._where = tuple(self._where[old] for old in successor.order)
+        self._state = successor.state
+        if effect.kind is not MoveKind.DRAIN:
+            self._last = cpu
+
+    def _prefer_last(self, number: int) -> None:
+        """If the CPU that moved last is interchangeable with the one to move, it is that one."""
+        if self._last is None:
+            return
+        last = self._where.index(self._last)
+        if self._space.first_alike(self._state, last) == number:
+            where = list(self._where)
+            where[last], where[number] = where[number], where[last]
+            self._where = tuple(where)
 
     def _wait(self, waited: Waited) -> None:
         for cpu, runs in waited:
