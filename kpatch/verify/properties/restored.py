@@ -15,6 +15,7 @@ _PRESERVED: Final = (
 _TABLES: Final = ("gdtr", "idtr", "ldtr")
 _IF: Final = 1 << 9
 _DF: Final = 1 << 10
+_NT: Final = 1 << 14
 _BREAKPOINTS: Final = 0x3FF  # DR7: local and global enable bits, LE and GE
 
 
@@ -25,7 +26,7 @@ class Restored(Property):
     sentence = (
         "The switch returns with the callee-saved registers, rsp, control registers, tables, "
         "debug addresses and stack segment as before, interrupts off, no breakpoint on, the "
-        "direction flag clear."
+        "direction and nested-task flags clear."
     )
 
     def complaint(self, seen: Seen) -> str | None:
@@ -47,6 +48,8 @@ class Restored(Property):
             wrong.append("interrupts are on")
         if after["rflags"] & _DF:
             wrong.append("the direction flag is set (psABI 3.2.1: clear on return)")
+        if after["rflags"] & _NT:
+            wrong.append("the nested-task flag is set (SDM vol. 2: iretq faults with it)")
         if after["dr7"] & _BREAKPOINTS:
             wrong.append("DR7 is still the guest's")
         return "; ".join(wrong) or None

@@ -35,6 +35,7 @@ MUTANTS: Final = (
         (RESTORED,),
     ),
     Mutant("the direction flag is left set", (leave("std"),), (RESTORED,)),
+    Mutant("the nested-task flag is left set", (leave(FLAGS.format(bit="0x4000")),), (RESTORED,)),
     Mutant("interrupts are enabled by sti", (leave("sti"),), (NO_FAULT,)),
     Mutant("interrupts are enabled by popfq", (leave(FLAGS.format(bit="0x200")),), (NO_FAULT,)),
     Mutant("single-stepping is enabled", (leave(FLAGS.format(bit="0x100")),), (NO_FAULT,)),
