@@ -14,10 +14,20 @@ class Optional:
         self.shape = shape
 
 
+class Open:
+    """The shape of a table that may have more keys than are named."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+
 def mismatches(value: Any, shape: Shape, where: str = "$") -> list[str]:
     """Every place where ``value`` is not of ``shape``; a key that no shape names is one too."""
     if isinstance(shape, Optional):
         return [] if value is None else mismatches(value, shape.shape, where)
+    if isinstance(shape, Open):
+        known = {key: each for key, each in value.items() if key in shape.shape}
+        return mismatches(known, shape.shape, where)
     if isinstance(shape, dict):
         return _table(value, shape, where)
     if isinstance(shape, list):
@@ -175,7 +185,6 @@ APPLIED: Final[Shape] = {
     "before": _FACTS,
     "after": _FACTS,
     "module": MODULE,
-    "proof": Optional(dict),
     "notices": [str],
     "diff": Optional(DIFFERENCE),
 }
@@ -187,7 +196,40 @@ REVERTED: Final[Shape] = {
     "after": _FACTS,
     "notices": [str],
 }
-FILES: Final = {"scan": MODULE, "apply": APPLIED, "diff": DIFFERENCE, "revert": REVERTED}
+_EXPLORED: Final[Shape] = {
+    "verdict": {"proven", "violated", "not-proven"},
+    "kind": {"obligation", "control"},
+    "name": str,
+    "scenario": str,
+    "model": {"sc", "tso"},
+    "cpus": int,
+    "states": int,
+    "transitions": int,
+    "holds": bool,
+    "bound": Optional(str),
+    "counterexamples": [dict],
+}
+PROOF: Final[Shape] = {
+    "file": Optional(str),
+    "verdict": {"proven", "violated", "not-proven", "withheld"},
+    "patched": bool,
+    "cpuid": int,
+    "signature": str,
+    "seconds": (int, float),
+    "max_states": int,
+    "every_instruction": bool,
+    "window": Optional({"patched": int, "unpatched": int, "bound": int, "holds": bool}),
+    "explored": [Open(_EXPLORED)],
+    "missing": [str],
+}
+REPLAYED: Final[Shape] = {"file": str, "obligation": str, "lanes": dict}
+FILES: Final = {
+    "scan": MODULE,
+    "apply": {**APPLIED, "proof": Optional(PROOF)},
+    "diff": DIFFERENCE,
+    "revert": REVERTED,
+    "verify": PROOF,
+}
 
 
 def check(document: dict[str, Any], command: str, code: int) -> None:
@@ -201,6 +243,10 @@ def check(document: dict[str, Any], command: str, code: int) -> None:
     }
     found = mismatches(document, envelope)
     for index, each in enumerate(document["files"]):
-        shape = REFUSED if each.get("status") == "refused" else FILES[command]
+        shape = FILES[command]
+        if each.get("status") == "refused":
+            shape = REFUSED
+        elif "lanes" in each:
+            shape = REPLAYED
         found += mismatches(each, shape, f"$.files[{index}]")
     assert not found, "\n".join(found)

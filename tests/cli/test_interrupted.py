@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -180,6 +181,24 @@ def test_a_failing_call_is_exit_code_18_and_changes_nothing(
         assert set(names(path.parent)) <= {path.name, f"{path.name}.orig.gz"}
         last_sync = function == "fsync" and at == whole.count - 1
         assert path.read_bytes() == (_NEW if last_sync else _OLD)
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for owner, name in ((os, "fsync"), (os, "fchmod"), (Path, "replace")):
+        real = getattr(owner, name)
+
+        def noted(*arguments: Any, name: str = name, real: Callable[..., Any] = real) -> Any:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+            done.append("fsync of the folder" if is_folder else name)
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, noted)
+    path = _fresh(tmp_path, 0)
+    assert run("apply", "--no-verify", "--no-copy", path).code == 0
+    assert done == ["fchmod", "fsync", "replace", "fsync of the folder"]
 
 
 class _Failing:

@@ -1,0 +1,89 @@
+"""``kpatch verify``: its exit codes, its documents, and the traces that it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpatch.verify.scenarios import SCENARIOS
+from tests.cli import schema
+from tests.cli.harness import Done, patched_bytes, run, sample
+
+_SMALL = ("verify", "--cpus", "2", "--model", "sc", "--scenario", SCENARIOS[0].name, "--jobs", "1")
+_UNPATCHED = sample("kqemu-7.ko")
+
+
+@pytest.fixture
+def patched(tmp_path: Path) -> Path:
+    """A patched module."""
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(patched_bytes())
+    return path
+
+
+def _files(done: Done) -> list[dict[str, Any]]:
+    schema.check(done.document, "verify", done.code)
+    found: list[dict[str, Any]] = done.document["files"]
+    return found
+
+
+def test_a_patched_module_is_proven(patched: Path) -> None:
+    done = run(*_SMALL, patched)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"{patched}: PROVEN\n")
+    assert "not modelled: NMIs" in done.out, "what the word does not cover"
+
+
+def test_an_unpatched_module_is_refuted_with_a_trace(patched: Path) -> None:
+    done = run(*_SMALL, _UNPATCHED)
+    assert done.code == 17
+    assert done.out.startswith(f"{_UNPATCHED}: VIOLATED\n")
+    assert "own-tss" in done.out and "replay: " in done.out and "CPU 1" in done.out
+    assert run(*_SMALL, patched, _UNPATCHED).code == 17
+
+
+def test_a_bound_ends_in_not_proven(patched: Path) -> None:
+    moving = ("verify", "--cpus", "2", "--model", "sc", "--scenario", "moving", "--jobs", "1")
+    done = run(*moving, "--max-states", "45", patched)
+    assert done.code == 1
+    assert done.out.startswith(f"{patched}: NOT-PROVEN\n")
+    assert "max-states 45 reached after 45 states" in done.out
+
+
+def test_a_control_that_finds_nothing_withholds_the_verdict(patched: Path) -> None:
+    done = run(*_SMALL, "--max-states", "10", patched)
+    assert done.code == 17
+    assert done.out.startswith(f"{patched}: WITHHELD\n")
+    assert "NOT REFUTED, found nothing" in done.out
+
+
+def test_the_document_and_the_trace_are_the_same(patched: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    done = run(*_SMALL, "--json", "--trace", trace, patched, _UNPATCHED)
+    found = _files(done)
+    assert [each["verdict"] for each in found] == ["proven", "violated"]
+    assert [each["file"] for each in found] == [str(patched), str(_UNPATCHED)]
+    assert json.loads(trace.read_text()) == found
+    assert done.err == f"the document is in {trace}\n"
+
+
+def test_a_schedule_replays_with_its_lanes() -> None:
+    document = _files(run(*_SMALL, "--json", _UNPATCHED))[0]
+    schedule = next(
+        found["schedule"] for each in document["explored"] for found in each["counterexamples"]
+    )
+    done = run(*_SMALL, "--replay", schedule, _UNPATCHED)
+    assert done.code == 0
+    assert done.out.splitlines()[0].split() == ["CPU", "0", "CPU", "1", "descriptor", "TR"]
+    (replayed,) = _files(run(*_SMALL, "--json", "--replay", schedule, _UNPATCHED))
+    assert replayed["lanes"]["cpus"] == 2
+
+
+@pytest.mark.parametrize("schedule", ["nonsense", "9", "0" * 5000])
+def test_a_schedule_that_cannot_be_is_wrong_usage(schedule: str) -> None:
+    done = run(*_SMALL, "--replay", schedule, _UNPATCHED)
+    assert (done.code, done.out) == (2, "")
+    assert done.complaint.startswith("kpatch: ")
