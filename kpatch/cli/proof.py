@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from kpatch.abi.detect import detect
 from kpatch.cli.common import Console, is_terminal
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
@@ -18,6 +19,7 @@ from kpatch.signature.model import Match
 from kpatch.signature.scan import find
 from kpatch.verify.crew import Standing
 from kpatch.verify.crew import prove as run_proof
+from kpatch.verify.fixes import model_of
 from kpatch.verify.obligations import Obligation, default_suite
 from kpatch.verify.proof import Bounds, Case, Proof
 
@@ -41,8 +43,12 @@ def prove(patched: Module, original: Module, console: Console) -> Document:
 
 def case_of(module: Module, original: Module) -> Case:
     """What there is to prove about a module. Raises the refusals of the signature layer."""
+    match = _match(original)
     note = read_note(module)
-    return Case(module, original, _match(original), note.cpuid if note else _DEFAULT_CPUID)
+    if note is not None:
+        return Case(module, original, match, note.cpuid)
+    cpuid = detect(module).cpuid or _DEFAULT_CPUID
+    return Case(module, original, match, cpuid, model_of(module))
 
 
 def _match(original: Module) -> Match:

@@ -45,6 +45,8 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
                     yield from _counterexample(found, style)
     if document["missing"]:
         yield f"  not run: {'; '.join(document['missing'])}"
+    if document["caveat"]:
+        yield f"  note: {document['caveat']}"
     yield "  not modelled: NMIs and machine checks in the window, DMA, other kernel code"
 
 

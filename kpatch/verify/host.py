@@ -121,6 +121,10 @@ _BETWEEN_TWO: Final[Mapping[int, Address]] = {
 }
 
 
+MODELLED: Final = frozenset({*FUNCTIONS, "common_tss", "gdt", "gdt_segs", "__pcpu"})
+"""The symbols of the kernel that are what they are in a kernel."""
+
+
 class Host:
     """The shared memory of one host, with a module loaded, as the first CPU finds it."""
 

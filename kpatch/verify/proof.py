@@ -25,6 +25,7 @@ from kpatch.verify.explore import (
     explore,
     from_text,
 )
+from kpatch.verify.fixes import FixModel, applicable
 from kpatch.verify.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.machine import Setup, Subject
 from kpatch.verify.obligations import Obligation
@@ -66,6 +67,7 @@ class Case:
     original: Module
     match: Match
     cpuid: int
+    fix: FixModel = field(default_factory=FixModel)
 
     @property
     def is_patched(self) -> bool:
@@ -77,7 +79,7 @@ class Case:
         scenario = scenario_named(obligation.scenario)
         if scenario is None:
             raise VerificationError(f"no scenario '{obligation.scenario}'")
-        subject = Subject.of(module, self.match.image, self.original)
+        subject = Subject.of(module, self.match.image, self.original, self.fix.tail)
         return Setup(
             subject,
             scenario,
@@ -154,6 +156,8 @@ def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:
 
     Raises VerificationError if a control cannot be made.
     """
+    if not case.is_patched:
+        obligations = applicable(tuple(obligations), case.fix)
     models = tuple(dict.fromkeys(each.model for each in obligations))
     made: tuple[Control, ...] = ()
     if case.is_patched:
@@ -243,6 +247,7 @@ class Proof:
             "verdict": self.verdict,
             "patched": self.case.is_patched,
             "cpuid": self.case.cpuid,
+            "caveat": self.case.fix.caveat,
             "signature": self.case.match.signature.id,
             "seconds": round(self.seconds, 3),
             "max_states": self.bounds.max_states,
