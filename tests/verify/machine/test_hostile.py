@@ -129,11 +129,9 @@ def test_a_restored_state_sees_no_memory_of_the_world_before_it() -> None:
     while engine.run(territory, EVERYWHERE).failure is None:
         states.append(engine.save(territory))
     about_to_fault = states[-1]
-    in_monitor = next(
-        state for state in states if state.registers["rip"] == world.guest.stub.virtual
-    )
-    engine.load(in_monitor, territory)
-    engine.run(territory, {world.guest.entry}, budget=150)
+    side = world.guest.monitor_copy.virtual + world.guest.layout.monitor_side
+    engine.load(next(each for each in states if each.registers["rip"] == side), territory)
+    engine.run(territory, EVERYWHERE)  # reads the state at the monitor's address
     engine.load(about_to_fault, territory)
     failure = engine.run(territory, EVERYWHERE).failure
     assert failure is not None
