@@ -73,9 +73,7 @@ class Images:
             folder = self._work / f"image-{len(self._built)}"
             folder.mkdir()
             (folder / "state.h").write_text(key[0])
-            self._built[key] = build_image(
-                SOURCE, folder, variant.image_defines, self._common
-            )
+            self._built[key] = build_image(SOURCE, folder, variant.image_defines, self._common)
         return self._built[key]
 
 
@@ -98,10 +96,10 @@ def _arrays(variant: Variant, image: Image) -> str:
         text += array_source(contents, f"monitor_code_{copy}", qualifiers)
     if variant.relocated_site:
         place = image.marks["exit_site"] + SELECTOR_DISPLACEMENT
-        text += f'''__asm__(".pushsection .rodata\\n"
+        text += f"""__asm__(".pushsection .rodata\\n"
     ".reloc monitor_code+{place}, R_X86_64_32S, kqemu_tr_offset\\n"
     ".popsection");
-'''
+"""
     return text
 
 

@@ -127,9 +127,7 @@ def test_the_entry_site_holds_the_four_instructions(name: str) -> None:
     assert begin_with(texts(site(name, "entry")), ENTRY)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(WITH_SITES) - {"kqemu-unknown.ko", "kqemu-7-cut.ko"})
-)
+@pytest.mark.parametrize("name", sorted(set(WITH_SITES) - {"kqemu-unknown.ko", "kqemu-7-cut.ko"}))
 def test_the_exit_site_holds_the_six_instructions(name: str) -> None:
     assert begin_with(texts(site(name, "exit")), EXIT)
 
