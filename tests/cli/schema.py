@@ -221,6 +221,7 @@ PROOF: Final[Shape] = {
     "window": Optional({"patched": int, "unpatched": int, "bound": int, "holds": bool}),
     "explored": [Open(_EXPLORED)],
     "missing": [str],
+    "caveat": str,
 }
 REPLAYED: Final[Shape] = {"file": str, "obligation": str, "lanes": dict}
 FILES: Final = {
