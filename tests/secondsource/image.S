@@ -38,6 +38,9 @@
 #ifndef SELECTOR
 #define SELECTOR WIDE mov M_TR(%rdi), %ax
 #endif
+#ifndef SELECTOR_AGAIN          /* where moving the descriptor has overwritten it */
+#define SELECTOR_AGAIN
+#endif
 #ifndef SET_DR7
 #define SET_DR7 WIDE mov M_DR7(%rdi), %rax; or %rax, %rax; jz 1f; mov %rax, %dr7; 1:
 #define CLEAR_DR7 WIDE mov M_DR7(%rdi), %rax; or %rax, %rax; jz 1f; xor %eax, %eax; mov %rax, %dr7; 1:
@@ -128,6 +131,7 @@ monitor_side:
         mov     MOVED, (SLOT)
         WIDE mov M_TSS + 8(%rdi), MOVED
         mov     MOVED, 8(SLOT)
+        SELECTOR_AGAIN
         ltr     %ax
         mov     %r12, (SLOT)
         mov     %r13, 8(SLOT)

@@ -130,6 +130,7 @@ VARIANTS: Mapping[str, Variant] = {
     ),
     "other-slot": Variant({"SLOT": "%rdx", "SLOT32": "%edx", "MOVED": "%rsi"}),
     "slot-r10": Variant({"SLOT": "%r10", "SLOT32": "%r10d", "MOVED": "%rdx"}),
+    "selector-again": Variant({"MOVED": "%rax", "SELECTOR_AGAIN": "mov M_TR(%rdi), %ax"}),
     "selector-movzwl": Variant({"SELECTOR": "movzwl M_TR(%rdi), %eax"}),
     "dr7-test": Variant(
         {
