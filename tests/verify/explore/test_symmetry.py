@@ -7,7 +7,7 @@ from math import comb
 import pytest
 
 from kpatch.verify.explore import MemoryModel, Options, Verdict, explore
-from kpatch.verify.program import Cell, Local, Outcome, Value, Violation
+from kpatch.verify.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
 from tests.verify.explore.toys import (
     ACQUIRE,
     LOAD_TR,
@@ -112,6 +112,39 @@ def test_a_final_memory_that_is_wrong_for_one_cpu_only_is_not_lost() -> None:
     result = explore(Picky([[store("x", "me{me}")]] * 3, {"x": "nobody"}), Options())
     assert result.symmetry.startswith("broken: ")
     assert [found.prop for found in result.counterexamples] == ["picky"]
+
+
+class Odd(Toy):
+    """What is a plain store for the others is a locked one for CPU 1."""
+
+    def pending(self, cpu: int, local: Local) -> Pending:
+        pending = super().pending(cpu, local)
+        if cpu == 1 and pending.writes:
+            return Pending(OpKind.LOCKED, pending.reads, pending.writes, pending.label)
+        return pending
+
+
+def test_cpus_at_operations_of_different_kinds_are_not_interchangeable() -> None:
+    odd = Odd([[store("x", "1")]] * 3, {"x": "0"})
+    result = explore(odd, Options(MemoryModel.TSO))
+    assert result.symmetry.startswith("broken: CPU 1 is at")
+
+
+class TwoFaced(Toy):
+    """CPU 0 writes its name of one family, the others write theirs of another."""
+
+    def step(self, cpu: int, local: Local, values: tuple[Value, ...]) -> Outcome:
+        outcome = super().step(cpu, local, values)
+        writes = tuple((cell, b"you%d" % cpu if cpu else b"me0") for cell, _ in outcome.writes)
+        return Outcome(outcome.next, writes)
+
+
+def test_values_of_two_families_are_not_one() -> None:
+    families = {"x": ["me{me}", "you{me}"]}
+    toy = TwoFaced([[store("x", "me{me}")]] * 3, {"x": "none"}, families=families)
+    result = explore(toy, Options(keep_finals=True))
+    assert result.symmetry.startswith("broken: a value of cell 0 is of one family for some CPUs")
+    assert {final.memory for final in result.finals} == {(b"me0",), (b"you1",), (b"you2",)}
 
 
 class Wrong(Toy):

@@ -83,6 +83,19 @@ DELICATE: dict[str, list[Thread]] = {
         STORES,
     ],
     "a loop that copies": [wait_for("b", "y", "1", [copy("x", "z"), fence()]), STORES],
+    # The lock is held at first: only when it is free one sees that the first attempt is another.
+    "a first attempt that differs from the later ones": [
+        [
+            label("again"),
+            xchg("a", "x", "1"),
+            go_if("a", "0", "over"),
+            load("b", "z"),
+            goto("again"),
+            label("over"),
+            store("y", "$b"),
+        ],
+        [xchg("c", "x", "0")],
+    ],
     "two loops, one after the other": [
         [*wait_for("a", "x", "1"), pause(), label("more"), load("b", "y"), go_if("b", "0", "more")],
         STORES,
@@ -97,7 +110,8 @@ DELICATE: dict[str, list[Thread]] = {
 def test_nothing_that_a_loop_can_see_is_lost(
     model: MemoryModel, por: bool, symmetry: bool, name: str
 ) -> None:
-    toy = Toy(DELICATE[name], {"x": "0", "y": "0", "z": "0"})
+    held = "1" if name.startswith("a first attempt") else "0"
+    toy = Toy(DELICATE[name], {"x": held, "y": "0", "z": "0"})
     expected = truth(toy, model is MemoryModel.TSO, 4)
     assert expected is not None
     assert not expected.overflow
