@@ -144,22 +144,31 @@ def destination(path: Path, output: Path | None) -> Path:
     if output is None:
         return require_replaceable(path)
     place = output_file(output / path.name if is_folder(output) else output)
-    with _io(place, "find it", "check the permissions"):
-        is_same = place.exists() and place.samefile(path)
-    if is_same:
+    if is_same(place, path):
         raise UsageError(
             "-o names the file itself", where=str(place), todo="leave -o out to replace the file"
         )
     return place
 
 
+def is_same(path: Path, other: Path) -> bool:
+    """True if both exist and are one file. Raises FileAccessError."""
+    with _io(path, "find it", "check the permissions"):
+        return path.exists() and other.exists() and path.samefile(other)
+
+
 def output_file(path: Path) -> Path:
     """The file that an option names for output: one that may be replaced, or none yet.
 
-    Raises FileAccessError for devices, pipes and folders, which a rename would do away with.
+    Raises FileAccessError for devices, pipes and folders, which a rename would do away with, and
+    where there is no folder to put it in.
     """
     with _io(path, "find it", "check the permissions"):
         exists = path.exists()
+        if not exists and not path.is_symlink() and not path.parent.is_dir():
+            raise FileAccessError(
+                "there is no such folder", where=str(path.parent), todo="make it first"
+            )
         real = path.resolve() if path.is_symlink() else path
     return require_replaceable(path) if exists else real
 

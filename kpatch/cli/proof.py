@@ -33,7 +33,7 @@ def prove(patched: Module, original: Module, console: Console) -> Document:
     interrupt is meant for the whole command, not for this file alone.
     """
     proof = explore(case_of(patched, original), default_suite(with_maxcpu=False), Bounds(), console)
-    if proof.missing or any(each.result.bound == "interrupted" for each in proof.explored):
+    if proof.is_interrupted:
         raise KeyboardInterrupt
     document = proof.to_document()
     if proof.verdict != "proven":
@@ -80,20 +80,19 @@ def explore(
 
 def not_proven(document: Document, name: str) -> VerificationError:
     """The error for a proof that is not one."""
-    failed = [
-        each for each in document["explored"] if each["kind"] == "obligation" and not each["holds"]
-    ]
+    failed = [each for each in document["explored"] if not each["holds"]]
+    wrong = [each for each in failed if each["kind"] == "obligation" and each["counterexamples"]]
     todo = "nothing was written; 'kpatch diff' and 'kpatch verify' show more"
     if document["verdict"] == "withheld":
         names = ", ".join(
             f"{each['name']} ({each['model']})"
-            for each in document["explored"]
-            if each["kind"] == "control" and not each["holds"]
+            for each in failed
+            if each["kind"] == "control" and not each["bound"]
         )
         what = f"the verdict is withheld: a control was not refuted: {names}"
-    elif failed and failed[0]["counterexamples"]:
-        found = failed[0]["counterexamples"][0]
-        what = f"not right: {failed[0]['name']}: {found['prop']}: {found['what']}"
+    elif wrong:
+        found = wrong[0]["counterexamples"][0]
+        what = f"not right: {wrong[0]['name']}: {found['prop']}: {found['what']}"
     elif failed:
         what = f"not proven: {failed[0]['name']}: {failed[0]['bound']} reached"
     elif document["window"] and not document["window"]["holds"]:

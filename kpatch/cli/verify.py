@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,8 +20,8 @@ from kpatch.patch.original import original_of
 from kpatch.report.documents import Document
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_text import proof_text
-from kpatch.verify.explore import MemoryModel, from_text
-from kpatch.verify.obligations import Obligation, default_suite, suite
+from kpatch.verify.explore import MemoryModel, Schedule, from_text
+from kpatch.verify.obligations import SELECTORS, Obligation, default_suite, suite
 from kpatch.verify.proof import Bounds
 from kpatch.verify.proof import replay as replay_schedule
 
@@ -37,6 +40,11 @@ _MODELS = {
     "--model",
     type=click.Choice(list(_MODELS)),
     help="Stores: at once (sc), or buffered as on x86 (tso).",
+)
+@click.option(
+    "--tr-selector",
+    type=click.Choice([f"{each:#x}" for each in SELECTORS]),
+    help="The host's TR selector, everywhere; without it 0x48 once for each number of CPUs.",
 )
 @click.option(
     "--max-states",
@@ -66,6 +74,7 @@ def command(
     scenarios: tuple[str, ...],
     cpus: str | None,
     model: str | None,
+    tr_selector: str | None,
     max_states: int,
     max_seconds: float | None,
     no_por: bool,
@@ -82,7 +91,10 @@ def command(
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
     something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early.
     """
-    obligations = _obligations(scenarios, cpus, model)
+    obligations = _obligations(scenarios, cpus, model, tr_selector)
+    if max_seconds is not None and math.isnan(max_seconds):
+        raise UsageError("that is not a number", where="--max-seconds", todo="name seconds")
+    schedule = None if replay is None else _schedule(replay)
     bounds = Bounds(
         max_states=max_states,
         max_seconds=max_seconds or float("inf"),
@@ -93,34 +105,48 @@ def command(
 
     chosen = list(files.expand(paths))
     traced: list[Document] = []
-    place = None if trace is None else files.output_file(trace)
+    place = None if trace is None else _place(trace, chosen)
+    interrupted = False
 
     def verify(path: Path) -> tuple[list[Document], int]:
+        nonlocal interrupted
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
             module = read_module(inside.data, inside.name)
             case = case_of(module, _original(module))
-            if replay is not None:
+            if schedule is not None:
                 obligation = _only(obligations)
-                shown = replay_schedule(case, obligation, from_text(replay), bounds)
+                shown = replay_schedule(case, obligation, schedule, bounds)
                 document: Document = {
                     "obligation": obligation.title,
                     "lanes": shown.to_document(),
                 }
                 text = "\n".join(lanes_text(document["lanes"], console.style))
             else:
-                document = explore(case, obligations, bounds, console, jobs or 0).to_document()
+                proof = explore(case, obligations, bounds, console, jobs or 0)
+                interrupted = proof.is_interrupted
+                document = proof.to_document()
                 code = max(code, _exit_code(document))
                 text = proof_text(inside.name, document, console.style, verbose=console.verbose)
             document["file"] = inside.name
             found.append(document)
             if not console.json:
                 console.data(text)
+            if interrupted:
+                break
         traced.extend(found)
         return found, code
 
-    code = each_file("verify", chosen, console, verify)
+    def until_interrupted() -> Iterator[Path]:
+        for number, each in enumerate(chosen):
+            if interrupted:
+                rest = len(chosen) - number
+                console.say(f"kpatch: interrupted; files that were not looked at: {rest}")
+                return
+            yield each
+
+    code = each_file("verify", until_interrupted(), console, verify)
     if place is not None:
         files.replace(place, (json.dumps(traced, indent=2, sort_keys=True) + "\n").encode())
         console.say(f"the document is in {trace}")
@@ -133,11 +159,37 @@ def _original(module: Module) -> Module:
 
 
 def _obligations(
-    scenarios: tuple[str, ...], cpus: str | None, model: str | None
+    scenarios: tuple[str, ...], cpus: str | None, model: str | None, tr_selector: str | None
 ) -> tuple[Obligation, ...]:
     if not scenarios and cpus is None and model is None:
-        return default_suite(with_maxcpu=True)
-    return suite(scenarios, _numbers(cpus or "2,4"), _MODELS[model or "both"])
+        found = default_suite(with_maxcpu=True)
+    else:
+        found = suite(scenarios, _numbers(cpus or "2,4"), _MODELS[model or "both"])
+    if tr_selector is None:
+        return found
+    only = int(tr_selector, 16)
+    return tuple(dict.fromkeys(replace(each, tr_selector=only) for each in found))
+
+
+def _schedule(text: str) -> Schedule:
+    """The schedule to replay. Raises UsageError for text that is none."""
+    schedule = from_text(text)
+    if not schedule:
+        raise UsageError("the schedule is empty", where="--replay", todo="name a move, as 0")
+    return schedule
+
+
+def _place(trace: Path, chosen: Sequence[Path]) -> Path:
+    """Where the document goes. Raises UsageError where that would replace a module."""
+    place = files.output_file(trace)
+    for each in chosen:
+        if files.is_same(place, each):
+            raise UsageError(
+                "--trace names a file to verify, which it would replace",
+                where=str(each),
+                todo="name another file",
+            )
+    return place
 
 
 def _numbers(text: str) -> list[int]:
@@ -149,13 +201,14 @@ def _numbers(text: str) -> list[int]:
 
 def _only(obligations: tuple[Obligation, ...]) -> Obligation:
     """The one obligation that a schedule belongs to."""
-    if len({each.cpus for each in obligations}) > 1 or len(obligations) > 4:
+    first = obligations[0]
+    if any(replace(each, tr_selector=first.tr_selector) != first for each in obligations):
         raise UsageError(
             "a schedule belongs to one scenario, one number of CPUs and one memory model",
             where="--replay",
             todo="add --scenario, --cpus and --model",
         )
-    return obligations[0]
+    return first
 
 
 def _exit_code(document: Document) -> int:

@@ -12,6 +12,9 @@ from kpatch.report.style import Style
 
 _MEANING = {"proven": "good", "violated": "bad", "not-proven": "doubt", "withheld": "doubt"}
 
+_USUAL_SELECTOR = 0x30
+"""What TR holds up to FreeBSD 7.3."""
+
 
 def proof_text(file: str, document: Document, style: Style, *, verbose: bool) -> str:
     """Render the document of :class:`kpatch.verify.proof.Proof`."""
@@ -42,7 +45,7 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:
                     shown.add(found["prop"])
-                    yield from _counterexample(found, style)
+                    yield from _counterexample(found, _replay(each, found, document), style)
     if document["missing"]:
         yield f"  not run: {'; '.join(document['missing'])}"
     if document["caveat"]:
@@ -51,26 +54,50 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
 
 
 def _coverage(document: Document) -> Iterator[str]:
+    """How much was explored, and exactly what of it is proven."""
+    if not document["obligations"]:
+        yield "nothing to explore: the scenarios that were asked for say nothing about this module"
+        return
     obligations = [each for each in document["explored"] if each["kind"] == "obligation"]
     proven = [each for each in obligations if each["holds"]]
     states = sum(each["states"] for each in obligations)
     transitions = sum(each["transitions"] for each in obligations)
+    switches = "instruction by instruction" if document["every_instruction"] else ""
+    words = ("over every interleaving" if proven else "", switches)
     yield (
-        f"{len(proven)} of {len(obligations) + len(document['missing'])} explorations proven, "
-        f"every interleaving: {states} states, {transitions} transitions, "
-        f"{document['seconds']:.1f} s"
+        f"{len(proven)} of {document['obligations']} explorations proven "
+        f"{', '.join(filter(None, words))}".rstrip()
+        + f": {states} states, {transitions} transitions, {document['seconds']:.1f} s"
     )
-    for model in sorted({each["model"] for each in obligations}):
-        own = [each for each in obligations if each["model"] == model]
-        cpus = ", ".join(str(count) for count in sorted({each["cpus"] for each in own}))
-        scenarios = ", ".join(dict.fromkeys(each["scenario"] for each in own))
-        yield f"{model}: {cpus} CPUs: {scenarios}"
+    for model in sorted({each["model"] for each in proven}):
+        # Numbers of CPUs at which the same scenarios are proven share a line.
+        counts: dict[tuple[str, ...], list[int]] = {}
+        own = [each for each in proven if each["model"] == model]
+        for count in sorted({each["cpus"] for each in own}):
+            scenarios = tuple(_scenario(each) for each in own if each["cpus"] == count)
+            counts.setdefault(scenarios, []).append(count)
+        for scenarios, cpus in counts.items():
+            word = "CPU" if cpus == [1] else "CPUs"
+            yield f"{model}, {', '.join(map(str, cpus))} {word}: {', '.join(scenarios)}"
+
+
+def _scenario(each: Document) -> str:
+    return f"{each['scenario']}{_selector(each, ' (TR {:#x})')}"
+
+
+def _selector(each: Document, form: str) -> str:
+    """The TR selector, where it is not the usual one."""
+    return "" if each["tr_selector"] == _USUAL_SELECTOR else form.format(each["tr_selector"])
 
 
 def _control(each: Document, style: Style) -> str:
-    found = ", ".join(dict.fromkeys(one["prop"] for one in each["counterexamples"])) or "nothing"
-    word = style.paint("good", "refuted") if each["holds"] else style.paint("bad", "NOT REFUTED")
-    return f"control: {each['name']} ({each['model']}): {word}, found {found}"
+    name = f"control: {each['name']} ({each['model']})"
+    found = ", ".join(dict.fromkeys(one["prop"] for one in each["counterexamples"]))
+    if each["holds"]:
+        return f"{name}: {style.paint('good', 'refuted')}, found {found}"
+    if each["bound"]:
+        return f"{name}: {style.paint('doubt', 'not refuted')}: {_end(each)}"
+    return f"{name}: {style.paint('bad', 'NOT REFUTED')}, found {found or 'nothing'}"
 
 
 def _explored(each: Document) -> str:
@@ -85,15 +112,32 @@ def _why(each: Document) -> str:
         return ", ".join(
             f"{found['prop']}: {found['what']}" for found in each["counterexamples"][:1]
         )
-    return f"not proven: {each['bound']} reached after {each['states']} states"
+    return f"not proven: {_end(each)}"
+
+
+def _end(each: Document) -> str:
+    """What ended an exploration early, and where it was."""
+    bound = each["bound"] if each["bound"] == "interrupted" else f"{each['bound']} reached"
+    return f"{bound} after {each['states']} states, {each['frontier']} of them not looked into"
 
 
 def _holds(value: bool) -> str:
     return "holds" if value else "TOO LONG"
 
 
-def _counterexample(found: dict[str, Any], style: Style) -> Iterator[str]:
+def _replay(each: Document, found: dict[str, Any], document: Document) -> str:
+    """The options of ``kpatch verify`` that show this counterexample again."""
+    return (
+        f"--scenario {each['scenario']} --cpus {each['cpus']} --model {each['model']}"
+        f"{_selector(each, ' --tr-selector {:#x}')}"
+        f"{' --every-instruction' if document['every_instruction'] else ''}"
+        f" --replay '{found['schedule']}'"
+    )
+
+
+def _counterexample(found: dict[str, Any], replay: str, style: Style) -> Iterator[str]:
     yield f"    {found['prop']}: {found['what']}"
     word = "fewest possible" if found["fewest"] else "shortest found"
-    yield f"    {found['preemptions']} preemptions ({word}); replay: {found['schedule']}"
+    preemptions = f"{found['preemptions']} preemption{'s' * (found['preemptions'] != 1)}"
+    yield f"    {preemptions} ({word}); replay: {replay}"
     yield from (f"    {line}" for line in lanes_text(found["lanes"], style))

@@ -17,7 +17,8 @@ _SERIALIZING: Final = frozenset({
 })  # fmt: skip
 
 # Would leave what is modelled: devices, time, other privilege levels, state that a snapshot of
-# general and system registers does not hold, or stores that are not in program order.
+# general and system registers does not hold, or stores that are not in program order. And what
+# tells real CPUs apart but not those of the emulation: cpuid has the number of the APIC in it.
 _REFUSED: Final = frozenset({
     "hlt", "in", "out", "insb", "insd", "insw", "outsb", "outsd", "outsw", "rdtsc", "rdtscp",
     "rdrand", "rdseed", "rdpmc", "rdmsr", "wrmsr", "syscall", "sysret", "sysretq", "sysenter",
@@ -25,7 +26,7 @@ _REFUSED: Final = frozenset({
     "vmcall", "vmlaunch", "vmxon", "vmrun", "monitor", "mwait", "invd", "wbinvd", "rsm", "movnti",
     "xbegin", "xend", "xabort", "ud0", "ud1", "ud2", "emms", "wrpkru", "wrfsbase", "wrgsbase",
     "lss", "lfs", "lgs", "enter", "vmmcall", "vmload", "vmsave", "clgi", "stgi", "skinit",
-    "invlpga", "getsec", "xsetbv",
+    "invlpga", "getsec", "xsetbv", "xgetbv", "cpuid", "rdpid",
 })  # fmt: skip
 _FLOATING: Final = ("xmm", "ymm", "zmm", "mm", "st(", "k", "bnd")
 _FLOATING_MNEMONICS: Final = ("f", "xsave", "xrstor", "ldmxcsr", "stmxcsr", "vldmxcsr", "maskmov")

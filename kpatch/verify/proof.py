@@ -25,6 +25,7 @@ from kpatch.verify.explore import (
     explore,
     from_text,
 )
+from kpatch.verify.explore.options import INTERRUPTED
 from kpatch.verify.fixes import FixModel, applicable
 from kpatch.verify.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.machine import Setup, Subject
@@ -100,6 +101,13 @@ class Task:
     module: Module = field(repr=False)
     obligation: Obligation
     expected: frozenset[str] = frozenset()
+
+    @property
+    def title(self) -> str:
+        """Short and unique within a proof."""
+        if self.kind == "control":
+            return f"control: {self.name} ({self.obligation.model.value})"
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -229,17 +237,28 @@ class Proof:
 
     @property
     def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld"]:
-        """``proven`` only if every obligation is, and every control failed as it must."""
+        """``proven`` only if every obligation is, and every control failed as it must.
+
+        A control that was explored to its end and did not fail withholds it; one that a bound
+        ended early says as little as an obligation does.
+        """
         obligations = [each for each in self.explored if each.task.kind == "obligation"]
         if any(each.result.verdict is Verdict.VIOLATED for each in obligations):
             return "violated"
         if self.window is not None and not self.window.holds and not self.missing:
             return "violated"
-        if any(not each.holds for each in self.explored if each.task.kind == "control"):
+        failed = [each for each in self.explored if not each.holds]
+        if any(each.task.kind == "control" and not each.result.bound for each in failed):
             return "withheld"
-        if self.missing or not obligations or not all(each.holds for each in obligations):
+        if self.missing or not obligations or failed:
             return "not-proven"
         return "proven"
+
+    @property
+    def is_interrupted(self) -> bool:
+        """True if somebody ended it early."""
+        bounds = {each.result.bound for each in self.explored}
+        return bool(self.missing) or INTERRUPTED in bounds
 
     def to_document(self) -> Document:
         """JSON-ready data; every report of a proof reads this."""
@@ -256,5 +275,9 @@ class Proof:
             if self.window is None
             else {**asdict(self.window), "holds": self.window.holds},
             "explored": [each.to_document() for each in self.explored],
-            "missing": [each.name for each in self.missing],
+            "obligations": sum(
+                each.kind == "obligation"
+                for each in (*(one.task for one in self.explored), *self.missing)
+            ),
+            "missing": [each.title for each in self.missing],
         }

@@ -220,6 +220,7 @@ PROOF: Final[Shape] = {
     "every_instruction": bool,
     "window": Optional({"patched": int, "unpatched": int, "bound": int, "holds": bool}),
     "explored": [Open(_EXPLORED)],
+    "obligations": int,
     "missing": [str],
     "caveat": str,
 }

@@ -53,11 +53,11 @@ def test_a_bound_ends_in_not_proven(patched: Path) -> None:
     assert "max-states 45 reached after 45 states" in done.out
 
 
-def test_a_control_that_finds_nothing_withholds_the_verdict(patched: Path) -> None:
+def test_a_control_that_a_bound_ends_says_so(patched: Path) -> None:
     done = run(*_SMALL, "--max-states", "10", patched)
-    assert done.code == 17
-    assert done.out.startswith(f"{patched}: WITHHELD\n")
-    assert "NOT REFUTED, found nothing" in done.out
+    assert done.code == 1
+    assert done.out.startswith(f"{patched}: NOT-PROVEN\n")
+    assert "not refuted: max-states 10 reached after 10 states" in done.out
 
 
 def test_the_document_and_the_trace_are_the_same(patched: Path, tmp_path: Path) -> None:
