@@ -53,7 +53,11 @@ class Graph:
 
 
 class Search:
-    """One search. A state in which a CPU has faulted is an end: the host is gone."""
+    """One search. A state in which a CPU has faulted is an end: the host is gone.
+
+    So where a program can fault, what else it violates may depend on the reductions, which run
+    local steps early. The verdict does not.
+    """
 
     def __init__(
         self,
