@@ -153,6 +153,13 @@ def _unpatched(
         detection.require_cpuid()
     except KpatchError as error:
         return assessment(Verdict.AFFECTED, f"{reason}; {error.what}", error)
+    if detection.gdt == "private":
+        # Inferred from the module's data only, so it may be wrong: patching is harmless, not
+        # patching may not be.
+        reason += (
+            "; its traces point to kernels that give every CPU a GDT of its own, where the patch "
+            "is harmless and not needed: --osversion or --kernel settle it"
+        )
     return assessment(Verdict.AFFECTED, reason)
 
 
