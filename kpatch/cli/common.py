@@ -88,7 +88,7 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
         colour = color == "always" or (
             color == "auto" and is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
         )
-        console = Console(as_json, quiet, verbose, Style(colour and not as_json))
+        console = Console(as_json, quiet, verbose, Style(colour))
         return command(*args, console=console, **options)
 
     return wrapped

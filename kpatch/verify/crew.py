@@ -25,6 +25,7 @@ from kpatch.verify.proof import (
     Explored,
     Proof,
     Task,
+    Window,
     measure_window,
     run_task,
     tasks,
@@ -63,9 +64,9 @@ def prove(
 ) -> Proof:
     """Run the controls and the obligations in ``jobs`` processes, and measure the window.
 
-    An interrupt ends it early: the proof then says what is missing. Raises VerificationError if
-    a control cannot be made, a counterexample does not replay or a process dies, and what setting
-    up the machine raises.
+    An interrupt ends it early: the proof then says what is missing. One that comes too late for
+    that is raised as KeyboardInterrupt. Raises VerificationError if a control cannot be made, a
+    counterexample does not replay or a process dies, and what setting up the machine raises.
     """
     started = time.monotonic()
     todo = tasks(case, obligations)
@@ -75,10 +76,17 @@ def prove(
         case, todo, bounds, jobs, report, stop
     )  # fmt: skip
     done: dict[int, Explored] = {}
+    window: Window | None = None
     with contextlib.suppress(KeyboardInterrupt), _interrupts_noted(stop):
         for index, explored in work:
             done[index] = explored
-    window = measure_window(case) if case.is_patched and len(done) == len(todo) else None
+        if case.is_patched and len(done) == len(todo) and not stop.value:
+            window = measure_window(case)
+    complete = len(done) == len(todo) and all(
+        each.result.bound != "interrupted" for each in done.values()
+    )
+    if stop.value and complete:
+        raise KeyboardInterrupt
     return Proof(
         case=case,
         bounds=bounds,

@@ -273,7 +273,7 @@ def test_an_interrupt_ends_the_whole_command_and_not_one_file_of_it(tmp_path: Pa
     assert first == f"{paths[0]}: patched and proven\n".encode()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in (130, -signal.SIGINT)
     assert said.splitlines()[-1] == b"kpatch: interrupted; no file was changed half-way"
     assert paths[0].read_bytes() == _NEW and paths[-1].read_bytes() == _OLD
     _assert_nobody_is_left(paths[0])
