@@ -74,7 +74,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("COLUMNS", "NO_COLOR", "PYTHONHASHSEED", "PYTHONIOENCODING")
+        if name not in ("COLUMNS", "NO_COLOR") and not name.startswith("PYTHON")
     }
     return {**kept, "PYTHONPATH": str(REPOSITORY), **(extra or {})}
 

@@ -313,6 +313,13 @@ def test_a_name_that_is_no_utf_8_is_shown_and_used_as_it_is(tmp_path: Path) -> N
     assert Path(os.fsdecode(name)).read_bytes() == patched_bytes()
 
 
+def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path, "kqem\u0142.ko")
+    for encoding, shown in (("latin-1", r"kqem\u0142.ko"), ("utf-8", path.name)):
+        done = kpatch("scan", path, env={"PYTHONIOENCODING": encoding})
+        assert done.code == 1 and done.out.startswith(f"{tmp_path}/{shown}: AFFECTED\n")
+
+
 def test_a_name_of_full_length_can_be_repaired_without_a_copy(tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path, "n" * 252 + ".ko")
     before = listing(tmp_path)
