@@ -300,6 +300,17 @@ def test_a_name_cannot_forge_a_line_or_steer_the_terminal(name: str, tmp_path: P
     assert done.code == 10 and done.complaint.isprintable()
 
 
+def test_a_symbol_cannot_forge_a_line_or_steer_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu.ko"
+    data = sample("kqemu-7.ko").read_bytes()
+    assert data.count(b"\0kqemu_open\0") == 1
+    path.write_bytes(data.replace(b"\0kqemu_open\0", b"\0kqe\x1b[2J\n+x\0"))
+    for call in (["diff", "-u"], ["diff"]):
+        done = run(*call, sample("kqemu-7.ko"), path)
+        assert done.code == 1 and done.out.replace("\n", "").isprintable()
+        assert "kqe\\x1b[2J\\n+x" in done.out
+
+
 def test_a_name_that_is_no_utf_8_is_shown_and_used_as_it_is(tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/k\xffq.ko"
     Path(os.fsdecode(name)).write_bytes(sample("kqemu-7.ko").read_bytes())
