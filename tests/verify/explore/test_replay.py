@@ -6,7 +6,7 @@ import pytest
 
 from kpatch.errors import UsageError
 from kpatch.verify.explore import MemoryModel, from_text, replay
-from tests.verify.explore.toys import RIGHT, Toy, load, pause, rest, store, switches, xchg
+from tests.verify.explore.toys import RIGHT, Toy, copy, load, pause, rest, store, switches, xchg
 
 SB = Toy(
     [[store("x", "1"), load("a", "y")], [store("y", "1"), load("b", "x")]], {"x": "0", "y": "0"}
@@ -78,6 +78,20 @@ def test_a_locked_operation_waits_for_the_own_buffer() -> None:
     with pytest.raises(UsageError, match="drain first"):
         replay(toy, from_text("0 0"), MemoryModel.TSO)
     assert replay(toy, from_text("0 0d 0"), MemoryModel.TSO).finished
+
+
+def test_under_sc_what_is_not_locked_loads_and_stores_in_two_moves() -> None:
+    toy = Toy([[copy("x", "y"), load("a", "y")], [store("x", "1")]], {"x": "0", "y": "0"})
+    with pytest.raises(UsageError, match="drain first"):
+        replay(toy, from_text("0 0"), MemoryModel.SC)
+    replayed = replay(toy, from_text("0 1 0d 0"), MemoryModel.SC)
+    assert [step.memory for step in replayed.steps[:3]] == [
+        (b"0", b"0"),
+        (b"1", b"0"),
+        (b"1", b"0"),
+    ]
+    assert toy.registers(replayed.locals[0]) == {"a": "0"}
+    assert replayed.finished
 
 
 def test_a_guest_that_is_not_there_cannot_be_taken() -> None:

@@ -18,7 +18,11 @@ from tests.verify.explore.toys import (
     WRITE_OWN,
     Toy,
     expect,
+    go_if,
+    goto,
+    label,
     load,
+    ltr,
     pause,
     store,
     switches,
@@ -118,3 +122,26 @@ def test_when_the_second_search_is_bounded_the_first_path_is_shown() -> None:
     assert not any(found.fewest for found in result.counterexamples)
     few = explore(toy, Options(shortest_states=3))
     assert not any(found.fewest for found in few.counterexamples)
+
+
+def test_a_store_that_drains_meanwhile_is_no_preemption() -> None:
+    reads = [load("a", "x"), expect("a", "0", "first"), load("b", "x"), expect("b", "0", "second")]
+    toy = Toy([[store("x", "1")], reads], {"x": "0"})
+    result = explore(toy, Options(MemoryModel.TSO))
+    found = {one.prop: one for one in result.counterexamples}
+    assert set(found) == {"first", "second"}
+    assert all(one.preemptions == 0 and one.fewest for one in found.values())
+
+
+def test_of_cpus_that_are_alike_the_one_that_moved_last_goes_on() -> None:
+    wait = [label("again"), load("a", "x"), go_if("a", "0", "over"), goto("again"), label("over")]
+    result = explore(Toy([[*wait, ltr("x"), pause()]] * 2, {"x": "0"}), Options())
+    race = next(found for found in result.counterexamples if found.prop == "no-fault")
+    assert (race.schedule, race.preemptions) == ("0*4 1*5 0", 1)
+
+
+def test_a_schedule_ends_with_the_step_that_violates() -> None:
+    thread = [load("a", "x"), expect("a", "1", "red"), pause(), pause(), store("x", "1")]
+    for states in (0, 100):
+        result = explore(Toy([thread], {"x": "0"}), Options(shortest_states=states))
+        assert [one.schedule for one in result.counterexamples] == ["0*2"]

@@ -46,6 +46,7 @@ LINKED = [xchg("old", "x", "me{me}"), store("y", "$old"), load("new", "y"), rest
 @pytest.mark.parametrize("moves", [False, True])
 def test_both_ways_to_a_successor_agree(model: MemoryModel, moves: bool) -> None:
     assert compare(switches(5, RIGHT, 2, moves), Options(model), 400) > 100
+    assert compare(switches(3, RIGHT, 3, moves), Options(model, waits=False), 400) > 100
     linked = Toy([LINKED] * 4, {"x": "none", "y": "none"}, moves=moves)
     assert compare(linked, Options(model), 400) > 100
 
