@@ -1,11 +1,39 @@
-"""Settings for every test."""
+"""Settings for every test, and what happens where a referee is not installed."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.referees import REFEREES, require
 
 # No test depends on how fast the machine is.
 settings.register_profile(
     "kpatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("kpatch")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A fixture that needs a missing referee skips its test."""
+    yield from _skipping(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A test that needs a missing referee is skipped."""
+    yield from _skipping(item)
+
+
+def _skipping(item: pytest.Item) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        program = Path(str(error.filename)).name
+        if program in REFEREES:
+            require(program)
+        raise

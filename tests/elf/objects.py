@@ -10,6 +10,7 @@ from struct import pack_into, unpack_from
 
 from kpatch.elf.layouts import AMD64
 from kpatch.elf.module import Module, read_module
+from tests.referees import require
 
 # Byte offsets of the fields of a 64-byte section header (gABI, "Section Header").
 SECTION_FIELDS = {
@@ -73,6 +74,10 @@ module_record: .long 1, 2
     .section set_sysinit_set, "aw"
     .quad moduledata
 """
+
+
+# Modules of tests make objects while they are imported.
+require("as", "gcc", whole_module=True)
 
 
 @cache

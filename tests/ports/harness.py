@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -54,7 +55,8 @@ class Tree:
         self.binaries = root / "bin"
         self.binaries.mkdir()
         bmake = shutil.which("bmake")
-        assert bmake is not None, "bmake is not installed (package bmake)"
+        if bmake is None:
+            raise FileNotFoundError(errno.ENOENT, "not installed", "bmake")
         (self.binaries / "make").symlink_to(bmake)
         # -S: without the site module Python starts in half the time.
         self.program("kpatch", [sys.executable, "-S", str(HERE / "fake_kpatch.py")])

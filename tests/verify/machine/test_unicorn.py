@@ -5,7 +5,6 @@ If a release changes one of these, the emulation is wrong in a way that its own 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from kpatch.verify.kernel import _LOCK, _SSDTOSYSSD, _UNLOCK, tail
 from kpatch.verify.memory import PAGE, Arena, Bump, Region
 from kpatch.verify.paging import AddressSpace
 from kpatch.verify.stub import hostile_stub
+from tests.referees import require
 
 KERNEL = 0xFFFF_FFFF_8000_0000
 CODE, GDT, TSS, OTHER = 0x1000, 0x2000, 0x3000, 0x5000
@@ -202,13 +202,11 @@ def test_no_access_sets_a_bit_in_the_page_tables() -> None:
 def test_our_machine_code_is_what_the_assembler_makes_of_its_comments(
     tmp_path: Path, code: bytes, source: str
 ) -> None:
-    assembler = shutil.which("as")
-    if assembler is None:
-        pytest.fail("this test needs the GNU assembler (binutils)")
+    require("as")
     (tmp_path / "in.s").write_text(
         ".intel_syntax noprefix\n.text\n" + source.replace(";", "\n") + "\n"
     )
-    subprocess.run([assembler, "-o", tmp_path / "o", tmp_path / "in.s"], check=True)
+    subprocess.run(["as", "-o", tmp_path / "o", tmp_path / "in.s"], check=True)
     subprocess.run(
         ["objcopy", "-O", "binary", "-j", ".text", tmp_path / "o", tmp_path / "bin"], check=True
     )
