@@ -34,11 +34,12 @@ _LONG_OPCODE: Final = rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])"  # call, jmp and jcc re
 def require_patchable(module: Module, match: Match) -> None:
     """Raise MatchError with the reason, if a site of ``match`` may not be displaced."""
     data = module.contents(match.image.section)[match.image.at :][: match.image.size]
+    branches = tuple(_long_branches(data, match.signature.image.first_page))
     for site in match.sites.values():
         _no_relocation(module, match, site)
         _long_enough(site)
         _relocatable(site)
-        _no_jump_inside(data, match, site)
+        _no_jump_inside((*_switch_branches(data, match, site), *branches), match, site)
         _always_reached(data, match, site)
         _clobbers_are_dead(data, match, site)
 
@@ -110,9 +111,11 @@ def _always_reached(data: bytes, match: Match, site: SiteMatch) -> None:
         raise _refuse(match, site, "its routine, decoded from its start, does not come to it")
 
 
-def _no_jump_inside(data: bytes, match: Match, site: SiteMatch) -> None:
+def _no_jump_inside(
+    branches: tuple[tuple[str, int, int], ...], match: Match, site: SiteMatch
+) -> None:
     """Short jumps come from the switch itself; a long one may come from anywhere in the image."""
-    for text, at, target in (*_switch_branches(data, match, site), *_long_branches(data)):
+    for text, at, target in branches:
         inside = site.start <= at < site.end
         if site.start < target < site.end and not inside:
             raise _refuse(match, site, f"'{text}' at {at:#x} jumps into it")
@@ -133,18 +136,22 @@ def _switch_branches(data: bytes, match: Match, site: SiteMatch) -> Iterator[tup
             at += 1
 
 
-def _long_branches(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """Branches with a four-byte distance that lead into the first 64 kB, where the sites are.
+def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int]]:
+    """Branches with a four-byte distance that may lead into the first page, where the sites are.
 
-    Most of what looks like one leads out of the image altogether: the upper half of the distance
-    tells, so the expression asks for it.
+    Most of what looks like one leads elsewhere. The upper half of the distance tells, so the
+    expressions ask for it: forwards within the page, or backwards from anywhere in the image.
     """
     backwards = bytes(0xFF - high for high in range(min(len(data) >> 16, 0xFF) + 1))
-    near = rb"(?:..\x00\x00|..[" + re.escape(backwards) + rb"]\xff)"
-    for found in re.finditer(_LONG_OPCODE + rb"(?=(" + near + rb"))", data, re.DOTALL):
+    forward = re.compile(_LONG_OPCODE + rb"(?=(..\x00\x00))", re.DOTALL)
+    backward = re.compile(
+        _LONG_OPCODE + rb"(?=(..[" + re.escape(backwards) + rb"]\xff))", re.DOTALL
+    )
+    for found in (*forward.finditer(data, 0, first_page), *backward.finditer(data)):
         distance = int.from_bytes(found[1], "little", signed=True)
         target = found.end() + len(found[1]) + distance
-        yield f"a branch to {target:#x}", found.start(), target
+        if 0 <= target < first_page:
+            yield f"a branch to {target:#x}", found.start(), target
 
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
