@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def explore(
 ) -> Proof:
     """Run a proof on all cores, with its progress on a terminal."""
     line = _Line(is_terminal(sys.stderr) and not console.quiet and not console.json)
+    # The engines of the proof before are garbage in cycles, and each holds much address space.
+    gc.collect()
     try:
         return run_proof(
             case, obligations, bounds, jobs=jobs or os.cpu_count() or 1, report=line.show

@@ -30,6 +30,8 @@ _MODELS = {
     "tso": (MemoryModel.TSO,),
     "both": (MemoryModel.SC, MemoryModel.TSO),
 }
+_DIGITS = 9
+"""Of a number of CPUs. Far more than there are, and few enough for any machine to read."""
 
 
 @click.command("verify")
@@ -164,7 +166,9 @@ def _obligations(
     if not scenarios and cpus is None and model is None:
         found = default_suite(with_maxcpu=True)
     else:
-        found = suite(scenarios, _numbers(cpus or "2,4"), _MODELS[model or "both"])
+        found = suite(
+            scenarios, _numbers("2,4" if cpus is None else cpus), _MODELS[model or "both"]
+        )
     if tr_selector is None:
         return found
     only = int(tr_selector, 16)
@@ -194,7 +198,7 @@ def _place(trace: Path, chosen: Sequence[Path]) -> Path:
 
 def _numbers(text: str) -> list[int]:
     words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words):
+    if not all(word.strip().isdecimal() and len(word) <= _DIGITS for word in words):
         raise UsageError(f"'{text}' is not a list of numbers", where="--cpus", todo="as 2,4,16")
     return [int(word) for word in words]
 

@@ -39,4 +39,5 @@ def _shortened(step: dict[str, Any]) -> Iterator[str]:
     if instructions:
         yield instructions[0]
     if len(instructions) > 1:
-        yield f"  and {len(instructions) - 1} local instructions"
+        more = len(instructions) - 1
+        yield f"  and {more} local instruction{'s' * (more > 1)}"

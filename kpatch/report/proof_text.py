@@ -109,9 +109,7 @@ def _explored(each: Document) -> str:
 
 def _why(each: Document) -> str:
     if each["counterexamples"]:
-        return ", ".join(
-            f"{found['prop']}: {found['what']}" for found in each["counterexamples"][:1]
-        )
+        return "violates " + ", ".join(found["prop"] for found in each["counterexamples"])
     return f"not proven: {_end(each)}"
 
 

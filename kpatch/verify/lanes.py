@@ -10,6 +10,7 @@ from kpatch.errors import VerificationError
 from kpatch.verify.explore import Counterexample
 from kpatch.verify.host import HostModel
 from kpatch.verify.live import LiveStep
+from kpatch.verify.world import World
 
 _BUSY: Final = 0xB
 
@@ -39,21 +40,23 @@ class Lanes:
         return asdict(self)
 
 
-def lanes_of(steps: Sequence[LiveStep], host: HostModel) -> Lanes:
-    """What a replay showed, in names: ``TSS 1`` for the TSS of CPU 1."""
+def lanes_of(steps: Sequence[LiveStep], world: World) -> Lanes:
+    """What a replay showed, in names: ``TSS 1`` for the TSS of CPU 1, ``monitor`` for a guest's."""
+    host = world.model
     names: dict[int, str] = {host.tss_of(cpu): f"TSS {cpu}" for cpu in range(host.cpus)}
+    names[world.guest.tss.virtual] = "monitor"
     return Lanes(host.cpus, tuple(_step(each, names) for each in steps))
 
 
-def confirmed(steps: Sequence[LiveStep], host: HostModel, found: Counterexample) -> Lanes:
+def confirmed(steps: Sequence[LiveStep], world: World, found: Counterexample) -> Lanes:
     """The lanes of the replay of ``found``.
 
     Raises VerificationError where the replay did not show what ``found`` says: then the
     exploration and the machine disagree, and neither is to be believed.
     """
-    shown = lanes_of(steps, host)
+    shown = lanes_of(steps, world)
     props = {violation.prop for step in steps for violation in step.violations}
-    if not all(_names_a_tss(last, host) for last in steps[-1:]):
+    if not all(_names_a_tss(last, world.model) for last in steps[-1:]):
         props.add("descriptor")
     if found.prop not in props and found.prop not in _JUDGED_BY_THE_GRAPH:
         raise VerificationError(

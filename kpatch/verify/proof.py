@@ -190,7 +190,7 @@ def run_task(
     options = bounds.options(task.obligation.model)
     result = setup.explore(lambda program: explore(program, options, report=progress or _nobody))
     shown = tuple(
-        (each, confirmed(setup.replay(from_text(each.schedule)), setup.world.model, each))
+        (each, confirmed(setup.replay(from_text(each.schedule)), setup.world, each))
         for each in result.counterexamples[:_SHOWN]
     )
     return Explored(task, result, shown)
@@ -205,7 +205,7 @@ def replay(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bound
     setup = case.setup(case.module, obligation, bounds)
     options = bounds.options(obligation.model)
     setup.explore(lambda program: explore(program, options))
-    return lanes_of(setup.replay(schedule), setup.world.model)
+    return lanes_of(setup.replay(schedule), setup.world)
 
 
 def _nobody(progress: Progress) -> None:

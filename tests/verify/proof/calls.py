@@ -1,0 +1,31 @@
+"""Calls of ``kpatch verify`` that end soon, and what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from tests.cli.harness import Done, patched_bytes, run
+
+LEAVE: Final = ("--cpus", "2", "--model", "sc", "--scenario", "leave")
+UP: Final = ("--cpus", "2", "--scenario", "up")
+LONG: Final = ("--cpus", "16", "--model", "tso", "--scenario", "moving")
+"""More work than a test waits for."""
+
+
+def patched(folder: Path, name: str = "kqemu-7.ko") -> Path:
+    """A patched sample in ``folder``."""
+    path = folder / name
+    path.write_bytes(patched_bytes(name))
+    return path
+
+
+def verify(*arguments: str | Path) -> Done:
+    """``kpatch verify`` in this process, without others."""
+    return run("verify", "--jobs", "1", *arguments)
+
+
+def document(*arguments: str | Path) -> dict[str, Any]:
+    """The document of the first file."""
+    found: dict[str, Any] = verify("--json", *arguments).document["files"][0]
+    return found

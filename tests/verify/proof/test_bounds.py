@@ -1,0 +1,112 @@
+"""A run that did not see everything says so, and what it saw."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import Done, command_line, environment, sample
+from tests.verify.proof.calls import LEAVE, LONG, UP, document, patched, verify
+
+_LATEST = 60
+
+
+@pytest.mark.parametrize("states", [1, 2, 3, 10, 17])
+def test_no_bound_on_states_makes_a_proof(states: int, tmp_path: Path) -> None:
+    done = verify(*LEAVE, "--max-states", str(states), patched(tmp_path))
+    assert done.code == 1
+    assert "NOT-PROVEN" in done.out.splitlines()[0]
+    assert f"max-states {states} reached after {states} states" in done.out
+
+
+@pytest.mark.parametrize("seconds", ["1e-9", "0.001"])
+def test_no_bound_on_time_makes_a_proof(seconds: str, tmp_path: Path) -> None:
+    done = verify(*LEAVE, "--max-seconds", seconds, patched(tmp_path))
+    assert done.code == 1
+    assert "NOT-PROVEN" in done.out.splitlines()[0]
+    assert f"max-seconds {seconds.replace('1e-9', '1e-09')} reached" in done.out
+
+
+def test_a_violation_within_the_bound_is_a_violation() -> None:
+    found = document(*LEAVE, "--max-states", "12", sample("kqemu-7.ko"))
+    assert found["verdict"] == "violated"
+    assert {each["bound"] for each in found["explored"]} == {"max-states 12"}
+
+
+def test_only_what_was_proven_is_listed(tmp_path: Path) -> None:
+    names = ("--scenario", "up", "--scenario", "moving")
+    done = verify("--cpus", "2", "--model", "sc", *names, "--max-states", "45", patched(tmp_path))
+    assert done.code == 1
+    lines = [line.strip() for line in done.out.splitlines()]
+    assert lines[1].startswith("2 of 3 explorations proven over every interleaving: ")
+    assert lines[2] == "sc, 1 CPU: up, up (TR 0x48)"
+    assert not any("moving" in line for line in lines[2:-2])
+    assert "moving, 2 CPUs, sc: not proven: max-states 45 reached" in done.out
+
+
+@pytest.mark.parametrize("bound", ["nan", "0", "-1", "x"])
+def test_a_bound_that_is_none_is_wrong_usage(bound: str, tmp_path: Path) -> None:
+    for option in ("--max-seconds", "--max-states"):
+        done = verify(*UP, option, bound, patched(tmp_path))
+        assert (done.code, done.out) == (2, ""), option
+        assert option in done.complaint
+
+
+def interrupted(path: Path, *options: str, group: bool, after: str = "") -> Done:
+    """``verify``, interrupted when it is at work, at a task with ``after`` in its name."""
+    outer, inner = os.openpty()  # it shows its progress to a terminal only
+    with subprocess.Popen(
+        command_line("verify", *options, path),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=inner,
+        env=environment(),
+        start_new_session=True,
+    ) as process:
+        os.close(inner)
+        seen = b""
+        while not re.search(rb"proving: [^\r]*" + after.encode() + rb"[^\r]*states", seen):
+            seen += os.read(outer, 4096)
+        if group:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=_LATEST)
+        assert none_left(process.pid)
+        os.close(outer)
+    return Done(process.returncode, out.decode(), seen.decode())
+
+
+def none_left(session: int) -> bool:
+    """Whether every process of the session ends, soon."""
+    for _ in range(50):
+        listed = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True)
+        if set(listed.stdout.split()) <= {str(session).encode()}:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["all processes", "the first alone"])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
+    jobs: str, group: bool, tmp_path: Path
+) -> None:
+    path = patched(tmp_path)
+    done = interrupted(path, *LONG, "--jobs", jobs, group=group, after="moving")
+    assert done.code == 1
+    assert done.out.startswith(f"{path}: NOT-PROVEN\n")
+    assert re.search(r"moving, 16 CPUs, tso.*: not proven: interrupted after \d+ states", done.out)
+    assert "Traceback" not in done.out
+
+
+def test_an_interrupt_ends_the_whole_command(tmp_path: Path) -> None:
+    path = patched(tmp_path)
+    done = interrupted(path, *LONG, "--jobs", "1", str(path), group=True, after="moving")
+    assert done.out.count("NOT-PROVEN") == 1

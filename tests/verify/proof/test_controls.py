@@ -1,0 +1,117 @@
+"""A verdict counts only with its controls, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kpatch.cli import proof as cli_proof
+from kpatch.elf.module import Module, read_module
+from kpatch.verify import controls, proof
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.obligations import suite
+from kpatch.verify.scenarios import Scenario, scenario_named
+from tests.cli.harness import MANIFEST, copied, look, names, patched_bytes, run, sample
+from tests.verify.proof.calls import LEAVE, UP, document, patched, verify
+
+UNPATCHED, LOCKLESS = "the unpatched module", "the patch without its lock"
+AFFECTED = [
+    each["file"]
+    for each in MANIFEST
+    if each["verdict"] == "affected" and each["file"].endswith(".ko")
+]
+
+
+def blind(*properties: str) -> Callable[[str], Scenario | None]:
+    """Scenarios that do not promise these properties."""
+
+    def named(name: str) -> Scenario | None:
+        found = scenario_named(name)
+        return found and replace(found, promised=found.promised - set(properties))
+
+    return named
+
+
+def unchanged(module: Module) -> Module:
+    """In the place of the patch without its lock: the patch."""
+    return module
+
+
+def loose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the control without the lock one that does not fail."""
+    monkeypatch.setattr(controls, "without_lock", unchanged)
+
+
+@pytest.mark.parametrize("name", AFFECTED)
+def test_both_controls_are_refuted_under_both_memory_models(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    assert run("apply", "--no-verify", "-o", path, sample(name)).code in (0, 15)
+    if not path.exists():
+        run("apply", "--no-verify", "--osversion", "700055", "-o", path, sample(name))
+    found = document(*UP, path)
+    assert found["verdict"] == "proven"
+    controls_of_it = [each for each in found["explored"] if each["kind"] == "control"]
+    assert {(each["name"], each["model"], each["holds"]) for each in controls_of_it} == {
+        (control, model, True) for control in (UNPATCHED, LOCKLESS) for model in ("sc", "tso")
+    }
+    assert not any(each["bound"] for each in controls_of_it)
+
+
+def test_a_control_that_does_not_fail_withholds_the_verdict_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose(monkeypatch)
+    path = patched(tmp_path)
+    done = verify(*LEAVE, path)
+    assert done.code == 17
+    lines = done.out.splitlines()
+    assert lines[0] == f"{path}: WITHHELD"
+    assert f"  control: {UNPATCHED} (sc): refuted, found own-tss, no-fault" in lines
+    assert f"  control: {LOCKLESS} (sc): NOT REFUTED, found nothing" in lines
+
+
+def test_a_verifier_that_is_blind_withholds_its_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "scenario_named", blind("own-tss", "no-fault"))
+    found = document(*LEAVE, patched(tmp_path))
+    assert found["verdict"] == "withheld"
+    assert [each["holds"] for each in found["explored"]] == [False, False, True, True]
+
+
+def test_a_control_that_fails_for_another_reason_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "scenario_named", blind("own-tss"))
+    done = verify(*LEAVE, patched(tmp_path))
+    assert done.code == 17
+    assert f"control: {UNPATCHED} (sc): NOT REFUTED, found no-fault" in done.out
+    assert f"control: {LOCKLESS} (sc): refuted, found no-fault" in done.out
+
+
+def test_a_patch_that_has_no_lock_any_more_has_no_control(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(controls.without_lock(read_module(patched_bytes())).data)
+    done = verify(*LEAVE, path)
+    assert (done.code, done.out) == (17, "")
+    assert f"{path}: the patch has no locked exchange" in done.complaint
+    assert "kpatch revert" in done.complaint
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_apply_writes_nothing_where_the_verdict_is_withheld(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose(monkeypatch)
+    few = suite(["up"], [1], (MemoryModel.SC,))
+    monkeypatch.setattr(cli_proof, "default_suite", lambda with_maxcpu: few)
+    path = copied("kqemu-7.ko", tmp_path)
+    before = look(path)
+    done = run("apply", *options, path)
+    assert done.code == 17
+    assert (look(path), names(tmp_path)) == (before, [path.name])
+    said = done.document["files"][0]["error"]["what"] if options else done.complaint
+    assert f"withheld: a control was not refuted: {LOCKLESS} (sc)" in said
