@@ -13,18 +13,19 @@ from kpatch.abi.detect import detect
 from kpatch.cli.common import Console, is_terminal
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
-from kpatch.patch.note import read_note
+from kpatch.patch.note import read_note, seal_holds
 from kpatch.report.documents import Document
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match
 from kpatch.signature.scan import find
 from kpatch.verify.crew import Standing
 from kpatch.verify.crew import prove as run_proof
-from kpatch.verify.fixes import model_of
+from kpatch.verify.fixes import FixModel, model_of
 from kpatch.verify.obligations import Obligation, default_suite
 from kpatch.verify.proof import Bounds, Case, Proof
 
 _DEFAULT_CPUID = 0x34
+_CHANGED = "the file was changed since kpatch patched it; this is about the file as it is now"
 
 
 def prove(patched: Module, original: Module, console: Console) -> Document:
@@ -47,7 +48,8 @@ def case_of(module: Module, original: Module) -> Case:
     match = _match(original)
     note = read_note(module)
     if note is not None:
-        return Case(module, original, match, note.cpuid)
+        changed = "" if seal_holds(module.data, note) else _CHANGED
+        return Case(module, original, match, note.cpuid, FixModel(caveat=changed))
     cpuid = detect(module).cpuid or _DEFAULT_CPUID
     return Case(module, original, match, cpuid, model_of(module))
 

@@ -23,6 +23,9 @@ TYPE: Final = 0x6B70  # "kp": no type that binutils or pkg give a meaning
 HEADER_SIZE: Final = 64
 NO_DIGEST: Final = "0" * 64
 _FORMAT: Final = 1
+_DIGITS: Final = 20  # of 2 to the power of 64
+_PCPU_FIRST: Final = 8  # behind curthread
+_PCPU_SIZE: Final = 0x400  # more than any has; what comes behind cpuid differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,12 @@ def read_note(module: Module) -> Note | None:
         desc = name_end + -namesz % 4
         if contents[12:name_end] != OWNER or kind != TYPE or desc + descsz > len(contents):
             raise ValueError("not a note of ours")
-        return _from_document(json.loads(contents[desc : desc + descsz]))
+        text = contents[desc : desc + descsz]
+        return _from_document(json.loads(text, parse_int=_short_number))
     except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DamagedFileError(
-            f"{SECTION} does not read: {error}",
+            f"{SECTION} does not read: {why}",
             where=f"file offset {section.offset:#x}",
             todo="restore the module from its copy or build it again",
         ) from error
@@ -117,7 +122,7 @@ def _from_document(document: Any) -> Note:
     note = Note(
         version=str(document["version"]),
         signature=str(document["signature"]),
-        cpuid=_natural(document["cpuid"]),
+        cpuid=_in_pcpu(_natural(document["cpuid"])),
         original_size=_natural(document["size"]),
         original_sha256=str(document["sha256"]),
         original_header=bytes.fromhex(document["header"]),
@@ -130,6 +135,19 @@ def _from_document(document: Any) -> Note:
     if any(len(each.before) != len(each.after) for each in replaced):
         raise ValueError("a replacement changes a length")
     return note
+
+
+def _short_number(text: str) -> int:
+    """Of the numbers in a note none is longer; Python refuses to read those of 4,300 digits."""
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text)} digits is none of ours")
+    return int(text)
+
+
+def _in_pcpu(cpuid: int) -> int:
+    if not _PCPU_FIRST <= cpuid < _PCPU_SIZE:
+        raise ValueError(f"cpuid at {cpuid:#x} is not inside struct pcpu")
+    return cpuid
 
 
 def _natural(value: Any) -> int:

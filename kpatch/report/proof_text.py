@@ -79,6 +79,8 @@ def _coverage(document: Document) -> Iterator[str]:
         for scenarios, cpus in counts.items():
             word = "CPU" if cpus == [1] else "CPUs"
             yield f"{model}, {', '.join(map(str, cpus))} {word}: {', '.join(scenarios)}"
+    if proven:
+        yield f"on hosts whose struct pcpu has cpuid at {document['cpuid']:#x}"
 
 
 def _scenario(each: Document) -> str:
