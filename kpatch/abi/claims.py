@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kpatch.abi.kernelfile import KernelFile
 from kpatch.abi.kernels import Confidence, EvidenceRule, KernelTable
@@ -28,8 +27,7 @@ _PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or s
 _INT_SIZE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One source's word: what was seen, what it means, and which versions it leaves.
 
     ``is_exact`` says that it names one version, as options and metadata do.

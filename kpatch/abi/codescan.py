@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
@@ -35,8 +35,7 @@ _FIELD_TO_END: Final = 4  # PC32 counts from the field, the CPU from the end of 
 _WINDOW: Final = 1024  # bytes decoded at a time
 
 
-@dataclass(frozen=True, slots=True)
-class CodePlace:
+class CodePlace(NamedTuple):
     """One instruction: the index of its section, its offset there, its size in bytes."""
 
     section: int
@@ -44,8 +43,7 @@ class CodePlace:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class CallSite:
+class CallSite(NamedTuple):
     """A direct call or jump; ``relocation`` is None where the assembler resolved it."""
 
     place: CodePlace

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kpatch.abi.claims import claims_of
 from kpatch.abi.kernelfile import KernelFile
@@ -29,8 +29,7 @@ _ADD_IT: Final = "if that is the right version, examine that kernel and add it t
 _GET_ANOTHER: Final = "the module contradicts itself: build it again, or get another copy"
 
 
-@dataclass(frozen=True, slots=True)
-class HostLayout:
+class HostLayout(NamedTuple):
     """What a patch must know of the host, in bytes.
 
     ``cpuid`` is the offset of that field in ``struct pcpu``, ``tss_stride`` the distance from

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.metadata import read_metadata
@@ -31,8 +30,7 @@ _LINUX_SECTIONS: Final = (".modinfo", ".gnu.linkonce.this_module")
 _LINUX_SYMBOL: Final = "__this_module"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a file is. ``reasons`` are sentences, each about one thing seen in the file."""
 
     kind: Kind

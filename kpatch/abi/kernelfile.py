@@ -7,8 +7,7 @@ vers.c), so its value can be read from the file through its symbol.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol, read_module
@@ -25,8 +24,7 @@ _PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or s
 Architecture = Literal["amd64", "i386"]
 
 
-@dataclass(frozen=True, slots=True)
-class KernelFile:
+class KernelFile(NamedTuple):
     """A kernel that was read. The two ``has`` say which symbols of a patch's it defines."""
 
     name: str

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from kpatch.abi.schema import Entry
 from kpatch.abi.versions import VersionRange, Versions, join
@@ -35,8 +34,7 @@ _PAGE: Final = 4096  # struct pcpu is far smaller; a larger offset is a slip of 
 _SELECTOR_LIMIT: Final = 1 << 16  # a selector has 16 bits
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One range of kernels. Offsets and stride are in bytes; ``cpuid`` None means unknown."""
 
     name: str
@@ -52,8 +50,7 @@ class Kernel:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceRule:
+class EvidenceRule(NamedTuple):
     """What one trace in a module means. ``versions`` is empty for a dependency."""
 
     kind: RuleKind
@@ -65,8 +62,7 @@ class EvidenceRule:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class KernelTable:
+class KernelTable(NamedTuple):
     """All kernels, by rising version, and all rules, in the order of the file."""
 
     kernels: tuple[Kernel, ...]

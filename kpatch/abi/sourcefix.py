@@ -7,8 +7,7 @@ where an unfixed module has none: its two are in the monitor image, which is dat
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kpatch.abi.codescan import CallSite, CodePlace, find_calls, find_ltr
 from kpatch.elf import constants as elf
@@ -37,8 +36,7 @@ _JUDGEMENTS: Final[dict[Variant, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FixFunction:
+class FixFunction(NamedTuple):
     """The function that is the fix: its symbol, and where its code is, in bytes."""
 
     symbol: Symbol
@@ -47,8 +45,7 @@ class FixFunction:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFix:
+class SourceFix(NamedTuple):
     """A source fix that was found.
 
     ``function`` is None where its symbol was stripped or the compiler inlined it; ``calls``

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kpatch.abi.claims import Claim, Source
 from kpatch.abi.kernels import Confidence, Kernel, KernelTable
 from kpatch.abi.versions import Versions, intersect, join, show
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One word of one source, and what became of it.
 
     ``is_decisive``: it narrowed the versions that were left. ``is_overridden``: it contradicts
@@ -27,8 +27,7 @@ class Evidence:
     is_overridden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Two sources that cannot both be right.
 
     ``matters`` if a patch could come out wrong. ``in_module`` if the module's own proven
@@ -40,8 +39,7 @@ class Conflict:
     in_module: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(NamedTuple):
     """The result: the kernels and versions that are left, and how it came to that.
 
     ``uncovered`` says which kernel is named that the table does not know; None mostly.

@@ -7,9 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
@@ -37,8 +36,7 @@ def path_type(text: str) -> Path:
 FILES = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=path_type)
 
 
-@dataclass(frozen=True, slots=True)
-class Console:
+class Console(NamedTuple):
     """Data goes to standard output, talk to standard error."""
 
     json: bool
@@ -111,8 +109,7 @@ def kernel_options(command: Callable[..., int]) -> Callable[..., int]:
     return wrapped
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """What the user says of the host kernel."""
 
     osversion: int | None = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kpatch.cli import files
 from kpatch.errors import UnknownModuleError
@@ -15,16 +14,14 @@ Change = Callable[[str, bytes], bytes]
 """From a module's name and bytes to its new bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(NamedTuple):
     """A module: what messages call it, and its bytes."""
 
     name: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A file that was read, and the modules in it."""
 
     path: Path
@@ -33,8 +30,7 @@ class Target:
     modules: tuple[Inside, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """A target's new bytes, and what the user must know about them."""
 
     data: bytes

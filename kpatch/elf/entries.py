@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.units import FileOffset, SectionOffset
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The ELF header, with the extended section numbering already resolved."""
 
     elf_class: int  # 32 or 64

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
@@ -19,8 +19,7 @@ class Outcome(Enum):
     NOT_PRELOADED = "the boot loader refuses the module"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """A rule that a module breaks, and where."""
 
     rule: str
@@ -49,8 +48,7 @@ class Finding:
 Breaches = Iterator[tuple[str, str]]  # what is wrong, where
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One demand: ``sentence`` is true of every module that ``breaches`` yields nothing for."""
 
     name: str

@@ -8,8 +8,8 @@ to records that name the module, its versions and what it depends on (FreeBSD sy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from struct import unpack_from
+from typing import NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Section
@@ -29,16 +29,14 @@ _DEPEND_INTS, _VERSION_INTS = 3, 1
 _LONGEST_NAME = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A byte of a section."""
 
     section: int
     offset: SectionOffset
 
 
-@dataclass(frozen=True, slots=True)
-class LinkerSet:
+class LinkerSet(NamedTuple):
     """One ``set_*`` section; an entry is None where no relocation says what it points to."""
 
     name: str
@@ -46,8 +44,7 @@ class LinkerSet:
     entries: tuple[Place | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(NamedTuple):
     """What the module needs, and which versions of it will do."""
 
     name: str
@@ -57,16 +54,14 @@ class Dependency:
     record: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A version that the module declares of itself."""
 
     name: str
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """All that could be read, and for each record that could not, why."""
 
     modules: tuple[str, ...] = ()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
@@ -28,8 +27,7 @@ _PCPU_FIRST: Final = 8  # behind curthread
 _PCPU_SIZE: Final = 0x400  # more than any has; what comes behind cpuid differs
 
 
-@dataclass(frozen=True, slots=True)
-class ReplacedBytes:
+class ReplacedBytes(NamedTuple):
     """Bytes at a file offset, before and after."""
 
     offset: FileOffset
@@ -38,8 +36,7 @@ class ReplacedBytes:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """The record of one patch. Sizes in bytes, digests as hex SHA-256."""
 
     version: str

@@ -115,7 +115,9 @@ def difference(found: ModuleDiff) -> Document:
 
 
 def plain(value: object) -> Any:
-    """Dataclasses, enums, bytes, tuples and sets as JSON-ready data."""
+    """Dataclasses, named tuples, enums, bytes, tuples and sets as JSON-ready data."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: plain(each) for name, each in value._asdict().items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Enum):

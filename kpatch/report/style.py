@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _CODES = {"removed": 31, "added": 32, "hunk": 36, "title": 1, "bad": 31, "good": 32, "doubt": 33}
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """Paints words by what they mean. Without colour every text is exactly itself."""
 
     colour: bool = False

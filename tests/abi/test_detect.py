@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -289,9 +288,9 @@ def test_a_relocated_int_is_not_read_as_a_version() -> None:
 
 def test_an_int_beyond_the_end_of_its_section_is_not_read() -> None:
     table = builtin_table()
-    short = replace(next(r for r in table.rules if r.kind == "data-int"), value=0x2009)
+    short = next(r for r in table.rules if r.kind == "data-int")._replace(value=0x2009)
     module = data_module(".short 0x2009")
-    detection = detect(module, table=replace(table, rules=(short,)))
+    detection = detect(module, table=table._replace(rules=(short,)))
     assert "module data" not in sources(detection)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +109,7 @@ def test_the_note_comes_back_as_it_was_written() -> None:
     note = read_note(patched)
     assert note is not None
     assert note.patched_sha256 != plan.note.patched_sha256
-    assert replace(note, patched_sha256=plan.note.patched_sha256) == plan.note
+    assert note._replace(patched_sha256=plan.note.patched_sha256) == plan.note
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_a_note_with_hostile_ranges_gives_nothing_back() -> None:
     for offset, before, after in hostile:
         replaced = (ReplacedBytes(FileOffset(offset), before, after, "x"),)
         with pytest.raises(DamagedFileError):
-            original_of(patched, replace(genuine, replaced=replaced))
+            original_of(patched, genuine._replace(replaced=replaced))
 
 
 def test_the_notes_section_is_one_that_no_kernel_loads() -> None:
