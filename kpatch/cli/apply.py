@@ -20,13 +20,9 @@ from kpatch.cli.repair import Proof, Repaired, repair
 from kpatch.cli.targets import Changed, Target
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE
-from kpatch.patch.diff import diff_modules
 from kpatch.patch.note import digest
 from kpatch.report import documents
-from kpatch.report.diff_text import unified
 from kpatch.report.documents import Document
-from kpatch.report.proof_text import proof_text
-from kpatch.report.scan_text import scan_text
 from kpatch.report.style import Style
 
 
@@ -122,6 +118,10 @@ def _show_evidence(done: Repaired, console: Console) -> None:
     """With ``-v``: what the module was, and what was proven."""
     if not console.verbose:
         return
+    # Imported here, as the diff is below: most runs print neither.
+    from kpatch.report.proof_text import proof_text
+    from kpatch.report.scan_text import scan_text
+
     plain, found = Style(), documents.assessment(done.assessment)
     texts = [scan_text(found, plain, verbose=True)]
     if done.proof is not None:
@@ -137,6 +137,9 @@ def _show(document: Document, done: Repaired, console: Console) -> None:
     if not done.is_new:
         console.say(f"{name}: patched already, nothing to do")
         return
+    from kpatch.patch.diff import diff_modules
+    from kpatch.report.diff_text import unified
+
     document["status"] = "would-patch"
     difference = diff_modules(done.assessment.module, read_module(done.after, f"{name} (patched)"))
     document["diff"] = documents.difference(difference)

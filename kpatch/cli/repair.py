@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.cli.common import Host
 from kpatch.elf.module import Module, read_module
@@ -19,8 +19,7 @@ Proof = Callable[[Module, Module], Document]
 """From the patched module and its original to the proof. Raises VerificationError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repaired:
+class Repaired(NamedTuple):
     """A module that went through: what it was, its new bytes (or its own), and the proof."""
 
     assessment: Assessment

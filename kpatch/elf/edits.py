@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.units import FileOffset, SectionOffset
 
 
-@dataclass(frozen=True, slots=True)
-class Overwrite:
+class Overwrite(NamedTuple):
     """Other bytes in the place of ``old``; ``new`` is as long."""
 
     offset: FileOffset
@@ -22,8 +22,7 @@ class Overwrite:
         return FileOffset(self.offset + len(self.old))
 
 
-@dataclass(frozen=True, slots=True)
-class NewSection:
+class NewSection(NamedTuple):
     """A section to add. ``size`` in bytes is given for SHT_NOBITS only, which has no contents."""
 
     name: str
@@ -39,8 +38,7 @@ class NewSection:
         return len(self.contents) if self.size is None else self.size
 
 
-@dataclass(frozen=True, slots=True)
-class NewSymbol:
+class NewSymbol(NamedTuple):
     """A global symbol to add: in the new section of that name, or undefined."""
 
     name: str
@@ -50,8 +48,7 @@ class NewSymbol:
     type: int = elf.STT_NOTYPE
 
 
-@dataclass(frozen=True, slots=True)
-class NewRelocation:
+class NewRelocation(NamedTuple):
     """A relocation to add, against a global symbol that exists or is added with it.
 
     ``section`` is the index of an existing section, or the name of a new one.

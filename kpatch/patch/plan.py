@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch import __version__
 from kpatch.elf import constants as elf
@@ -26,8 +26,7 @@ _NOP: Final = 0x90
 _INT3: Final = 0xCC
 
 
-@dataclass(frozen=True, slots=True)
-class Neutralised:
+class Neutralised(NamedTuple):
     """A source fix that the plan switches off: its variant and the overwrites that do it."""
 
     variant: str

@@ -9,8 +9,7 @@ becomes a zeroed field with a relocation after.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
@@ -38,16 +37,14 @@ _MAGIC: Final = 0x7A5C_0000_C3A5_0000
 _SIZE_WORDS: Final = {1: "byte ptr ", 2: "word ptr ", 4: "dword ptr ", 8: "qword ptr "}
 
 
-@dataclass(frozen=True, slots=True)
-class Fixup:
+class Fixup(NamedTuple):
     """An 8-byte field at ``offset`` of the trampoline that becomes the address of ``symbol``."""
 
     offset: int
     symbol: str
 
 
-@dataclass(frozen=True, slots=True)
-class Trampoline:
+class Trampoline(NamedTuple):
     """An assembled trampoline. Instruction addresses are offsets from its first byte."""
 
     symbol: str

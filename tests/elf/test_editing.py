@@ -249,12 +249,12 @@ NEW = NewSection(".new", elf.SHT_PROGBITS, 6, 1, b"\xc3")
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (Edits(sections=(replace(NEW, name=".text"),)), "a section .text already"),
+        (Edits(sections=(NEW._replace(name=".text"),)), "a section .text already"),
         (Edits(sections=(NEW, NEW)), "a section .new already"),
-        (Edits(sections=(replace(NEW, type=elf.SHT_NOBITS),)), "contents or a size"),
-        (Edits(sections=(replace(NEW, size=4),)), "contents or a size"),
-        (Edits(sections=(replace(NEW, name="é"),)), "cannot be a name"),
-        (Edits(sections=(replace(NEW, name="a\0b"),)), "cannot be a name"),
+        (Edits(sections=(NEW._replace(type=elf.SHT_NOBITS),)), "contents or a size"),
+        (Edits(sections=(NEW._replace(size=4),)), "contents or a size"),
+        (Edits(sections=(NEW._replace(name="é"),)), "cannot be a name"),
+        (Edits(sections=(NEW._replace(name="a\0b"),)), "cannot be a name"),
         (Edits(symbols=(NewSymbol("", None),)), "cannot be a name"),
         (Edits(symbols=(NewSymbol("x", ".text"),)), "no new section"),
         (Edits(symbols=(NewSymbol("x", None), NewSymbol("x", None))), "a symbol x already"),

@@ -152,7 +152,7 @@ class Relocated:
     def _one(self, each: NewRelocation) -> NewRelocation | None:
         if each.symbol != self.symbol:
             return each
-        return None if self.to is None else replace(each, symbol=self.to, addend=self.addend)
+        return None if self.to is None else each._replace(symbol=self.to, addend=self.addend)
 
 
 def _apart(lines: str) -> list[str]:
