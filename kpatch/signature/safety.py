@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
+from kpatch.elf.constants import relocation_name
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
 from kpatch.isa.decode import MAX_LENGTH, Memory, Register, decode_one, outline
@@ -57,7 +58,10 @@ def _no_relocation(module: Module, match: Match, site: SiteMatch) -> None:
     hits = module.relocations_at(match.image.section.index, start, start + len(site.raw))
     if hits:
         raise _refuse(
-            match, site, f"a relocation of type {hits[0].type} writes to it at +{hits[0].offset:#x}"
+            match,
+            site,
+            f"the relocation {relocation_name(hits[0].type)} writes to it, "
+            f"at {match.image.section.name}+{hits[0].offset:#x}",
         )
 
 

@@ -66,7 +66,7 @@ def find(module: Module, signature: Signature) -> Match:
     if len(matches) > 1:
         places = ", ".join(_place(each.image) for each in matches)
         raise MatchError(
-            f"{len(matches)} monitor images match '{signature.id}', at {places}",
+            f"{len(matches)} monitor images match '{signature.id}': {places}",
             todo="only a module with one can be patched",
         )
     if not matches:

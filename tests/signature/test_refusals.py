@@ -9,6 +9,7 @@ import pytest
 
 from kpatch.data import signatures_folder
 from kpatch.elf import constants as elf
+from kpatch.elf.constants import relocation_name
 from kpatch.errors import KpatchError, MatchError, UnknownModuleError
 from kpatch.patch.assess import Verdict, assess
 from tests.signature.images import FIELDS, PLAIN, filled, match_of, module_with, switch, written
@@ -48,7 +49,7 @@ def test_a_relocation_on_a_site(site: str, kind: int) -> None:
     for at in (start - wide + 1, start, end - 1):
         relocation = RelocationPlan(at, kind, "common_tss", 0)
         module = module_with(made.contents, (relocation,))
-        with pytest.raises(MatchError, match=f"site '{site}'.*relocation of type {kind} writes"):
+        with pytest.raises(MatchError, match=f"site '{site}'.*relocation {relocation_name(kind)} writes"):
             match_of(module)
     for at in (start - wide, end):
         match_of(module_with(made.contents, (RelocationPlan(at, kind, "common_tss", 0),)))
