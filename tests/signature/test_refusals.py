@@ -49,7 +49,8 @@ def test_a_relocation_on_a_site(site: str, kind: int) -> None:
     for at in (start - wide + 1, start, end - 1):
         relocation = RelocationPlan(at, kind, "common_tss", 0)
         module = module_with(made.contents, (relocation,))
-        with pytest.raises(MatchError, match=f"site '{site}'.*relocation {relocation_name(kind)} writes"):
+        said = f"site '{site}'.*relocation {relocation_name(kind)} writes"
+        with pytest.raises(MatchError, match=said):
             match_of(module)
     for at in (start - wide, end):
         match_of(module_with(made.contents, (RelocationPlan(at, kind, "common_tss", 0),)))
