@@ -17,7 +17,7 @@ from kpatch.verify import crew
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.obligations import suite
 from kpatch.verify.proof import Case, Task
-from tests.cli.harness import Done, copied, look, names, run
+from tests.cli.harness import Done, copied, look, names, run, sample
 from tests.verify.machine.workshop import image_bytes, match_of, with_image
 from tests.verify.mutants.changes import Draft, Lines, before, signature_text
 from tests.verify.mutants.locks import RELEASE
@@ -72,8 +72,13 @@ def test_a_broken_trampoline_is_refused_with_what_it_breaks(
     assert done.complaint.startswith(f"kpatch: {path}: ")
     assert prop in done.complaint and "nothing was written" in done.complaint
     assert (look(path), names(path.parent)) == (old, [path.name])
+
+
+@pytest.mark.usefixtures("few")
+def test_no_output_is_written_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(BROKEN["own-tss"], tmp_path, monkeypatch)
     output = tmp_path / "new.ko"
-    assert run("apply", "-o", output, path).code == 17
+    assert run("apply", "-o", output, sample("kqemu-7.ko")).code == 17
     assert not output.exists()
 
 

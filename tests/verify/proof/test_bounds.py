@@ -7,11 +7,19 @@ import re
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kpatch.report.proof_text import proof_text
+from kpatch.report.style import Style
+from kpatch.verify.crew import prove
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.obligations import suite
+from kpatch.verify.proof import Bounds
 from tests.cli.harness import Done, command_line, environment, sample
+from tests.verify.mutants.variant import RIGHT
 from tests.verify.proof.calls import LEAVE, LONG, UP, document, patched, verify
 
 _LATEST = 60
@@ -110,3 +118,18 @@ def test_an_interrupt_ends_the_whole_command(tmp_path: Path) -> None:
     path = patched(tmp_path)
     done = interrupted(path, *LONG, "--jobs", "1", str(path), group=True, after="moving")
     assert done.out.count("NOT-PROVEN") == 1
+
+
+@pytest.mark.parametrize("index", [0, -1], ids=["a control", "an obligation"])
+def test_a_proof_with_a_part_missing_is_none(index: int) -> None:
+    few = suite(["up"], [1], (MemoryModel.SC,))
+    whole = prove(RIGHT.case, few, Bounds(), jobs=1, report=lambda standing: None)
+    assert (whole.verdict, whole.is_interrupted) == ("proven", False)
+    lost = whole.explored[index]
+    rest = tuple(each for each in whole.explored if each is not lost)
+    cut = replace(whole, explored=rest, missing=(lost.task,))
+    assert (cut.verdict, cut.is_interrupted) == ("not-proven", True)
+    found = cut.to_document()
+    assert found["obligations"] == whole.to_document()["obligations"] == len(few)
+    text = proof_text("kqemu.ko", found, Style(), verbose=False)
+    assert f"  not run: {lost.task.title}\n" in text
