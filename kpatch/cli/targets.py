@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 from kpatch.cli import files
 from kpatch.errors import UnknownModuleError
-from kpatch.patch.gzipped import comes_back, is_gzip, read_gzip, with_payload
 
 Change = Callable[[str, bytes], bytes]
 """From a module's name and bytes to its new bytes."""
@@ -44,6 +43,9 @@ def open_target(path: Path) -> Target:
     name = str(path)
     if data.startswith(b"\x7fELF"):
         return Target(path, data, "module", (Inside(name, data),))
+    # Imported here, as the archives are below: a plain module need not pay for them.
+    from kpatch.patch.gzipped import is_gzip, read_gzip
+
     if is_gzip(data) and not name.endswith((".tgz", ".pkg")):
         payload = read_gzip(data, name).payload
         if payload.startswith(b"\x7fELF") or not _is_tar(payload):
@@ -100,6 +102,8 @@ def changed(target: Target, change: Change, *, patched: bool) -> Changed:
         return Changed(target.data, ())
     if target.kind == "module":
         return Changed(new, ())
+    from kpatch.patch.gzipped import comes_back, read_gzip, with_payload
+
     zipped = read_gzip(target.data, str(target.path))
     notices: tuple[str, ...] = ()
     if patched and not comes_back(zipped):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from kpatch.abi.detect import Detection
-from kpatch.abi.kernels import builtin_table
+from kpatch.abi.detect import Detection, HostLayout
 from kpatch.abi.sourcefix import SourceFix
 from kpatch.elf.edits import Overwrite
-from kpatch.elf.klink import require
 from kpatch.elf.module import Module
 from kpatch.errors import AlreadyFixedError, KpatchError, UnknownModuleError
 from kpatch.patch.assess import Assessment, Verdict
@@ -20,7 +18,8 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
 
     ``replace_source_fix`` switches off source fix A or B first, since two locks would guard one
     slot. Raises the assessment's refusal, AlreadyFixedError where the source fix cannot be
-    switched off, KernelUnknownError where cpuid's place is in doubt.
+    switched off, LinkerRefusalError where the kernel linker would not take the module, and
+    KernelUnknownError where cpuid's place is in doubt.
     """
     module, fix = assessment.module, assessment.source_fix
     replaces = replace_source_fix and fix is not None and fix.variant in ("A", "B")
@@ -32,12 +31,15 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
     if match is None or detection is None:
         raise _nothing_to_plan(assessment)
     detection.require_affected()
-    require(module)
+    for finding in assessment.linker:
+        if finding.is_fatal:
+            raise finding.error().within(module.name)
+    layout = _layout(module, detection)
     return make_plan(
         module,
         match,
-        cpuid=_within(module, detection),
-        tss_stride=_stride(detection),
+        cpuid=layout.cpuid,
+        tss_stride=layout.tss_stride,
         neutralised=_neutralise(module, fix) if replaces and fix is not None else None,
     )
 
@@ -48,17 +50,11 @@ def _nothing_to_plan(assessment: Assessment) -> KpatchError:
     )
 
 
-def _within(module: Module, detection: Detection) -> int:
+def _layout(module: Module, detection: Detection) -> HostLayout:
     try:
-        return detection.require_cpuid()
+        return detection.require_layout()
     except KpatchError as error:
         raise (error.within(module.name) if module.name else error) from None
-
-
-def _stride(detection: Detection) -> int:
-    """Bytes from one element of common_tss to the next: the same in every kernel of the table."""
-    kernels = detection.candidates or builtin_table().kernels
-    return max(each.tss_stride for each in kernels)
 
 
 def _neutralise(module: Module, fix: SourceFix) -> Neutralised:
