@@ -68,6 +68,10 @@ class UnknownModuleError(KpatchError):
     kind = "unknown-module"
 
 
+class OtherModuleError(UnknownModuleError):
+    """A sound file with nothing in it for kpatch. In a folder it is passed over."""
+
+
 class MatchError(KpatchError):
     """A site matched nowhere, more than once, or where it may not be patched."""
 

@@ -94,7 +94,7 @@ def command(
             _tell(document, done[0], no_verify, console)
         return [document], DONE
 
-    return each_file("apply", chosen, console, patch)
+    return each_file("apply", chosen, console, patch, named=paths)
 
 
 def _document(

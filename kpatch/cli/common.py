@@ -6,14 +6,14 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
 from kpatch.cli import files
-from kpatch.errors import DONE, KpatchError, UsageError
+from kpatch.errors import DONE, KpatchError, OtherModuleError, UsageError
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.printable import printable
@@ -138,23 +138,47 @@ def each_file(
     paths: Iterable[Path],
     console: Console,
     action: Callable[[Path], tuple[list[Document], int]],
+    named: Collection[Path] | None = None,
 ) -> int:
     """Run ``action`` on every file and return the exit code: the highest of them all.
 
     ``action`` returns the file's documents and its exit code. An error of one file does not keep
-    the others from their turn.
+    the others from their turn. With ``named``, the files that the user named: others were found
+    in folders, and those that are nothing for kpatch are passed over, unless all of them are.
     """
     results: list[Document] = []
+    passed_over: list[OtherModuleError] = []
     code = DONE
     for each in paths:
         try:
             found, exit_code = action(each)
+        except OtherModuleError as error:
+            error.within(str(each))
+            found, exit_code = [documents.refusal(str(each), error)], error.exit_code
+            if named is None or each in named:
+                console.complain(error)
+            else:
+                passed_over.append(error)
+                found[0]["status"] = "passed-over"
+                exit_code = DONE
+                if console.verbose:
+                    console.say(f"passed over: {error}")
         except KpatchError as error:
             error.within(str(each))
             console.complain(error)
             found, exit_code = [documents.refusal(str(each), error)], error.exit_code
         results += found
         code = max(code, exit_code)
+    if passed_over and len(passed_over) == len(results):
+        console.complain(_nothing_for_us(len(passed_over)))
+        code = OtherModuleError.exit_code
     if console.json:
         console.document(documents.envelope(command, results, code))
     return code
+
+
+def _nothing_for_us(count: int) -> OtherModuleError:
+    return OtherModuleError(
+        f"none of the {count} files in the folders is a module for this",
+        todo="-v says of each what it is",
+    )

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import click
 
 from kpatch.abi.detect import detect
+from kpatch.abi.identify import identify
 from kpatch.cli.common import Console, is_terminal
 from kpatch.elf.module import Module
-from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
+from kpatch.errors import KpatchError, OtherModuleError, UnknownModuleError, VerificationError
 from kpatch.patch.note import read_note, seal_holds
 from kpatch.report.documents import Document
 from kpatch.signature.load import load_signatures
@@ -61,6 +62,8 @@ def _match(original: Module) -> Match:
             return find(original, signature)
         except KpatchError as error:
             failure = failure or error
+    if isinstance(failure, UnknownModuleError) and not identify(original).is_kqemu:
+        raise OtherModuleError(failure.what, where=failure.where, todo=failure.todo)
     raise failure or UnknownModuleError("no signature is installed", where=original.name)
 
 

@@ -9,7 +9,7 @@ import click
 from kpatch.cli import files, targets
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.elf.module import read_module
-from kpatch.errors import DONE, UnknownModuleError
+from kpatch.errors import DONE, OtherModuleError
 from kpatch.patch.note import digest, read_note
 from kpatch.patch.original import original_of
 from kpatch.report.documents import Document
@@ -53,14 +53,14 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
             }
         ], DONE
 
-    return each_file("revert", chosen, console, revert)
+    return each_file("revert", chosen, console, revert, named=paths)
 
 
 def _original(name: str, data: bytes) -> bytes:
     module = read_module(data, name)
     note = read_note(module)
     if note is None:
-        raise UnknownModuleError(
+        raise OtherModuleError(
             "it was not patched by kpatch: it has no note", where=name, todo="nothing to take back"
         )
     return original_of(module, note)

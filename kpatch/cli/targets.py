@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from kpatch.cli import files
-from kpatch.errors import UnknownModuleError
+from kpatch.errors import OtherModuleError
 
 Change = Callable[[str, bytes], bytes]
 """From a module's name and bytes to its new bytes."""
@@ -65,7 +65,7 @@ def _package(path: Path, name: str, data: bytes) -> Target:
         return Target(path, data, "module", (Inside(name, data),))
     inside = tuple(Inside(f"{name}: {each.name}", each.data) for each in modules_in(data, name))
     if not inside:
-        raise UnknownModuleError(
+        raise OtherModuleError(
             "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"
         )
     return Target(path, data, "package", inside)

@@ -148,7 +148,7 @@ def command(
                 return
             yield each
 
-    code = each_file("verify", until_interrupted(), console, verify)
+    code = each_file("verify", until_interrupted(), console, verify, named=paths)
     if place is not None:
         files.replace(place, (json.dumps(traced, indent=2, sort_keys=True) + "\n").encode())
         console.say(f"the document is in {trace}")

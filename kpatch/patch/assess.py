@@ -17,6 +17,7 @@ from kpatch.errors import (
     KpatchError,
     MatchError,
     NotAffectedError,
+    OtherModuleError,
     UnknownModuleError,
 )
 from kpatch.patch.note import Note, read_note, seal_holds
@@ -84,7 +85,7 @@ def _elsewhere(module: Module, identity: Identity) -> Assessment:
             todo="nothing to repair",
         )
         return Assessment(module, identity, Verdict.NOT_AFFECTED, refusal.what, refusal)
-    refusal = UnknownModuleError(
+    refusal = OtherModuleError(
         f"it is not a kernel module of FreeBSD/amd64: {reason}",
         where=module.name,
         todo="give it the kqemu.ko of a FreeBSD/amd64 host",
@@ -132,7 +133,7 @@ def _unpatched(
 
     if match is None and failure is not None:
         if not identity.is_kqemu and isinstance(failure, UnknownModuleError):
-            failure = UnknownModuleError(
+            failure = OtherModuleError(
                 "it is not kqemu: no such name in it, and no monitor image",
                 todo="give it a kqemu.ko",
             )

@@ -45,7 +45,7 @@ ONE = ("--model", "sc", "--cpus", "1")
             {("sc", 1, "up"), ("sc", 1, "up (TR 0x48)"), ("sc", 2, "leave")},
         ),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "covers",
 )
 def test_the_text_names_what_was_proven_and_nothing_else(
     options: tuple[str, ...], expected: set[tuple[str, int, str]], tmp_path: Path
