@@ -199,12 +199,9 @@ def run_task(
 def replay(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bounds) -> Lanes:
     """Run one schedule on engines that share one memory, and show what every step did.
 
-    It is explored first, because only then it is known where steps end. Raises UsageError for a
-    move that cannot be made.
+    Raises UsageError for a move that cannot be made.
     """
     setup = case.setup(case.module, obligation, bounds)
-    options = bounds.options(obligation.model)
-    setup.explore(lambda program: explore(program, options))
     return lanes_of(setup.replay(schedule), setup.world)
 
 
