@@ -27,6 +27,12 @@ def kpatch(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "kpatch", *map(str, arguments)]
 
 
+def patch_sample(path: Path) -> None:
+    """Write the patched sample to ``path``."""
+    command = kpatch("apply", "--no-verify", "-q", "-o", path, SAMPLE)
+    subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+
+
 def least(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Cost]:
     """Run every command ``rounds`` times, in turn. The first round warms up and does not count."""
     best: dict[str, Cost] = {}

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, SAMPLE, kpatch, least
+from benchmarks.measure import ROOT, kpatch, least, patch_sample
 
 _GOALS = (
     ("2 CPUs, sc", ("--cpus", "2", "--model", "sc"), 1.0),
@@ -25,9 +25,7 @@ def main() -> None:
     walls: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         patched = Path(folder, "kqemu.ko")
-        subprocess.run(
-            kpatch("apply", "--no-verify", "-q", "-o", patched, SAMPLE), cwd=ROOT, check=True
-        )
+        patch_sample(patched)
         for name, options, goal in _GOALS:
             command = kpatch("verify", *options, patched)
             cost = least({name: command}, 1 if "16" in name else 3)[name]

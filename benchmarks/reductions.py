@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, SAMPLE, kpatch
+from benchmarks.measure import ROOT, kpatch, patch_sample
 
 _MODES = (
     ("all reductions", ()),
@@ -23,9 +23,7 @@ def main() -> None:
     """Print states, transitions and seconds of one scenario under each mode."""
     with tempfile.TemporaryDirectory() as folder:
         patched = Path(folder, "kqemu.ko")
-        subprocess.run(
-            kpatch("apply", "--no-verify", "-q", "-o", patched, SAMPLE), cwd=ROOT, check=True
-        )
+        patch_sample(patched)
         for cpus in (2, 3):
             least: dict[str, float] = {}
             for name, options in _MODES:
