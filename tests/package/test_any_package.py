@@ -69,9 +69,27 @@ class Recipe:
         return raw[:end] + bytes(1024) if self.has_bare_end else raw
 
 
+def legitimate(drawn: list[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
+    """Those that lie in folders only, with hard links to the member before them."""
+    kept: list[tarfile.TarInfo] = []
+    for info in drawn:
+        if any(lies_behind(info, other) or lies_behind(other, info) for other in kept):
+            continue
+        if info.islnk() and kept:
+            info.linkname = kept[-1].name
+        elif info.islnk():
+            info.type = tarfile.SYMTYPE
+        kept.append(info)
+    return kept
+
+
+def lies_behind(info: tarfile.TarInfo, other: tarfile.TarInfo) -> bool:
+    return info.name.startswith(f"{other.name}/") and not other.isdir()
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
-    others = draw(st.lists(infos(), max_size=8, unique_by=lambda info: info.name))
+    others = legitimate(draw(st.lists(infos(), max_size=8, unique_by=lambda info: info.name)))
     place = draw(st.integers(0, len(others)))
     return Recipe(others[:place], others[place:], draw(FORMATS), draw(st.booleans()))
 

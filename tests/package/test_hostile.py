@@ -61,6 +61,21 @@ SPOILED = {
     ],
     "a link above the module's folder": [member("boot", tarfile.SYMTYPE, "/tmp")],
     "a file where a folder should be": [member("/boot")],
+    "any file behind a link": [
+        member("/usr/x", tarfile.SYMTYPE, "../../.."),
+        member("/usr/x/etc/rc.conf"),
+    ],
+    "any file behind a link that comes later": [
+        member("/usr/x/etc/rc.conf"),
+        member("/usr/x", tarfile.SYMTYPE, "../../.."),
+    ],
+    "a hard link that climbs": [member("/usr/x", tarfile.LNKTYPE, "../../etc/rc.conf")],
+    "a hard link out of the package": [member("/usr/x", tarfile.LNKTYPE, "/etc/rc.conf")],
+    "a hard link to itself": [member("/usr/x", tarfile.LNKTYPE, "/usr/x")],
+    "a hard link to a later member": [
+        member("/usr/x", tarfile.LNKTYPE, "/etc/rc.conf"),
+        member("/etc/rc.conf"),
+    ],
     "a second manifest that is a link": [member("+COMPACT_MANIFEST", tarfile.SYMTYPE, "/etc/x")],
     "an absolute packing list": [member("/+CONTENTS")],
     "a member of unknown type": [member("/x", b"V")],
@@ -73,6 +88,15 @@ SPOILED = {
 def test_a_package_that_could_write_elsewhere_is_damaged(extra: list[tarfile.TarInfo]) -> None:
     for format_ in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         assert isinstance(refusal(package(extra=extra, format_=format_)), DamagedFileError)
+
+
+def test_links_within_a_package_are_no_harm() -> None:
+    extra = [
+        member("/usr/x"),
+        member("/usr/y", tarfile.LNKTYPE, "/usr/x"),
+        member("/usr/z", tarfile.SYMTYPE, "../../x"),
+    ]
+    assert replace_module(package(extra=extra), "x.pkg", to_patched).changed
 
 
 @pytest.mark.parametrize("type_", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, b"6"])

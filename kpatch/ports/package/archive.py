@@ -52,9 +52,9 @@ def open_package(data: bytes) -> Package:
     """Unpack and check a package.
 
     Raises DamagedFileError when it is damaged or when unpacking it could write where it does
-    not say: members that climb out, that stand there twice, or a module or metadata file that
-    is a link, is the target of one, or lies behind one. Raises UnknownModuleError when it is
-    no archive, or no package of FreeBSD.
+    not say: members that climb out, stand there twice or lie behind a link, hard links to what
+    is not in the package, or a module or metadata file that is a link or the target of one.
+    Raises UnknownModuleError when it is no archive, or no package of FreeBSD.
     """
     compression = recognise(data)
     if compression is None:
@@ -65,7 +65,8 @@ def open_package(data: bytes) -> Package:
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     modules = tuple(m for m in archive.members if paths.is_module(m.name) and not m.is_directory)
-    _check_are_own_files((*metadata.values(), *modules), archive, by_path)
+    _check_are_reached_through_folders(by_path)
+    _check_are_own_files((*metadata.values(), *modules), by_path)
     return Package(data, compression, archive, metadata, modules)
 
 
@@ -166,21 +167,9 @@ def _metadata(by_path: Mapping[str, Member]) -> dict[str, Member]:
     return found
 
 
-def _check_are_own_files(
-    important: Sequence[Member], archive: TarArchive, by_path: Mapping[str, Member]
-) -> None:
-    """The important members must be files of their own, reached through directories only.
-
-    A link in their place would leave the real file unpatched; a link above them would write
-    them elsewhere; a hard link to them would be patched under a name nobody looked at.
-    """
-    by_place = {paths.plain(member.name): member for member in important}
-    places = sorted(by_place)
-    for member in important:
-        if not member.is_regular:
-            raise DamagedFileError(
-                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
-            )
+def _check_are_reached_through_folders(by_path: Mapping[str, Member]) -> None:
+    """No member may lie behind a link: unpacking would write it elsewhere."""
+    places = sorted(by_path)
     for path, member in by_path.items():
         below = bisect_left(places, f"{path}/")
         if not member.is_directory and below < len(places) and places[below].startswith(f"{path}/"):
@@ -189,14 +178,37 @@ def _check_are_own_files(
                 where=shown(places[below]),
                 todo=_DISTRUST,
             )
-    for member in archive.members:
-        target = by_place.get(paths.plain(member.link))
-        if member.type == tar.HARD_LINK and target is not None:
+
+
+def _check_are_own_files(important: Sequence[Member], by_path: Mapping[str, Member]) -> None:
+    """The important members must be files of their own.
+
+    A link in their place would leave the real file unpatched; a hard link to them would be
+    patched under a name nobody looked at.
+    """
+    by_place = {paths.plain(member.name): member for member in important}
+    for member in important:
+        if not member.is_regular:
             raise DamagedFileError(
-                f"{shown(member.name)} is a hard link to it",
-                where=shown(target.name),
-                todo="extract the module and patch it by itself",
+                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
             )
+    before: set[str] = set()
+    for path, member in by_path.items():
+        if member.type == tar.HARD_LINK:
+            link = paths.plain(member.link)
+            if link in by_place:
+                raise DamagedFileError(
+                    f"{shown(member.name)} is a hard link to it",
+                    where=shown(by_place[link].name),
+                    todo="extract the module and patch it by itself",
+                )
+            if link not in before:
+                raise DamagedFileError(
+                    f"is a hard link to {shown(member.link)}, which is no member before it",
+                    where=shown(member.name),
+                    todo=_DISTRUST,
+                )
+        before.add(path)
 
 
 def _is_signature(name: str) -> bool:
