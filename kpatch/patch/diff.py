@@ -14,6 +14,7 @@ from heapq import merge
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Section
+from kpatch.isa.decode import MAX_LENGTH
 from kpatch.patch.listing import Line, listing, target_name
 from kpatch.patch.note import ReplacedBytes, digest, read_note
 
@@ -220,6 +221,8 @@ def _changed(
         if shown > _MOST_ROWS:
             omitted += 1
             continue
+        if what:
+            end = max(_finished(before, one, start, end), _finished(after, other, start, end))
         shown += end - start
         omitted += end - start > _MOST_ROWS
         title = f"{other.name}+{start:#x}" + (f", {what}" if what else "")
@@ -232,6 +235,13 @@ def _changed(
             )
         )
     return hunks, omitted
+
+
+def _finished(module: Module, section: Section, start: int, end: int) -> int:
+    """``end``, or where the instruction ends that it would cut: a source fix loses one byte."""
+    lines = listing(module, section, start, min(end + MAX_LENGTH, section.size))
+    ends = (each.offset + len(each.raw) // 2 for each in lines)
+    return next((each for each in ends if each >= end), end)
 
 
 def _whole(

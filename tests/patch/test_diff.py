@@ -55,6 +55,17 @@ def test_the_diff_of_a_sample_is_the_golden_one(name: str) -> None:
     assert text == golden.read_text(encoding="ascii")
 
 
+def test_a_source_fix_that_is_switched_off_is_shown_in_whole_instructions() -> None:
+    before = sample("kqemu-7-fix-a.ko")
+    plan = prepare(assess(before), replace_source_fix=True)
+    after = read_module(apply_plan(plan))
+    hunk = next(each for each in diff_modules(before, after).hunks if "source fix" in each.title)
+    assert [each.raw for each in hunk.before] == ["4883ec08"]
+    assert "".join(each.raw for each in hunk.after) == "c383ec08"
+    back = next(each for each in diff_modules(after, before).hunks if "source fix" in each.title)
+    assert (back.before, back.after) == (hunk.after, hunk.before)
+
+
 @given(modules())
 def test_a_file_does_not_differ_from_itself(module: Module) -> None:
     found = diff_modules(module, replace(module, name="another name"))
