@@ -85,7 +85,7 @@ def _match_image(module: Module, signature: Signature, candidate: Candidate) -> 
     names: Bindings = {}
     sites: dict[str, SiteMatch] = {}
     for rule in signature.sites:
-        hit = _only_hit(data, image, rule, names)
+        hit = _only_hit(data, image, signature, rule, names)
         names = hit.bindings
         sites[rule.name] = SiteMatch(
             rule=rule,
@@ -100,7 +100,9 @@ def _match_image(module: Module, signature: Signature, candidate: Candidate) -> 
     return Match(signature, image, sites, names)
 
 
-def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit:
+def _only_hit(
+    data: bytes, image: Image, signature: Signature, rule: SiteRule, names: Bindings
+) -> Hit:
     start = image.header[rule.start]
     stop = image.header[rule.stop] if rule.stop else image.size
     boundaries = {each.address for each in _routine(data, start, stop)}
@@ -113,7 +115,7 @@ def _only_hit(data: bytes, image: Image, rule: SiteRule, names: Bindings) -> Hit
     if not hits:
         raise MatchError(
             f"site '{rule.name}' matches nowhere: "
-            + _nearest(misses, routine_at(data, start, stop), rule, names),
+            + _nearest(misses, routine_at(data, start, stop), signature, rule, names),
             where=_place(image),
             todo="this build needs a signature of its own",
         )
@@ -244,7 +246,11 @@ def _most_instructions(rule: SiteRule) -> int:
 
 
 def _nearest(
-    misses: list[Miss], routine: tuple[Instruction, ...], rule: SiteRule, names: Bindings
+    misses: list[Miss],
+    routine: tuple[Instruction, ...],
+    signature: Signature,
+    rule: SiteRule,
+    names: Bindings,
 ) -> str:
     """The attempt that got furthest, in words; attempts from the routine's own instructions too."""
     most = _most_instructions(rule)
@@ -259,8 +265,8 @@ def _nearest(
     # What comes close elsewhere in the image is not what the routine does instead.
     best = max(all_misses, key=lambda each: (bool(each.matched and each in own), each.matched))
     return (
-        f"line {best.line} of the signature does not fit at image offset {best.address:#x}, "
-        f"{best.reason}"
+        f"line {best.line} of the signature {signature.id}.toml does not fit at image offset "
+        f"{best.address:#x}, {best.reason}"
     )
 
 
