@@ -50,7 +50,7 @@ class Variant:
 
 ON_6 = ("-DSAMPLE_SCHED_LOCK",)
 ON_7 = ("-DSAMPLE_THREAD_LOCK", "-DSAMPLE_DESTROY_SCHED")
-ON_8 = (*ON_7, "-DSAMPLE_CDEVSW_VERSION=D_VERSION_28042009", "-DSAMPLE_DEPENDS_ON_KERNEL=800040")
+ON_8 = (*ON_7, "-DSAMPLE_DEPENDS_ON_KERNEL=800040")
 
 NO_TABLES = ("-fno-jump-tables", "-fno-tree-switch-conversion")
 """Keeps GCC from putting addresses into .rodata."""

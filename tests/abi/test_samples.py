@@ -74,6 +74,11 @@ def test_the_module_of_8_names_its_kernel() -> None:
     assert (detection.low, detection.high, detection.gdt) == (800040, 800040, "shared")
 
 
+@pytest.mark.parametrize("name", names())
+def test_no_sample_contradicts_itself_about_its_kernel(name: str) -> None:
+    assert detect(sample(name)).conflicts == ()
+
+
 def test_the_module_that_does_not_tell_needs_an_option() -> None:
     module = sample("kqemu-7-ambiguous.ko")
     with pytest.raises(KernelUnknownError):
