@@ -43,6 +43,16 @@ class Makefile:
             if found and found["name"] == name:
                 yield line, found["operator"], found["value"].strip()
 
+    def value(self, name: str) -> str:
+        """What the assignments to ``name`` leave in it, if every condition holds."""
+        value: str | None = None
+        for _line, operator, text in self.assignments(name):
+            if operator == "+=" and value is not None:
+                value = f"{value} {text}"
+            elif operator != "?=" or value is None:
+                value = text
+        return value or ""
+
     def target(self, name: str) -> Line | None:
         """The first line that gives ``name`` as a target."""
         for line in self.lines:

@@ -92,8 +92,7 @@ def of_make_conf(conf: Makefile, origins: Sequence[str], overlay: Path | None) -
         )
     if overlay is None:
         return
-    overlays = " ".join(value for _line, _operator, value in conf.assignments("OVERLAYS"))
-    if str(overlay) not in overlays.split():
+    if overlay not in map(Path, conf.value("OVERLAYS").split()):
         yield Trap(
             "no-overlay-line",
             "the overlay is not in OVERLAYS, so the tree will not find Mk/Uses/kpatch.mk",
@@ -102,13 +101,12 @@ def of_make_conf(conf: Makefile, origins: Sequence[str], overlay: Path | None) -
             blocks=True,
         )
     for origin in origins:
-        values = [value for _line, _operator, value in conf.assignments(variable(origin))]
-        if not any(re.search(r"(^|\s)USES\+=\"?kpatch\b", value) for value in values):
+        if not re.search(r"(^|\s)USES\+=\"?kpatch\b", conf.value(variable(origin))):
             yield Trap(
                 "no-uses-line",
                 f"nothing gives USES+=kpatch to {origin}",
                 str(conf.path),
-                f"write {variable(origin)}= USES+=kpatch",
+                f"write {variable(origin)}+= USES+=kpatch, behind every line that sets it",
                 blocks=True,
             )
 

@@ -120,6 +120,27 @@ def test_the_line_may_have_arguments_and_company(modern: Tree, value: str) -> No
     assert rules(look(modern)) == set()
 
 
+@pytest.mark.parametrize(
+    ("line", "trap"),
+    [
+        ("emulators_kqemu-kmod_VARS=\tX=1", {"no-uses-line"}),
+        ("emulators_kqemu-kmod_VARS+=\tX=1", set()),
+        ("emulators_kqemu-kmod_VARS?=\tX=1", set()),
+        ("OVERLAYS=\t/elsewhere", {"no-overlay-line"}),
+        ("OVERLAYS+=\t/elsewhere", set()),
+    ],
+)
+def test_later_lines_count_as_make_counts_them(modern: Tree, line: str, trap: set[str]) -> None:
+    modern.hook(line)
+    assert rules(look(modern)) == trap
+    assert ("Repairing" in modern.make("build").log) == (not trap)
+
+
+def test_a_slash_behind_the_overlay_makes_no_difference(modern: Tree) -> None:
+    modern.conf(f"OVERLAYS=\t{modern.overlay}/", "emulators_kqemu-kmod_VARS=\tUSES+=kpatch")
+    assert rules(look(modern)) == set()
+
+
 def test_a_line_of_another_port_does_not_count(modern: Tree) -> None:
     modern.conf(f"OVERLAYS=\t{modern.overlay}", "emulators_qemu_VARS=\tUSES+=kpatch")
     assert rules(look(modern)) == {"no-uses-line"}
