@@ -56,7 +56,7 @@ def for_method(
         str(make_conf),
         (
             f"OVERLAYS+=\t{overlay}",
-            *(f"{traps.variable(origin)}=\tUSES+=kpatch" for origin in origins),
+            *(f"{traps.variable(origin)}+=\tUSES+=kpatch" for origin in origins),
         ),
     )
     return Guide("trees with overlays: USES=kpatch, no edit of the tree", (*puts, needed, optional))

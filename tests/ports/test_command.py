@@ -68,7 +68,7 @@ def test_alone_it_prints_every_place_and_line(hook: Command) -> None:
     for text in (
         "/usr/local/share/kpatch/overlay/Mk/Uses/kpatch.mk",
         "OVERLAYS+=\t/usr/local/share/kpatch/overlay",
-        "emulators_kqemu-kmod_VARS=\tUSES+=kpatch",
+        "emulators_kqemu-kmod_VARS+=\tUSES+=kpatch",
         "/usr/ports/emulators/kqemu-kmod/scripts/post-build",
         '.include "${.CURDIR}/files/kpatch.mk"',
     ):
