@@ -45,10 +45,20 @@ def prove(patched: Module, original: Module, console: Console) -> Document:
 
 
 def case_of(module: Module, original: Module) -> Case:
-    """What there is to prove about a module. Raises the refusals of the signature layer."""
+    """What there is to prove about a module. Raises the refusals of the signature layer, and
+    VerificationError for a patch that was made for other kernels than the module.
+    """
     match = _match(original)
     note = read_note(module)
     if note is not None:
+        wanted = detect(original).cpuid
+        if wanted is not None and wanted != note.cpuid:
+            raise VerificationError(
+                f"the patch takes cpuid from {note.cpuid:#x} of struct pcpu, but the kernels that "
+                f"this module is for have it at {wanted:#x}",
+                where=module.name,
+                todo="take the patch back with 'kpatch revert' and apply it again",
+            )
         changed = "" if seal_holds(module.data, note) else _CHANGED
         return Case(module, original, match, note.cpuid, FixModel(caveat=changed))
     cpuid = detect(module).cpuid or _DEFAULT_CPUID

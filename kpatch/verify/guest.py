@@ -23,9 +23,11 @@ from kpatch.verify.stub import GUEST_DATA, hostile_stub
 from kpatch.verify.worldswitch import SwitchLayout
 
 PRIVATE_BASE: Final = 0x1000_0000
-STACK_AT: Final = 0xFFFF_FFFF_B900_0000
+# In the kernel's map and in the direct map, as malloc gives it out: not in the top 2 GB, where only
+# the kernel itself and its modules are, so that an address cut to 32 bits is another address.
+STACK_AT: Final = 0xFFFF_FF80_3900_0000
 STACK_SIZE: Final = 4 * PAGE  # KSTACK_PAGES on amd64
-COPY_AT: Final = Address(0xFFFF_FFFF_BA00_0000)
+COPY_AT: Final = Address(0xFFFF_FF00_3A00_0000)
 LARGEST_IMAGE: Final = 0x40_0000
 
 MONITOR_BASE: Final = 0xF000_0000

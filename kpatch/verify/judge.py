@@ -22,6 +22,9 @@ CPU has a GDT of its own they would name the CPU that the guest was on, and the 
 would all be different. Hosts with up to this many CPUs are explored without this.
 """
 
+# psABI 3.2.1: what a function may destroy, but for rdi, its argument.
+_SCRATCH: Final = ("rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11")
+
 
 def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
     """The first promise of the scenario that a step breaks, or nothing."""
@@ -69,6 +72,8 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
     keeps TR. Between two rounds interrupts are on and other kernel code runs on this stack, so
     what lies below it is as at the start: whoever left something there has lost it. (So guests that
     wait for a CPU are alike, whatever CPU they were on.)
+    The scratch registers were junk at the first call and are zero from then on: nothing may depend
+    on either.
     """
     tr = engine.tr
     if round_over:
@@ -77,6 +82,7 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
             for field in world.guest.saved_fields:
                 engine.forget(field)
     engine.take_registers(called)
+    engine.write_registers(dict.fromkeys(_SCRATCH, 0))
     engine.write_tr(*tr)
     if not round_over:
         engine.write_registers({"rip": TAIL_AT})

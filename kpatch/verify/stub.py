@@ -1,5 +1,8 @@
 """The code that stands for the monitor and its guest: it leaves the CPU as hostile as it can.
 
+It leaves twice, in turn: once with junk in the registers and flags, once with zeros, because code
+that looks at a register it never wrote may be right with the one and wrong with the other.
+
 Written in machine code, real instructions under the monitor's page tables, so that the emulator
 checks what a CPU would check. Interrupts stay off and the direction flag clear: the monitor's own
 C code needs that (psABI 3.2.3), whatever its guest did.
@@ -19,6 +22,9 @@ HOSTILE_BASE: Final = 0x0000_5EED_0BAD_0000
 HOSTILE_FLAGS: Final = 0x0024_38D5 | 2
 """ID, AC, I/O privilege 3, overflow, sign, zero, adjust, parity, carry; IF, DF, TF, NT are 0."""
 
+CLEAR_FLAGS: Final = 2
+"""None of them: bit 1 is always set."""
+
 _MSR_FS_BASE: Final = 0xC000_0100
 _MSR_GS_BASE: Final = 0xC000_0101
 _CR0_TS: Final = 8
@@ -31,10 +37,22 @@ _JUNK: Final = tuple(r for r in _REGISTERS if r not in ("rax", "rsp", "rdi"))
 
 
 def hostile_stub(state: int, monitor_to_kernel: int, dr7: int) -> bytes:
-    """Position-independent code that spoils the CPU, calls ``monitor_to_kernel`` with ``state``
-    in rdi, and starts again when that returns, which it does in the next round.
+    """Position-independent code that spoils the CPU and calls ``monitor_to_kernel`` with ``state``
+    in rdi: with junk in the first round, with zeros in the second, and so on in turn. Each call
+    returns in the round after its own.
     """
+    junk = tuple(0xBAD0_0000_0000_0BAD | n << 32 for n in range(len(_JUNK)))
     code = b"".join(
+        _leave(state, monitor_to_kernel, dr7, flags, values)
+        for flags, values in ((HOSTILE_FLAGS, junk), (CLEAR_FLAGS, (0,) * len(_JUNK)))
+    )
+    return code + b"\xe9" + struct.pack("<i", -(len(code) + 5))  # jmp to the start
+
+
+def _leave(
+    state: int, monitor_to_kernel: int, dr7: int, flags: int, values: tuple[int, ...]
+) -> bytes:
+    return b"".join(
         (
             _mov("rax", GUEST_DATA),
             bytes.fromhex("8ed8 8ec0 8ee0 8ee8"),  # mov ds, es, fs, gs
@@ -44,14 +62,13 @@ def hostile_stub(state: int, monitor_to_kernel: int, dr7: int) -> bytes:
             bytes.fromhex("0f23f8"),  # mov dr7, rax
             bytes.fromhex("0f20c0 4883f0") + bytes((_CR0_TS,)),  # mov rax, cr0; xor rax, TS
             bytes.fromhex("0f22c0"),  # mov cr0, rax
-            b"\x68" + struct.pack("<I", HOSTILE_FLAGS) + b"\x9d",  # push, popfq
-            *(_mov(name, 0xBAD0_0000_0000_0BAD | n << 32) for n, name in enumerate(_JUNK)),
+            b"\x68" + struct.pack("<I", flags) + b"\x9d",  # push, popfq
+            *(_mov(name, value) for name, value in zip(_JUNK, values, strict=True)),
             _mov("rdi", state),
             _mov("rax", monitor_to_kernel),
             bytes.fromhex("ffd0"),  # call rax
         )
     )
-    return code + b"\xe9" + struct.pack("<i", -(len(code) + 5))  # jmp to the start
 
 
 def _mov(register: str, value: int) -> bytes:

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from kpatch.elf.module import read_module
+from kpatch.patch.apply import apply_plan
+from kpatch.patch.plan import make_plan
+from kpatch.signature.load import load_signatures
+from kpatch.signature.scan import find
 from kpatch.verify.scenarios import SCENARIOS
 from tests.cli import schema
 from tests.cli.harness import Done, patched_bytes, run, sample
@@ -35,6 +40,22 @@ def test_a_patched_module_is_proven(patched: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{patched}: PROVEN\n")
     assert "not modelled: NMIs" in done.out, "what the word does not cover"
+
+
+@pytest.mark.parametrize(
+    ("name", "cpuid", "wanted"), [("kqemu-6.ko", 0x34, 0x3C), ("kqemu-7.ko", 0x3C, 0x34)]
+)
+def test_a_patch_for_other_kernels_than_the_module_is_not_proven(
+    tmp_path: Path, name: str, cpuid: int, wanted: int
+) -> None:
+    module = read_module(sample(name).read_bytes(), name)
+    (signature,) = load_signatures()
+    plan = make_plan(module, find(module, signature), cpuid=cpuid, tss_stride=104)
+    path = tmp_path / name
+    path.write_bytes(apply_plan(plan))
+    done = run(*_SMALL, path)
+    assert done.code == 17
+    assert f"cpuid from {cpuid:#x}" in done.err and f"at {wanted:#x}" in done.err
 
 
 def test_an_unpatched_module_is_refuted_with_a_trace(patched: Path) -> None:

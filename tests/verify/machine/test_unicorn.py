@@ -6,6 +6,7 @@ If a release changes one of these, the emulation is wrong in a way that its own 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,19 @@ def test_no_access_sets_a_bit_in_the_page_tables() -> None:
     assert bench.arena.read(0x6000, 0xA000) == tables
 
 
+def _leaving(flags: str, values: Sequence[int]) -> str:
+    """One call of the exit by the stub. ``as`` would push a small number in one byte."""
+    return (
+        "movabs rax, 0xb; mov ds, eax; mov es, eax; mov fs, eax; mov gs, eax;"
+        "movabs rcx, 0xc0000100; movabs rax, 0x0bad0000; movabs rdx, 0x5eed; wrmsr;"
+        "movabs rcx, 0xc0000101; movabs rax, 0x0bad0000; movabs rdx, 0x5eed; wrmsr;"
+        "movabs rax, 0x700; mov dr7, rax; mov rax, cr0; xor rax, 8; mov cr0, rax;"
+        f".byte 0x68; .long {flags}; popfq;"
+        + "".join(f"movabs {name}, {value};" for name, value in zip(SPOILED, values, strict=True))
+        + "movabs rdi, 0xf0013000; movabs rax, 0xf00000f3; call rax;"
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "source"),
     [
@@ -184,17 +198,10 @@ def test_no_access_sets_a_bit_in_the_page_tables() -> None:
         (tail(Address(KERNEL)), f"movabs rax, {KERNEL}; call rax"),
         (
             hostile_stub(0xF001_3000, 0xF000_00F3, 0x700),
-            "start: movabs rax, 0xb; mov ds, eax; mov es, eax; mov fs, eax; mov gs, eax;"
-            "movabs rcx, 0xc0000100; movabs rax, 0x0bad0000; movabs rdx, 0x5eed; wrmsr;"
-            "movabs rcx, 0xc0000101; movabs rax, 0x0bad0000; movabs rdx, 0x5eed; wrmsr;"
-            "movabs rax, 0x700; mov dr7, rax; mov rax, cr0; xor rax, 8; mov cr0, rax;"
-            "push 0x2438d7; popfq;"
-            + "".join(
-                f"movabs {name}, {0xBAD0_0000_0000_0BAD | n << 32};"
-                for n, name in enumerate(SPOILED)
-            )
-            + "movabs rdi, 0xf0013000; movabs rax, 0xf00000f3; call rax; .byte 0xe9;"
-            ".long start - . - 4",
+            "start:;"
+            + _leaving("0x2438d7", [0xBAD0_0000_0000_0BAD | n << 32 for n in range(len(SPOILED))])
+            + _leaving("0x2", [0] * len(SPOILED))
+            + ".byte 0xe9; .long start - . - 4",
         ),
     ],
     ids=["lock", "unlock", "ssdtosyssd", "tail", "stub"],

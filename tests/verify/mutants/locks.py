@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.verify.mutants.changes import Lines, Relocated, after, before
-from tests.verify.mutants.variant import TSO, Mutant, at
+from tests.verify.mutants.variant import LEAVE, TSO, Mutant, at
 
 NO_FAULT, OWN_TSS, PROGRESS = "no-fault", "own-tss", "progress"
 RACE: Final = (NO_FAULT, OWN_TSS)
@@ -40,6 +40,13 @@ def one_bit_lock(fence: str) -> tuple[Lines, ...]:
 
 MUTANTS: Final = (
     Mutant("no lock", (Lines(EXCHANGE, "xor r9d, r9d"),), RACE),
+    Mutant(
+        "the lock is taken with whatever the guest left in r9",
+        (Lines(TAKE, TAKE.replace("mov r9d, 1; ", "")),),
+        RACE,
+        at("two-rounds"),
+        passes=(LEAVE,),
+    ),
     Mutant("the lock is looked at, not taken", (Lines(EXCHANGE, "mov r9d, dword [r8]"),), RACE),
     Mutant(
         "the lock is taken by a load and a store",

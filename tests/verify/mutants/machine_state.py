@@ -26,6 +26,17 @@ FLAGS: Final = "pushfq; or qword [rsp], {bit}; popfq"
 MUTANTS: Final = (
     Mutant("rdi is clobbered at the entry", (entry("xor edi, edi"),), (NO_FAULT,)),
     Mutant("rdi is clobbered at the exit", (leave("xor edi, edi"),), (NO_FAULT,)),
+    Mutant(
+        "the way back is cut to 32 bits",
+        (Lines("jmp rdx", "movsxd rdx, edx; jmp rdx"),),
+        (NO_FAULT,),
+    ),
+    Mutant(
+        "the address of the state is cut to 32 bits",
+        (leave("movsxd rdi, edi; movzx eax, word [rdi + 0x8c]"),),
+        (NO_FAULT,),
+    ),
+    Mutant("rsp is cut to 32 bits", (leave("movsxd rsp, esp"),), (NO_FAULT,)),
     Mutant("rsp is moved", (leave("add rsp, 8"),), (NO_FAULT,)),
     Mutant("the saved rbx is clobbered", (leave("mov qword [rsp + 32], rax"),), (RESTORED,)),
     Mutant("the saved r12 is clobbered", (leave("mov qword [rsp + 24], rax"),), (RESTORED,)),
