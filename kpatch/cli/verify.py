@@ -60,7 +60,7 @@ _DIGITS = 9
     "--max-seconds",
     type=click.FloatRange(0, min_open=True),
     metavar="N",
-    help="The same by time; without it there is no end.",
+    help="The same by time, for each exploration.",
 )
 @click.option("--no-por", is_flag=True, help="Without the reductions over invisible steps.")
 @click.option("--no-symmetry", is_flag=True, help="Without treating CPUs as interchangeable.")
