@@ -46,7 +46,7 @@ _DIGITS = 9
 @click.option(
     "--tr-selector",
     type=click.Choice([f"{each:#x}" for each in SELECTORS]),
-    help="The host's TR selector, everywhere; without it 0x48 once for each number of CPUs.",
+    help="The host's TR selector, everywhere; without it 0x30, and 0x48 once for each GDT.",
 )
 @click.option(
     "--max-states",
