@@ -13,12 +13,12 @@ from kpatch.abi.detect import detect
 from kpatch.abi.identify import identify
 from kpatch.cli.common import Console, is_terminal
 from kpatch.elf.module import Module
-from kpatch.errors import KpatchError, OtherModuleError, UnknownModuleError, VerificationError
+from kpatch.errors import OtherModuleError, UnknownModuleError, VerificationError
 from kpatch.patch.note import read_note, seal_holds
 from kpatch.report.documents import Document
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match
-from kpatch.signature.scan import find
+from kpatch.signature.scan import find_any
 from kpatch.verify.crew import Standing
 from kpatch.verify.crew import prove as run_proof
 from kpatch.verify.fixes import FixModel, model_of
@@ -66,15 +66,12 @@ def case_of(module: Module, original: Module) -> Case:
 
 
 def _match(original: Module) -> Match:
-    failure: KpatchError | None = None
-    for signature in load_signatures():
-        try:
-            return find(original, signature)
-        except KpatchError as error:
-            failure = failure or error
-    if isinstance(failure, UnknownModuleError) and not identify(original).is_kqemu:
-        raise OtherModuleError(failure.what, where=failure.where, todo=failure.todo)
-    raise failure or UnknownModuleError("no signature is installed", where=original.name)
+    try:
+        return find_any(original, load_signatures())
+    except UnknownModuleError as error:
+        if identify(original).is_kqemu:
+            raise
+        raise OtherModuleError(error.what, where=error.where, todo=error.todo) from None
 
 
 def explore(

@@ -24,7 +24,7 @@ from kpatch.patch.note import Note, read_note, seal_holds
 from kpatch.patch.original import original_of
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match
-from kpatch.signature.scan import find
+from kpatch.signature.scan import find_any
 
 
 class Verdict(Enum):
@@ -165,16 +165,12 @@ def _unpatched(
 
 
 def _match(module: Module) -> tuple[Match | None, KpatchError | None]:
-    """The one signature that matches, or why none does (the most telling reason)."""
-    failure: KpatchError | None = None
-    for signature in load_signatures():
-        try:
-            return find(module, signature), None
-        except UnknownModuleError as error:
-            failure = failure or error
-        except MatchError as error:
-            failure = error
-    return None, failure
+    """The one signature that matches, or why none does."""
+    signatures = load_signatures()
+    try:
+        return find_any(module, signatures), None
+    except (UnknownModuleError, MatchError) as failure:
+        return None, failure
 
 
 def _already_fixed(fix: SourceFix) -> AlreadyFixedError:

@@ -6,7 +6,7 @@ is decoded and tried. A start that decoding from the routine's beginning also re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -73,6 +73,25 @@ def find(module: Module, signature: Signature) -> Match:
         raise failures[0]
     require_patchable(module, matches[0])
     return matches[0]
+
+
+def find_any(module: Module, signatures: Iterable[Signature]) -> Match:
+    """The match of the first signature that fits.
+
+    Where none does, raises the most telling reason: a MatchError (the last one) before an
+    UnknownModuleError (the first one).
+    """
+    failure: KpatchError | None = None
+    for signature in signatures:
+        try:
+            return find(module, signature)
+        except UnknownModuleError as error:
+            failure = failure or error
+        except MatchError as error:
+            failure = error
+    raise failure or UnknownModuleError(
+        "no signature is installed", where=module.name, todo="install kpatch again"
+    )
 
 
 def _match_image(module: Module, signature: Signature, candidate: Candidate) -> Match:
