@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kpatch.errors import UsageError, VerificationError
+from kpatch.errors import VerificationError
 from kpatch.verify.cells import SharedMemory
 from kpatch.verify.cpu import Engine
 from kpatch.verify.cpustate import EVERYWHERE, Run, Snapshot, Territory
 from kpatch.verify.descriptors import SystemDescriptor, parse
-from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
+from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
 from kpatch.verify.judge import arrive, back_in_kernel, shared_accesses
 from kpatch.verify.program import OpKind, Violation
 from kpatch.verify.scenarios import Scenario
@@ -86,11 +86,7 @@ class LiveMachine:
         for position, move in enumerate(schedule, 1):
             problem = self._obstacle(move)
             if problem:
-                raise UsageError(
-                    f"the move {move} cannot be made: {problem}",
-                    where=f"schedule, move {position}",
-                    todo="replay with the module, scenario and memory model it was found with",
-                )
+                raise impossible(move, position, problem)
             steps.append(self._make(move))
         return tuple(steps)
 

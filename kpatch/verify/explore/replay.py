@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kpatch.errors import UsageError
 from kpatch.verify.explore.options import MemoryModel
-from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
+from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
 from kpatch.verify.program import Cell, Local, OpKind, Pending, Program, Value, Violation
 
 
@@ -42,11 +41,7 @@ def replay(program: Program, schedule: Schedule, model: MemoryModel) -> Replayed
     for position, move in enumerate(schedule, 1):
         problem = run.obstacle(move)
         if problem:
-            raise UsageError(
-                f"the move {move} cannot be made: {problem}",
-                where=f"schedule, move {position}",
-                todo="replay with the module, the scenario and the memory model it was found with",
-            )
+            raise impossible(move, position, problem)
         steps.append(run.make(move))
     return Replayed(tuple(steps), run.memory, tuple(run.locals), run.finished)
 

@@ -51,6 +51,15 @@ class Move:
 Schedule = tuple[Move, ...]
 
 
+def impossible(move: Move, position: int, problem: str) -> UsageError:
+    """The error for the move at ``position`` (from 1) of a schedule, which cannot be made."""
+    return UsageError(
+        f"the move {move} cannot be made: {problem}",
+        where=f"schedule, move {position}",
+        todo="replay with the module, the scenario and the memory model it was found with",
+    )
+
+
 def to_text(schedule: Schedule) -> str:
     """The schedule as a string; :func:`from_text` reads it back."""
     words = []
