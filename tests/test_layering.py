@@ -14,17 +14,30 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kpatch"
 FLOORS = (
     ("units", "errors", "data"),
-    ("elf", "isa"),
+    ("storage",),
+    ("elf", "isa", "containers"),
     ("signature", "abi"),
-    ("patch",),
-    ("verify",),
-    ("report", "ports"),
+    ("patch", "verify", "witness"),
+    ("report", "ports", "repair"),
     ("cli",),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-STRANGERS = {"elf": "isa", "isa": "elf"}
+STRANGERS = {
+    frozenset(pair)
+    for pair in (
+        ("elf", "isa"),
+        ("elf", "containers"),
+        ("isa", "containers"),
+        ("patch", "verify"),
+        ("patch", "witness"),
+        ("verify", "witness"),
+    )
+}
 """Neighbours on one floor that do not know each other."""
+
+COLUMN = ("explore", "hardware", "world", "machine", "proof")
+"""The rooms inside verify/, lowest first."""
 
 HOMES = {
     "capstone": ("kpatch/isa/",),
@@ -72,7 +85,22 @@ def test_no_room_imports_a_higher_one(path: Path) -> None:
             continue
         assert own, f"the package itself imports {name}"
         assert FLOOR[room_of(name)] <= FLOOR[own], f"{own} imports {name}"
-        assert STRANGERS.get(own) != room_of(name), f"{own} imports {name}"
+        assert frozenset((own, room_of(name))) not in STRANGERS, f"{own} imports {name}"
+
+
+def column_room(module: str) -> str:
+    """``world`` for ``kpatch.verify.world.guest``; empty outside of the column."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["kpatch", "verify"] and len(parts) > 2 else ""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "verify").rglob("*.py")), ids=name_of)
+def test_no_room_of_the_proof_imports_a_higher_one(path: Path) -> None:
+    own = column_room(name_of(path).removesuffix(".py").replace("/", "."))
+    for name in imports_of(path):
+        above = column_room(name)
+        if above and own != "__init__":
+            assert COLUMN.index(above) <= COLUMN.index(own), f"{own} imports {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

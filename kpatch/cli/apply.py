@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli import files, targets
+from kpatch import storage as files
 from kpatch.cli.common import (
     FILES,
     Console,
@@ -16,11 +16,12 @@ from kpatch.cli.common import (
     kernel_options,
     path_type,
 )
-from kpatch.cli.repair import Proof, Repaired, repair
-from kpatch.cli.targets import Changed, Target
+from kpatch.containers import target as targets
+from kpatch.containers.target import Changed, Target
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE
 from kpatch.patch.note import digest
+from kpatch.repair import Proof, Repaired, repair
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.style import Style

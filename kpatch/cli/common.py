@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
-from kpatch.cli import files
+from kpatch import storage as files
 from kpatch.errors import DONE, KpatchError, OtherModuleError, UsageError
 from kpatch.report import documents
 from kpatch.report.documents import Document

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli import targets
 from kpatch.cli.common import Console, Host, console_options, each_file, kernel_options, path_type
-from kpatch.cli.repair import repair
-from kpatch.cli.targets import Inside
+from kpatch.containers import target as targets
+from kpatch.containers.target import Inside
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
 from kpatch.patch.diff import diff_modules
 from kpatch.patch.note import read_note
 from kpatch.patch.original import original_of
+from kpatch.repair import repair
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, unified
 from kpatch.report.documents import Document

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli import hook_text as text
 from kpatch.cli.common import Console, Host, console_options, read_host
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.ports import build, guide, place, tree
@@ -17,6 +16,7 @@ from kpatch.ports.guide import Guide
 from kpatch.ports.locate import Folders
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Method, Port, Survey
+from kpatch.report import hook_text as text
 from kpatch.report.documents import Document
 
 _OVERLAY = Path("/usr/local/share/kpatch/overlay")

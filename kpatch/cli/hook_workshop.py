@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpatch.cli import files
+from kpatch import storage as files
 from kpatch.cli.common import Console, Host
-from kpatch.cli.repair import repair, require_same_kernel
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import VerificationError
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.original import original_of
 from kpatch.ports.build import Examined, Standing
+from kpatch.repair import repair, require_same_kernel
 from kpatch.report.documents import Document
 
 

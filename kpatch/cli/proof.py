@@ -19,11 +19,11 @@ from kpatch.report.documents import Document
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match
 from kpatch.signature.scan import find_any
-from kpatch.verify.crew import Standing
-from kpatch.verify.crew import prove as run_proof
-from kpatch.verify.fixes import FixModel, model_of
-from kpatch.verify.obligations import Obligation, default_suite
-from kpatch.verify.proof import Bounds, Case, Proof
+from kpatch.verify.proof.fixes import FixModel, model_of
+from kpatch.verify.proof.obligations import Obligation, default_suite
+from kpatch.verify.proof.verdict import Bounds, Case, Proof
+from kpatch.verify.proof.workers import Standing
+from kpatch.verify.proof.workers import prove as run_proof
 
 _DEFAULT_CPUID = 0x34
 _CHANGED = "the file was changed since kpatch patched it; this is about the file as it is now"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli import files, targets
+from kpatch import storage as files
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
+from kpatch.containers import target as targets
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, OtherModuleError
 from kpatch.patch.note import digest, read_note

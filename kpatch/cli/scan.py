@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli import files, targets
+from kpatch import storage as files
 from kpatch.cli.common import FILES, Console, Host, console_options, each_file, kernel_options
+from kpatch.containers import target as targets
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.assess import Assessment, Verdict, assess

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli import files, targets
+from kpatch import storage as files
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.cli.proof import case_of, explore
+from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.patch.note import read_note
@@ -21,9 +22,9 @@ from kpatch.report.documents import Document
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_text import proof_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
-from kpatch.verify.obligations import SELECTORS, Obligation, default_suite, suite
-from kpatch.verify.proof import Bounds
-from kpatch.verify.proof import replay as replay_schedule
+from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
+from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.verdict import replay as replay_schedule
 
 _MODELS = {
     "sc": (MemoryModel.SC,),

@@ -11,7 +11,7 @@ _LEAST_LANE = 34
 
 
 def lanes_text(lanes: dict[str, Any], style: Style) -> Iterator[str]:
-    """Render the document of :class:`kpatch.verify.lanes.Lanes`, line by line."""
+    """Render the document of :class:`kpatch.verify.proof.lanes.Lanes`, line by line."""
     cpus = lanes["cpus"]
     width = max(
         [_LEAST_LANE] + [len(text) for step in lanes["steps"] for text in step["instructions"][:1]]

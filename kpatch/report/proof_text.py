@@ -17,7 +17,7 @@ _USUAL_SELECTOR = 0x30
 
 
 def proof_text(file: str, document: Document, style: Style, *, verbose: bool) -> str:
-    """Render the document of :class:`kpatch.verify.proof.Proof`."""
+    """Render the document of :class:`kpatch.verify.proof.verdict.Proof`."""
     return "\n".join(_lines(printable(file), printable(document), style, verbose))
 
 

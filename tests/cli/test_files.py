@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from kpatch.cli import apply
-from kpatch.cli.repair import Repaired, repair
+from kpatch.repair import Repaired, repair
 from tests.cli import schema
 from tests.cli.harness import copied, kpatch, listing, look, names, patched_bytes, run, sample
 

@@ -17,8 +17,9 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
-from kpatch.cli import apply, files
-from kpatch.cli.repair import Repaired, repair
+from kpatch import storage as files
+from kpatch.cli import apply
+from kpatch.repair import Repaired, repair
 from tests.cli.harness import (
     command_line,
     copied,

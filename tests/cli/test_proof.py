@@ -10,8 +10,8 @@ import pytest
 
 from kpatch.cli import proof
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.obligations import suite
-from kpatch.verify.proof import Bounds
+from kpatch.verify.proof.obligations import suite
+from kpatch.verify.proof.verdict import Bounds
 from tests.cli import schema
 from tests.cli.harness import (
     copied,

@@ -13,7 +13,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.plan import make_plan
 from kpatch.signature.load import load_signatures
 from kpatch.signature.scan import find
-from kpatch.verify.scenarios import SCENARIOS
+from kpatch.verify.machine.scenarios import SCENARIOS
 from tests.cli import schema
 from tests.cli.harness import Done, patched_bytes, run, sample
 

@@ -11,7 +11,7 @@ import pytest
 from kpatch.verify.explore import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.result import Result, Verdict
-from kpatch.verify.machine import Setup, Subject
+from kpatch.verify.machine.setup import Setup, Subject
 from tests.cli.harness import run
 from tests.verify.machine.workshop import (
     LEAVE,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpatch.ports.package import replace_module, tar
+from kpatch.containers.package import replace_module, tar
 from tests.package.makers import (
     COMPRESSORS,
     MODULE,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpatch.containers.package import contents, manifest
+from kpatch.containers.package.edit import Replacement, apply_edits
+from kpatch.containers.package.ucl import scalars
 from kpatch.errors import DamagedFileError, KpatchError, UnknownModuleError
-from kpatch.ports.package import contents, manifest
-from kpatch.ports.package.edit import Replacement, apply_edits
-from kpatch.ports.package.ucl import scalars
 from tests.package import makers
 
 OLD, NEW = makers.MODULE, makers.PATCHED

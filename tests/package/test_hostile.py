@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpatch.containers.package import compression, is_package, modules_in, replace_module
 from kpatch.errors import DamagedFileError, KpatchError, UnknownModuleError
-from kpatch.ports.package import compression, is_package, modules_in, replace_module
 from tests.package.makers import (
     COMPRESSORS,
     MODULE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.ports.package import modules_in, replace_module
+from kpatch.containers.package import modules_in, replace_module
 from tests.package.makers import (
     MODULE,
     PATCHED,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpatch.containers import gzip as gzipped
+from kpatch.containers.gzip import comes_back, compress, is_gzip, read_gzip, with_payload
 from kpatch.errors import DamagedFileError
-from kpatch.patch import gzipped
-from kpatch.patch.gzipped import comes_back, compress, is_gzip, read_gzip, with_payload
 
 FHCRC, FEXTRA, FNAME, FCOMMENT = 2, 4, 8, 16  # RFC 1952, 2.3.1
 PAYLOADS = st.binary(max_size=200) | st.binary(min_size=1, max_size=9).map(lambda b: b * 500)

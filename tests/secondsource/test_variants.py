@@ -13,7 +13,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.original import original_of
 from kpatch.patch.prepare import prepare
-from kpatch.verify.worldswitch import bind
+from kpatch.verify.world.worldswitch import bind
 from tests.secondsource.build import build, fields_of
 from tests.secondsource.places import Host
 from tests.secondsource.referee import Machine

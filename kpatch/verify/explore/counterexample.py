@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options
+from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.replay import Replayed, replay
 from kpatch.verify.explore.result import DEADLOCK, LIVELOCK, Counterexample
 from kpatch.verify.explore.schedule import Schedule, to_text
@@ -14,7 +15,6 @@ from kpatch.verify.explore.search import Finding, Graph
 from kpatch.verify.explore.shortest import Goal, fewest_preemptions
 from kpatch.verify.explore.space import Space, Start, Successor
 from kpatch.verify.explore.trace import Tracer, does_not_replay, preemptions
-from kpatch.verify.program import Program
 
 _LOST = (DEADLOCK, LIVELOCK)
 """What the search itself finds. A program may report a violation of the same property."""

@@ -11,6 +11,7 @@ from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
 from kpatch.verify.explore.finals import FinalCheck, concrete_finals
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.progress import endless_states, lost_states, waiting_states
 from kpatch.verify.explore.result import (
     DEADLOCK,
@@ -26,7 +27,6 @@ from kpatch.verify.explore.shapes import Shapes
 from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.steps import Steps
 from kpatch.verify.explore.waits import MembersChangedError, Waits
-from kpatch.verify.program import Program
 
 
 def explore(

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from kpatch.verify.explore.naming import GUEST, NamedLocal, NamedOutcome, NamedValue, Names
 from kpatch.verify.explore.options import Budget
-from kpatch.verify.program import Cell, Local, Outcome, Pending, Program, Value
+from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value
 
 MAX_INSTANCES = 4096  # 16 * 15 * 14 = 3360: three names among 16 CPUs
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from kpatch.verify.program import Cell, Local, Pending, Program, Value, Violation
+from kpatch.verify.explore.program import Cell, Local, Pending, Program, Value, Violation
 
 Names = tuple[int, ...]
 NamedValue = tuple[int, Names]  # a value orbit, and the CPUs that it refers to

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.program import Cell, Local, OpKind, Pending, Program, Value, Violation
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
-from kpatch.verify.program import Cell, Local, OpKind, Pending, Program, Value, Violation
 
 
 @dataclass(frozen=True)

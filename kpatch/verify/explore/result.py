@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 from kpatch.verify.explore.options import Options
-from kpatch.verify.program import Local, Value
+from kpatch.verify.explore.program import Local, Value
 
 PROGRESS = "progress"  # the property that the explorer judges itself
 DEADLOCK = "deadlock"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kpatch.verify.explore.naming import NamedLocal, NamedValue, Names, Naming
-from kpatch.verify.program import Cell, OpKind
+from kpatch.verify.explore.program import Cell, OpKind
 
 Group = tuple[tuple[Cell, NamedValue], ...]  # the stores of one operation
 

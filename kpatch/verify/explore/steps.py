@@ -26,9 +26,9 @@ from functools import cache
 from kpatch.errors import VerificationError
 from kpatch.verify.explore.naming import NamedOutcome, NamedValue, Names
 from kpatch.verify.explore.options import MemoryModel, Options
+from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, Group, Phase, Shapes
-from kpatch.verify.program import OpKind, Violation
 
 MAX_CHAIN = 1000  # local steps in a row within one move
 

@@ -8,11 +8,11 @@ from kpatch.errors import VerificationError
 from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.program import OpKind, Program
 from kpatch.verify.explore.replay import ConcreteRun
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule
 from kpatch.verify.explore.space import Space, Start, Successor, Waited
 from kpatch.verify.explore.steps import Effect
-from kpatch.verify.program import OpKind, Program
 
 YIELDING = (OpKind.PAUSE, OpKind.REST, OpKind.DONE, OpKind.IDLE, OpKind.FAULT)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kpatch.verify.program import Cell, Local, OpKind, Program, Value
+from kpatch.verify.explore.program import Cell, Local, OpKind, Program, Value
 
 Buffer = tuple[tuple[tuple[Cell, Value], ...], ...]
 State = tuple[tuple[Value, ...], tuple[Local, ...], tuple[Buffer, ...], tuple[Value, ...]]

@@ -9,7 +9,7 @@ import pytest
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import MemoryModel, Options, Progress, Verdict, explore
-from kpatch.verify.program import Local, OpKind, Outcome, Pending, Value
+from kpatch.verify.explore.program import Local, OpKind, Outcome, Pending, Value
 from tests.verify.explore.toys import (
     LOAD_TR,
     RIGHT,

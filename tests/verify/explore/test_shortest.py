@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from kpatch.verify.explore import MemoryModel, Move, MoveKind, Options, explore, from_text
+from kpatch.verify.explore.program import OpKind
 from kpatch.verify.explore.replay import ConcreteRun
-from kpatch.verify.program import OpKind
 from tests.verify.explore.naive import truth
 from tests.verify.explore.test_reductions import ENTRIES, programs
 from tests.verify.explore.toys import (

@@ -7,7 +7,7 @@ from math import comb
 import pytest
 
 from kpatch.verify.explore import MemoryModel, Options, Verdict, explore
-from kpatch.verify.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
+from kpatch.verify.explore.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
 from tests.verify.explore.toys import (
     ACQUIRE,
     LOAD_TR,

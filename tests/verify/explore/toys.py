@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from kpatch.verify.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
+from kpatch.verify.explore.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
 
 Registers = tuple[tuple[str, str], ...]
 

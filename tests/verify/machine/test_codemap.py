@@ -6,9 +6,9 @@ import pytest
 
 from kpatch.isa.assemble import assemble
 from kpatch.units import Address
-from kpatch.verify.codemap import CodeInfo, CodeMap
-from kpatch.verify.memory import Arena, Region
-from kpatch.verify.program import OpKind
+from kpatch.verify.explore.program import OpKind
+from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
+from kpatch.verify.hardware.memory import Arena, Region
 
 BASE = 0xFFFF_FFFF_8000_0000
 

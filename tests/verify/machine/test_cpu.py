@@ -7,12 +7,12 @@ import random
 import pytest
 
 from kpatch.errors import UsageError
-from kpatch.verify.cpustate import EVERYWHERE, Snapshot
-from kpatch.verify.descriptors import BUSY, parse
-from kpatch.verify.host import HostModel
-from kpatch.verify.kernel import RETURN_AT
-from kpatch.verify.memory import PAGE
-from kpatch.verify.window import window
+from kpatch.verify.hardware.cpustate import EVERYWHERE, Snapshot
+from kpatch.verify.hardware.descriptors import BUSY, parse
+from kpatch.verify.hardware.memory import PAGE
+from kpatch.verify.machine.window import window
+from kpatch.verify.world.host import HostModel
+from kpatch.verify.world.kernel_text import RETURN_AT
 from tests.verify.machine.workshop import LEAVE, patched, scenario, unpatched, world_of
 
 

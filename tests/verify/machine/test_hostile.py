@@ -7,10 +7,10 @@ import random
 import pytest
 
 from kpatch.errors import VerificationError
-from kpatch.verify.cpustate import EVERYWHERE
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Verdict
-from kpatch.verify.kernel import RETURN_AT
+from kpatch.verify.hardware.cpustate import EVERYWHERE
+from kpatch.verify.world.kernel_text import RETURN_AT
 from tests.verify.machine.workshop import (
     LEAVE,
     broken,
@@ -159,7 +159,7 @@ def test_on_private_tables_the_descriptor_of_another_cpu_may_not_even_be_read() 
 
 
 def test_a_module_with_ever_new_states_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpatch.verify.locals.MOST_LOCALS", 300)
+    monkeypatch.setattr("kpatch.verify.machine.local_states.MOST_LOCALS", 300)
     counting = with_exit_code(
         "mov rcx, [rdi + 0x84]; again: inc r11; mov eax, [rcx + 0x30];"
         "mov [rcx + 0x30], eax; jmp again"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kpatch.errors import KpatchError, UnknownModuleError
 from kpatch.isa.decode import decode
-from kpatch.verify.dataflow import Code, Event, Field, System, follow
-from kpatch.verify.worldswitch import SwitchLayout, bind
+from kpatch.verify.world.dataflow import Code, Event, Field, System, follow
+from kpatch.verify.world.worldswitch import SwitchLayout, bind
 from tests.verify.machine.workshop import image_bytes, match_of
 
 # What a real build of kqemu 1.4.0pre1 has, and kqemu-7.ko was made after it.

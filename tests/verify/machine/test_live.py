@@ -7,13 +7,13 @@ import random
 import pytest
 
 from kpatch.errors import UsageError
-from kpatch.verify.descriptors import BUSY, parse, tss_descriptor
 from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.replay import ConcreteRun
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, from_text
-from kpatch.verify.live import LiveMachine
-from kpatch.verify.machine import Setup, Subject
+from kpatch.verify.hardware.descriptors import BUSY, parse, tss_descriptor
+from kpatch.verify.machine.live import LiveMachine
+from kpatch.verify.machine.setup import Setup, Subject
 from tests.verify.machine.workshop import patched, scenario, unpatched, with_exit_code
 
 MODELS = list(MemoryModel)

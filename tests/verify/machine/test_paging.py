@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.units import Address
-from kpatch.verify.host import HostModel
-from kpatch.verify.memory import PAGE, Arena, Bump, Region, page_up
-from kpatch.verify.paging import AddressSpace
+from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_up
+from kpatch.verify.hardware.paging import AddressSpace
+from kpatch.verify.world.host import HostModel
 from tests.verify.machine.workshop import unpatched, world_of
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from kpatch.verify.cells import CellRange, SharedMemory
-from kpatch.verify.cpustate import Access
 from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options
+from kpatch.verify.explore.program import OpKind
 from kpatch.verify.explore.result import Result, Verdict
-from kpatch.verify.machine import Setup, Subject
-from kpatch.verify.program import OpKind
-from kpatch.verify.program_unicorn import Mode
-from kpatch.verify.scenarios import SCENARIOS
+from kpatch.verify.hardware.cpustate import Access
+from kpatch.verify.machine.cells import CellRange, SharedMemory
+from kpatch.verify.machine.program import Mode
+from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.verify.machine.setup import Setup, Subject
 from tests.verify.machine.workshop import LEAVE, broken, judged, patched, scenario, unpatched
 
 ALL = [each.name for each in SCENARIOS]

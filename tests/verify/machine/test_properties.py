@@ -6,9 +6,9 @@ import pytest
 
 from kpatch.elf.module import read_module
 from kpatch.verify.explore.result import Verdict
-from kpatch.verify.machine import Subject
-from kpatch.verify.properties import CATALOG, named
-from kpatch.verify.scenarios import SCENARIOS, scenario_named
+from kpatch.verify.machine.properties import CATALOG, named
+from kpatch.verify.machine.scenarios import SCENARIOS, scenario_named
+from kpatch.verify.machine.setup import Subject
 from tests.verify.machine.workshop import (
     broken,
     judged,

@@ -8,8 +8,8 @@ from kpatch.abi.sourcefix import recognise
 from kpatch.errors import UnknownModuleError
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Verdict
-from kpatch.verify.machine import Subject
-from kpatch.verify.world import Tail
+from kpatch.verify.machine.setup import Subject
+from kpatch.verify.world.world import Tail
 from tests.verify.machine.workshop import (
     broken,
     judged,

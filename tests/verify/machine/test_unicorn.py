@@ -22,11 +22,11 @@ from unicorn import (
 from unicorn import x86_const as x86
 
 from kpatch.units import Address
-from kpatch.verify.descriptors import BUSY, CODE64, DATA, FREE, parse, tss_descriptor
-from kpatch.verify.kernel import _LOCK, _SSDTOSYSSD, _UNLOCK, tail
-from kpatch.verify.memory import PAGE, Arena, Bump, Region
-from kpatch.verify.paging import AddressSpace
-from kpatch.verify.stub import hostile_stub
+from kpatch.verify.hardware.descriptors import BUSY, CODE64, DATA, FREE, parse, tss_descriptor
+from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region
+from kpatch.verify.hardware.paging import AddressSpace
+from kpatch.verify.world.hostile_guest import hostile_stub
+from kpatch.verify.world.kernel_text import _LOCK, _SSDTOSYSSD, _UNLOCK, tail
 from tests.referees import require
 
 KERNEL = 0xFFFF_FFFF_8000_0000

@@ -15,11 +15,11 @@ from kpatch.signature.scan import find
 from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.result import Result
-from kpatch.verify.host import HostModel
-from kpatch.verify.machine import Setup, Subject
-from kpatch.verify.program_unicorn import Mode
-from kpatch.verify.scenarios import SCENARIOS, Scenario, scenario_named
-from kpatch.verify.world import World
+from kpatch.verify.machine.program import Mode
+from kpatch.verify.machine.scenarios import SCENARIOS, Scenario, scenario_named
+from kpatch.verify.machine.setup import Setup, Subject
+from kpatch.verify.world.host import HostModel
+from kpatch.verify.world.world import World
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 LEAVE = SCENARIOS[0]

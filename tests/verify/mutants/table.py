@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from kpatch.verify.proof import Explored
+from kpatch.verify.proof.verdict import Explored
 from tests.verify.mutants import descriptors, locks, machine_state, stashes
 from tests.verify.mutants.variant import Mutant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpatch.verify.obligations import Obligation
+from kpatch.verify.proof.obligations import Obligation
 from tests.verify.mutants.harmless import EVERYWHERE, FENCED, FENCED_WHERE, HARMLESS
 from tests.verify.mutants.variant import Variant
 

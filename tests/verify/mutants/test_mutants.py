@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from kpatch.verify.explore import Verdict
-from kpatch.verify.obligations import Obligation
-from kpatch.verify.proof import Task, measure_window, run_task
-from kpatch.verify.properties import CATALOG
+from kpatch.verify.machine.properties import CATALOG
+from kpatch.verify.proof.obligations import Obligation
+from kpatch.verify.proof.verdict import Task, measure_window, run_task
 from tests.verify.mutants.machine_state import SLOW
 from tests.verify.mutants.table import MUTANTS, TABLE, row, schedules
 from tests.verify.mutants.variant import BOUNDS, LEAVE, RIGHT, TSO, Mutant, at

@@ -14,10 +14,10 @@ import pytest
 
 from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
-from kpatch.verify.crew import prove
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.obligations import suite
-from kpatch.verify.proof import Bounds
+from kpatch.verify.proof.obligations import suite
+from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.workers import prove
 from tests.cli.harness import Done, command_line, environment, sample
 from tests.verify.mutants.variant import RIGHT
 from tests.verify.proof.calls import LEAVE, LONG, UP, document, patched, verify

@@ -10,10 +10,11 @@ import pytest
 
 from kpatch.cli import proof as cli_proof
 from kpatch.elf.module import Module, read_module
-from kpatch.verify import controls, proof
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.obligations import suite
-from kpatch.verify.scenarios import Scenario, scenario_named
+from kpatch.verify.machine.scenarios import Scenario, scenario_named
+from kpatch.verify.proof import controls
+from kpatch.verify.proof import verdict as proof
+from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import MANIFEST, copied, look, names, patched_bytes, run, sample
 from tests.verify.proof.calls import LEAVE, UP, document, patched, verify
 

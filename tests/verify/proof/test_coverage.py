@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.verify.obligations import default_suite
-from kpatch.verify.scenarios import SCENARIOS
+from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.verify.proof.obligations import default_suite
 from tests.cli.harness import command_line, environment, kpatch, sample
 from tests.verify.proof.calls import UP, document, patched, verify
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kpatch.verify import controls
+from kpatch.verify.proof import controls
 from tests.cli.harness import run, sample
 from tests.verify.mutants.table import MUTANTS
 from tests.verify.proof.calls import LEAVE, UP, document, patched, verify

@@ -1,0 +1,1 @@
+"""What a module may be wrapped in: compressed files and packages."""

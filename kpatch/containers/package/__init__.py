@@ -1,0 +1,130 @@
+"""Package archives: find the kernel module inside, change it, and mend the checksums.
+
+Both kinds that FreeBSD has had are known: pkg_install's (``+CONTENTS``, MD5) and pkg's
+(``+MANIFEST``, SHA-256), plain or in bzip2, gzip, xz or zstd. Everything is a function from
+bytes to bytes; the same package and the same change give the same result everywhere.
+
+Undoing a change gives back the same tar archive, byte for byte. The compressed file comes
+back byte for byte too when its encoder was found (``recompress``); otherwise a notice says,
+beforehand, that it will not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.containers.package.archive import (
+    Package,
+    PackagedModule,
+    open_package,
+    rewrite,
+    sole_module,
+)
+from kpatch.containers.package.compression import recognise
+from kpatch.containers.package.recompress import find_encoder
+from kpatch.containers.package.tar import shown
+from kpatch.errors import KpatchError
+
+__all__ = [
+    "PackageResult",
+    "PackagedModule",
+    "is_package",
+    "modules_in",
+    "replace_module",
+]
+
+SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
+
+_ELF_MAGIC: Final = b"\x7fELF"
+
+
+@dataclass(frozen=True)
+class PackageResult:
+    """A package after a change: the file, which members changed, what the user must know."""
+
+    data: bytes
+    changed: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def is_package(name: str, data: bytes) -> bool:
+    """Is the file to be taken as a package: by its first bytes, or else by its name?
+
+    True does not promise that it can be opened. A damaged package is still one.
+    """
+    if data.startswith(_ELF_MAGIC):
+        return False
+    return recognise(data) is not None or name.lower().endswith(SUFFIXES)
+
+
+def modules_in(data: bytes, name: str = "") -> tuple[PackagedModule, ...]:
+    """All kernel modules in the package, in its order; there may be none.
+
+    Raises DamagedFileError and UnknownModuleError as ``archive.open_package`` does, said of
+    ``name``.
+    """
+    try:
+        package = open_package(data)
+    except KpatchError as error:
+        raise error.within(name) from None
+    return tuple(
+        PackagedModule(member.name, package.archive.contents(member)) for member in package.modules
+    )
+
+
+def replace_module(data: bytes, name: str, patch: Callable[[str, bytes], bytes]) -> PackageResult:
+    """The package with its one module gone through ``patch``, and the checksums mended.
+
+    ``patch`` gets the member's name and the module, and returns the new module. When that is
+    the old one, the package comes back as it is. ``name`` is the package's, for messages.
+    Raises what ``open_package``, ``sole_module``, ``contents.mend`` and ``manifest.mend``
+    raise, and whatever ``patch`` raises, said of ``name``.
+    """
+    try:
+        package = open_package(data)
+        module = sole_module(package)
+        old = package.archive.contents(module)
+        try:
+            new = patch(module.name, old)
+        except KpatchError as error:
+            raise error.within(shown(module.name)) from None
+        if new == old:
+            return PackageResult(data, (), ())
+        return _replace(package, new, old)
+    except KpatchError as error:
+        raise error.within(name) from None
+
+
+def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
+    """The result for a module that did change, from ``old`` to ``new``."""
+    rewritten = rewrite(package, new)
+    result = _compressed_like(package, rewritten.raw)
+    notices = list(rewritten.notices)
+    if package.is_signed:
+        notices.append("the package is signed; the signature no longer holds")
+    notices.append(
+        "the checksum of the package file is another one; a repository catalogue that lists "
+        "the old one must be made again"
+    )
+    notices += _undo_notices(package, result, old)
+    return PackageResult(result, rewritten.changed, tuple(notices))
+
+
+def _undo_notices(package: Package, result: bytes, old: bytes) -> list[str]:
+    """Undo the change, and say what does not come back byte for byte."""
+    changed = open_package(result)
+    raw = rewrite(changed, old).raw
+    if raw != package.archive.raw:
+        return ["reverting gives back the same files, in an archive that is not the same bytes"]
+    if _compressed_like(changed, raw) != package.data:
+        return [
+            "reverting gives back the same archive, but other compressed bytes: no "
+            f"{package.compression.value} level known here makes those of the original"
+        ]
+    return []
+
+
+def _compressed_like(package: Package, raw: bytes) -> bytes:
+    return find_encoder(package.data, package.archive.raw, package.compression).compress(raw)

@@ -1,0 +1,219 @@
+"""A package, opened and checked, and the same package with another module in it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.containers.package import contents, manifest, paths, tar
+from kpatch.containers.package.compression import Compression, decompress, recognise
+from kpatch.containers.package.edit import Mending, Replacement, apply_edits
+from kpatch.containers.package.tar import Member, TarArchive, shown
+from kpatch.errors import DamagedFileError, UnknownModuleError
+
+METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
+MAX_METADATA: Final = 2 << 20
+
+_DISTRUST: Final = "no packaging tool writes this; do not install the package"
+
+
+@dataclass(frozen=True)
+class PackagedModule:
+    """A kernel module in a package: the name of the member, and the file."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package whose names and kinds of members hold no surprise."""
+
+    data: bytes
+    compression: Compression
+    archive: TarArchive
+    metadata: Mapping[str, Member]
+    modules: tuple[Member, ...]
+
+    @property
+    def is_signed(self) -> bool:
+        """Does the package itself carry a signature?
+
+        Only the pkg_sign tool of old FreeBSD (in the extra field of the gzip header) and
+        tools that add members of their own do that; pkg signs the repository's catalogue.
+        """
+        has_extra = self.compression is Compression.GZIP and bool(self.data[3] & 0x04)
+        return has_extra or any(_is_signature(m.name) for m in self.archive.members)
+
+
+def open_package(data: bytes) -> Package:
+    """Unpack and check a package.
+
+    Raises DamagedFileError when it is damaged or when unpacking it could write where it does
+    not say: members that climb out, stand there twice or lie behind a link, hard links to what
+    is not in the package, or a module or metadata file that is a link or the target of one.
+    Raises UnknownModuleError when it is no archive, or no package of FreeBSD.
+    """
+    compression = recognise(data)
+    if compression is None:
+        raise UnknownModuleError(
+            "not a package archive", todo="give a tar archive, or one in bzip2, xz, zstd or gzip"
+        )
+    archive = tar.read(decompress(data, compression))
+    by_path = _by_path(archive)
+    metadata = _metadata(by_path)
+    modules = tuple(m for m in archive.members if paths.is_module(m.name) and not m.is_directory)
+    _check_are_reached_through_folders(by_path)
+    _check_are_own_files((*metadata.values(), *modules), by_path)
+    return Package(data, compression, archive, metadata, modules)
+
+
+def sole_module(package: Package) -> Member:
+    """The one module of the package.
+
+    Raises UnknownModuleError when it has none or several: of two modules one would be loaded,
+    and nobody can tell which.
+    """
+    if len(package.modules) == 1:
+        return package.modules[0]
+    if package.modules:
+        names = ", ".join(shown(module.name) for module in package.modules[:4])
+        raise UnknownModuleError(
+            f"holds {len(package.modules)} kernel modules ({names}), not one",
+            todo="extract the module and patch it by itself",
+        )
+    packed = [m for m in package.archive.members if paths.is_compressed_module(m.name)]
+    if packed:
+        raise UnknownModuleError(
+            "the kernel module is compressed by itself",
+            where=shown(packed[0].name),
+            todo="extract and unpack it, and patch it by itself",
+        )
+    raise UnknownModuleError(
+        "holds no kernel module", todo="give the package that installs kqemu.ko"
+    )
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A tar archive with another module in it, and what else was done to it."""
+
+    raw: bytes
+    changed: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def rewrite(package: Package, new: bytes) -> Rewritten:
+    """The package's tar archive with ``new`` as its module, and its metadata mended."""
+    module = sole_module(package)
+    old = package.archive.contents(module)
+    change = Replacement(paths.plain(module.name), old, new)
+    contents_of: dict[str, bytes] = {}
+    notices: tuple[str, ...] = ()
+    for name, member in package.metadata.items():
+        text = package.archive.contents(member).decode("latin-1")  # a character a byte
+        mending = _mend(text, name, change)
+        notices += mending.notices
+        if mending.edits:
+            contents_of[member.name] = apply_edits(text, mending.edits).encode("latin-1")
+    contents_of[module.name] = new
+    return Rewritten(tar.replace(package.archive, contents_of), tuple(contents_of), notices)
+
+
+def _mend(text: str, name: str, change: Replacement) -> Mending:
+    if name == contents.NAME:
+        return contents.mend(text, change)
+    return manifest.mend(text, name, change)
+
+
+def _by_path(archive: TarArchive) -> dict[str, Member]:
+    """The members by their place in the system, of which each is taken once."""
+    by_path: dict[str, Member] = {}
+    for member in archive.members:
+        path = paths.plain(member.name)
+        is_top = not path and not member.is_directory  # a link or file in place of "."
+        if is_top or "\0" in member.name or paths.climbs(member.name):
+            raise DamagedFileError(
+                "the member's name leads out of the package",
+                where=shown(member.name),
+                todo=_DISTRUST,
+            )
+        before = by_path.get(path)
+        if before is not None and not (before.is_directory and member.is_directory):
+            raise DamagedFileError(
+                "the package holds this member twice", where=shown(path), todo=_DISTRUST
+            )
+        by_path[path] = member
+    return by_path
+
+
+def _metadata(by_path: Mapping[str, Member]) -> dict[str, Member]:
+    """The packing lists and manifests, which lie at the top, under relative names."""
+    found = {name: by_path[name] for name in METADATA if name in by_path}
+    if contents.NAME not in found and manifest.NAME not in found:
+        raise UnknownModuleError(
+            f"no {contents.NAME} and no {manifest.NAME} in it: not a FreeBSD package",
+            todo="give a package, or the module itself",
+        )
+    for name, member in found.items():
+        if member.name.startswith("/") or member.size > MAX_METADATA:
+            raise DamagedFileError(
+                "the metadata is not where it belongs, or far too large",
+                where=name,
+                todo=_DISTRUST,
+            )
+    return found
+
+
+def _check_are_reached_through_folders(by_path: Mapping[str, Member]) -> None:
+    """No member may lie behind a link: unpacking would write it elsewhere."""
+    places = sorted(by_path)
+    for path, member in by_path.items():
+        below = bisect_left(places, f"{path}/")
+        if not member.is_directory and below < len(places) and places[below].startswith(f"{path}/"):
+            raise DamagedFileError(
+                f"lies behind {shown(member.name)}, which is no directory",
+                where=shown(places[below]),
+                todo=_DISTRUST,
+            )
+
+
+def _check_are_own_files(important: Sequence[Member], by_path: Mapping[str, Member]) -> None:
+    """The important members must be files of their own.
+
+    A link in their place would leave the real file unpatched; a hard link to them would be
+    patched under a name nobody looked at.
+    """
+    by_place = {paths.plain(member.name): member for member in important}
+    for member in important:
+        if not member.is_regular:
+            raise DamagedFileError(
+                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
+            )
+    before: set[str] = set()
+    for path, member in by_path.items():
+        if member.type == tar.HARD_LINK:
+            link = paths.plain(member.link)
+            if link in by_place:
+                raise DamagedFileError(
+                    f"{shown(member.name)} is a hard link to it",
+                    where=shown(by_place[link].name),
+                    todo="extract the module and patch it by itself",
+                )
+            if link not in before:
+                raise DamagedFileError(
+                    f"is a hard link to {shown(member.link)}, which is no member before it",
+                    where=shown(member.name),
+                    todo=_DISTRUST,
+                )
+        before.add(path)
+
+
+def _is_signature(name: str) -> bool:
+    """Names that signing tools give to what they add."""
+    path = paths.plain(name)
+    return path in ("+SIGNATURE", "+PKG_GPG_SIGNATURE", "signature") or (
+        "/" not in path and path.endswith((".sig", ".pub", ".asc"))
+    )

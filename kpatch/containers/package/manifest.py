@@ -1,0 +1,123 @@
+"""``+MANIFEST`` and ``+COMPACT_MANIFEST`` of pkg, and the sums and sizes in them.
+
+``files`` maps each path to its SHA-256 sum: ``1$`` and 64 hexadecimal digits, where 1 is the
+type (libpkg, pkg_checksum.c), or since the beginning of pkg the digits alone; or to an object
+that has the sum under ``sum``. ``flatsize`` is the size of all files together. The compact
+manifest has no ``files``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote
+
+from kpatch.containers.package.edit import (
+    Edit,
+    Mending,
+    Replacement,
+    like,
+    not_recorded,
+    wrong_before,
+)
+from kpatch.containers.package.paths import plain
+from kpatch.containers.package.ucl import Scalar, scalars
+from kpatch.containers.package.yaml_block import block_scalars, is_block
+from kpatch.errors import DamagedFileError, UnknownModuleError
+
+NAME: Final = "+MANIFEST"
+COMPACT_NAME: Final = "+COMPACT_MANIFEST"
+
+FLATSIZE: Final = ("flatsize",)
+
+SHA256_HEX: Final = "1"
+"""PKG_HASH_TYPE_SHA256_HEX, the only type that pkg ever wrote for a file."""
+
+_SUM: Final = re.compile(r"(?:1\$)?([0-9a-fA-F]{64})")
+_TYPED_SUM: Final = re.compile(r"([0-9]+)\$.+")
+_NO_SUM: Final = ("", "-")
+
+
+def mend(text: str, name: str, change: Replacement) -> Mending:
+    """Give the changed file its new sum and size in the manifest ``name``.
+
+    ``flatsize`` changes by as much as the file. A sum that was wrong before is kept, and a
+    notice says so. Raises DamagedFileError when the manifest cannot be read, does not list the
+    file, or lists it twice; UnknownModuleError for a type of sum other than SHA-256.
+    """
+    try:
+        values = [value for value in _read(text) if _matters(value, change.path)]
+    except DamagedFileError as error:
+        raise error.within(name) from None
+    mending = Mending()
+    if name == NAME:
+        entry = [value for value in values if value.path != FLATSIZE]
+        mending += _mend_entry(text, entry, change)
+    for value in values:
+        if value.path == FLATSIZE:
+            mending += _mend_flatsize(text, value, name, change)
+    return mending
+
+
+def _read(text: str) -> Iterator[Scalar]:
+    return block_scalars(text) if is_block(text) else scalars(text)
+
+
+def _matters(value: Scalar, path: str) -> bool:
+    """Is it the size of all, or in the entry of ``path``?
+
+    pkg writes ``%`` and two digits for odd characters of a path.
+    """
+    if value.path == FLATSIZE:
+        return True
+    is_entry = len(value.path) >= 2 and value.path[0] == "files"
+    return is_entry and plain(unquote(value.path[1], "latin-1")) == path
+
+
+def _mend_entry(text: str, entry: list[Scalar], change: Replacement) -> Mending:
+    """Mend what ``files`` says of the changed file: a sum, or an object that has one."""
+    sums = [value for value in entry if _field(value) in ("", "sum")]
+    if not entry or len(sums) > 1:
+        raise DamagedFileError(
+            f"the manifest lists {change.path} {len(sums)} times, not once",
+            where=NAME,
+            todo="build the package again",
+        )
+    mending = _mend_sum(text, sums[0], change) if sums else not_recorded(change.path, NAME)
+    for value in entry:
+        if _field(value) == "size" and text[value.start : value.end] == str(len(change.old)):
+            mending += Mending((Edit(value.start, value.end, str(len(change.new))),))
+    return mending
+
+
+def _field(value: Scalar) -> str:
+    """The name of an object's field; pkg compares it without case."""
+    return ".".join(value.path[2:]).lower()
+
+
+def _mend_sum(text: str, value: Scalar, change: Replacement) -> Mending:
+    recorded = text[value.start : value.end]
+    if recorded in _NO_SUM:
+        return not_recorded(change.path, NAME)
+    typed = _TYPED_SUM.fullmatch(recorded)
+    if typed and typed[1] != SHA256_HEX:
+        raise UnknownModuleError(
+            f"the checksum of {change.path} is of type {typed[1]}; kpatch knows type 1, SHA-256",
+            where=NAME,
+            todo="extract the module and patch it by itself",
+        )
+    match = _SUM.fullmatch(recorded)
+    if match is None or match[1].lower() != hashlib.sha256(change.old).hexdigest():
+        return wrong_before("SHA-256", change.path, NAME)
+    digest = like(match[1], hashlib.sha256(change.new).hexdigest())
+    return Mending((Edit(value.start + match.start(1), value.start + match.end(1), digest),))
+
+
+def _mend_flatsize(text: str, value: Scalar, name: str, change: Replacement) -> Mending:
+    recorded = text[value.start : value.end]
+    growth = len(change.new) - len(change.old)
+    if re.fullmatch(r"[0-9]{1,15}", recorded) and int(recorded) + growth >= 0:
+        return Mending((Edit(value.start, value.end, str(int(recorded) + growth)),))
+    return Mending(notices=(f"flatsize in {name} makes no sense and is kept as it was",))

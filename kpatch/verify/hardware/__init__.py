@@ -1,0 +1,1 @@
+"""The parts of a CPU and its memory that are emulated."""

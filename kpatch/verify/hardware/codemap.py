@@ -1,0 +1,158 @@
+"""What each instruction is to the emulation: its text, its kind, and whether it may run at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one
+from kpatch.verify.explore.program import OpKind
+from kpatch.verify.hardware.memory import Arena, Region
+
+# SDM vol. 3, 9.3 (8.3 in older editions): serializing instructions; they drain the store buffer.
+_SERIALIZING: Final = frozenset({
+    "invd", "invlpg", "lgdt", "lidt", "lldt", "ltr", "wbinvd", "wrmsr", "cpuid", "iret", "iretd",
+    "iretq", "rsm", "mfence", "serialize",
+})  # fmt: skip
+
+# Would leave what is modelled: devices, time, other privilege levels, state that a snapshot of
+# general and system registers does not hold, or stores that are not in program order. And what
+# tells real CPUs apart but not those of the emulation: cpuid has the number of the APIC in it.
+_REFUSED: Final = frozenset({
+    "hlt", "in", "out", "insb", "insd", "insw", "outsb", "outsd", "outsw", "rdtsc", "rdtscp",
+    "rdrand", "rdseed", "rdpmc", "rdmsr", "wrmsr", "syscall", "sysret", "sysretq", "sysenter",
+    "sysexit", "sysexitq", "int", "int1", "int3", "into", "iret", "iretd", "iretq", "swapgs",
+    "vmcall", "vmlaunch", "vmxon", "vmrun", "monitor", "mwait", "invd", "wbinvd", "rsm", "movnti",
+    "xbegin", "xend", "xabort", "ud0", "ud1", "ud2", "emms", "wrpkru", "wrfsbase", "wrgsbase",
+    "lss", "lfs", "lgs", "enter", "vmmcall", "vmload", "vmsave", "clgi", "stgi", "skinit",
+    "invlpga", "getsec", "xsetbv", "xgetbv", "cpuid", "rdpid",
+})  # fmt: skip
+_FLOATING: Final = ("xmm", "ymm", "zmm", "mm", "st(", "k", "bnd")
+_FLOATING_MNEMONICS: Final = ("f", "xsave", "xrstor", "ldmxcsr", "stmxcsr", "vldmxcsr", "maskmov")
+_INTERRUPTS: Final = frozenset({"sti", "popf", "popfd", "popfq"})
+_CONTROLS: Final = frozenset({"lgdt", "lidt", "lldt", "retf", "retfq", "ljmp", "lcall", "lmsw"})
+
+
+@dataclass(frozen=True)
+class CodeInfo:
+    """One instruction at one address.
+
+    ``refused`` says why it may not run, empty if it may. ``changes_controls`` is set where what
+    may be decoded, or which memory is behind an address, can change with it: the emulation looks
+    at the control registers after it. ``breakpoints_from`` is the register that it moves to DR7,
+    if it does.
+    """
+
+    label: str
+    kind: OpKind
+    refused: str
+    changes_controls: bool
+    is_ltr: bool
+    breakpoints_from: str
+
+    @property
+    def is_fence(self) -> bool:
+        """Whether the store buffer is empty after it."""
+        return self.kind in (OpKind.LOCKED, OpKind.SERIALIZING)
+
+
+class CodeMap:
+    """Knows every place where code may run. The bytes there never change."""
+
+    def __init__(
+        self,
+        places: Iterable[tuple[Region, Arena]],
+        trusted: Iterable[Region],
+        known: dict[int, CodeInfo],
+    ) -> None:
+        """``trusted`` are the places that may use any instruction: code of the harness.
+        ``known`` is what was decoded already; worlds with the same code may share it.
+        """
+        self.known = known
+        self._places = tuple(places)
+        self._trusted = tuple(trusted)
+
+    def look(self, address: int) -> CodeInfo:
+        """The instruction at a virtual address."""
+        info = self.known.get(address)
+        if info is None:
+            info = self.known[address] = self._look(address)
+        return info
+
+    def _look(self, address: int) -> CodeInfo:
+        for region, arena in self._places:
+            if region.holds(address):
+                return self._decode(region, arena, address)
+        return _not_code(f"{address:#x}", "there is no code")
+
+    def _decode(self, region: Region, arena: Arena, address: int) -> CodeInfo:
+        room = min(MAX_LENGTH, region.end - address)
+        raw = arena.read(region.physical_of(address), room)
+        place = f"{region.name}+{address - region.virtual:#x}"
+        instruction = decode_one(raw, address)
+        if instruction is None:
+            return _not_code(place, "these bytes are no instruction")
+        trusted = any(each.holds(address) for each in self._trusted)
+        return CodeInfo(
+            label=f"{place}  {instruction.text}",
+            kind=_kind(instruction),
+            refused="" if trusted else _refusal(instruction),
+            changes_controls=_changes_controls(instruction),
+            is_ltr=instruction.mnemonic == "ltr",
+            breakpoints_from=_breakpoints_from(instruction),
+        )
+
+
+def _not_code(place: str, why: str) -> CodeInfo:
+    return CodeInfo(place, OpKind.PLAIN, why, False, False, "")
+
+
+def _kind(instruction: Instruction) -> OpKind:
+    mnemonic = instruction.mnemonic
+    if mnemonic == "pause":
+        return OpKind.PAUSE
+    if mnemonic.startswith("lock "):
+        return OpKind.LOCKED
+    if mnemonic == "xchg" and any(isinstance(each, Memory) for each in instruction.operands):
+        return OpKind.LOCKED  # SDM vol. 3, 8.1.2.1: locked without the prefix
+    if mnemonic in _SERIALIZING or (mnemonic == "mov" and _system_target(instruction)):
+        return OpKind.SERIALIZING
+    return OpKind.PLAIN
+
+
+def _system_target(instruction: Instruction) -> bool:
+    """A move *to* a control or debug register (SDM excepts cr8)."""
+    target = instruction.text.split()[1].rstrip(",")
+    return target.startswith(("cr", "dr")) and target != "cr8"
+
+
+def _sets_task_priority(instruction: Instruction) -> bool:
+    """A move to cr8, which Unicorn 2.1.4 forgets (measured: it reads as 0 after)."""
+    return instruction.text.startswith("mov cr8,")
+
+
+def _breakpoints_from(instruction: Instruction) -> str:
+    match instruction.operands:
+        case (Register(name="dr7"), Register(whole=source)):
+            return source
+        case _:
+            return ""
+
+
+def _refusal(instruction: Instruction) -> str:
+    mnemonic = instruction.mnemonic.split()[-1]
+    if mnemonic in _REFUSED or _sets_task_priority(instruction):
+        return "outside of what the emulation models"
+    if mnemonic.startswith(_FLOATING_MNEMONICS) or any(
+        name.startswith(_FLOATING) for name in instruction.reads | instruction.writes
+    ):
+        return "uses the FPU, whose contents belong to a user's process"
+    return ""
+
+
+def _changes_controls(instruction: Instruction) -> bool:
+    mnemonic = instruction.mnemonic
+    if mnemonic in _CONTROLS or mnemonic in _INTERRUPTS:
+        return True
+    return mnemonic == "mov" and _system_target(instruction)

@@ -1,0 +1,317 @@
+"""One emulated CPU: an engine that runs from a snapshot to the next point of interest.
+
+What Unicorn 2.1.4 does, measured, and what follows from it:
+
+* Memory hooks get physical addresses, and come before the access. Those of ``ltr`` come too: four
+  reads of 4 bytes of the descriptor, one write of 4 bytes (the busy bit); none on #GP.
+* ``ltr`` on a busy TSS raises #GP, which ends in the interrupt hook; rip stays at the ``ltr``.
+* A code hook comes before its instruction; ``emu_stop`` in it stops there, nothing executed.
+* ``context_restore`` brings back TR with its hidden part, but leaves the TLB as it was: addresses
+  are then translated as before. Writing cr3 drops the TLB.
+* A context holds pointers to the engine's breakpoints. Restored after DR7 has changed, they dangle,
+  and the process dies. So no code may enable a breakpoint: it is a finding instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Final
+
+from unicorn import (
+    UC_ARCH_X86,
+    UC_HOOK_CODE,
+    UC_HOOK_INSN_INVALID,
+    UC_HOOK_INTR,
+    UC_HOOK_MEM_READ,
+    UC_HOOK_MEM_WRITE,
+    UC_MODE_64,
+    UC_PROT_ALL,
+    Uc,
+    UcError,
+)
+from unicorn import x86_const as x86
+
+from kpatch.verify.explore.program import OpKind, Violation
+from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
+from kpatch.verify.hardware.cpustate import CHUNK, Access, Controls, Run, Snapshot, Territory
+from kpatch.verify.hardware.cycle import Circle
+from kpatch.verify.hardware.memory import Arena, Region
+from kpatch.verify.hardware.registers import RegisterReader, Registers
+
+BUDGET: Final = 20_000
+"""Instructions that one step may take; each repetition of a string instruction counts as one."""
+
+_EFER: Final = 0xC000_0080
+_DEFAULT_DR6: Final = 0xFFFF_0FF0
+_ENABLED: Final = 0xFF  # DR7: L0 to G3
+
+_EXCEPTIONS: Final = {
+    0: "#DE divide error", 1: "#DB debug exception", 3: "#BP breakpoint", 4: "#OF overflow",
+    6: "#UD invalid opcode", 7: "#NM no FPU", 8: "#DF double fault", 10: "#TS invalid TSS",
+    11: "#NP segment not present", 12: "#SS stack fault", 13: "#GP general protection",
+    14: "#PF page fault", 16: "#MF FPU error", 17: "#AC alignment check", 18: "#MC machine check",
+}  # fmt: skip
+
+
+class Engine:
+    """A Unicorn engine over a shared and a private arena."""
+
+    def __init__(
+        self,
+        shared: Arena,
+        private: Arena,
+        code: CodeMap,
+        controls: Controls,
+        places: Sequence[Region],
+    ) -> None:
+        """``places`` are the names of memory, for messages; the first that fits is taken."""
+        self.shared = shared
+        self.private = private
+        self._base = bytes(private.view)
+        self._code = code
+        self._infos = code.known
+        self._controls = controls
+        self._places = tuple(places)
+        self._touched: set[int] = set()
+        self._uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        for arena in (shared, private):
+            self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
+        self._reader = RegisterReader(self._uc)
+        self._arm(Run(), frozenset(), False, BUDGET)
+        self._territory = Territory(frozenset(), (), (), None, ())
+        self._uc.hook_add(UC_HOOK_CODE, self._on_code)
+        self._uc.hook_add(UC_HOOK_MEM_WRITE, self._on_write)
+        self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
+        self._uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid)
+
+    def watch_reads(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Notice reads in these ranges of physical addresses. Before the first run only."""
+        for low, high in ranges:
+            self._uc.hook_add(UC_HOOK_MEM_READ, self._on_read, None, low, high - 1)
+
+    def power_on(self, numbers: Mapping[str, int], tables: Mapping[str, tuple[int, int]]) -> None:
+        """Long mode, paging on. ``numbers`` are registers by name, with ``efer`` among them;
+        ``tables`` are base and limit of GDTR and IDTR.
+        """
+        uc = self._uc
+        # In this order long mode comes on as the SDM wants it: vol. 3, 10.8.5.
+        uc.reg_write(x86.UC_X86_REG_CR4, numbers["cr4"])
+        uc.reg_write(x86.UC_X86_REG_CR3, numbers["cr3"])
+        uc.msr_write(_EFER, numbers["efer"])
+        uc.reg_write(x86.UC_X86_REG_CR0, numbers["cr0"])
+        for name, (base, limit) in tables.items():
+            uc.reg_write(_id(name), (0, base, limit, 0))
+        uc.reg_write(x86.UC_X86_REG_LDTR, (0, 0, 0, 0))
+        uc.reg_write(x86.UC_X86_REG_DR6, _DEFAULT_DR6)
+        for name, value in numbers.items():
+            if name not in ("cr0", "cr3", "cr4", "efer"):
+                uc.reg_write(_id(name), value)
+
+    def write_registers(self, numbers: Mapping[str, int]) -> None:
+        """Set general registers, rip and the like, from outside."""
+        for name, value in numbers.items():
+            self._uc.reg_write(_id(name), value)
+
+    def write_tr(self, selector: int, base: int, limit: int, flags: int) -> None:
+        """Set TR with its hidden part, from outside."""
+        self._uc.reg_write(x86.UC_X86_REG_TR, (selector, base, limit, flags))
+
+    @property
+    def tr(self) -> tuple[int, int, int, int]:
+        """TR with its hidden part: selector, base, limit, flags."""
+        selector, base, limit, flags = self._uc.reg_read(x86.UC_X86_REG_TR)
+        return selector, base, limit, flags
+
+    @property
+    def registers(self) -> Registers:
+        """The registers as they are now."""
+        return self._reader.read()
+
+    def info(self, address: int) -> CodeInfo:
+        """What the instruction at a virtual address is."""
+        return self._infos.get(address) or self._code.look(address)
+
+    def save(self, territory: Territory) -> Snapshot:
+        """The state of this CPU now."""
+        view, base, start = self.private.view, self._base, self.private.base
+        chunks = []
+        for chunk in sorted(self._touched):
+            at = chunk * CHUNK - start
+            now = bytes(view[at : at + CHUNK])
+            if now != base[at : at + CHUNK]:
+                chunks.append((chunk, now))
+        owned = b""
+        if territory.owned is not None:
+            low, high = territory.owned
+            owned = self.shared.read(low, high - low)
+        return Snapshot(self._reader.read(), tuple(chunks), owned, self._uc.context_save())
+
+    def load(self, snapshot: Snapshot, territory: Territory) -> None:
+        """Make this CPU what it was when the snapshot was taken."""
+        self.take_registers(snapshot)
+        self.take_memory(snapshot)
+        if territory.owned is not None:
+            self.shared.write(territory.owned[0], snapshot.owned)
+
+    def take_memory(self, snapshot: Snapshot) -> None:
+        """Only the guest's memory of a snapshot."""
+        view, base, start = self.private.view, self._base, self.private.base
+        wanted = dict(snapshot.chunks)
+        self._touched.update(wanted)
+        for chunk in self._touched:
+            at = chunk * CHUNK - start
+            view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
+
+    def forget(self, region: Region) -> None:
+        """Make a region of the guest's memory what it was at the start."""
+        at = region.physical - self.private.base
+        self.private.view[at : at + region.size] = self._base[at : at + region.size]
+
+    def take_registers(self, snapshot: Snapshot) -> None:
+        """Only the registers of a snapshot; memory stays as it is."""
+        self._uc.context_restore(snapshot.context)
+        self._uc.reg_write(x86.UC_X86_REG_CR3, snapshot.registers["cr3"])  # drops the TLB
+
+    def run(
+        self,
+        territory: Territory,
+        stops: Container[int],
+        *,
+        at_fences: bool = False,
+        budget: int = BUDGET,
+    ) -> Run:
+        """Run the instruction at rip, and on to just before the first one that is in ``stops``.
+
+        Every ``pause`` stops the run, too; with ``at_fences``, so does every serializing or locked
+        instruction. A run that cannot go on, or takes more than ``budget`` instructions, ends with
+        a failure; what it then wrote outside of its territory is undone.
+        """
+        run = Run()
+        self._territory = territory
+        self._arm(run, stops, at_fences, budget)
+        try:
+            self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
+        except UcError as error:
+            self._fail("no-fault", f"the CPU cannot go on: {error}")
+        if not self._stopped and run.failure is None:
+            self._fail("no-fault", "the CPU stopped by itself")
+        for arena, physical, old in reversed(self._undo):
+            arena.write(physical, old)
+        return run
+
+    def place(self) -> str:
+        """The instruction of the current run that ran last, for messages."""
+        trace = self._run.trace
+        return self.info(trace[-1]).label if trace else "the first instruction"
+
+    def _arm(self, run: Run, stops: Container[int], at_fences: bool, budget: int) -> None:
+        self._run = run
+        self._stops = stops
+        self._at_fences = at_fences
+        self._budget = budget
+        self._circle = Circle(budget // 2)
+        self._accesses = 0
+        self._stopped = False
+        self._check_controls = False
+        self._look_at_tr = False
+        self._undo: list[tuple[Arena, int, bytes]] = []
+
+    def _fail(self, prop: str, what: str) -> None:
+        if self._run.failure is None:
+            self._run.failure = Violation(prop, f"{what}, at {self.place()}")
+        self._uc.emu_stop()
+
+    def _on_code(self, uc: Uc, address: int, size: int, data: Any) -> None:
+        run = self._run
+        if self._stopped or run.failure is not None:
+            uc.emu_stop()
+            return
+        if self._check_controls:
+            self._check_controls = False
+            complaint = self._controls.complaint(self._reader.read())
+            if complaint:
+                self._fail("no-fault", f"beyond what the emulation models: {complaint}")
+                return
+        if self._look_at_tr:
+            self._look_at_tr = False
+            registers = self._reader.read()
+            run.loaded.append((registers.table("tr"), registers.table("gdtr")))
+        info = self._infos.get(address) or self._code.look(address)
+        if run.trace and (
+            address in self._stops
+            or info.kind is OpKind.PAUSE
+            or (self._at_fences and info.is_fence)
+        ):
+            self._stopped = True
+            uc.emu_stop()
+            return
+        run.trace.append(address)
+        if info.refused:
+            self._fail("no-fault", info.refused)
+        elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
+            self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
+        elif len(run.trace) > self._budget:
+            self._fail("progress", f"no end after {self._budget} instructions")
+        elif self._circle.closes(len(run.trace), address, self._accesses, self._reader):
+            self._fail("progress", "goes round for ever, and nothing changes")
+        self._check_controls = info.changes_controls
+        self._look_at_tr = info.is_ltr
+
+    def _on_write(
+        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
+    ) -> None:
+        last = physical + size - 1
+        if physical // CHUNK in self._territory.private and last // CHUNK == physical // CHUNK:
+            self._touched.add(physical // CHUNK)
+        else:
+            self._write_elsewhere(physical, size)
+        self._accesses += 1
+
+    def _write_elsewhere(self, physical: int, size: int) -> None:
+        territory = self._territory
+        chunks = range(physical // CHUNK, (physical + size - 1) // CHUNK + 1)
+        if all(each in territory.private for each in chunks) or _inside(
+            territory.edges, physical, size
+        ):
+            self._touched.update(chunks)
+        elif _inside(territory.watched, physical, size):
+            self._run.accesses.append(Access(len(self._run.trace) - 1, True, physical, size))
+        elif territory.owned is None or not _inside((territory.owned,), physical, size):
+            for arena in (self.shared, self.private):
+                if arena.base <= physical and physical + size <= arena.end:
+                    self._undo.append((arena, physical, arena.read(physical, size)))
+            self._fail("footprint", f"writes {size} bytes of {self._name(physical)}")
+
+    def _name(self, physical: int) -> str:
+        for region in self._places:
+            if region.physical <= physical < region.physical + region.size:
+                return f"{region.name}+{physical - region.physical:#x}"
+        return f"physical memory at {physical:#x}"
+
+    def _on_read(
+        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
+    ) -> None:
+        territory = self._territory
+        if _inside(territory.watched, physical, size):
+            self._run.accesses.append(Access(len(self._run.trace) - 1, False, physical, size))
+        elif any(low < physical + size and physical < high for low, high in territory.foreign):
+            self._fail("footprint", f"reads {self._name(physical)} of another CPU")
+        self._accesses += 1
+
+    def _on_exception(self, uc: Uc, number: int, data: Any) -> None:
+        name = _EXCEPTIONS.get(number, f"exception {number}")
+        if number == 14:
+            name += f" on {uc.reg_read(x86.UC_X86_REG_CR2):#x}"
+        self._fail("no-fault", name)
+
+    def _on_invalid(self, uc: Uc, data: Any) -> bool:
+        self._fail("no-fault", _EXCEPTIONS[6])
+        return False
+
+
+def _inside(ranges: Sequence[tuple[int, int]], physical: int, size: int) -> bool:
+    return any(low <= physical and physical + size <= high for low, high in ranges)
+
+
+def _id(name: str) -> int:
+    return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))

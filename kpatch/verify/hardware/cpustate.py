@@ -1,0 +1,98 @@
+"""What one CPU is between two runs, what a run has seen, and what it may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kpatch.verify.explore.program import Violation
+from kpatch.verify.hardware.registers import Registers, Table
+
+CHUNK: Final = 64
+"""Private memory is kept in a snapshot by chunks of this many bytes."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything of a CPU that no other CPU can see. Equal snapshots behave equally.
+
+    ``chunks`` are the parts of the guest's memory that differ from its first round's start;
+    ``owned`` is what this CPU alone has of the host's memory. ``context`` is Unicorn's own copy
+    of the registers, of which ``registers`` says all that counts.
+    """
+
+    registers: Registers
+    chunks: tuple[tuple[int, bytes], ...]
+    owned: bytes
+    context: Any = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Access:
+    """An access to memory that CPUs share. ``step`` counts the instructions of the run from 0."""
+
+    step: int
+    write: bool
+    physical: int
+    size: int
+
+
+@dataclass
+class Run:
+    """What happened between two points of interest."""
+
+    trace: list[int] = field(default_factory=list)
+    accesses: list[Access] = field(default_factory=list)
+    loaded: list[tuple[Table, Table]] = field(default_factory=list)
+    """For each ``ltr`` that succeeded: TR after it, and GDTR."""
+    failure: Violation | None = None
+
+
+@dataclass(frozen=True)
+class Territory:
+    """What one CPU may touch, by physical address.
+
+    ``private`` are the chunks of the guest that it may write; ``edges`` are ranges of private
+    memory that it may write, too, but that are not whole chunks. ``watched`` is shared memory in
+    which every access counts; ``owned`` is shared memory that this CPU alone may touch, and
+    ``foreign`` is what it may not even read.
+    """
+
+    private: Container[int]
+    edges: tuple[tuple[int, int], ...]
+    watched: tuple[tuple[int, int], ...]
+    owned: tuple[int, int] | None
+    foreign: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Values of the control registers with which the code map and the memory map are true."""
+
+    page_tables: frozenset[int]
+    gdt_bases: frozenset[int]
+    code_selectors: frozenset[int]
+    ldt_selectors: frozenset[int]
+
+    def complaint(self, registers: Registers) -> str:
+        """What is wrong with the registers; empty if nothing."""
+        paging = registers["cr0"] & 0x8000_0001 == 0x8000_0001 and registers["cr4"] & 0x20
+        checks = (
+            (bool(paging), "paging or protection is off"),
+            (registers["cr3"] in self.page_tables, f"cr3 is {registers['cr3']:#x}"),
+            (registers.table("gdtr").base in self.gdt_bases, "GDTR names no known table"),
+            (registers["cs"] in self.code_selectors, f"cs is {registers['cs']:#x}"),
+            (registers.table("ldtr").selector in self.ldt_selectors, "LDTR names no known table"),
+            (not registers["rflags"] & 0x300, "interrupts or single-stepping are on"),
+        )
+        return ", ".join(text for good, text in checks if not good)
+
+
+class _Everywhere(Container[int]):
+    def __contains__(self, address: object) -> bool:
+        return True
+
+
+EVERYWHERE: Final[Container[int]] = _Everywhere()
+"""Stops before every instruction: a run is then one instruction."""

@@ -1,0 +1,57 @@
+"""Four-level page tables (SDM vol. 3, 4.5), built by hand as the kernel would have them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region
+
+PRESENT: Final = 1 << 0
+WRITABLE: Final = 1 << 1
+ACCESSED: Final = 1 << 5
+DIRTY: Final = 1 << 6
+GLOBAL: Final = 1 << 8
+ADDRESS: Final = 0x000F_FFFF_FFFF_F000
+
+# Accessed and dirty are set from the start: the engine would set them on the first access, and
+# that would be a write to memory that the module under test did not make.
+_TABLE: Final = PRESENT | WRITABLE | ACCESSED
+_LEAF: Final = PRESENT | ACCESSED | DIRTY
+
+
+class AddressSpace:
+    """One tree of page tables. ``root`` is what goes into cr3."""
+
+    def __init__(self, arena: Arena, pages: Bump) -> None:
+        self._arena = arena
+        self._pages = pages
+        self.root = pages.pages(PAGE)
+
+    def map(self, region: Region, *, writable: bool = True, is_global: bool = False) -> None:
+        """Map every page of a region at its virtual address, for the kernel only.
+
+        The region's physical and virtual address must agree in their low twelve bits.
+        """
+        flags = _LEAF | (WRITABLE if writable else 0) | (GLOBAL if is_global else 0)
+        start = region.virtual & ~(PAGE - 1)
+        for virtual in range(start, region.end, PAGE):
+            physical = (region.physical & ~(PAGE - 1)) + (virtual - start)
+            table = self.root
+            for shift in (39, 30, 21):
+                table = self._below(table, virtual >> shift & 0x1FF)
+            self._store(table, virtual >> 12 & 0x1FF, physical | flags)
+
+    def _below(self, table: int, index: int) -> int:
+        entry = self._load(table, index)
+        if not entry & PRESENT:
+            entry = self._pages.pages(PAGE) | _TABLE
+            self._store(table, index, entry)
+        return entry & ADDRESS
+
+    def _load(self, table: int, index: int) -> int:
+        (entry,) = struct.unpack("<Q", self._arena.read(table + 8 * index, 8))
+        return int(entry)
+
+    def _store(self, table: int, index: int, entry: int) -> None:
+        self._arena.write(table + 8 * index, struct.pack("<Q", entry))

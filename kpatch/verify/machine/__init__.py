@@ -1,0 +1,1 @@
+"""The emulated machine as a program to explore."""

@@ -1,0 +1,107 @@
+"""What a run means: its accesses as a CPU would make them, and the promises that it breaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.verify.explore.program import Violation
+from kpatch.verify.hardware.cpu import Engine
+from kpatch.verify.hardware.cpustate import Access, Run, Snapshot
+from kpatch.verify.hardware.registers import Registers
+from kpatch.verify.machine.properties import Seen, named
+from kpatch.verify.machine.scenarios import Scenario
+from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_AT, TAIL_DONE_AT
+from kpatch.verify.world.world import World
+
+MOST_WITH_SAVED_FIELDS: Final = 4
+"""On hosts with more CPUs a guest that rests loses what its last entry saved: junk is there again.
+
+Each entry saves these fields before anything reads them, so a right module cannot tell. Where each
+CPU has a GDT of its own they would name the CPU that the guest was on, and the guests that wait
+would all be different. Hosts with up to this many CPUs are explored without this.
+"""
+
+# psABI 3.2.1: what a function may destroy, but for rdi, its argument.
+_SCRATCH: Final = ("rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11")
+
+
+def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
+    """The first promise of the scenario that a step breaks, or nothing."""
+    for each in named(scenario.promised):
+        complaint = each.complaint(seen)
+        if complaint is not None:
+            return (Violation(each.name, complaint),)
+    return ()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a step came to. ``registers`` are those with which it ended."""
+
+    violations: tuple[Violation, ...]
+    registers: Registers
+    returned: bool
+    round_over: bool
+
+
+def arrive(
+    world: World, scenario: Scenario, cpu: int, engine: Engine, called: Snapshot, run: Run
+) -> Arrival:
+    """Look at a CPU where a run has left it."""
+    registers = engine.registers
+    returned = run.failure is None and registers["rip"] == RETURN_AT
+    end = TAIL_DONE_AT if world.tail is not None else RETURN_AT
+    round_over = run.failure is None and registers["rip"] == end
+    seen = Seen(
+        host=world.model,
+        cpu=cpu,
+        run=run,
+        called=called.registers,
+        returned=registers if returned else None,
+        settled=registers if round_over else None,
+    )
+    return Arrival(judge(scenario, seen), registers, returned, round_over)
+
+
+def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over: bool) -> None:
+    """Let kqemu_exec go on: behind the switch, or with the next call of it.
+
+    What it restores by itself (data segments, GS base, FS base) is restored, and what the
+    switch had to restore was compared: the CPU gets the registers of the first call again, but
+    keeps TR. Between two rounds interrupts are on and other kernel code runs on this stack, so
+    what lies below it is as at the start: whoever left something there has lost it. (So guests that
+    wait for a CPU are alike, whatever CPU they were on.)
+    The scratch registers were junk at the first call and are zero from then on: nothing may depend
+    on either.
+    """
+    tr = engine.tr
+    if round_over:
+        engine.forget(world.guest.dead_stack)
+        if world.model.cpus > MOST_WITH_SAVED_FIELDS:
+            for field in world.guest.saved_fields:
+                engine.forget(field)
+    engine.take_registers(called)
+    engine.write_registers(dict.fromkeys(_SCRATCH, 0))
+    engine.write_tr(*tr)
+    if not round_over:
+        engine.write_registers({"rip": TAIL_AT})
+
+
+def shared_accesses(engine: Engine, run: Run) -> list[Access]:
+    """The accesses of a run to shared memory, those of ``ltr`` as a CPU makes them.
+
+    Unicorn reads the descriptor in four parts of 4 bytes, and writes one of them, on success only.
+    A CPU sets the busy bit in one locked operation (SDM vol. 3, 8.1.2.1): here the descriptor is
+    read at once, and its first half written. A selector in shared memory, 2 bytes, stays as it is.
+    """
+    loads: dict[int, int] = {}
+    others: list[Access] = []
+    for access in run.accesses:
+        if access.size == 4 and engine.info(run.trace[access.step]).is_ltr:
+            loads[access.step] = min(access.physical, loads.get(access.step, access.physical))
+        else:
+            others.append(access)
+    for step, slot in loads.items():
+        others += (Access(step, False, slot, 16), Access(step, True, slot, 8))
+    return others

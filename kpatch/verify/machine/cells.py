@@ -1,0 +1,65 @@
+"""Which shared memory the CPUs really share, found by running.
+
+A cell is a run of bytes that somebody writes and no access splits. Shared bytes that nobody ever
+writes are constants, and no cells. The set only grows; when it does, everything that was learned
+with the smaller one is void, and the exploration starts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kpatch.verify.hardware.cpustate import Access
+
+
+class SharedMemoryGrewError(Exception):
+    """A step touched shared memory in a way not seen before. Never leaves this package."""
+
+
+@dataclass(frozen=True)
+class CellRange:
+    """A cell: physical addresses ``start <= address < end``."""
+
+    start: int
+    end: int
+
+
+class SharedMemory:
+    """The accesses seen so far, and the cells and visible instructions that follow from them."""
+
+    def __init__(self) -> None:
+        self._reads: set[tuple[int, int]] = set()
+        self._writes: set[tuple[int, int]] = set()
+        self.cells: tuple[CellRange, ...] = ()
+        self.visible: set[int] = set()
+
+    def learn(self, accesses: Iterable[Access]) -> bool:
+        """Take note of accesses. True if the cells are others now."""
+        for access in accesses:
+            seen = self._writes if access.write else self._reads
+            seen.add((access.physical, access.physical + access.size))
+        cells = self._cut()
+        changed = cells != self.cells
+        self.cells = cells
+        return changed
+
+    def touched(self, accesses: Iterable[Access]) -> Iterator[int]:
+        """Indices of the cells that the accesses cover, which are known and in order."""
+        wanted = [(each.physical, each.physical + each.size) for each in accesses]
+        for index, cell in enumerate(self.cells):
+            if any(low < cell.end and cell.start < high for low, high in wanted):
+                yield index
+
+    def holds(self, access: Access) -> bool:
+        """Whether an access touches a cell at all."""
+        low, high = access.physical, access.physical + access.size
+        return any(low < cell.end and cell.start < high for cell in self.cells)
+
+    def _cut(self) -> tuple[CellRange, ...]:
+        edges = {edge for bounds in self._reads | self._writes for edge in bounds}
+        cells: list[CellRange] = []
+        for low, high in self._writes:
+            cuts = sorted({low, high, *(edge for edge in edges if low < edge < high)})
+            cells += map(CellRange, cuts, cuts[1:])
+        return tuple(sorted(set(cells), key=lambda cell: cell.start))

@@ -1,0 +1,283 @@
+"""A module's world switch on N CPUs, as a program that the explorer can explore.
+
+One engine makes the steps of all CPUs: what tells CPUs apart is in their snapshots (GS base,
+GDTR, TR) and in the shared memory, and a step ends with everything restored. Only a replay
+(:mod:`kpatch.verify.machine.live`) runs N engines at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from typing import Final, Literal
+
+from kpatch.verify.explore.program import (
+    Cell,
+    Local,
+    OpKind,
+    Outcome,
+    Pending,
+    Value,
+    Violation,
+)
+from kpatch.verify.hardware.cpu import Engine
+from kpatch.verify.hardware.cpustate import EVERYWHERE, Access, Run, Snapshot
+from kpatch.verify.hardware.descriptors import BUSY, FREE, parse, tss_descriptor
+from kpatch.verify.machine.arrival import Arrival, arrive, back_in_kernel, shared_accesses
+from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError
+from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
+from kpatch.verify.machine.scenarios import Scenario
+from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_DONE_AT
+from kpatch.verify.world.world import World
+
+Mode = Literal["visible", "instruction"]
+
+_KINDS: Final = {
+    Phase.REST: OpKind.REST,
+    Phase.DONE: OpKind.DONE,
+    Phase.IDLE: OpKind.IDLE,
+    Phase.FAULT: OpKind.FAULT,
+}
+
+
+class UnicornProgram:
+    """Implements :class:`kpatch.verify.explore.program.Program`.
+
+    May raise SharedMemoryGrewError from ``step``; then a new program over the same
+    ``SharedMemory`` has to be explored from the start.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        scenario: Scenario,
+        shared: SharedMemory,
+        mode: Mode = "visible",
+        *,
+        store_buffers: bool = True,
+    ) -> None:
+        """``store_buffers`` makes fences visible; without them (sc) they have no effect."""
+        self.world = world
+        self.scenario = scenario
+        self._shared = shared
+        self._everywhere = mode == "instruction"
+        self._store_buffers = store_buffers
+        self._engine: Engine = world.engine()
+        self._territories = tuple(world.territory(cpu) for cpu in range(self.cpus))
+        self._locals = Locals(scenario.name)
+        self._pending: dict[tuple[int, Local], Pending] = {}
+        self._called = self._boot()
+        shared.visible |= {RETURN_AT, TAIL_DONE_AT}
+        if not shared.cells:
+            self._warm_up()
+        self._memory = tuple(self._read_cells())
+
+    @property
+    def cpus(self) -> int:
+        """The number of CPUs."""
+        return self.world.model.cpus
+
+    @property
+    def moves(self) -> bool:
+        """Whether guests move."""
+        return self.scenario.moves
+
+    def initial_memory(self) -> tuple[Value, ...]:
+        """The cells as the boot leaves them."""
+        return self._memory
+
+    def initial(self, cpu: int) -> Local:
+        """In the kernel, about to call the switch."""
+        rounds = self.scenario.rounds - 1
+        return self._locals.number(LocalState(Phase.RUNNING, self._called[cpu], rounds))
+
+    def pending(self, cpu: int, local: Local) -> Pending:
+        """The instruction at rip, and the cells that it touches."""
+        key = (cpu, local)
+        known = self._pending.get(key)
+        if known is None:
+            known = self._pending[key] = self._look_ahead(cpu, self._locals[local])
+        return known
+
+    def step(self, cpu: int, local: Local, values: tuple[Value, ...]) -> Outcome:
+        """Run from the snapshot to just before the next visible instruction."""
+        state = self._locals[local]
+        pending = self.pending(cpu, local)
+        if state.phase is Phase.REST:
+            state = LocalState(Phase.RUNNING, state.snapshot, state.rounds - 1, state.buffered)
+            return Outcome(self._locals.number(state), trace=("the next round begins",))
+        buffered = self._store_buffers and _still_buffered(state.buffered, pending)
+        engine, territory = self._engine, self._territories[cpu]
+        while True:
+            self._write_cells(pending.reads, values)
+            engine.load(state.snapshot, territory)
+            run = engine.run(territory, self._stops, at_fences=buffered)
+            if not self._learn(run):
+                break
+        return self._outcome(cpu, state, pending, run, buffered)
+
+    def park(self, cpu: int, local: Local) -> tuple[Local, Value]:
+        """The CPU keeps TR and its own part of the host; the guest takes its memory along."""
+        state = self._locals[local]
+        idle = replace(state.snapshot, chunks=())
+        return self._locals.number(LocalState(Phase.IDLE, idle, 0)), pack_guest(state)
+
+    def resume(self, cpu: int, local: Local, guest: Value) -> Local:
+        """The idle CPU as it is, with the guest's memory, about to call the switch."""
+        rounds, chunks = unpack_guest(guest)
+        idle = self._locals[local].snapshot
+        state = LocalState(Phase.RUNNING, replace(idle, chunks=chunks), rounds - 1)
+        return self._locals.number(state)
+
+    def value_families(self) -> tuple[tuple[Cell, tuple[Value, ...]], ...]:
+        """In the shared slot the descriptors of every CPU's TSS, free and busy; their addresses."""
+        bases = [self.world.model.tss_of(cpu) for cpu in range(self.cpus)]
+        named = [(self.world.host.soft_segment, [struct.pack("<Q", base) for base in bases])]
+        if self.world.shared_slot is not None:
+            for kind in (FREE, BUSY):
+                descriptors = [tss_descriptor(base, kind) for base in bases]
+                named.append((self.world.shared_slot, descriptors))
+        families = []
+        for index, cell in enumerate(self._shared.cells):
+            for region, contents in named:
+                if region.physical <= cell.start and cell.end <= region.physical + region.size:
+                    part = slice(cell.start - region.physical, cell.end - region.physical)
+                    families.append((index, tuple(each[part] for each in contents)))
+        return tuple(dict.fromkeys(families))
+
+    def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
+        """The lock is free again, and the slot names a TSS."""
+        found = []
+        for cell, start, end in zip(self._shared.cells, self._memory, memory, strict=True):
+            for region in self.world.lock_regions:
+                if region.physical <= cell.start < region.physical + region.size and end != start:
+                    place = f"{region.name}+{cell.start - region.physical:#x}"
+                    found.append(Violation("progress", f"{place} is left at {end.hex()}"))
+        slot = self.world.shared_slot
+        if slot is not None:
+            self._write_cells(tuple(range(len(memory))), memory)
+            descriptor = parse(self.world.host.arena.read(slot.physical, slot.size))
+            bases = {self.world.model.tss_of(cpu) for cpu in range(self.cpus)}
+            if not (descriptor.is_tss and descriptor.present and descriptor.base in bases):
+                found.append(Violation("descriptor", f"the slot is left with {descriptor}"))
+        return tuple(each for each in found if each.prop in self.scenario.promised)
+
+    @property
+    def _stops(self) -> Container[int]:
+        return EVERYWHERE if self._everywhere else self._shared.visible
+
+    def _warm_up(self) -> None:
+        """Run two CPUs, one after the other, through a round, to see what they share."""
+        for cpu in range(min(2, self.cpus)):
+            self._engine.load(self._called[cpu], self._territories[cpu])
+            self._take_note(self._engine.run(self._territories[cpu], {RETURN_AT}))
+            if self.world.tail is not None:
+                back_in_kernel(self.world, self._engine, self._called[cpu], round_over=False)
+                self._take_note(self._engine.run(self._territories[cpu], {TAIL_DONE_AT}))
+            self._boot()
+
+    def _take_note(self, run: Run) -> None:
+        accesses = shared_accesses(self._engine, run)
+        self._shared.learn(accesses)
+        self._shared.visible |= self._visible_in(run, accesses)
+
+    def _boot(self) -> tuple[Snapshot, ...]:
+        self.world.reset()
+        return tuple(self.world.boot(self._engine, cpu) for cpu in range(self.cpus))
+
+    def _learn(self, run: Run) -> bool:
+        """Take note of what a run touched. True if it should have stopped before it did.
+
+        Raises SharedMemoryGrewError if the cells are others now.
+        """
+        accesses = shared_accesses(self._engine, run)
+        if self._shared.learn(accesses):
+            raise SharedMemoryGrewError
+        missed = self._visible_in(run, [each for each in accesses if each.step > 0])
+        missed -= self._shared.visible
+        self._shared.visible |= missed
+        return bool(missed) and not self._everywhere
+
+    def _visible_in(self, run: Run, accesses: Iterable[Access]) -> set[int]:
+        """Addresses of the instructions of a run that touch a cell."""
+        return {run.trace[each.step] for each in accesses if self._shared.holds(each)}
+
+    def _look_ahead(self, cpu: int, state: LocalState) -> Pending:
+        if state.phase is not Phase.RUNNING:
+            return Pending(_KINDS[state.phase], label=state.phase.value)
+        info = self._engine.info(state.snapshot.registers["rip"])
+        if info.refused or info.kind is OpKind.PAUSE:
+            return Pending(info.kind, label=info.label)
+        self._write_cells((), ())
+        self._engine.load(state.snapshot, self._territories[cpu])
+        run = self._engine.run(self._territories[cpu], EVERYWHERE)
+        self._learn(run)
+        accesses = shared_accesses(self._engine, run)
+        reads = tuple(self._shared.touched(each for each in accesses if not each.write))
+        writes = tuple(self._shared.touched(each for each in accesses if each.write))
+        fence = info.is_fence and self._store_buffers
+        kind = info.kind if reads or writes or fence else OpKind.PLAIN
+        return Pending(kind, reads, writes, info.label)
+
+    def _outcome(
+        self, cpu: int, state: LocalState, pending: Pending, run: Run, buffered: bool
+    ) -> Outcome:
+        engine, called = self._engine, self._called[cpu]
+        writes = self._writes(run)
+        arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
+        violations = self._unforeseen(run, pending) or arrival.violations
+        if violations:
+            after = LocalState(Phase.FAULT, called, 0)
+        else:
+            after = self._after(cpu, state, arrival, buffered)
+        trace = tuple(engine.info(address).label for address in run.trace)
+        return Outcome(self._locals.number(after), writes, violations, trace)
+
+    def _after(self, cpu: int, state: LocalState, arrival: Arrival, buffered: bool) -> LocalState:
+        if arrival.returned or arrival.round_over:
+            over = arrival.round_over
+            back_in_kernel(self.world, self._engine, self._called[cpu], round_over=over)
+        snapshot = self._engine.save(self._territories[cpu])
+        if not arrival.round_over:
+            return LocalState(Phase.RUNNING, snapshot, state.rounds, buffered)
+        if state.rounds:
+            return LocalState(Phase.REST, snapshot, state.rounds, buffered)
+        return LocalState(Phase.DONE, replace(snapshot, chunks=()), 0)
+
+    def _writes(self, run: Run) -> tuple[tuple[Cell, Value], ...]:
+        """What the first instruction stored: no later one of a run stores to a cell."""
+        if not any(each.write for each in run.accesses if each.step == 0):
+            return ()
+        stores = [
+            each for each in shared_accesses(self._engine, run) if each.write and each.step == 0
+        ]
+        contents = tuple(self._read_cells())
+        return tuple((cell, contents[cell]) for cell in self._shared.touched(stores))
+
+    def _unforeseen(self, run: Run, pending: Pending) -> tuple[Violation, ...]:
+        """An instruction whose addresses depend on what it reads from shared memory."""
+        first = [each for each in shared_accesses(self._engine, run) if each.step == 0]
+        reads = self._shared.touched(each for each in first if not each.write)
+        writes = self._shared.touched(each for each in first if each.write)
+        if set(reads) <= set(pending.reads) and set(writes) <= set(pending.writes):
+            return ()
+        return (Violation("no-fault", f"beyond what the emulation models, at {pending.label}"),)
+
+    def _read_cells(self) -> Iterator[Value]:
+        for cell in self._shared.cells:
+            yield self.world.host.arena.read(cell.start, cell.end - cell.start)
+
+    def _write_cells(self, cells: tuple[Cell, ...], values: tuple[Value, ...]) -> None:
+        """Put ``values`` into some cells, and what they held at the start into the others."""
+        contents = list(self._memory)
+        for cell, value in zip(cells, values, strict=True):
+            contents[cell] = value
+        for place, value in zip(self._shared.cells, contents, strict=True):
+            self.world.host.arena.write(place.start, value)
+
+
+def _still_buffered(before: bool, pending: Pending) -> bool:
+    if pending.kind in (OpKind.LOCKED, OpKind.SERIALIZING):
+        return False
+    return before or bool(pending.writes)

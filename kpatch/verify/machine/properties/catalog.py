@@ -1,0 +1,27 @@
+"""All properties, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from kpatch.verify.machine.properties.base import Property
+from kpatch.verify.machine.properties.engine import Footprint, NoFault, Progress
+from kpatch.verify.machine.properties.restored import Restored
+from kpatch.verify.machine.properties.task import Descriptor, OwnTss
+
+CATALOG: Final[tuple[Property, ...]] = (
+    NoFault(),
+    Footprint(),
+    Progress(),
+    Descriptor(),
+    OwnTss(),
+    Restored(),
+)
+"""In the order in which they are looked at: what went wrong first comes first."""
+
+
+def named(names: Iterable[str]) -> tuple[Property, ...]:
+    """The properties of these names, in the order of the catalogue."""
+    wanted = frozenset(names)
+    return tuple(each for each in CATALOG if each.name in wanted)

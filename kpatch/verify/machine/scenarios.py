@@ -1,0 +1,101 @@
+"""What the CPUs do, on which kind of host, and what is promised of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from kpatch.verify.world.host import HostModel
+
+ALWAYS: Final = frozenset({"no-fault", "footprint", "progress", "descriptor", "restored"})
+OWN_TSS: Final = "own-tss"
+WINDOW: Final = "window"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing to prove.
+
+    Every CPU begins with a guest of its own and makes ``rounds`` rounds with it; where guests
+    move, an idle CPU may take any guest that waits. ``layout_known`` says whether struct pcpu is
+    what the patch was made for; if not, ``pretence`` is what stands in the place of the CPU's
+    number and its mask. ``one_cpu`` scenarios run on a kernel for one CPU only.
+    ``promised`` are the names of the properties that must hold.
+    """
+
+    name: str
+    title: str
+    gdt: Literal["shared", "private"] = "shared"
+    rounds: int = 1
+    moves: bool = False
+    layout_known: bool = True
+    pretence: tuple[int, int] | None = None
+    one_cpu: bool = False
+    promised: frozenset[str] = ALWAYS | {OWN_TSS}
+
+    def host(self, cpus: int, *, cpuid_offset: int = 0x34, tr_selector: int = 0x30) -> HostModel:
+        """The host to prove it on. UsageError for a number of CPUs that no host has."""
+        return HostModel(
+            cpus=1 if self.one_cpu else cpus,
+            gdt=self.gdt,
+            cpuid_offset=cpuid_offset if self.layout_known else None,
+            tr_selector=tr_selector,
+            pretence=self.pretence,
+        )
+
+
+SCENARIOS: Final = (
+    Scenario("leave", "all CPUs leave their guests at once"),
+    Scenario("two-rounds", "every CPU enters and leaves twice", rounds=2),
+    Scenario("moving", "guests move to other CPUs between two rounds", rounds=2, moves=True),
+    Scenario("private-gdt", "every CPU has a GDT of its own", gdt="private", rounds=2),
+    Scenario(
+        "private-moving",
+        "every CPU has a GDT of its own, and guests move between two rounds",
+        gdt="private",
+        rounds=2,
+        moves=True,
+    ),
+    Scenario("up", "a kernel for one CPU", rounds=2, one_cpu=True),
+    # The guard takes the old path. On a shared GDT that is the old bug, but no new one: it faults
+    # less than before, because the lock is held. Where no other CPU has the slot, it is right.
+    Scenario(
+        "unknown-layout",
+        "an unknown struct pcpu: the patch must fall back to what the module did before",
+        layout_known=False,
+        promised=ALWAYS,
+    ),
+    Scenario(
+        "unknown-layout-private",
+        "an unknown struct pcpu, and every CPU has a GDT of its own",
+        gdt="private",
+        layout_known=False,
+    ),
+    Scenario(
+        "unknown-layout-up",
+        "an unknown struct pcpu on a kernel for one CPU",
+        layout_known=False,
+        one_cpu=True,
+    ),
+    # What passes half of a guard: a small number whose mask has its bit and another one, as that
+    # of all CPUs has; and a number too large for a CPU, whose mask a shift (modulo 32) makes true.
+    Scenario(
+        "wrong-mask-up",
+        "an unknown struct pcpu with what looks like a CPU's number, on a kernel for one CPU",
+        layout_known=False,
+        pretence=(1, 3),
+        one_cpu=True,
+    ),
+    Scenario(
+        "wrong-number-up",
+        "an unknown struct pcpu with what looks like a CPU's mask, on a kernel for one CPU",
+        layout_known=False,
+        pretence=(33, 2),
+        one_cpu=True,
+    ),
+)
+
+
+def scenario_named(name: str) -> Scenario | None:
+    """The scenario of that name, or None."""
+    return next((each for each in SCENARIOS if each.name == name), None)

@@ -1,0 +1,164 @@
+"""The machine as the rest of kpatch sees it: set up a module, explore it, replay it.
+
+subject = Subject.of(module, image, original)
+setup = Setup(subject, scenario, cpus=2)
+result = setup.explore(lambda program: explore(program, options))
+steps = setup.replay(schedule)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, TypeVar
+
+from kpatch.elf.module import Module
+from kpatch.errors import UnknownModuleError, VerificationError
+from kpatch.signature.model import Image
+from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.replay import replay
+from kpatch.verify.explore.schedule import Schedule
+from kpatch.verify.hardware.codemap import CodeInfo
+from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError
+from kpatch.verify.machine.live import LiveMachine, LiveStep
+from kpatch.verify.machine.program import Mode, UnicornProgram
+from kpatch.verify.machine.scenarios import Scenario
+from kpatch.verify.machine.window import window
+from kpatch.verify.world.world import ImagePlace, Tail, World
+from kpatch.verify.world.worldswitch import SwitchLayout, bind
+
+Result = TypeVar("Result")
+
+_MOST_RESTARTS: Final = 200
+"""Each restart has learned of an access it did not know. A patch needs one or two."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module to run: where its monitor image lies, and what its state structure looks like."""
+
+    module: Module
+    image: ImagePlace
+    layout: SwitchLayout
+    tail: Tail | None = None
+    _known_code: dict[int, CodeInfo] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        module: Module,
+        image: Image,
+        original: Module | None = None,
+        tail: Tail | None = None,
+    ) -> Subject:
+        """``original`` is the module before it was patched, if it was: the layout is read from
+        its code. ``tail`` is a source fix that runs after the switch.
+
+        Raises UnknownModuleError if the code is no world switch that can be run.
+        """
+        source = original or module
+        if image.section.index >= len(source.sections):
+            raise UnknownModuleError(
+                f"no section {image.section.index}, in which the monitor image should be",
+                where=source.name,
+            )
+        section = source.sections[image.section.index]
+        code = source.contents(section)[image.at : image.at + image.size]
+        place = ImagePlace(image.section.index, image.at, image.size)
+        return cls(module, place, bind(code), tail)
+
+    def instead(self, module: Module) -> Subject:
+        """Another module with the same image: a control, a mutant."""
+        return Subject(module, self.image, self.layout, self.tail)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A module in a scenario, on a host with ``cpus`` CPUs (one, where the scenario says so).
+
+    ``cpuid_offset`` is where the host's struct pcpu keeps the CPU's number; ``model`` is the
+    memory model; mode "instruction" makes every instruction a step of its own.
+    """
+
+    subject: Subject
+    scenario: Scenario
+    cpus: int
+    cpuid_offset: int = 0x34
+    tr_selector: int = 0x30
+    model: MemoryModel = MemoryModel.SC
+    mode: Mode = "visible"
+    _shared: SharedMemory = field(default_factory=SharedMemory, compare=False, repr=False)
+
+    def explore(self, run: Callable[[UnicornProgram], Result]) -> Result:
+        """``run(program)``, again from the start until all shared memory is known.
+
+        Raises VerificationError if that does not come to an end, or the module has more
+        states than the machine can hold.
+        """
+        for _ in range(_MOST_RESTARTS):
+            try:
+                return run(self.program())
+            except SharedMemoryGrewError:
+                continue
+        raise VerificationError(
+            f"not proven: after {_MOST_RESTARTS} explorations the module still touches new "
+            "shared memory",
+            where=self.scenario.name,
+            todo="the module is not one that can be proven",
+        )
+
+    def program(self) -> UnicornProgram:
+        """The program to explore. It may raise SharedMemoryGrewError; see :meth:`explore`."""
+        return UnicornProgram(
+            self.world, self.scenario, self._shared, self.mode, store_buffers=self._store_buffers
+        )
+
+    def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
+        """Run a schedule on as many engines as there are CPUs, over one shared memory.
+
+        It is run step by step as the exploration does it, too, and both have to agree. Raises
+        UsageError if a move cannot be made, VerificationError if they do not agree.
+        """
+        expected = self.explore(lambda program: replay(program, schedule, self.model)).steps
+        machine = LiveMachine(
+            self.world,
+            self.scenario,
+            self._shared,
+            store_buffers=self._store_buffers,
+            every_instruction=self.mode == "instruction",
+        )
+        steps = machine.replay(schedule)
+        for position, (live, memoised) in enumerate(zip(steps, expected, strict=True), 1):
+            if live.violations != memoised.violations:
+                raise VerificationError(
+                    f"the schedule does not replay: move {position}, {live.move}, has another "
+                    "outcome on engines that share one memory",
+                    where=self.scenario.name,
+                    todo="report this as a bug of kpatch; it says nothing about the module",
+                )
+        return steps
+
+    def window(self) -> int | None:
+        """Instructions under the host's page tables with a foreign TSS; None if no return."""
+        return window(self.world)
+
+    @cached_property
+    def world(self) -> World:
+        """The memory that all of this runs in."""
+        subject = self.subject
+        host = self.scenario.host(
+            self.cpus, cpuid_offset=self.cpuid_offset, tr_selector=self.tr_selector
+        )
+        return World(
+            host,
+            subject.module,
+            subject.image,
+            subject.layout,
+            subject.tail,
+            subject._known_code,
+        )
+
+    @property
+    def _store_buffers(self) -> bool:
+        return self.model is MemoryModel.TSO

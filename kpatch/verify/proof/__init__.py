@@ -1,0 +1,1 @@
+"""What is to be proven, who does it, and the verdict."""

@@ -1,0 +1,86 @@
+"""Negative controls: broken variants of a patched module that the verifier must refute.
+
+A verdict counts only if the same run finds what is wrong with the unpatched module, and with the
+same patch without its lock. If it does not, the check cannot fail, and proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import VerificationError
+from kpatch.isa.assemble import assemble
+from kpatch.isa.decode import Instruction, Memory, Register, decode
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.proof.obligations import Obligation
+
+_NOP: Final = b"\x90"
+_CODE_SUFFIX: Final = ".kpatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A module that must fail, the obligation that it must fail, and the properties expected."""
+
+    name: str
+    module: Module
+    obligation: Obligation
+    expected: frozenset[str]
+
+
+def controls(
+    patched: Module, original: Module, models: tuple[MemoryModel, ...]
+) -> tuple[Control, ...]:
+    """The controls for each memory model. Raises VerificationError if there is no lock to take."""
+    lockless = without_lock(patched)
+    made = []
+    for model in models:
+        obligation = Obligation("leave", 2, model)
+        made.append(Control("the unpatched module", original, obligation, frozenset({"own-tss"})))
+        made.append(
+            Control(
+                "the patch without its lock",
+                lockless,
+                obligation,
+                frozenset({"own-tss", "no-fault"}),
+            )
+        )
+    return tuple(made)
+
+
+def without_lock(patched: Module) -> Module:
+    """The patched module with its lock always free: each locked exchange reads zero.
+
+    Raises VerificationError where the patch's code has none.
+    """
+    image = bytearray(patched.data)
+    found = 0
+    for section in patched.sections:
+        if not (section.is_code and section.name.endswith(_CODE_SUFFIX)):
+            continue
+        for each in decode(patched.contents(section)):
+            free = _always_free(each)
+            if free is not None:
+                at = section.offset + each.address
+                image[at : at + len(each.raw)] = free
+                found += 1
+    if not found:
+        raise VerificationError(
+            "the patch has no locked exchange, so the control without the lock cannot be made",
+            where=patched.name,
+            todo="take the patch back with 'kpatch revert' and apply it again",
+        )
+    return read_module(bytes(image), f"{patched.name} (without its lock)")
+
+
+def _always_free(each: Instruction) -> bytes | None:
+    """``xor reg, reg`` in the place of ``xchg [lock], reg``; None for other instructions."""
+    if each.mnemonic != "xchg" or not any(isinstance(o, Memory) for o in each.operands):
+        return None
+    register = next(o for o in each.operands if isinstance(o, Register))
+    code = assemble(f"xor {register.name}, {register.name}")
+    if len(code) > len(each.raw):
+        return None
+    return code + _NOP * (len(each.raw) - len(code))

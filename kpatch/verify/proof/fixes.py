@@ -1,0 +1,103 @@
+"""How far a source fix can be run: the model of a module that carries one.
+
+A and B are functions that kqemu_exec calls when the switch is back, so they run behind it. C does
+its work before the entry, once for each CPU, with parts of the kernel that are not modelled: it
+is taken as done, and the switch is run on hosts with private GDTs. What is left out is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kpatch.abi.sourcefix import FixFunction, recognise
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Relocation, Symbol
+from kpatch.verify.machine.scenarios import scenario_named
+from kpatch.verify.proof.obligations import SELECTORS, Obligation
+from kpatch.verify.world.host import MODELLED
+from kpatch.verify.world.world import Tail
+
+
+@dataclass(frozen=True)
+class FixModel:
+    """What runs behind the switch, which hosts make sense, and what the model leaves out."""
+
+    tail: Tail | None = None
+    private_only: bool = False
+    caveat: str = ""
+
+
+def model_of(module: Module) -> FixModel:
+    """The model of an unpatched module; an empty one where it carries no source fix."""
+    fix = recognise(module)
+    if fix is None:
+        return FixModel()
+    if fix.variant == "C":
+        return FixModel(
+            private_only=True,
+            caveat="source fix C is not run but taken as done: the switch is explored on hosts "
+            "where every CPU has a GDT of its own",
+        )
+    if fix.function is None:
+        return FixModel(caveat="the source fix has no symbol any more: only the switch is run")
+    return _behind_the_switch(module, fix.function, fix.variant)
+
+
+def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Obligation, ...]:
+    """Those that mean something for a module without a patch of ours.
+
+    Scenarios with an unknown struct pcpu are about the guard of a patch.
+    """
+    kept = []
+    for each in obligations:
+        scenario = scenario_named(each.scenario)
+        if scenario is None or not scenario.layout_known:
+            continue
+        if model.private_only and scenario.gdt != "private" and not scenario.one_cpu:
+            continue
+        if model.tail is not None and each.tr_selector != SELECTORS[0]:
+            continue  # the fix has the selector of its kernel compiled in
+        kept.append(each)
+    return tuple(kept)
+
+
+def _behind_the_switch(module: Module, function: FixFunction, variant: str) -> FixModel:
+    name = f"source fix {variant}"
+    end = function.offset + max(function.size, 1)
+    relocations = module.relocations_at(function.section, function.offset, end)
+    symbols = [module.symbols[each.symbol] for each in relocations]
+    unknown = sorted({each.name for each in symbols if each.is_undefined} - MODELLED)
+    if unknown:
+        return FixModel(
+            caveat=f"{name} is not run, because it uses {', '.join(unknown)}, which the model of "
+            "the kernel does not have: only the switch is run"
+        )
+    lock = next(filter(None, (_object(module, each) for each in relocations)), None)
+    if lock is None:
+        return FixModel(
+            caveat=f"{name} is not run, because its lock is not found in it: only the switch is run"
+        )
+    return FixModel(
+        tail=Tail(function.section, function.offset, lock.name),
+        caveat=f"{name} is run behind the switch; the kernel functions that it calls are models",
+    )
+
+
+def _object(module: Module, relocation: Relocation) -> Symbol | None:
+    """The named object in the module's own writable memory that a relocation points to."""
+    symbol = module.symbols[relocation.symbol]
+    if not 0 < symbol.section < len(module.sections):
+        return None
+    if not module.sections[symbol.section].flags & elf.SHF_WRITE:
+        return None
+    if symbol.type == elf.STT_OBJECT:
+        return symbol
+    at = symbol.value + relocation.addend
+    return next(
+        (
+            each
+            for each in module.symbols
+            if (each.type, each.section, each.value) == (elf.STT_OBJECT, symbol.section, at)
+        ),
+        None,
+    )

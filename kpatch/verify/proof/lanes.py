@@ -1,0 +1,91 @@
+"""A counterexample as lanes: one column a CPU, with the descriptor and every TR beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from kpatch.errors import VerificationError
+from kpatch.verify.explore import Counterexample
+from kpatch.verify.machine.live import LiveStep
+from kpatch.verify.world.host import HostModel
+from kpatch.verify.world.world import World
+
+_BUSY: Final = 0xB
+
+
+@dataclass(frozen=True)
+class LaneStep:
+    """One move: who made it, the instructions that ran, and the machine after it."""
+
+    cpu: int
+    move: str
+    instructions: tuple[str, ...]
+    descriptor: tuple[str, ...]
+    tasks: tuple[str, ...]
+    buffered: tuple[int, ...]
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A whole counterexample, replayed."""
+
+    cpus: int
+    steps: tuple[LaneStep, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return asdict(self)
+
+
+def lanes_of(steps: Sequence[LiveStep], world: World) -> Lanes:
+    """What a replay showed, in names: ``TSS 1`` for the TSS of CPU 1, ``monitor`` for a guest's."""
+    host = world.model
+    names: dict[int, str] = {host.tss_of(cpu): f"TSS {cpu}" for cpu in range(host.cpus)}
+    names[world.guest.tss.virtual] = "monitor"
+    return Lanes(host.cpus, tuple(_step(each, names) for each in steps))
+
+
+def confirmed(steps: Sequence[LiveStep], world: World, found: Counterexample) -> Lanes:
+    """The lanes of the replay of ``found``.
+
+    Raises VerificationError where the replay did not show what ``found`` says: then the
+    exploration and the machine disagree, and neither is to be believed.
+    """
+    shown = lanes_of(steps, world)
+    props = {violation.prop for step in steps for violation in step.violations}
+    if not all(_names_a_tss(last, world.model) for last in steps[-1:]):
+        props.add("descriptor")
+    if found.prop not in props and found.prop not in _JUDGED_BY_THE_GRAPH:
+        raise VerificationError(
+            f"the counterexample to {found.prop} does not replay: '{found.schedule}'",
+            todo="report this as a bug of kpatch, with the module",
+        )
+    return shown
+
+
+_JUDGED_BY_THE_GRAPH: Final = frozenset({"progress", "deadlock", "livelock", "footprint"})
+"""That nothing can finish, or what memory holds at the end, is not seen in one step."""
+
+
+def _names_a_tss(step: LiveStep, host: HostModel) -> bool:
+    """Whether every descriptor is left as that of some CPU's TSS."""
+    bases = {host.tss_of(cpu) for cpu in range(host.cpus)}
+    return all(each.is_tss and each.present and each.base in bases for each in step.descriptors)
+
+
+def _step(step: LiveStep, names: Mapping[int, str]) -> LaneStep:
+    return LaneStep(
+        cpu=step.move.cpu,
+        move=step.move.kind.value,
+        instructions=step.trace,
+        descriptor=tuple(
+            f"{names.get(each.base, hex(each.base))} {'busy' if each.type == _BUSY else 'free'}"
+            for each in step.descriptors
+        ),
+        tasks=tuple(names.get(base, hex(base)) for base in step.tasks),
+        buffered=step.buffered,
+        violations=tuple(f"{each.prop}: {each.what}" for each in step.violations),
+    )

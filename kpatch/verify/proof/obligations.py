@@ -1,0 +1,80 @@
+"""What a verdict is about: every combination of scenario, memory model and number of CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.errors import UsageError
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import SCENARIOS, Scenario, scenario_named
+
+MOST_CPUS: Final = 16
+"""MAXCPU of the SMP kernels of the time (FreeBSD sys/amd64/include/param.h)."""
+
+SELECTORS: Final = (0x30, 0x48)
+"""What TR holds: 0x30 up to FreeBSD 7.3, 0x48 in 8.x."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """One thing to prove: a scenario on a host of ``cpus`` CPUs, under a memory model."""
+
+    scenario: str
+    cpus: int
+    model: MemoryModel
+    tr_selector: int = SELECTORS[0]
+
+    @property
+    def title(self) -> str:
+        """Short and unique within a suite, as ``two-rounds, 4 CPUs, tso``."""
+        cpus = "1 CPU" if self.cpus == 1 else f"{self.cpus} CPUs"
+        selector = "" if self.tr_selector == SELECTORS[0] else f", TR {self.tr_selector:#x}"
+        return f"{self.scenario}, {cpus}, {self.model.value}{selector}"
+
+
+def suite(
+    scenarios: Sequence[str], cpus: Iterable[int], models: Sequence[MemoryModel]
+) -> tuple[Obligation, ...]:
+    """Every scenario under every model at every number of CPUs, each once.
+
+    Scenarios of a kernel for one CPU run once. The first scenario with a shared GDT, and the first
+    with private ones, also run on a host with the TR selector of FreeBSD 8. Raises UsageError for
+    an unknown scenario or number of CPUs.
+    """
+    chosen = [_scenario(name) for name in scenarios] or list(SCENARIOS)
+    found: dict[Obligation, None] = {}
+    for model in models:
+        for count in cpus:
+            if not 1 <= count <= MOST_CPUS:
+                raise UsageError(
+                    f"{count} CPUs: kernels of the time have 1 to {MOST_CPUS}",
+                    where="--cpus",
+                    todo="name numbers in that range",
+                )
+            for scenario in chosen:
+                number = 1 if scenario.one_cpu else count
+                found[Obligation(scenario.name, number, model)] = None
+            # One of each kind of GDT: FreeBSD 8 began with a shared one, and was released without.
+            for first in {each.gdt: each for each in reversed(chosen)}.values():
+                number = 1 if first.one_cpu else count
+                found[Obligation(first.name, number, model, SELECTORS[1])] = None
+    return tuple(found)
+
+
+def default_suite(*, with_maxcpu: bool) -> tuple[Obligation, ...]:
+    """What ``apply`` proves; ``with_maxcpu`` adds what ``verify`` proves on top."""
+    both = (MemoryModel.SC, MemoryModel.TSO)
+    small = suite((), (2, 4), both)
+    if not with_maxcpu:
+        return small
+    return tuple(dict.fromkeys((*small, *suite((), (MOST_CPUS,), (MemoryModel.SC,)))))
+
+
+def _scenario(name: str) -> Scenario:
+    found = scenario_named(name)
+    if found is None:
+        known = ", ".join(each.name for each in SCENARIOS)
+        raise UsageError(f"no scenario '{name}'", where="--scenario", todo=f"choose among: {known}")
+    return found

@@ -1,6 +1,0 @@
-"""What must hold in every reachable state, one small class each."""
-
-from kpatch.verify.properties.base import Property, Seen
-from kpatch.verify.properties.catalog import CATALOG, named
-
-__all__ = ["CATALOG", "Property", "Seen", "named"]

@@ -1,0 +1,1 @@
+"""The host, its guests and the module's world switch."""

@@ -1,0 +1,212 @@
+"""One guest: a kernel thread, its copy of the monitor image, and the monitor's world.
+
+All of it is private memory, at the same physical and virtual addresses whichever CPU runs the
+guest, so that a guest which moves is a copy of bytes, and local states of different CPUs can be
+compared. The price: no CPU can name another thread's memory; a module that tries gets a fault.
+What kqemu_init and kqemu_exec would prepare in the state structure is written here by hand.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from kpatch.errors import UnknownModuleError
+from kpatch.units import Address
+from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descriptor
+from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_up
+from kpatch.verify.hardware.paging import AddressSpace
+from kpatch.verify.world.host import Host
+from kpatch.verify.world.hostile_guest import GUEST_DATA, hostile_stub
+from kpatch.verify.world.kernel_text import RETURN_AT
+from kpatch.verify.world.worldswitch import SwitchLayout
+
+PRIVATE_BASE: Final = 0x1000_0000
+# In the kernel's map and in the direct map, as malloc gives it out: not in the top 2 GB, where only
+# the kernel itself and its modules are, so that an address cut to 32 bits is another address.
+STACK_AT: Final = 0xFFFF_FF80_3900_0000
+STACK_SIZE: Final = 4 * PAGE  # KSTACK_PAGES on amd64
+COPY_AT: Final = Address(0xFFFF_FF00_3A00_0000)
+LARGEST_IMAGE: Final = 0x40_0000
+
+MONITOR_BASE: Final = 0xF000_0000
+MONITOR_TABLES_AT: Final = 0xF200_0000
+STUB_AT: Final = Address(0xF300_0000)
+
+# Selectors in the GDT of kqemu 1.4.0pre1's monitor, whose limit is 0xffff.
+MONITOR_CS: Final = 0xF180
+MONITOR_LDT: Final = 0xF190
+MONITOR_TR: Final = 0xF1A0
+GDT_SIZE: Final = 0x1_0000
+
+MONITOR_DR7: Final = 0x0000_0700
+"""Exact local and global breakpoints (LE, GE), of the guest's making. No breakpoint itself: the
+engine cannot keep one in a snapshot."""
+
+CALLER_FRAME: Final = 0x100
+"""Bytes of the caller's own on the host stack, above the return address."""
+
+
+class Guest:
+    """The private memory of one guest at the start of its first round."""
+
+    def __init__(self, host: Host, layout: SwitchLayout, image: bytes) -> None:
+        """``image`` is the monitor image as the kernel linker left it. Maps the thread's part
+        into the host's page tables. UnknownModuleError if the image is too large to be one.
+        """
+        if len(image) > LARGEST_IMAGE:
+            raise UnknownModuleError(f"a monitor image of {len(image)} bytes")
+        self.layout = layout
+        state_size = page_up(layout.state_size) + PAGE
+        size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + 24 * PAGE
+        self.arena = Arena(PRIVATE_BASE, size)
+        pages = Bump(self.arena)
+        self.stack = pages.region("host stack", STACK_AT, STACK_SIZE, private=True)
+        self.copy = pages.region("image", COPY_AT, len(image), private=True)
+        self.state = pages.region("state", self.copy.end, state_size, private=True)
+        tables = pages.region(
+            "monitor tables", MONITOR_TABLES_AT, GDT_SIZE + 4 * PAGE, private=True
+        )
+        self.gdt = tables.part("monitor GDT", 0, GDT_SIZE)
+        self.idt = tables.part("monitor IDT", GDT_SIZE, PAGE)
+        self.ldt = tables.part("monitor LDT", GDT_SIZE + PAGE, PAGE)
+        self.tss = tables.part("monitor TSS", GDT_SIZE + 2 * PAGE, PAGE)
+        self.monitor_stack = tables.part("monitor stack", GDT_SIZE + 3 * PAGE, PAGE)
+        self.stub = pages.region("guest", STUB_AT, PAGE, private=True)
+        self.monitor_copy = _moved(self.copy, "monitor image", MONITOR_BASE)
+        self.monitor_state = _moved(self.state, "state", self.monitor_copy.end)
+        self.nexus = self.copy.part("image", 0, PAGE)
+
+        self.monitor_space = AddressSpace(self.arena, pages)
+        for region in (self.monitor_copy, self.monitor_state, tables, self.stub, self.nexus):
+            self.monitor_space.map(region)
+        for region in (self.stack, self.copy, self.state):
+            host.space.map(region, is_global=True)
+
+        self._write(self.copy, 0, image)
+        self._fill_tables()
+        self._fill_stacks()
+        self._fill_state()
+        leave = MONITOR_BASE + layout.monitor_to_kernel
+        self._write(self.stub, 0, hostile_stub(self.monitor_state.virtual, leave, MONITOR_DR7))
+
+    @property
+    def host_regions(self) -> tuple[Region, ...]:
+        """What is mapped in the host's page tables."""
+        return (self.stack, self.copy, self.state)
+
+    @property
+    def monitor_regions(self) -> tuple[Region, ...]:
+        """What is mapped in the monitor's page tables."""
+        return (
+            self.monitor_copy,
+            self.monitor_state,
+            self.gdt,
+            self.idt,
+            self.ldt,
+            self.tss,
+            self.monitor_stack,
+            self.stub,
+            self.nexus,
+        )
+
+    @property
+    def saved_fields(self) -> tuple[Region, ...]:
+        """The fields of the state that every entry saves anew."""
+        return tuple(
+            self.state.part("saved field", offset, len(junk))
+            for offset, junk in _unsaved(self.layout)
+        )
+
+    @property
+    def dead_stack(self) -> Region:
+        """The part of the host stack below the return address."""
+        return self.stack.part("dead stack", 0, self.rsp - self.stack.virtual)
+
+    @property
+    def rsp(self) -> int:
+        """The stack pointer at the call: it points to the return address."""
+        return self.stack.end - CALLER_FRAME - 8
+
+    @property
+    def entry(self) -> int:
+        """The address that the kernel calls."""
+        return COPY_AT + self.layout.kernel_to_monitor
+
+    @property
+    def writable(self) -> tuple[Region, ...]:
+        """What the switch may write: the thread's stack below the return address, the state,
+        the monitor's stack, and the slot of the monitor's GDT that it lends to its TSS.
+        """
+        return (
+            self.stack.part("host stack", 0, self.rsp - self.stack.virtual),
+            self.state,
+            self.monitor_stack,
+            self.gdt.part("monitor descriptor", MONITOR_TR, 16),
+        )
+
+    def _fill_tables(self) -> None:
+        self._write(self.gdt, GUEST_DATA & ~7, struct.pack("<Q", 0x12CF_F334_5678_FFFF))
+        self._write(self.gdt, MONITOR_CS, CODE64)
+        self._write(self.gdt, MONITOR_LDT, ldt_descriptor(self.ldt.virtual, 0xFF))
+        # The guest has something of its own where the monitor's TSS goes: it must be put back.
+        self._write(self.gdt, MONITOR_TR, bytes(range(0x31, 0x41)))
+
+    def _fill_stacks(self) -> None:
+        caller = struct.pack("<Q", RETURN_AT) + b"\xc5" * CALLER_FRAME
+        self._write(self.stack, self.rsp - self.stack.virtual, caller)
+        self._write(self.monitor_stack, _MONITOR_RSP, _FIRST_FRAME)
+
+    def _fill_state(self) -> None:
+        at = self.layout
+        tables = struct.Struct("<HQ")
+        fields: tuple[tuple[int, bytes], ...] = (
+            (at.monitor_address, _u64(self.monitor_state.virtual)),
+            (at.kernel_address, _u64(self.state.virtual)),
+            (at.monitor_idt, tables.pack(PAGE - 1, self.idt.virtual)),
+            (at.monitor_gdt, tables.pack(GDT_SIZE - 1, self.gdt.virtual)),
+            (at.monitor_ldt_sel, _u16(MONITOR_LDT)),
+            (at.monitor_ds_sel, _u16(0)),
+            (at.monitor_jump, _u64(MONITOR_BASE + at.monitor_side)),
+            (at.monitor_cs_sel, _u16(MONITOR_CS)),
+            (at.monitor_tr_sel, _u16(MONITOR_TR)),
+            (at.monitor_cr3, _u64(self.monitor_space.root)),
+            (at.monitor_dr7, _u64(MONITOR_DR7)),
+            (at.monitor_rsp, _u64(self.monitor_stack.virtual + _MONITOR_RSP)),
+            (at.nexus_address, _u64(COPY_AT)),
+            (at.tss_cache, tss_descriptor(self.tss.virtual)),
+        )
+        for offset, data in (*_unsaved(at), *fields):
+            self._write(self.state, offset, data)
+
+    def _write(self, region: Region, offset: int, data: bytes) -> None:
+        self.arena.write(region.physical + offset, data)
+
+
+def _unsaved(at: SwitchLayout) -> Iterator[tuple[int, bytes]]:
+    """Junk in every field that the entry has to save: one that it forgets is not found right."""
+    sizes = {
+        2: (at.host_tr_sel, at.host_ldt_sel, at.host_cs, at.host_ss),
+        8: (at.host_rsp, at.host_cr0, at.host_cr3, at.host_cr4),
+        10: (at.host_idt, at.host_gdt),
+    }
+    for size, offsets in sizes.items():
+        yield from ((offset, b"\x5a" * size) for offset in offsets)
+
+
+# Six words for the callee-saved registers, then where the monitor starts.
+_FIRST_FRAME: Final = struct.pack("<7Q", *(0x6D6F_6E00 + n for n in range(6)), STUB_AT)
+_MONITOR_RSP: Final = PAGE - 0x100
+
+
+def _moved(region: Region, name: str, virtual: int) -> Region:
+    return Region(name, Address(virtual), region.physical, region.size, region.private)
+
+
+def _u16(value: int) -> bytes:
+    return struct.pack("<H", value)
+
+
+def _u64(value: int) -> bytes:
+    return struct.pack("<Q", value)

@@ -1,0 +1,253 @@
+"""A host, a module loaded into it, and a guest: everything that the CPUs will run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.elf import constants as elf
+from kpatch.elf.klink import LoadedModule, load
+from kpatch.elf.module import Module
+from kpatch.errors import UnknownModuleError
+from kpatch.units import SectionOffset
+from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
+from kpatch.verify.hardware.cpu import Engine
+from kpatch.verify.hardware.cpustate import CHUNK, Controls, Snapshot, Territory
+from kpatch.verify.hardware.memory import PAGE, Arena, Region
+from kpatch.verify.world.guest import MONITOR_CS, MONITOR_LDT, Guest
+from kpatch.verify.world.host import (
+    CR0,
+    CR4,
+    EFER,
+    MODULE_AT,
+    MODULE_LIMIT,
+    Host,
+    HostModel,
+)
+from kpatch.verify.world.kernel_text import BOOT_DONE_AT, BOOT_LTR_AT
+from kpatch.verify.world.worldswitch import SwitchLayout
+
+# What C has in the registers that it expects back, and junk in the others.
+_CALLER: Final = {
+    "rax": 0xC0DE_0000_0000_0001,
+    "rcx": 0xC0DE_0000_0000_0002,
+    "rdx": 0xC0DE_0000_0000_0003,
+    "rsi": 0xC0DE_0000_0000_0004,
+    "r8": 0xC0DE_0000_0000_0005,
+    "r9": 0xC0DE_0000_0000_0006,
+    "r10": 0xC0DE_0000_0000_0007,
+    "r11": 0xC0DE_0000_0000_0008,
+    "rbx": 0xC0DE_0000_0000_0009,
+    "rbp": 0xC0DE_0000_0000_000A,
+    "r12": 0xC0DE_0000_0000_000B,
+    "r13": 0xC0DE_0000_0000_000C,
+    "r14": 0xC0DE_0000_0000_000D,
+    "r15": 0xC0DE_0000_0000_000E,
+}
+_USER_FS_BASE: Final = 0x0000_0008_0050_0000
+_FLAGS: Final = 0x2  # interrupts off: kqemu_exec turned them off before the call
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where the monitor image lies in a module: section index, offset there, bytes."""
+
+    section: int
+    at: SectionOffset
+    size: int
+
+
+@dataclass(frozen=True)
+class Tail:
+    """A source fix that kqemu_exec calls when the switch is back: section index and offset of
+    the function, and the name of the lock that it holds meanwhile.
+    """
+
+    section: int
+    at: SectionOffset
+    lock: str = "kqemu_lock"
+
+
+class World:
+    """Builds the memory of a scenario, and says what belongs to whom in it."""
+
+    def __init__(
+        self,
+        model: HostModel,
+        module: Module,
+        image: ImagePlace,
+        layout: SwitchLayout,
+        tail: Tail | None = None,
+        known_code: dict[int, CodeInfo] | None = None,
+    ) -> None:
+        """``known_code`` is filled with what was decoded; worlds of one module may share it.
+
+        Raises LinkerRefusalError if the kernel would not load the module, UnknownModuleError
+        if the module or its image is too large for the machine.
+        """
+        self.model = model
+        self.host = Host(model)
+        self.loaded = load(module, MODULE_AT, self.host.resolve(module.undefined))
+        if len(self.loaded.memory) > MODULE_LIMIT:
+            raise UnknownModuleError(
+                f"loaded, the module takes {len(self.loaded.memory)} bytes",
+                todo=f"the emulation has room for {MODULE_LIMIT}",
+            )
+        self.module = self.host.load(self.loaded)
+        start = self.loaded.address_of(image.section, image.at) - self.loaded.base
+        contents = self.loaded.memory[start : start + image.size]
+        self.guest = Guest(self.host, layout, contents)
+        self.lock_regions = _sections(module, self.loaded, self.module, _is_lock)
+        self.tail = tail
+        if tail is not None:
+            self.host.call_after(self.loaded.address_of(tail.section, tail.at))
+            self.lock_regions += (self._lock_of(module, tail),)
+        self._known_code = {} if known_code is None else known_code
+        self._code = (
+            *((each, self.host.arena) for each in self._module_code(module)),
+            (self.host.text, self.host.arena),
+            *(
+                (each, self.guest.arena)
+                for each in (self.guest.copy, self.guest.monitor_copy, self.guest.stub)
+            ),
+        )
+        self._chunks, self._edges = _writable(self.guest.writable)
+
+    @property
+    def shared_slot(self) -> Region | None:
+        """The TSS descriptor that all CPUs share; None where each has its own."""
+        return self.host.slot(0) if self.model.gdt == "shared" else None
+
+    def engine(self) -> Engine:
+        """A new engine over the shared memory, with the memory of a new guest."""
+        private = Arena(self.guest.arena.base, self.guest.arena.size)
+        private.write(private.base, bytes(self.guest.arena.view))
+        engine = Engine(
+            self.host.arena,
+            private,
+            CodeMap(self._code, (self.guest.stub, self.host.text), self._known_code),
+            self._controls(),
+            (*self.host.regions, *self.guest.host_regions, *self.guest.monitor_regions),
+        )
+        slots = (_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus))
+        engine.watch_reads(sorted({*slots, *self._watched()}))
+        return engine
+
+    def reset(self) -> None:
+        """Make the patch's own data what it was when the module was loaded."""
+        for region in self.lock_regions:
+            start = region.virtual - self.loaded.base
+            self.host.arena.write(region.physical, self.loaded.memory[start : start + region.size])
+
+    def territory(self, cpu: int) -> Territory:
+        """What this CPU may touch."""
+        watched = self._watched()
+        slots = [_bounds(self.host.slot(each)) for each in range(self.model.cpus)]
+        if self.model.gdt == "shared":
+            return Territory(self._chunks, self._edges, (*watched, slots[0]), None, ())
+        foreign = tuple(slot for each, slot in enumerate(slots) if each != cpu)
+        return Territory(self._chunks, self._edges, watched, slots[cpu], foreign)
+
+    def boot(self, engine: Engine, cpu: int) -> Snapshot:
+        """What the kernel does on a CPU: write the slot, ``ltr``; then the first call.
+
+        Booting the CPUs in order leaves the last one's TSS, busy, in a slot that they share.
+        """
+        model = self.model
+        engine.power_on(
+            {
+                "cr0": CR0,
+                "cr3": self.host.space.root,
+                "cr4": CR4,
+                "efer": EFER,
+                "cs": model.code_selector,
+                "ss": model.data_selector,
+                "ds": model.data_selector,
+                "es": model.data_selector,
+                "fs": 0,
+                "gs": 0,
+                "fs_base": _USER_FS_BASE,
+                "gs_base": model.pcpu_of(cpu),
+                "rip": BOOT_LTR_AT,
+                "rax": model.tr_selector,
+                "rflags": _FLAGS,
+            },
+            {
+                "gdtr": (model.gdt_of(cpu), model.gdt_limit),
+                "idtr": (self.host.idt.virtual, PAGE - 1),
+            },
+        )
+        self.host.write_slot(cpu)
+        engine.run(self.territory(cpu), {BOOT_DONE_AT})
+        engine.write_registers(
+            {
+                **_CALLER,
+                "rdi": self.guest.state.virtual,
+                "rsp": self.guest.rsp,
+                "rip": self.guest.entry,
+                "rflags": _FLAGS,
+            }
+        )
+        return engine.save(self.territory(cpu))
+
+    def _controls(self) -> Controls:
+        model = self.model
+        return Controls(
+            page_tables=frozenset({self.host.space.root, self.guest.monitor_space.root}),
+            gdt_bases=frozenset(
+                {self.guest.gdt.virtual, *(model.gdt_of(cpu) for cpu in range(model.cpus))}
+            ),
+            code_selectors=frozenset({model.code_selector, MONITOR_CS}),
+            ldt_selectors=frozenset({0, MONITOR_LDT}),
+        )
+
+    def _watched(self) -> tuple[tuple[int, int], ...]:
+        """Shared memory that the module may write, besides the descriptor."""
+        regions = self.lock_regions
+        if self.tail is not None:
+            regions += (self.host.soft_segment,)
+        return tuple(map(_bounds, regions))
+
+    def _lock_of(self, module: Module, tail: Tail) -> Region:
+        symbol = module.defined(tail.lock)
+        if symbol is None or symbol.section not in self.loaded.sections or not symbol.size:
+            raise UnknownModuleError(
+                f"the source fix uses a lock, but there is no symbol {tail.lock} in the module",
+                where=module.name,
+                todo="without it the fix cannot be emulated: verify an unstripped build",
+            )
+        start = self.loaded.symbols[tail.lock] - self.loaded.base
+        return self.module.part(tail.lock, start, symbol.size)
+
+    def _module_code(self, module: Module) -> tuple[Region, ...]:
+        return _sections(module, self.loaded, self.module, lambda flags, _: bool(flags & _CODE))
+
+
+_CODE: Final = elf.SHF_EXECINSTR
+
+
+def _is_lock(flags: int, name: str) -> bool:
+    """A section in which a patch keeps what its CPUs share."""
+    return bool(flags & elf.SHF_WRITE) and not flags & _CODE and name.endswith(".kpatch")
+
+
+def _sections(
+    module: Module, loaded: LoadedModule, region: Region, wanted: Callable[[int, str], bool]
+) -> tuple[Region, ...]:
+    return tuple(
+        region.part(section.name, loaded.sections[section.index] - loaded.base, section.size)
+        for section in module.sections
+        if section.index in loaded.sections and wanted(section.flags, section.name)
+    )
+
+
+def _bounds(region: Region) -> tuple[int, int]:
+    return region.physical, region.physical + region.size
+
+
+def _writable(regions: Iterable[Region]) -> tuple[frozenset[int], tuple[tuple[int, int], ...]]:
+    """Whole chunks, and the exact ranges."""
+    edges = tuple(_bounds(region) for region in regions)
+    chunks = {chunk for low, high in edges for chunk in range(-(-low // CHUNK), high // CHUNK)}
+    return frozenset(chunks), edges
