@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kpatch.cli.common import Host
+from kpatch.abi.host import Host
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import KernelUnknownError
 from kpatch.patch.apply import apply_plan

@@ -9,9 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from kpatch.elf.constants import ELF_MAGIC
-from kpatch.errors import FileAccessError, KpatchError, UnknownModuleError, UsageError
-from kpatch.patch.note import digest
+from kpatch.errors import FileAccessError, UnknownModuleError, UsageError
 
 LARGEST: Final = 512 << 20
 """The largest file that is read. A module has under a megabyte, a package a few."""
@@ -234,29 +232,3 @@ def _take_after(handle: int, model: Path, *, must_own: bool) -> None:
         with contextlib.nullcontext() if must_own else contextlib.suppress(PermissionError):
             os.fchown(handle, status.st_uid, status.st_gid)
     os.fchmod(handle, stat.S_IMODE(status.st_mode) & (0o7777 if must_own else 0o777))
-
-
-def keep_copy(path: Path, data: bytes) -> Path:
-    """Keep the original ``data`` of ``path`` beside it; an older copy stays.
-
-    A bare module is kept compressed, because kldxref(8) reads every file of the folder and would
-    list a second kqemu module in linker.hints (FreeBSD usr.sbin/kldxref/kldxref.c). Raises
-    FileAccessError.
-    """
-    # Imported here: scan keeps no copies.
-    from kpatch.containers.gzip import compress
-
-    packed, suffix = (compress(data), ".orig.gz") if data.startswith(ELF_MAGIC) else (data, ".orig")
-    copy = path.with_name(path.name + suffix)
-    if os.path.lexists(copy) and not _holds(copy, packed):
-        copy = path.with_name(f"{path.name}.{digest(data)[:8]}{suffix}")
-    if not _holds(copy, packed):
-        replace(copy, packed, like=path)
-    return copy
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return read(path) == data
-    except KpatchError:
-        return False

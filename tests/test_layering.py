@@ -13,12 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kpatch"
 FLOORS = (
-    ("units", "errors", "data"),
-    ("storage",),
-    ("elf", "isa", "containers"),
+    ("units", "errors", "data", "digest"),
+    ("elf", "isa", "storage"),
+    ("containers",),
     ("signature", "abi"),
-    ("patch", "verify", "witness"),
-    ("report", "ports", "repair"),
+    ("patch", "verify", "witness", "ports"),
+    ("report",),
+    ("repair",),
     ("cli",),
     ("__main__",),
 )
@@ -27,14 +28,20 @@ STRANGERS = {
     frozenset(pair)
     for pair in (
         ("elf", "isa"),
-        ("elf", "containers"),
-        ("isa", "containers"),
+        ("elf", "storage"),
+        ("isa", "storage"),
         ("patch", "verify"),
         ("patch", "witness"),
         ("verify", "witness"),
+        ("patch", "ports"),
+        ("verify", "ports"),
+        ("witness", "ports"),
     )
 }
 """Neighbours on one floor that do not know each other."""
+
+PLANNED = {"witness"}
+"""Rooms that have their floor before they exist."""
 
 COLUMN = ("explore", "hardware", "world", "machine", "proof")
 """The rooms inside verify/, lowest first."""
@@ -137,7 +144,8 @@ def test_input_is_never_checked_by_assert(path: Path) -> None:
 def test_every_room_has_a_floor() -> None:
     rooms = {each.name for each in PACKAGE.iterdir() if (each / "__init__.py").is_file()}
     files = {each.stem for each in PACKAGE.glob("*.py")} - {"__init__"}
-    assert rooms | files == set(FLOOR)
+    assert rooms | files <= set(FLOOR)
+    assert set(FLOOR) <= rooms | files | PLANNED
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from kpatch import storage as files
+from kpatch.abi.host import Host
 from kpatch.cli.common import (
     FILES,
     Console,
-    Host,
     console_options,
     each_file,
     kernel_options,
@@ -18,9 +18,9 @@ from kpatch.cli.common import (
 )
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
+from kpatch.digest import digest
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE
-from kpatch.patch.note import digest
 from kpatch.repair import Proof, Repaired, repair
 from kpatch.report import documents
 from kpatch.report.documents import Document
@@ -160,7 +160,10 @@ def _write(
     if is_new:
         document["status"] = "patched"
         if in_place and copy:
-            document["copy"] = str(files.keep_copy(place, target.data))
+            # Imported here: a run that keeps no copy need not compress one.
+            from kpatch.containers.copies import keep_copy
+
+            document["copy"] = str(keep_copy(place, target.data))
     if is_new or not in_place:
         targets.store(target, changed.data, place, in_place=in_place)
 

@@ -8,19 +8,17 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import click
 
 from kpatch import storage as files
+from kpatch.abi.host import Host
 from kpatch.errors import DONE, KpatchError, OtherModuleError, UsageError
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
-
-if TYPE_CHECKING:
-    from kpatch.abi.kernelfile import KernelFile
 
 
 def path_type(text: str) -> Path:
@@ -107,18 +105,6 @@ def kernel_options(command: Callable[..., int]) -> Callable[..., int]:
         return command(*args, host=read_host(osversion, kernel), **options)
 
     return wrapped
-
-
-class Host(NamedTuple):
-    """What the user says of the host kernel."""
-
-    osversion: int | None = None
-    kernel: KernelFile | None = None
-
-    @property
-    def is_given(self) -> bool:
-        """True if the user said anything."""
-        return self.osversion is not None or self.kernel is not None
 
 
 def read_host(osversion: str | None, kernel: Path | None) -> Host:

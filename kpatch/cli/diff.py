@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli.common import Console, Host, console_options, each_file, kernel_options, path_type
+from kpatch.abi.host import Host
+from kpatch.cli.common import Console, console_options, each_file, kernel_options, path_type
 from kpatch.containers import target as targets
 from kpatch.containers.target import Inside
 from kpatch.elf.module import read_module

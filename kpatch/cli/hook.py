@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli.common import Console, Host, console_options, read_host
+from kpatch.abi.host import Host
+from kpatch.cli.common import Console, console_options, read_host
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.ports import build, guide, place, tree
 from kpatch.ports.build import Report, Workshop

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kpatch import storage as files
-from kpatch.cli.common import Console, Host
+from kpatch.abi.host import Host
+from kpatch.cli.common import Console
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import VerificationError
 from kpatch.patch.assess import Assessment, Verdict, assess

@@ -9,9 +9,10 @@ import click
 from kpatch import storage as files
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.containers import target as targets
+from kpatch.digest import digest
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, OtherModuleError
-from kpatch.patch.note import digest, read_note
+from kpatch.patch.note import read_note
 from kpatch.patch.original import original_of
 from kpatch.report.documents import Document
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from kpatch import storage as files
-from kpatch.cli.common import FILES, Console, Host, console_options, each_file, kernel_options
+from kpatch.abi.host import Host
+from kpatch.cli.common import FILES, Console, console_options, each_file, kernel_options
 from kpatch.containers import target as targets
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING

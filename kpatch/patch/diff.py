@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 
+from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Section
 from kpatch.isa.decode import MAX_LENGTH
 from kpatch.patch.listing import Line, listing, target_name
-from kpatch.patch.note import ReplacedBytes, digest, read_note
+from kpatch.patch.note import ReplacedBytes, read_note
 
 _MOST_ROWS = 4096
 """Changed bytes shown of one section; a diff of unrelated files would have no end."""

@@ -7,11 +7,11 @@ digest of the whole patched file, taken with the digest's own digits as zeros.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from typing import Any, Final, NamedTuple
 
+from kpatch.digest import digest
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
 from kpatch.units import FileOffset
@@ -151,11 +151,6 @@ def _natural(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is not a size or an offset")
     return value
-
-
-def digest(data: bytes) -> str:
-    """Hex SHA-256."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def sealed(data: bytes) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kpatch.digest import digest
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
-from kpatch.patch.note import Note, digest, read_note
+from kpatch.patch.note import Note, read_note
 
 
 def original_of(module: Module, note: Note | None = None) -> bytes:

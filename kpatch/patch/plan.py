@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from kpatch import __version__
+from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import decode
-from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes, digest
+from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
 from kpatch.signature.model import Match, SiteMatch

@@ -8,8 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from kpatch import __version__
+from kpatch.digest import digest
 from kpatch.errors import KpatchError
-from kpatch.patch.note import digest
 
 # Only named in annotations: scan does not pay for what makes diffs.
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
-from kpatch import storage as files
+from kpatch import storage
 from kpatch.cli import apply
+from kpatch.containers import copies
 from kpatch.repair import Repaired, repair
 from tests.cli.harness import (
     command_line,
@@ -36,7 +37,7 @@ _NEW: Final = patched_bytes()
 
 
 class Steps:
-    """The lines of files.py from the first write on; ends the run at one of them.
+    """The lines that touch files, from the first write on; ends the run at one of them.
 
     What changes a folder is a call, and every call stands on a line of its own.
     """
@@ -57,9 +58,9 @@ class Steps:
         sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != files.__file__:
+        if frame.f_code.co_filename not in (storage.__file__, copies.__file__):
             return None
-        self._began |= frame.f_code is files.keep_copy.__code__
+        self._began |= frame.f_code is copies.keep_copy.__code__
         if self._began and event in ("line", "return"):
             if self.count == self._at:
                 self.count += 1
@@ -115,7 +116,7 @@ def _in_child(action: Callable[[], None]) -> int:
 @pytest.mark.usefixtures("quick")
 def test_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     steps = _steps_of_a_whole_run(_fresh(tmp_path, 10_000))
-    assert steps > 50, "the tracing does not see files.py"
+    assert steps > 50, "the tracing does not see storage.py"
     seen: dict[tuple[bytes, tuple[str, ...]], Path] = {}
     for step in range(steps):
         path = _fresh(tmp_path, step)

@@ -14,7 +14,7 @@ from pathlib import Path
 from kpatch.elf.module import read_module
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
-from kpatch.patch.note import digest
+from kpatch.digest import digest
 from kpatch.patch.prepare import prepare
 for path in map(Path, sys.argv[1:]):
     print(digest(apply_plan(prepare(assess(read_module(path.read_bytes(), str(path)))))))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpatch.digest import digest
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.diff import ModuleDiff, diff_modules
-from kpatch.patch.note import digest
 from kpatch.patch.prepare import prepare
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, unified

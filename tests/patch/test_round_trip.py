@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpatch.digest import digest
 from kpatch.elf import klink
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.diff import diff_modules
-from kpatch.patch.note import digest, read_note, sealed
+from kpatch.patch.note import read_note, sealed
 from kpatch.patch.original import original_of
 from kpatch.patch.prepare import prepare
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.cli.common import Console, Host
+from kpatch.abi.host import Host
+from kpatch.cli.common import Console
 from kpatch.cli.hook_workshop import ModuleWorkshop
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import VerificationError

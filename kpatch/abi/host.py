@@ -1,0 +1,20 @@
+"""What the user says of the host kernel: its version, its file, both or neither."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kpatch.abi.kernelfile import KernelFile
+
+
+class Host(NamedTuple):
+    """``osversion`` is a ``__FreeBSD_version`` (700055), ``kernel`` a kernel file that was read."""
+
+    osversion: int | None = None
+    kernel: KernelFile | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """True if the user said anything."""
+        return self.osversion is not None or self.kernel is not None

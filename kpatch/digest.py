@@ -1,0 +1,14 @@
+"""What a file is known by: in the patch's note, in documents, in the names of kept copies.
+
+One place, so that every part of kpatch means the same by "the digest", and so that whoever
+counts how often a module is hashed has one function to watch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in lower-case hex (FIPS 180-4), as sha256(1) prints it."""
+    return hashlib.sha256(data).hexdigest()
