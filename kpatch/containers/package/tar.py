@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kpatch.containers.package.compression import RECORD
+from kpatch.containers.package.pax import EXTENSIONS, Extension, told_by
 from kpatch.errors import DamagedFileError
 
 BLOCK: Final = 512
@@ -22,6 +23,8 @@ MAX_MEMBERS: Final = 100_000
 MAX_EXTENSION: Final = 1 << 20
 """Size of one extended header. Those of real packages are under 1 kB."""
 MAX_EXTENSIONS: Final = 8
+MAX_ALL_EXTENSIONS: Final = 8 << 20
+"""Size of all extended headers of an archive together."""
 MAX_NAME: Final = 1024
 """PATH_MAX of FreeBSD (sys/syslimits.h)."""
 MAX_SHOWN: Final = 160
@@ -31,11 +34,10 @@ HARD_LINK: Final = b"1"
 SYMBOLIC_LINK: Final = b"2"
 DIRECTORY: Final = b"5"
 WITHOUT_DATA: Final = (HARD_LINK, SYMBOLIC_LINK, b"3", b"4", DIRECTORY, b"6")
-PAX: Final = b"x"
-PAX_GLOBAL: Final = b"g"
-GNU_LONG_NAME: Final = b"L"
-GNU_LONG_LINK: Final = b"K"
-EXTENSIONS: Final = (PAX, PAX_GLOBAL, GNU_LONG_NAME, GNU_LONG_LINK)
+
+_POSIX: Final = b"ustar\x0000"
+_GNU: Final = b"ustar  \0"
+_V7: Final = bytes(8)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Member:
 
     ``start`` is where its first extended header begins, ``header`` its own header block,
     ``data`` its contents of ``size`` bytes, ``end`` the next member. ``is_plain`` says that
-    the size stands in the header block alone and the contents are not a sparse file's.
+    the size stands in the header block alone.
     """
 
     name: str
@@ -86,14 +88,19 @@ def read(raw: bytes) -> TarArchive:
 
     Raises DamagedFileError for anything that two readers could take differently: a wrong
     checksum, a size that is no plain octal number or goes past the end, contents on a link,
-    a sparse file in GNU's old form, no end mark, bytes behind it.
+    a sparse file, a second source of a name, no end mark, bytes behind it.
     """
     members: list[Member] = []
-    position = 0
+    position = extensions = 0
     while not _is_zero(raw, position, position + BLOCK):
         if len(members) == MAX_MEMBERS:
             raise DamagedFileError(f"holds more than {MAX_MEMBERS} members")
         members.append(_read_member(raw, position))
+        extensions += members[-1].header - members[-1].start
+        if extensions > MAX_ALL_EXTENSIONS:
+            raise DamagedFileError(
+                f"its extended headers have more than {MAX_ALL_EXTENSIONS >> 20} MiB"
+            )
         position = members[-1].end
     if len(raw) - position < END_BLOCKS or not _is_zero(raw, position, len(raw)):
         raise DamagedFileError(
@@ -117,9 +124,7 @@ def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> bytes:
             parts.append(archive.raw[member.start : member.end])
             continue
         if not (member.is_regular and member.is_plain):
-            raise DamagedFileError(
-                "is a sparse file, or has its size in an extended header", where=shown(member.name)
-            )
+            raise DamagedFileError("has its size in an extended header", where=shown(member.name))
         parts.append(archive.raw[member.start : member.header])
         parts.append(_resize(archive.raw[member.header : member.data], len(new)))
         parts.append(new + bytes(-len(new) % BLOCK))
@@ -152,48 +157,70 @@ def _end_size(archive: TarArchive, body: int) -> int:
 
 def _read_member(raw: bytes, start: int) -> Member:
     """The member whose first header, extended or not, is at ``start``."""
-    pax: dict[str, str] = {}
+    extensions: list[Extension] = []
     position = start
     for _ in range(MAX_EXTENSIONS + 1):
         header = _header(raw, position)
         type_ = header[156:157]
-        size = _number(header[124:136], position)
         data = position + BLOCK
         if type_ not in EXTENSIONS:
-            return _member(raw, start, position, header, pax)
+            told = told_by(extensions, is_gnu=header[257:265] == _GNU)
+            return _member(raw, start, position, header, told)
+        size = _number(header[124:136], position)
         if size > MAX_EXTENSION or data + size > len(raw):
-            raise DamagedFileError("an extended header is too large", where=f"byte {position}")
-        pax |= _extension(type_, raw[data : data + size], position)
+            raise DamagedFileError(
+                f"an extended header has more than {MAX_EXTENSION} bytes, or is cut short",
+                where=f"byte {position}",
+            )
+        extensions.append(Extension(type_, raw[data : data + size], position))
         position = data + size + -size % BLOCK
     raise DamagedFileError("too many extended headers in a row", where=f"byte {start}")
 
 
-def _member(raw: bytes, start: int, position: int, header: bytes, pax: Mapping[str, str]) -> Member:
+def _member(
+    raw: bytes, start: int, position: int, header: bytes, told: Mapping[str, str]
+) -> Member:
     """The member whose own ``header`` is at ``position``, its extended headers already read."""
-    name = pax.get("path") or _header_name(header)
+    own_name = _header_name(header, position)
+    name = told.get("path", own_name)
     if len(name) > MAX_NAME:
         raise DamagedFileError(
             f"a name is longer than {MAX_NAME} characters", where=f"byte {start}"
         )
     type_ = header[156:157]
     size = _number(header[124:136], position)
-    if "size" in pax:
-        if not re.fullmatch(r"[0-9]{1,15}", pax["size"]):
+    if "size" in told:
+        if not re.fullmatch(r"[0-9]{1,15}", told["size"]):
             raise DamagedFileError("the size is not a number", where=shown(name))
-        size = int(pax["size"])
-    if type_ not in REGULAR + WITHOUT_DATA:
-        raise DamagedFileError(f"a package has no members of type {type_!r}", where=shown(name))
-    if type_ in WITHOUT_DATA and size:
-        raise DamagedFileError("a link, directory or device has contents", where=shown(name))
+        size = int(told["size"])
+    own_link = _text(header[157:257])
+    _require_one_kind(name, type_, size, own_link, told)
+    if type_ == b"\0" and name.endswith("/") != own_name.endswith("/"):
+        raise DamagedFileError("one of its two names is that of a folder", where=shown(name))
     data = position + BLOCK
     end = data + size + -size % BLOCK
     if end > len(raw):
         raise DamagedFileError(
             f"its {size} bytes go past the end of the archive", where=shown(name)
         )
-    is_plain = "size" not in pax and not any(key.startswith("GNU.sparse.") for key in pax)
-    link = pax.get("linkpath") or _text(header[157:257])
-    return Member(name, link, type_, start, position, data, size, end, is_plain)
+    link = told.get("linkpath", own_link)
+    return Member(name, link, type_, start, position, data, size, end, "size" not in told)
+
+
+def _require_one_kind(
+    name: str, type_: bytes, size: int, link: str, told: Mapping[str, str]
+) -> None:
+    """Refuse what one reader takes for a file, and another for a folder or a link."""
+    if type_ not in REGULAR + WITHOUT_DATA:
+        raise DamagedFileError(f"a package has no members of type {type_!r}", where=shown(name))
+    if type_ in WITHOUT_DATA and size:
+        raise DamagedFileError("a link, directory or device has contents", where=shown(name))
+    is_link = type_ in (HARD_LINK, SYMBOLIC_LINK)
+    if (is_link and not link) or ("linkpath" in told and not is_link):
+        raise DamagedFileError("a link without a target, or the reverse", where=shown(name))
+    # Old archives mark a folder by its name alone (type NUL); what else ends so is in doubt.
+    if name.endswith("/") and type_ != DIRECTORY and (type_ != b"\0" or size):
+        raise DamagedFileError("a file with the name of a folder", where=shown(name))
 
 
 def _header(raw: bytes, position: int) -> bytes:
@@ -219,47 +246,27 @@ def _number(field: bytes, position: int) -> int:
     return int(digits or b"0", 8)
 
 
-def _header_name(header: bytes) -> str:
-    """The name field; with the prefix field when the header is POSIX's, not GNU's."""
+def _header_name(header: bytes, position: int) -> str:
+    """The name field; with the prefix field when the header is POSIX's, not GNU's.
+
+    Readers differ in what they take for a prefix, so where a header of another form has something
+    in that place it is refused.
+    """
+    magic = header[257:265]
+    if magic not in (_POSIX, _GNU, _V7):
+        raise DamagedFileError("not the header of a known tar format", where=f"byte {position}")
+    unused = header[500:] if magic == _POSIX else header[345:]
+    if not _is_zero(unused, 0, len(unused)):
+        raise DamagedFileError(
+            "a header has something where its format has nothing", where=f"byte {position}"
+        )
     name = _text(header[:100])
-    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
+    prefix = _text(header[345:500]) if magic == _POSIX else ""
     return f"{prefix}/{name}" if prefix else name
 
 
 def _text(field: bytes) -> str:
     return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-def _extension(type_: bytes, body: bytes, position: int) -> dict[str, str]:
-    """What an extended header says about the member behind it, in the words of pax."""
-    if type_ == GNU_LONG_NAME:
-        return {"path": _text(body)}
-    if type_ == GNU_LONG_LINK:
-        return {"linkpath": _text(body)}
-    records = _pax_records(body, position)
-    if type_ == PAX:
-        return records
-    if records.keys() & {"path", "linkpath", "size"}:
-        raise DamagedFileError("a global header names a file", where=f"byte {position}")
-    return {}
-
-
-def _pax_records(body: bytes, position: int) -> dict[str, str]:
-    r"""Records ``LENGTH KEY=VALUE\n``, where LENGTH counts the whole record."""
-    records: dict[str, str] = {}
-    at = 0
-    while at < len(body):
-        match = re.compile(rb"([0-9]{1,7}) ([^=\0\n]+)=").match(body, at)
-        end = at + int(match[1]) if match else 0
-        if not match or not match.end() < end <= len(body) or body[end - 1 : end] != b"\n":
-            raise DamagedFileError("a pax header is malformed", where=f"byte {position}")
-        key = match[2].decode("utf-8", "surrogateescape")
-        value = body[match.end() : end - 1]
-        if b"\0" in value and key in ("path", "linkpath"):
-            raise DamagedFileError("a name holds a zero byte", where=f"byte {position}")
-        records[key] = value.decode("utf-8", "surrogateescape")
-        at = end
-    return records
 
 
 def _resize(header: bytes, size: int) -> bytes:
