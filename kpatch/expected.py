@@ -1,0 +1,253 @@
+"""What another reader of a file must find in it: said by a plan before it is carried out, or by
+kpatch's own reader of a file that exists.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Final
+
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Relocation, Section
+from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE, digest, read_note
+from kpatch.patch.plan import Plan, note_section
+from kpatch.witness.readers.picture import (
+    NoteRow,
+    Picture,
+    RelocationRow,
+    SectionRow,
+    SymbolRow,
+)
+
+_NOTE_HEADER: Final = 12 + len(OWNER) + -len(OWNER) % 4
+_DESCRIPTION_SIZE: Final = slice(4, 8)
+_RELA_SIZE: Final = 24
+_SYMBOL_SIZE: Final = 24
+
+
+def as_read(module: Module) -> Picture:
+    """The file as kpatch's own reader sees it; a patched one's note is part of it."""
+    header = module.header
+    note = module.section_named(SECTION) if read_note(module) else None
+    return Picture(
+        header={
+            "class": header.elf_class // 32,
+            "data": 1 if header.little_endian else 2,
+            "osabi": header.osabi,
+            "type": header.type,
+            "machine": header.machine,
+            "version": header.version,
+            "entry": header.entry,
+            "phoff": header.phoff,
+            "phnum": header.phnum,
+            "flags": header.flags,
+            "shentsize": header.shentsize,
+            "shnum": header.shnum,
+            "shstrndx": header.shstrndx,
+            "shoff": header.shoff,
+        },
+        sections=tuple(_section(module, each) for each in module.sections),
+        symbols=tuple(
+            SymbolRow(s.name, s.value, s.size, s.bind, s.type, s.other & 3, s.section)
+            for s in module.symbols
+        ),
+        relocations=tuple(_relocation(each) for each in module.relocations),
+        notes=(_note(module.contents(note)),) if note else (),
+        note_sections=frozenset((SECTION,)) if note else frozenset(),
+    )
+
+
+def after(plan: Plan, patched: bytes) -> Picture:
+    """The file that the plan makes of its module, worked out from the plan and the original.
+
+    ``patched`` gives one thing only: the note's digest of the file that it stands in. Where tables
+    that grow, and new sections, lie in the file is not expected to be anywhere.
+    """
+    picture = as_read(plan.module)
+    rows = [_overwritten(row, plan) for row in picture.sections]
+    names: dict[str, int] = {}
+    note = _sealed(note_section(plan.note).contents, patched)
+    for new in (*plan.sections, note_section(plan.note)):
+        names[new.name] = len(rows)
+        contents = note if new.name == SECTION else new.contents
+        rows.append(
+            SectionRow(
+                name=new.name,
+                type=new.type,
+                flags=new.flags,
+                address=0,
+                offset=None,
+                size=new.length,
+                link=0,
+                info=0,
+                align=new.align,
+                entsize=0,
+                contents=None if new.type == elf.SHT_NOBITS else contents,
+            )
+        )
+    added = _new_symbols(plan, names)
+    symbols = (*picture.symbols, *added)
+    placed = _relocations(plan, rows, names, symbols)
+    _grow(plan, rows, added, placed)
+    return replace(
+        picture,
+        header={**picture.header, "shnum": len(rows), "shoff": None},
+        sections=tuple(rows),
+        symbols=symbols,
+        relocations=tuple(row for _, row in placed),
+        notes=(_note(note),),
+        note_sections=frozenset((SECTION,)),
+    )
+
+
+def _section(module: Module, section: Section) -> SectionRow:
+    return SectionRow(
+        name=section.name,
+        type=section.type,
+        flags=section.flags,
+        address=section.address,
+        offset=section.offset,
+        size=section.size,
+        link=section.link,
+        info=section.info,
+        align=section.align,
+        entsize=section.entsize,
+        contents=module.contents(section) if section.has_bytes else None,
+    )
+
+
+def _relocation(relocation: Relocation) -> RelocationRow:
+    return RelocationRow(
+        relocation.target,
+        relocation.offset,
+        relocation.type,
+        relocation.symbol,
+        relocation.addend,
+    )
+
+
+def _note(contents: bytes) -> NoteRow:
+    size = int.from_bytes(contents[_DESCRIPTION_SIZE], "little")
+    return NoteRow(OWNER.rstrip(b"\0").decode(), TYPE, contents[_NOTE_HEADER:][:size])
+
+
+def _sealed(blank: bytes, patched: bytes) -> bytes:
+    """The note with the digest of ``patched``, taken with the digest's own digits as zeros."""
+    zeros = NO_DIGEST.encode()
+    before, _, behind = blank.partition(zeros)
+    at = patched.rfind(before) + len(before)
+    if at < len(before):
+        return blank
+    whole = patched[:at] + zeros + patched[at + len(zeros) :]
+    return before + digest(whole).encode() + behind
+
+
+def _overwritten(row: SectionRow, plan: Plan) -> SectionRow:
+    """The section with the sites' new bytes. Overwrites are counted from the file's start."""
+    if row.contents is None or row.offset is None:
+        return row
+    contents = bytearray(row.contents)
+    for each in plan.overwrites:
+        start = each.offset - row.offset
+        if 0 <= start and start + len(each.new) <= len(contents):
+            contents[start : start + len(each.new)] = each.new
+    return row._replace(contents=bytes(contents))
+
+
+def _new_symbols(plan: Plan, names: dict[str, int]) -> list[SymbolRow]:
+    there = {s.name for s in plan.module.symbols if not s.is_local}
+    return [
+        SymbolRow(
+            name=new.name,
+            value=new.value,
+            size=new.size,
+            bind=elf.STB_GLOBAL,
+            type=new.type,
+            visibility=0,
+            section=0 if new.section is None else names[new.section],
+        )
+        for new in plan.symbols
+        if new.section is not None or new.name not in there
+    ]
+
+
+Placed = tuple[int, RelocationRow]
+"""A relocation, and the section of the table that it is in."""
+
+
+def _relocations(
+    plan: Plan, rows: list[SectionRow], names: dict[str, int], symbols: tuple[SymbolRow, ...]
+) -> list[Placed]:
+    """Those of the original, and the plan's behind those of their table.
+
+    A section that has no table gets one at the end of ``rows``.
+    """
+    found = [(each.table, _relocation(each)) for each in plan.module.relocations]
+    # The first global of a name is the one that a relocation by name is against.
+    numbers = {
+        row.name: number
+        for number, row in reversed(list(enumerate(symbols)))
+        if row.name and row.bind != elf.STB_LOCAL
+    }
+    for new in plan.relocations:
+        target = names[new.section] if isinstance(new.section, str) else new.section
+        row = RelocationRow(target, new.offset, new.type, numbers[new.symbol], new.addend)
+        found.append((_table_of(target, rows), row))
+    return sorted(found, key=lambda placed: placed[0])
+
+
+def _table_of(target: int, rows: list[SectionRow]) -> int:
+    for number, row in enumerate(rows):
+        if row.type == elf.SHT_RELA and row.info == target:
+            return number
+    rows.append(
+        SectionRow(
+            name=f".rela{rows[target].name}",
+            type=elf.SHT_RELA,
+            flags=elf.SHF_INFO_LINK,
+            address=0,
+            offset=None,
+            size=0,
+            link=next(n for n, row in enumerate(rows) if row.type == elf.SHT_SYMTAB),
+            info=target,
+            align=8,
+            entsize=_RELA_SIZE,
+            contents=None,
+        )
+    )
+    return len(rows) - 1
+
+
+def _grow(plan: Plan, rows: list[SectionRow], added: list[SymbolRow], placed: list[Placed]) -> None:
+    """Sizes of the tables that grow, which moves them, and the string tables' new contents.
+
+    The entries of the others are compared one by one, so that their bytes need not be.
+    """
+    symtab = next(n for n, row in enumerate(rows) if row.type == elf.SHT_SYMTAB)
+    if added:
+        _resize(rows, symtab, rows[symtab].size + _SYMBOL_SIZE * len(added))
+    counts = Counter(table for table, _ in placed)
+    before = Counter(each.table for each in plan.module.relocations)
+    for table, count in counts.items():
+        if count != before[table]:
+            _resize(rows, table, _RELA_SIZE * count)
+    first, old = plan.module.header.shstrndx, len(plan.module.sections)
+    given = old + len(plan.sections) + 1  # and the note; tables of relocations come last
+    for number, names in (
+        (first, [row.name for row in rows[old:given]]),
+        (rows[symtab].link, [row.name for row in added]),
+        (first, [row.name for row in rows[given:]]),
+    ):
+        contents = rows[number].contents or b""
+        if names and not contents.endswith(b"\0"):
+            contents += b"\0"
+        contents += b"".join(name.encode() + b"\0" for name in names)
+        if names:
+            rows[number] = rows[number]._replace(
+                offset=None, size=len(contents), contents=contents
+            )
+
+
+def _resize(rows: list[SectionRow], number: int, size: int) -> None:
+    rows[number] = rows[number]._replace(offset=None, size=size, contents=None)

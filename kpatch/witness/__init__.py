@@ -1,0 +1,1 @@
+"""Witnesses that share no code with kpatch: other readers of the file, other machines for it."""

@@ -1,0 +1,124 @@
+"""A file as LIEF reads it.
+
+LIEF gives a SHT_NOBITS section the bytes that lie at its offset, which belong to others, and a
+note's description with its padding: neither is compared. It shows relocations of one table that
+are alike in everything as one, so that their order and count say nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import Any
+
+import lief
+
+from kpatch.witness.readers.picture import (
+    NoteRow,
+    Picture,
+    RelocationRow,
+    SectionRow,
+    SymbolRow,
+    unpadded,
+)
+
+_BARE = (0, 8)  # SHT_NULL, SHT_NOBITS: nothing in the file
+_U32 = 0xFFFF_FFFF
+
+
+def read(data: bytes) -> Picture:
+    """The whole file. Raises ValueError for what LIEF does not take for an ELF file."""
+    lief.logging.disable()
+    with warnings.catch_warnings():
+        # A section type that LIEF has no name for is a warning and a plain number.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return _read(data)
+
+
+def _read(data: bytes) -> Picture:
+    file = lief.ELF.parse(BytesIO(data))
+    if file is None:
+        raise ValueError("LIEF does not take it for an ELF file")
+    sections = list(file.sections)
+    numbers = {id(each): number for number, each in enumerate(sections)}
+    return Picture(
+        header=_header(file.header),
+        sections=tuple(_section(each) for each in sections),
+        symbols=tuple(_symbol(each) for each in file.symtab_symbols),
+        relocations=tuple(_relocation(each, numbers) for each in file.object_relocations),
+        notes=tuple(_note(each) for each in file.notes),
+    )
+
+
+def _header(header: Any) -> dict[str, int | None]:
+    return {
+        "class": header.identity_class.value,
+        "data": header.identity_data.value,
+        "osabi": header.identity_os_abi.value,
+        "type": header.file_type.value,
+        "machine": header.machine_type.value,
+        "version": header.object_file_version.value,
+        "entry": header.entrypoint,
+        "phoff": header.program_header_offset,
+        "phnum": header.numberof_segments,
+        "flags": header.processor_flag,
+        "shentsize": header.section_header_size,
+        "shnum": header.numberof_sections,
+        "shstrndx": header.section_name_table_idx,
+        "shoff": header.section_header_offset,
+    }
+
+
+def _section(section: Any) -> SectionRow:
+    # LIEF marks a processor's own section types in the upper 32 bits.
+    kind = _value(section.type) & _U32
+    return SectionRow(
+        name=_text(section.name),
+        type=kind,
+        flags=int(section.flags),
+        address=section.virtual_address,
+        offset=section.offset,
+        size=section.size,
+        link=section.link,
+        info=section.information,
+        align=section.alignment,
+        entsize=section.entry_size,
+        contents=None if kind in _BARE else bytes(section.content),
+    )
+
+
+def _symbol(symbol: Any) -> SymbolRow:
+    return SymbolRow(
+        name=_text(symbol.name),
+        value=symbol.value,
+        size=symbol.size,
+        bind=_value(symbol.binding),
+        type=_value(symbol.type),
+        visibility=_value(symbol.visibility),
+        section=symbol.shndx,
+    )
+
+
+def _relocation(relocation: Any, numbers: dict[int, int]) -> RelocationRow:
+    info = relocation.r_info(lief.ELF.Header.CLASS.ELF64)
+    return RelocationRow(
+        target=numbers.get(id(relocation.section), 0),
+        offset=relocation.address,
+        type=info & _U32,
+        symbol=info >> 32,
+        addend=relocation.addend,
+    )
+
+
+def _note(note: Any) -> NoteRow:
+    return NoteRow(
+        _text(note.name).rstrip("\0"), note.original_type, unpadded(bytes(note.description))
+    )
+
+
+def _value(value: Any) -> int:
+    return int(getattr(value, "value", value))
+
+
+def _text(name: str | bytes) -> str:
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")

@@ -1,0 +1,120 @@
+"""A file as pyelftools reads it."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from elftools.elf import enums
+from elftools.elf.elffile import ELFFile
+
+from kpatch.witness.readers.picture import (
+    NoteRow,
+    Picture,
+    RelocationRow,
+    SectionRow,
+    SymbolRow,
+    unpadded,
+)
+
+_SHN = {"SHN_UNDEF": 0, "SHN_ABS": 0xFFF1, "SHN_COMMON": 0xFFF2, "SHN_XINDEX": 0xFFFF}
+_BARE = (0, 8)  # SHT_NULL, SHT_NOBITS: nothing in the file
+
+
+def read(data: bytes, note_sections: frozenset[str]) -> Picture:
+    """The whole file, with the notes of the SHT_NOTE sections of these names.
+
+    pyelftools raises many kinds of exception on a damaged file.
+    """
+    file = ELFFile(BytesIO(data))
+    sections = list(file.iter_sections())
+    return Picture(
+        header=_header(file.header),
+        sections=tuple(_section(data, each) for each in sections),
+        symbols=tuple(
+            _symbol(entry)
+            for each in sections
+            if each["sh_type"] == "SHT_SYMTAB"
+            for entry in each.iter_symbols()
+        ),
+        relocations=tuple(
+            _relocation(each, entry)
+            for each in sections
+            if each["sh_type"] in ("SHT_RELA", "SHT_REL")
+            for entry in each.iter_relocations()
+        ),
+        notes=tuple(
+            NoteRow(entry["n_name"], entry["n_type"], unpadded(bytes(entry["n_descdata"])))
+            for each in sections
+            if each["sh_type"] == "SHT_NOTE" and each.name in note_sections
+            for entry in each.iter_notes()
+        ),
+    )
+
+
+def _header(header: Any) -> dict[str, int | None]:
+    return {
+        "class": _number(header["e_ident"]["EI_CLASS"], enums.ENUM_EI_CLASS),
+        "data": _number(header["e_ident"]["EI_DATA"], enums.ENUM_EI_DATA),
+        "osabi": _number(header["e_ident"]["EI_OSABI"], enums.ENUM_EI_OSABI),
+        "type": _number(header["e_type"], enums.ENUM_E_TYPE),
+        "machine": _number(header["e_machine"], enums.ENUM_E_MACHINE),
+        "version": _number(header["e_version"], enums.ENUM_E_VERSION),
+        "entry": header["e_entry"],
+        "phoff": header["e_phoff"],
+        "phnum": header["e_phnum"],
+        "flags": header["e_flags"],
+        "shentsize": header["e_shentsize"],
+        "shnum": header["e_shnum"],
+        "shstrndx": header["e_shstrndx"],
+        "shoff": header["e_shoff"],
+    }
+
+
+def _section(data: bytes, section: Any) -> SectionRow:
+    kind = _number(section["sh_type"], enums.ENUM_SH_TYPE_AMD64)
+    offset, size = section["sh_offset"], section["sh_size"]
+    # section.data() would unpack a compressed section; what counts is what lies in the file.
+    plain = kind not in _BARE and not section.compressed
+    return SectionRow(
+        name=section.name,
+        type=kind,
+        flags=section["sh_flags"],
+        address=section["sh_addr"],
+        offset=offset,
+        size=size,
+        link=section["sh_link"],
+        info=section["sh_info"],
+        align=section["sh_addralign"],
+        entsize=section["sh_entsize"],
+        contents=None if kind in _BARE else bytes(section.data()) if plain else data[offset:][:size],
+    )
+
+
+def _symbol(symbol: Any) -> SymbolRow:
+    entry = symbol.entry
+    return SymbolRow(
+        name=symbol.name if entry["st_name"] else "",
+        value=entry["st_value"],
+        size=entry["st_size"],
+        bind=_number(entry["st_info"]["bind"], enums.ENUM_ST_INFO_BIND),
+        type=_number(entry["st_info"]["type"], enums.ENUM_ST_INFO_TYPE),
+        visibility=_number(entry["st_other"]["visibility"], enums.ENUM_ST_VISIBILITY),
+        section=_number(entry["st_shndx"], _SHN),
+    )
+
+
+def _relocation(table: Any, relocation: Any) -> RelocationRow:
+    entry = relocation.entry
+    return RelocationRow(
+        target=table["sh_info"],
+        offset=entry["r_offset"],
+        type=entry["r_info_type"],
+        symbol=entry["r_info_sym"],
+        addend=entry["r_addend"] if relocation.is_RELA() else 0,
+    )
+
+
+def _number(value: int | str, names: dict[str, int]) -> int:
+    """pyelftools gives a name where it knows one, the number where not."""
+    return names[value] if isinstance(value, str) else int(value)
