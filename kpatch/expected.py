@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final
 
+from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
-from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE, digest, read_note
+from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE, read_note
 from kpatch.patch.plan import Plan, note_section
 from kpatch.witness.readers.picture import (
     NoteRow,
@@ -150,7 +151,7 @@ def _overwritten(row: SectionRow, plan: Plan) -> SectionRow:
     contents = bytearray(row.contents)
     for each in plan.overwrites:
         start = each.offset - row.offset
-        if 0 <= start and start + len(each.new) <= len(contents):
+        if start >= 0 and start + len(each.new) <= len(contents):
             contents[start : start + len(each.new)] = each.new
     return row._replace(contents=bytes(contents))
 
@@ -244,9 +245,7 @@ def _grow(plan: Plan, rows: list[SectionRow], added: list[SymbolRow], placed: li
             contents += b"\0"
         contents += b"".join(name.encode() + b"\0" for name in names)
         if names:
-            rows[number] = rows[number]._replace(
-                offset=None, size=len(contents), contents=contents
-            )
+            rows[number] = rows[number]._replace(offset=None, size=len(contents), contents=contents)
 
 
 def _resize(rows: list[SectionRow], number: int, size: int) -> None:

@@ -19,7 +19,7 @@ FLOORS = (
     ("signature", "abi"),
     ("patch", "verify", "witness", "ports"),
     ("report",),
-    ("repair",),
+    ("expected", "repair"),
     ("cli",),
     ("__main__",),
 )
@@ -49,9 +49,9 @@ COLUMN = ("explore", "hardware", "world", "machine", "proof")
 HOMES = {
     "capstone": ("kpatch/isa/",),
     "click": ("kpatch/cli/",),
-    "elftools": ("kpatch/elf/",),
+    "elftools": ("kpatch/elf/", "kpatch/witness/"),
     "keystone": ("kpatch/isa/assemble.py",),
-    "lief": (),
+    "lief": ("kpatch/witness/",),
     "unicorn": ("kpatch/verify/",),
 }
 """Where each library may be imported."""

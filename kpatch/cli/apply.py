@@ -80,7 +80,14 @@ def command(
 
         def change(name: str, data: bytes) -> bytes:
             done.append(
-                repair(name, data, host, replace_source_fix=replace_source_fix, proof=proof)
+                repair(
+                    name,
+                    data,
+                    host,
+                    replace_source_fix=replace_source_fix,
+                    proof=proof,
+                    to_write=not dry_run,
+                )
             )
             return done[-1].after
 
@@ -111,6 +118,7 @@ def _document(
         "after": {"size": len(changed.data), "sha256": digest(changed.data)},
         "module": found,
         "proof": done.proof,
+        "readers": [each.to_document() for each in done.readings],
         "notices": list(changed.notices),
     }
 

@@ -80,5 +80,12 @@ def _with_patch(one: Inside, host: Host, replace_source_fix: bool) -> tuple[Insi
     note = read_note(module)
     if note is not None:
         return Inside(f"{one.name} (original)", original_of(module, note)), one
-    made = repair(one.name, one.data, host, replace_source_fix=replace_source_fix, proof=None)
+    made = repair(
+        one.name,
+        one.data,
+        host,
+        replace_source_fix=replace_source_fix,
+        proof=None,
+        to_write=False,
+    )
     return one, Inside(f"{one.name} (patched)", made.after)

@@ -16,6 +16,7 @@ from kpatch.cli.proof import case_of, explore
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
+from kpatch.expected import as_read
 from kpatch.patch.note import read_note
 from kpatch.patch.original import original_of
 from kpatch.report.documents import Document
@@ -25,6 +26,7 @@ from kpatch.verify.explore import MemoryModel, Schedule, from_text
 from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
 from kpatch.verify.proof.verdict import Bounds
 from kpatch.verify.proof.verdict import replay as replay_schedule
+from kpatch.witness.readers.readback import Reading, read_back
 
 _MODELS = {
     "sc": (MemoryModel.SC,),
@@ -130,6 +132,7 @@ def command(
                 proof = explore(case, obligations, bounds, console, jobs or 0)
                 interrupted = proof.is_interrupted
                 document = proof.to_document()
+                document["readers"] = [each.to_document() for each in _readings(module)]
                 code = max(code, _exit_code(document))
                 text = proof_text(inside.name, document, console.style, verbose=console.verbose)
             document["file"] = inside.name
@@ -216,7 +219,14 @@ def _only(obligations: tuple[Obligation, ...]) -> Obligation:
     return first
 
 
+def _readings(module: Module) -> tuple[Reading, ...]:
+    """What other readers see in a patched module."""
+    return read_back(module.data, as_read(module)) if read_note(module) else ()
+
+
 def _exit_code(document: Document) -> int:
+    if any(not each["agrees"] for each in document["readers"]):
+        return VerificationError.exit_code
     if document["verdict"] == "proven":
         return DONE
     return FINDING if document["verdict"] == "not-proven" else VerificationError.exit_code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kpatch.report.documents import Document
@@ -35,6 +35,7 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
             f"{window['unpatched']}, bound +{window['bound']}: "
             + style.paint("good" if window["holds"] else "bad", _holds(window["holds"]))
         )
+    yield from (f"  {line}" for line in _readers(document.get("readers", ()), style))
     if verbose:
         for each in document["explored"]:
             yield f"  {_explored(each)}"
@@ -51,6 +52,17 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
     if document["caveat"]:
         yield f"  note: {document['caveat']}"
     yield "  not modelled: NMIs and machine checks in the window, DMA, other kernel code"
+
+
+def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:
+    """Which other readers see the file as kpatch does, and what the others see."""
+    agreeing = [f"{each['reader']} {each['version']}" for each in readers if each["agrees"]]
+    if agreeing:
+        yield f"read back: {' and '.join(agreeing)} agree with kpatch"
+    for each in readers:
+        if not each["agrees"]:
+            yield style.paint("bad", f"read back: {each['reader']} does not agree:")
+            yield from (f"  {line}" for line in each["differences"])
 
 
 def _coverage(document: Document) -> Iterator[str]:

@@ -78,6 +78,12 @@ ERROR: Final[Shape] = {
 }
 REFUSED: Final[Shape] = {"file": str, "status": {"refused"}, "error": ERROR}
 _FACTS: Final[Shape] = {"size": int, "sha256": str}
+_READER: Final[Shape] = {
+    "reader": {"pyelftools", "LIEF"},
+    "version": str,
+    "agrees": bool,
+    "differences": [str],
+}
 _EVIDENCE: Final[Shape] = {
     "source": str,
     "seen": str,
@@ -227,10 +233,10 @@ PROOF: Final[Shape] = {
 REPLAYED: Final[Shape] = {"file": str, "obligation": str, "lanes": dict}
 FILES: Final = {
     "scan": MODULE,
-    "apply": {**APPLIED, "proof": Optional(PROOF)},
+    "apply": {**APPLIED, "proof": Optional(PROOF), "readers": [_READER]},
     "diff": DIFFERENCE,
     "revert": REVERTED,
-    "verify": PROOF,
+    "verify": {**PROOF, "readers": [_READER]},
 }
 
 

@@ -87,7 +87,11 @@ def _section(data: bytes, section: Any) -> SectionRow:
         info=section["sh_info"],
         align=section["sh_addralign"],
         entsize=section["sh_entsize"],
-        contents=None if kind in _BARE else bytes(section.data()) if plain else data[offset:][:size],
+        contents=None
+        if kind in _BARE
+        else bytes(section.data())
+        if plain
+        else data[offset:][:size],
     )
 
 
@@ -116,5 +120,5 @@ def _relocation(table: Any, relocation: Any) -> RelocationRow:
 
 
 def _number(value: int | str, names: dict[str, int]) -> int:
-    """pyelftools gives a name where it knows one, the number where not."""
+    """The number; pyelftools gives a name where it knows one."""
     return names[value] if isinstance(value, str) else int(value)

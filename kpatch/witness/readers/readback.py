@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -53,10 +52,9 @@ def in_background(data: bytes, expected: Picture) -> Iterator[Callable[[], tuple
     Where no process can be started, or it dies, or does not answer in time, that is a difference
     in itself; nothing is taken for read that was not.
     """
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
     try:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_child, args=(theirs, data, expected), daemon=True)
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.Process(target=_child, args=(theirs, data, expected), daemon=True)
         process.start()
     except OSError:
         yield lambda: read_back(data, expected)
@@ -94,7 +92,9 @@ def _reading(name: str, data: bytes, expected: Picture) -> Reading:
         return Reading(name, "", (f"it cannot be loaded: {error}",))
     # Both raise what they like on a damaged file, pyelftools some ten kinds.
     except Exception as error:
-        return Reading(name, version, (f"it cannot read the file: {type(error).__name__}: {error}",))
+        return Reading(
+            name, version, (f"it cannot read the file: {type(error).__name__}: {error}",)
+        )
     return Reading(name, version, differences(expected, seen, ordered=name != "LIEF"))
 
 
