@@ -9,15 +9,21 @@ from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options
 from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.replay import Replayed, replay
-from kpatch.verify.explore.result import DEADLOCK, LIVELOCK, Counterexample
+from kpatch.verify.explore.result import ABSENCE, DEADLOCK, LIVELOCK, Counterexample
 from kpatch.verify.explore.schedule import Schedule, to_text
 from kpatch.verify.explore.search import Finding, Graph
 from kpatch.verify.explore.shortest import Goal, fewest_preemptions
 from kpatch.verify.explore.space import Space, Start, Successor
 from kpatch.verify.explore.trace import Tracer, does_not_replay, preemptions
 
-_LOST = (DEADLOCK, LIVELOCK)
+_LOST = (DEADLOCK, LIVELOCK, ABSENCE)
 """What the search itself finds. A program may report a violation of the same property."""
+
+_HOW_IT_ENDS = {
+    DEADLOCK: "the program waits for ever",
+    LIVELOCK: "the program runs for ever without finishing",
+    ABSENCE: "who is inside cannot finish unless a CPU comes that need not",
+}
 
 
 @dataclass(frozen=True)
@@ -129,10 +135,10 @@ class Reporter:
     def _stuck(self, kind: str, replayed: Replayed) -> str:
         if replayed.finished:
             raise does_not_replay("every CPU finishes")
-        ends = "waits for ever" if kind == DEADLOCK else "runs for ever without finishing"
+        ends = _HOW_IT_ENDS[kind]
         places = [
             f"CPU {cpu} at {pending.label or pending.kind.value}"
             for cpu, local in enumerate(replayed.locals)
             for pending in (self.program.pending(cpu, local),)
         ]
-        return f"{kind}: the program {ends}: {', '.join(places)}"
+        return f"{kind}: {ends}: {', '.join(places)}"

@@ -12,8 +12,14 @@ from kpatch.verify.explore.finals import FinalCheck, concrete_finals
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.program import Program
-from kpatch.verify.explore.progress import endless_states, lost_states, waiting_states
+from kpatch.verify.explore.progress import (
+    dependent_states,
+    endless_states,
+    lost_states,
+    waiting_states,
+)
 from kpatch.verify.explore.result import (
+    ABSENCE,
     DEADLOCK,
     LIVELOCK,
     PROGRESS,
@@ -39,7 +45,8 @@ def explore(
     """Visits every reachable state of the program, or as many as the bounds allow.
 
     Proven means: every state was visited, no step violated a property, every final memory
-    is right, and from every state every CPU can finish. If the CPUs turn out not to be
+    is right, and from every state every CPU can finish (with ``options.absent``: without any that
+    need not come). If the CPUs turn out not to be
     interchangeable, the search starts again without that reduction, and the result says so. An
     interrupt (Ctrl-C) ends the search like a bound. Raises VerificationError if the program
     contradicts itself: a counterexample that does not replay, a store it did not announce.
@@ -77,7 +84,7 @@ class _Exploration:
         waits.freeze()
         if not graph.bound and graph.held_up:
             graph.bound = f"buffer-entries {self.options.buffer_entries}"
-        lost = _lost(graph)
+        lost = self._lost(graph, space)
         reporter = Reporter(self.program, self.options, self.budget, space, start, graph, check)
         found = reporter.counterexamples(lost, self._lazy(shapes))
         finals: frozenset[FinalState] = frozenset()
@@ -98,6 +105,21 @@ class _Exploration:
     def nothing(self, bound: str) -> Result:
         """The result when the search could not even begin."""
         return self._result(Graph(bound=bound), "off", (), frozenset())
+
+    def _lost(self, graph: Graph, space: Space) -> dict[str, list[int]]:
+        """The states without progress, by kind. It can be judged on a complete graph only."""
+        if graph.bound:
+            return {}
+        dependent: list[int] = []
+        if self.options.absent:
+            dependent = dependent_states(graph, space.outside_shapes())
+            if not dependent:
+                return {}  # what the other check asks for follows
+        kinds = _stuck(graph) or ({ABSENCE: dependent} if dependent else {})
+        for kind, states in kinds.items():
+            if states:
+                graph.findings[kind] = Finding(PROGRESS, kind, states[0], None)
+        return kinds
 
     def _lazy(self, shapes: Shapes) -> Space:
         """The same space, every step of its own, for the counterexamples."""
@@ -128,19 +150,13 @@ class _Exploration:
         )
 
 
-def _lost(graph: Graph) -> dict[str, list[int]]:
-    """The lost states by kind. Progress can be judged on a complete graph only."""
-    if graph.bound:
-        return {}
+def _stuck(graph: Graph) -> dict[str, list[int]]:
+    """The lost states by kind; nothing if there are none."""
     lost = lost_states(graph)
     if not lost:
         return {}
     waiting = waiting_states(graph, lost)
-    kinds = {DEADLOCK: waiting, LIVELOCK: endless_states(graph, lost, waiting)}
-    for kind, states in kinds.items():
-        if states:
-            graph.findings[kind] = Finding(PROGRESS, kind, states[0], None)
-    return kinds
+    return {DEADLOCK: waiting, LIVELOCK: endless_states(graph, lost, waiting)}
 
 
 def _verdict(graph: Graph, found: tuple[Counterexample, ...]) -> Verdict:

@@ -36,6 +36,7 @@ class Options:
     ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``waits``: waiting
     loops are kept at one place (:mod:`~kpatch.verify.explore.waits`). ``symmetry``: CPUs are
     interchangeable (:mod:`~kpatch.verify.explore.families`).
+    ``absent``: CPUs may stay away, or not come back (:mod:`~kpatch.verify.explore.progress`).
     ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
     ``stop_at_first`` ends the search at the first violation. ``keep_finals`` lists every final
     state in the result, for comparisons of small programs. ``shortest_states`` bounds the second
@@ -46,6 +47,7 @@ class Options:
     por: bool = True
     waits: bool = True
     symmetry: bool = True
+    absent: bool = False
     max_states: int = 2_000_000
     max_seconds: float = float("inf")
     buffer_entries: int = 16

@@ -5,12 +5,30 @@ is *lost*. What is lost is a deadlock if it ends in waiting: no move of its last
 states changes the memory or the pool, ever. If the memory goes on changing, it is a livelock.
 A loop that reads or pauses until something changes is no progress, and no harm as
 long as a way out exists.
+
+Where CPUs may stay away, more must hold: whoever is inside of a round can finish it without help
+from outside. A CPU is *outside* before its first round, between two, and behind its last; local
+steps do not bring it in. Two things are checked, for every reachable state:
+
+1. moves of the CPUs inside alone lead to a *quiet* state, in which nobody is inside;
+2. in a quiet state each CPU that has a round left can enter and finish it alone.
+
+Then every set S of CPUs makes progress when the others never come, or never come again. For take
+any state that the CPUs of S have reached by themselves. By 1 they reach a quiet state without
+anybody else; by 2 any of them that has a round left makes it, alone. That is one round less,
+and 1 and 2 hold in the new state as well, so all of them end. In particular (S = all) a
+final state can be reached from everywhere.
+
+Which CPUs are outside is told by their shapes, and some shape may stand for CPUs on both sides (a
+twin of a CPU at the entry, a place in a waiting loop). It is then taken to be outside: in 1 it may
+not move, in 2 it has to finish by itself. So what passes is right; and the CPU that is really
+outside has the same future, so it passes too if the other does.
 """
 
 from __future__ import annotations
 
 from array import array
-from itertools import accumulate
+from itertools import accumulate, compress
 
 from kpatch.verify.explore.search import Graph
 
@@ -20,18 +38,49 @@ def lost_states(graph: Graph) -> list[int]:
 
     States in which a CPU has faulted are ends and not lost; they have their own violation.
     """
-    saved = bytearray(len(graph.states))
-    pending = [*graph.finals, *graph.faults]
-    for state in pending:
-        saved[state] = 1
-    first, predecessors = _reversed(graph)
-    while pending:
-        state = pending.pop()
-        for source in predecessors[first[state] : first[state + 1]]:
-            if not saved[source]:
-                saved[source] = 1
-                pending.append(source)
+    every = bytearray(b"\1" * len(graph.targets))
+    saved = _reaching(graph, every, [*graph.finals, *graph.faults])
     return [state for state in range(len(graph.states)) if not saved[state]]
+
+
+def dependent_states(graph: Graph, outside: frozenset[int]) -> list[int]:
+    """The states from which a CPU inside cannot finish without one that is outside.
+
+    ``outside`` are the shapes of CPUs that may be. An end of a round is a move of the graph's
+    ``ends``; so is an entry without an effect, after which the same is asked of the next state.
+    """
+    moves = range(len(graph.targets))
+    inside = bytearray(mover not in outside for mover in graph.movers)
+    busy = bytearray(len(graph.states))
+    for move in moves:
+        if inside[move]:
+            busy[graph.sources[move]] = 1
+    quiet = [state for state in range(len(graph.states)) if not busy[state]]
+    settles = _reaching(graph, inside, [*quiet, *graph.faults])
+    ending = {graph.sources[move] for move in moves if inside[move] and graph.ends[move]}
+    finishes = _reaching(graph, inside, [*ending, *graph.faults])
+    found = {state for state, settled in enumerate(settles) if not settled}
+    found.update(
+        graph.targets[move]
+        for move in moves
+        if not (busy[graph.sources[move]] or graph.ends[move] or finishes[graph.targets[move]])
+    )
+    return sorted(found)
+
+
+def _reaching(graph: Graph, allowed: bytearray, goals: list[int]) -> bytearray:
+    """For each state whether allowed moves lead from it to a goal."""
+    reaching = bytearray(len(graph.states))
+    for goal in goals:
+        reaching[goal] = 1
+    first, predecessors = _reversed(graph, allowed)
+    while goals:
+        state = goals.pop()
+        for source in predecessors[first[state] : first[state + 1]]:
+            if not reaching[source]:
+                reaching[source] = 1
+                goals.append(source)
+    return reaching
 
 
 def waiting_states(graph: Graph, lost: list[int]) -> list[int]:
@@ -65,15 +114,16 @@ def _leading_to(graph: Graph, lost: list[int], goals: list[int]) -> set[int]:
     return leading
 
 
-def _reversed(graph: Graph) -> tuple[array[int], array[int]]:
-    """The predecessors of state s are ``predecessors[first[s]:first[s + 1]]``."""
+def _reversed(graph: Graph, allowed: bytearray) -> tuple[array[int], array[int]]:
+    """By allowed moves the predecessors of state s are ``predecessors[first[s]:first[s + 1]]``."""
     counts = array("q", bytes(8 * (len(graph.states) + 1)))
-    for target in graph.targets:
+    for target in compress(graph.targets, allowed):
         counts[target + 1] += 1
     first = array("q", accumulate(counts))
     place = array("q", first)
-    predecessors = array("q", bytes(8 * len(graph.targets)))
-    for source, target in zip(graph.sources, graph.targets, strict=True):
+    predecessors = array("q", bytes(8 * first[-1]))
+    moves = zip(graph.sources, graph.targets, strict=True)
+    for source, target in compress(moves, allowed):
         predecessors[place[target]] = source
         place[target] += 1
     return first, predecessors

@@ -11,6 +11,7 @@ from kpatch.verify.explore.program import Local, Value
 PROGRESS = "progress"  # the property that the explorer judges itself
 DEADLOCK = "deadlock"
 LIVELOCK = "livelock"
+ABSENCE = "absent CPU"  # somebody waits for a CPU that need not come
 
 
 class Verdict(Enum):

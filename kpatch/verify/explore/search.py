@@ -39,6 +39,9 @@ class Graph:
     sources: array[int] = field(default_factory=lambda: array("q"))
     targets: array[int] = field(default_factory=lambda: array("q"))
     changes: bytearray = field(default_factory=bytearray)
+    movers: array[int] = field(default_factory=lambda: array("l"))  # the shape that moves
+    ends: bytearray = field(default_factory=bytearray)  # it comes to the end of a round, or ...
+    # ... it is between two rounds, and stays there.
     expanded: int = 0
     finals: list[int] = field(default_factory=list)
     faults: set[int] = field(default_factory=set)
@@ -115,8 +118,9 @@ class Search:
     def _expand(self, numbers: dict[State, int]) -> None:
         graph = self.graph
         states, targets, changes = graph.states, graph.targets, graph.changes
+        movers, ends = graph.movers, graph.ends
         source, before = graph.expanded, len(graph.targets)
-        for effect, state in self._space.successors(states[source]):
+        for mover, effect, state in self._space.successors(states[source]):
             if effect.violations:
                 self._note(source, effect)
             graph.held_up |= effect.held_up
@@ -133,6 +137,8 @@ class Search:
                     self._note_if_final(number, state)
             targets.append(number)
             changes.append(effect.changes)
+            movers.append(mover)
+            ends.append(effect.ends_round or effect.outside)
         graph.sources.extend([source] * (len(targets) - before))
 
     def _note(self, source: int, effect: Effect) -> None:

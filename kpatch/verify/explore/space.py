@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.forms import Forms, Parts, State, referred
@@ -61,15 +61,18 @@ class Space:
         memory, memory_links = self.shapes.of_memory(naming.initial_memory())
         cpus = [self.shapes.of_cpu(Cpu(local)) for local in naming.initial_locals()]
         shapes, links = tuple(shape for shape, _ in cpus), ((),) * self._cpus
-        return self.settled(Parts(memory, memory_links, shapes, links, ()))
+        return self._settled(Parts(memory, memory_links, shapes, links, ()), self._steps.begin)
 
     def settled(self, parts: Parts) -> Start:
         """The state after all local steps of all CPUs, if they are eager."""
+        return self._settled(parts, lambda cpu: Run(cpu, 0))
+
+    def _settled(self, parts: Parts, begin: Callable[[Cpu], Run]) -> Start:
         shapes, links, pool = list(parts.shapes), list(parts.links), list(parts.pool)
         runs = []
         for cpu, shape in enumerate(parts.shapes):
             names, _ = self.forms.names(cpu, parts.links[cpu], ())
-            run = self._steps.settle(Run(self.shapes.cpus[shape], 0), self._steps.count(shape))
+            run = self._steps.settle(begin(self.shapes.cpus[shape]), self._steps.count(shape))
             shapes[cpu], new = self.shapes.of_cpu(run.cpu)
             links[cpu] = tuple(names[name] for name in new)
             if run.guest is not None:
@@ -80,6 +83,15 @@ class Space:
         state, order = self.forms.state(settled)
         held_up = any(self._steps.held_up(run.cpu) for run in runs)
         return Start(state, order, tuple(runs), waited, held_up)
+
+    def outside_shapes(self) -> frozenset[int]:
+        """Every shape in which a CPU between two rounds may be kept, after a search.
+
+        Those in which a round begins or has ended, and their normal forms (for a CPU that has
+        not begun the round may be kept at a place inside of the loop in which it would wait).
+        """
+        shapes = range(len(self.shapes.cpus))
+        return self._waits.closure(filter(self._steps.is_outside, shapes))
 
     def is_final(self, state: State) -> bool:
         """Every CPU has ended, and no guest waits for one."""
@@ -108,19 +120,23 @@ class Space:
         alike = (other for other, like in enumerate(parts.shapes) if like == shape)
         return next(other for other in alike if other not in named)
 
-    def successors(self, state: State) -> Iterator[tuple[Effect, State]]:
-        """Every move and where it leads, one move for CPUs that are interchangeable."""
+    def successors(self, state: State) -> Iterator[tuple[int, Effect, State]]:
+        """Every move and where it leads, one move for CPUs that are interchangeable.
+
+        The first number is the shape of the CPU that moves.
+        """
         if self.forms.is_linked(state):
             for successor in self.moves(state):
-                yield successor.effect, successor.state
+                yield state[successor.cpu + 1], successor.effect, successor.state
             return
         for cpu, names, effect, taken in self._unlinked.moves(state):
             if effect.links or (effect.guest is not None and effect.guest[1]):
                 guest = None if taken is None else (taken, ())
                 parts = self.forms.parts(state)
-                yield effect, self._moved(parts, cpu, names, effect, guest).state
+                following = self._moved(parts, cpu, names, effect, guest).state
             else:
-                yield effect, self._unlinked.moved(state, cpu, names, effect, taken)
+                following = self._unlinked.moved(state, cpu, names, effect, taken)
+            yield state[cpu + 1], effect, following
 
     def moves(self, state: State) -> Iterator[Successor]:
         """The same as :meth:`successors`, with all that is needed to follow a move."""

@@ -20,7 +20,7 @@ ignored CPU).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from kpatch.errors import VerificationError
@@ -33,6 +33,8 @@ from kpatch.verify.explore.shapes import Cpu, Group, Phase, Shapes
 MAX_CHAIN = 1000  # local steps in a row within one move
 
 _DRAINED_FIRST = (OpKind.LOCKED, OpKind.SERIALIZING)  # SDM vol. 3, 8.2.2, 8.1.2.2 and 8.3
+_ENDS = (OpKind.REST, OpKind.DONE)
+_BETWEEN_ROUNDS = (*_ENDS, OpKind.IDLE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Effect:
 
     ``runs`` counts the steps of the program that it consists of. ``changes``: another CPU could
     tell, because the memory or the pool is not what it was. ``held_up``: the CPU then wants to
-    store, and its store buffer is full.
+    store, and its store buffer is full. ``ends_round``: the CPU came to the end of a round.
+    ``outside``: nobody could tell if the CPU had not begun the next one.
     """
 
     kind: MoveKind
@@ -55,17 +58,25 @@ class Effect:
     phase: Phase
     changes: bool
     held_up: bool
+    ends_round: bool
+    outside: bool
 
 
 @dataclass(frozen=True)
 class Run:
-    """A CPU on its way through one move."""
+    """A CPU on its way through one move.
+
+    ``outside``: it is between two rounds, or has made no step of the next one that another CPU
+    could ever tell. ``ends_round``: on its way it came to the end of a round.
+    """
 
     cpu: Cpu
     runs: int
     violations: tuple[Violation, ...] = ()
     cells: tuple[NamedValue, ...] = ()
     guest: tuple[int, Names] | None = None
+    outside: bool = False
+    ends_round: bool = False
 
 
 class Steps:
@@ -81,6 +92,7 @@ class Steps:
         self._entries = options.buffer_entries
         self._effects: dict[tuple[int, int, Names], tuple[Effect, ...]] = {}
         self._takes: dict[tuple[int, int, Names], Effect] = {}
+        self._entries_of_rounds: set[int] = set()  # orbits in which a round may begin
 
     def effects(self, shape: int, memory: int, pattern: Names) -> tuple[Effect, ...]:
         """The moves of one CPU other than taking a guest.
@@ -109,7 +121,7 @@ class Steps:
             orbit, marks = self.shapes.guests[guest]
             value = orbit, tuple(pattern[mark] for mark in marks)
             local = self._naming.resume(cpu.local, value, count)
-            settled = self.settle(Run(Cpu(local), 1), count)
+            settled = self.settle(self._at_entry(Run(Cpu(local), 1)), count)
             found = self._takes[key] = self._effect(MoveKind.TAKE, settled)
         return found
 
@@ -117,12 +129,32 @@ class Steps:
         """Runs the local steps that come next, if local steps are run eagerly."""
         seen = {run.cpu}
         while self._eager and len(seen) <= MAX_CHAIN:
+            if run.cpu.local[0] in self._entries_of_rounds and self._stores_next(run.cpu):
+                return run  # a CPU that begins a round may as well stay away
             after = self._local_step(run, count)
             if after is None or after.cpu in seen:
                 return run
             run = after
             seen.add(run.cpu)
         return run
+
+    def begin(self, cpu: Cpu) -> Run:
+        """A CPU at the start of the program, where its first round begins."""
+        return self._at_entry(Run(cpu, 0))
+
+    def is_outside(self, shape: int) -> bool:
+        """Whether a CPU of this shape may be between two rounds, so that it need not come back."""
+        cpu = self.shapes.cpus[shape]
+        if cpu.buffer:
+            return False
+        return cpu.local[0] in self._entries_of_rounds or self.shapes.kind(shape) in _BETWEEN_ROUNDS
+
+    def _at_entry(self, run: Run) -> Run:
+        self._entries_of_rounds.add(run.cpu.local[0])
+        return replace(run, outside=True)
+
+    def _stores_next(self, cpu: Cpu) -> bool:
+        return bool(self._naming.pending(cpu.local[0]).writes)
 
     def count(self, shape: int, pattern: Names = ()) -> int:
         """How many names are in use; all of them as soon as only one CPU has none."""
@@ -149,10 +181,11 @@ class Steps:
 
     def _step(self, cpu: Cpu, cells: tuple[NamedValue, ...], count: int) -> Run | None:
         """One step of the program, or None if it has to wait or there is none."""
-        local = self._local_step(Run(cpu, 0, cells=cells), count)
+        pending = self._naming.pending(cpu.local[0])
+        between = pending.kind in _BETWEEN_ROUNDS or cpu.local[0] in self._entries_of_rounds
+        local = self._local_step(Run(cpu, 0, cells=cells, outside=between), count)
         if local is not None:
             return local
-        pending = self._naming.pending(cpu.local[0])
         if cpu.buffer and (pending.kind in _DRAINED_FIRST or not self._tso):
             return None
         if pending.kind not in (*_DRAINED_FIRST, OpKind.PLAIN) or self.held_up(cpu):
@@ -162,9 +195,12 @@ class Steps:
         outcome = self._outcome(cpu, reads, count)
         if pending.kind is OpKind.PLAIN and (self._tso or pending.reads):
             added = (outcome.writes,) if outcome.writes else ()
-            return Run(Cpu(outcome.next, cpu.buffer + added), 1, outcome.violations, cells)
-        cells = _stored(cells, outcome.writes)
-        return Run(Cpu(outcome.next, cpu.buffer), 1, outcome.violations, cells)
+            after = Cpu(outcome.next, cpu.buffer + added)
+        else:
+            cells = _stored(cells, outcome.writes)
+            after = Cpu(outcome.next, cpu.buffer)
+        over = self._naming.pending(outcome.next[0]).kind in _ENDS
+        return Run(after, 1, outcome.violations, cells, ends_round=over)
 
     def _local_step(self, run: Run, count: int) -> Run | None:
         """The next step, if it is local and can run."""
@@ -180,13 +216,16 @@ class Steps:
             return None
         outcome = self._outcome(cpu, (), count)
         added = (outcome.writes,) if outcome.writes else ()
-        return Run(
+        after = Run(
             Cpu(outcome.next, cpu.buffer + added),
             run.runs + 1,
             run.violations + outcome.violations,
             run.cells,
             run.guest,
+            ends_round=run.ends_round or self._naming.pending(outcome.next[0]).kind in _ENDS,
         )
+        stays = pending.kind is OpKind.REST or (run.outside and not pending.writes)
+        return self._at_entry(after) if stays else after
 
     def _outcome(self, cpu: Cpu, reads: tuple[NamedValue, ...], count: int) -> NamedOutcome:
         outcome = self._naming.step(cpu.local, reads, count)
@@ -205,7 +244,8 @@ class Steps:
             return None
         idle, guest = self._naming.park(run.cpu.local, count)
         kept = self.shapes.of_guest(guest) if kind is OpKind.REST else None
-        return Run(Cpu(idle), run.runs + 1, run.violations, run.cells, kept)
+        runs = run.runs + 1
+        return Run(Cpu(idle), runs, run.violations, run.cells, kept, True, run.ends_round)
 
     def held_up(self, cpu: Cpu) -> bool:
         """The CPU wants to store, and its store buffer is full."""
@@ -231,6 +271,8 @@ class Steps:
             self.shapes.phases[shape],
             changes=run.cells != cells or run.guest is not None,
             held_up=self.held_up(run.cpu),
+            ends_round=run.ends_round,
+            outside=run.outside,
         )
 
 

@@ -28,7 +28,7 @@ Only shapes with an empty store buffer that refer to no other CPU can be members
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
@@ -81,6 +81,19 @@ class Waits:
                 self._look_for_members(shape, (memory, pattern))
             found = self._normal[key] = self._follow(shape, (memory, pattern))
         return found
+
+    def closure(self, shapes: Iterable[int]) -> frozenset[int]:
+        """These shapes, and all normal forms that they, or those again, have anywhere."""
+        forms: dict[int, set[int]] = {}
+        for (shape, _, _), (form, _) in self._normal.items():
+            forms.setdefault(shape, set()).add(form)
+        found, pending = set(), list(shapes)
+        while pending:
+            shape = pending.pop()
+            if shape not in found:
+                found.add(shape)
+                pending.extend(forms.get(shape, ()))
+        return frozenset(found)
 
     def _meet(self, memory: int) -> None:
         """A memory that was not met before: every member must pass the check under it."""

@@ -55,6 +55,7 @@ class Bounds:
             por=self.por,
             waits=self.por,
             symmetry=self.symmetry,
+            absent=True,
             max_states=self.max_states,
             max_seconds=self.max_seconds,
         )

@@ -7,24 +7,35 @@ from dataclasses import dataclass
 from kpatch.verify.explore.program import Cell, Local, OpKind, Program, Value
 
 Buffer = tuple[tuple[tuple[Cell, Value], ...], ...]
-State = tuple[tuple[Value, ...], tuple[Local, ...], tuple[Buffer, ...], tuple[Value, ...]]
+State = tuple[
+    tuple[Value, ...], tuple[Local, ...], tuple[Buffer, ...], tuple[Value, ...], frozenset[int]
+]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a program can do. ``overflow``: a store buffer was full, so some things are missing."""
+    """What a program can do. ``overflow``: a store buffer was full, so some things are missing.
+
+    ``dependence``: in some state the CPUs inside of a round cannot all finish it by themselves.
+    """
 
     finals: frozenset[tuple[tuple[Value, ...], tuple[Local, ...]]]
     props: frozenset[str]
     deadlock: bool
     livelock: bool
+    dependence: bool
     faults: bool
     overflow: bool
     states: int
 
 
-def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth | None:
-    """Everything about a small program; None if it has more states than the limit."""
+def truth(
+    program: Program, tso: bool, entries: int, limit: int = 2000, *, absent: bool = False
+) -> Truth | None:
+    """Everything about a small program; None if it has more states than the limit.
+
+    ``absent`` tells states apart by the CPUs that have begun a round and not ended it.
+    """
     none: Buffer = ()
     cpus = range(program.cpus)
     start: State = (
@@ -32,8 +43,10 @@ def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth
         tuple(program.initial(cpu) for cpu in cpus),
         (none,) * program.cpus,
         (),
+        frozenset(),
     )
     after: dict[State, list[State]] = {}
+    by_insiders: dict[State, list[State]] = {}
     props: set[str] = set()
     overflow = False
     finals, faults, todo = set(), set(), [start]
@@ -41,10 +54,10 @@ def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth
         state = todo.pop()
         if state in after:
             continue
-        after[state] = []
+        after[state], by_insiders[state] = [], []
         if len(after) > limit:
             return None
-        memory, locals_, buffers, pool = state
+        memory, locals_, buffers, pool, _ = state
         kinds = [program.pending(cpu, locals_[cpu]).kind for cpu in cpus]
         end = OpKind.IDLE if program.moves else OpKind.DONE
         if OpKind.FAULT in kinds:
@@ -65,11 +78,18 @@ def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth
                 cpu: int = cpu,
                 state: State = state,
             ) -> None:
-                locals_, buffers = list(state[1]), list(state[2])
+                locals_, buffers, inside = list(state[1]), list(state[2]), state[4]
+                ran = local != locals_[cpu] or len(buffer) >= len(buffers[cpu])
                 locals_[cpu], buffers[cpu] = local, buffer
-                new = memory, tuple(locals_), tuple(buffers), tuple(sorted(pool))
+                if absent and ran:
+                    inside |= {cpu}
+                if program.pending(cpu, local).kind in (OpKind.REST, OpKind.DONE, OpKind.IDLE):
+                    inside -= {cpu}
+                new = memory, tuple(locals_), tuple(buffers), tuple(sorted(pool)), inside
                 after[state].append(new)
                 todo.append(new)
+                if not ran or cpu in state[4]:
+                    by_insiders[state].append(new)
 
             if buffer:
                 drained = {**dict(enumerate(memory)), **dict(buffer[0])}
@@ -108,9 +128,18 @@ def truth(program: Program, tso: bool, entries: int, limit: int = 2000) -> Truth
     }
     waiting = lost - _leading_to(after, changing)
     endless = lost - _leading_to(after, waiting)
-    ends = frozenset((memory, locals_) for memory, locals_, _, _ in finals)
+    quiet = {state for state in after if not state[4]}
+    dependent = set(after) - _leading_to(by_insiders, quiet | faults)
+    ends = frozenset((memory, locals_) for memory, locals_, *_ in finals)
     return Truth(
-        ends, frozenset(props), bool(waiting), bool(endless), bool(faults), overflow, len(after)
+        ends,
+        frozenset(props),
+        bool(waiting),
+        bool(endless),
+        absent and bool(dependent),
+        bool(faults),
+        overflow,
+        len(after),
     )
 
 

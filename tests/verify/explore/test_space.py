@@ -27,7 +27,7 @@ def compare(toy: Toy, options: Options, states: int) -> int:
         try:
             seen = [space.start().state]
             for state in seen:
-                fast = [(effect, new) for effect, new in space.successors(state)]
+                fast = [(effect, new) for _, effect, new in space.successors(state)]
                 general = [(one.effect, one.state) for one in space.moves(state)]
                 assert fast == general
                 assert space.forms.state(space.forms.parts(state))[0] == state
