@@ -13,26 +13,39 @@ from kpatch.containers import target as targets
 from kpatch.containers.target import Inside
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
-from kpatch.patch.diff import diff_modules
+from kpatch.patch.diff import CONTEXT, diff_modules
 from kpatch.patch.note import read_note
 from kpatch.patch.original import original_of
 from kpatch.repair import repair
 from kpatch.report import documents
-from kpatch.report.diff_text import side_by_side, unified
+from kpatch.report.diff_text import side_by_side, summary, unified
 from kpatch.report.documents import Document
+from kpatch.report.style import Style
 
 
 @click.command("diff")
 @click.argument("before", metavar="A", type=path_type)
 @click.argument("after", metavar="[B]", required=False, type=path_type)
-@click.option("-u", "--unified", "as_unified", is_flag=True, help="One column, as diff -u.")
+@click.option("-u", "--unified", "form", flag_value="unified", help="One column, as diff -u.")
+@click.option(
+    "-y", "--side-by-side", "form", flag_value="columns", default=True, help="Two columns (usual)."
+)
+@click.option("--stat", "form", flag_value="stat", help="Only how much changed, and where.")
+@click.option(
+    "-U",
+    "--context",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Equal lines around a change, 3 without it. Implies --unified.",
+)
 @click.option("--replace-source-fix", is_flag=True, help="Show it as apply with this option.")
 @kernel_options
 @console_options
 def command(
     before: Path,
     after: Path | None,
-    as_unified: bool,
+    form: str,
+    context: int | None,
     replace_source_fix: bool,
     host: Host,
     console: Console,
@@ -51,19 +64,28 @@ def command(
         if other is None:
             one, other = _with_patch(one, host, replace_source_fix)
         difference = diff_modules(
-            read_module(one.data, one.name), read_module(other.data, other.name)
+            read_module(one.data, one.name),
+            read_module(other.data, other.name),
+            CONTEXT if context is None else context,
         )
         document = documents.difference(difference)
         if not console.json:
-            width = shutil.get_terminal_size((160, 24)).columns
-            console.data(
-                unified(document, console.style)
-                if as_unified
-                else side_by_side(document, console.style, width)
-            )
+            chosen = "unified" if form == "columns" and context is not None else form
+            console.data(_FORMS[chosen](document, console.style))
         return [document], DONE if given is None or difference.is_empty else FINDING
 
     return each_file("diff", [before], console, compare)
+
+
+def _unified(document: Document, style: Style) -> str:
+    return unified(document, style, shutil.get_terminal_size((0, 0)).columns)
+
+
+def _columns(document: Document, style: Style) -> str:
+    return side_by_side(document, style, shutil.get_terminal_size((160, 24)).columns)
+
+
+_FORMS = {"unified": _unified, "columns": _columns, "stat": summary}
 
 
 def _module(path: Path) -> Inside:

@@ -1,29 +1,23 @@
-"""The differences between two modules: tables by what they say, contents by disassembly.
-
-Where one side has a kpatch note, the changed code is shown exactly as far as the note says, so
-that instructions on both sides start where they really start.
-"""
+"""The differences between two modules: tables by what they say, contents a function at a time."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from heapq import merge
 
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Section
-from kpatch.isa.decode import MAX_LENGTH
-from kpatch.patch.listing import Line, listing, target_name
-from kpatch.patch.note import ReplacedBytes, read_note
+from kpatch.patch.codediff import Hunk, Omitted, Side, hunks
+from kpatch.patch.listing import Contents, target_name
+from kpatch.patch.stretches import Switch, stretches, switch_of
 
-_MOST_ROWS = 4096
-"""Changed bytes shown of one section; a diff of unrelated files would have no end."""
+CONTEXT = 3
+"""Equal lines around a change, as git and diff show them."""
 
-_DIFFERENT = re.compile(rb"[^\0]+(?:\0{1,3}[^\0]+)*")
-"""A stretch of different bytes; what is closer together than four bytes belongs together."""
+_MOST_LINES = 1_000_000
+"""Lines that one diff shows. Beyond it stretches are counted: memory has an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +27,6 @@ class FileFacts:
     name: str
     size: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hunk:
-    """A changed or added stretch of one section, before and after."""
-
-    title: str
-    section: str
-    before: tuple[Line, ...]
-    after: tuple[Line, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +41,16 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class ModuleDiff:
-    """Everything that differs between ``before`` and ``after``."""
+    """Everything that differs between ``before`` and ``after``.
+
+    ``omitted`` is what differs and has too many lines to show.
+    """
 
     before: FileFacts
     after: FileFacts
     tables: tuple[TableChange, ...]
     hunks: tuple[Hunk, ...]
-    omitted: int
+    omitted: tuple[Omitted, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -71,32 +58,58 @@ class ModuleDiff:
         return self.before.sha256 == self.after.sha256
 
 
-def diff_modules(before: Module, after: Module) -> ModuleDiff:
-    """Compare two modules. Raises DamagedFileError where a note of kpatch does not read."""
+def diff_modules(before: Module, after: Module, context: int = CONTEXT) -> ModuleDiff:
+    """Compare two modules, with ``context`` equal lines around every change.
+
+    Raises DamagedFileError where a note of kpatch does not read.
+    """
     tables = (
+        _table("header", _HEADER_COLUMNS, _header(before), _header(after)),
         _table("sections", _SECTION_COLUMNS, _sections(before), _sections(after)),
         _table("symbols", _SYMBOL_COLUMNS, _symbols(before), _symbols(after)),
         _table("relocations", _RELOCATION_COLUMNS, _relocations(before), _relocations(after)),
+        _contents_table(_digests(before), _digests(after)),
     )
-    hunks: list[Hunk] = []
-    omitted = 0
+    switches = switch_of(before), switch_of(after)
+    found: list[Hunk] = []
+    omitted: list[Omitted] = []
+    room = _MOST_LINES
     for one, other in _pairs(before, after):
-        changed, left_out = _changed(before, one, after, other)
-        hunks.extend(changed)
-        omitted += left_out
+        sides = (
+            _side(before, one, switches[0] or switches[1]),
+            _side(after, other, switches[1] or switches[0]),
+        )
+        for each in hunks(other.name if other else one.name if one else "", *sides, context, room):
+            if isinstance(each, Hunk):
+                found.append(each)
+                room -= len(each.rows)
+            else:
+                omitted.append(each)
     return ModuleDiff(
         before=_facts(before),
         after=_facts(after),
         tables=tuple(each for each in tables if each.added or each.removed),
-        hunks=tuple(hunks),
-        omitted=omitted,
+        hunks=tuple(found),
+        omitted=tuple(omitted),
     )
+
+
+def _side(module: Module, section: Section | None, switch: Switch | None) -> Side:
+    if section is None:
+        return Side(None)
+    contents = Contents(module, section)
+    is_code = section.is_code and module.header.is_amd64
+    parts = switch.parts if switch and switch.section == section.index and not is_code else ()
+    return Side(contents, stretches(contents, is_code, parts))
 
 
 def _facts(module: Module) -> FileFacts:
     return FileFacts(module.name, len(module.data), digest(module.data))
 
 
+_HEADER_COLUMNS = ("field", "value")
+_HEADER_FIELDS = ("elf_class", "little_endian", "osabi", "type", "machine", "flags", "entry")
+_DIGEST_COLUMNS = ("section", "size", "SHA-256")
 _SECTION_COLUMNS = ("name", "type", "flags", "align", "size")
 _SYMBOL_COLUMNS = ("name", "binding", "type", "section", "value", "size")
 _RELOCATION_COLUMNS = ("section", "offset", "type", "target")
@@ -111,6 +124,7 @@ _SECTION_TYPES = {
     elf.SHT_STRTAB: "STRTAB",
     elf.SHT_NULL: "NULL",
 }
+_SHOWN_TYPES = (elf.SHT_PROGBITS, elf.SHT_SYMTAB, elf.SHT_STRTAB)
 _FLAGS = ((elf.SHF_WRITE, "W"), (elf.SHF_ALLOC, "A"), (elf.SHF_EXECINSTR, "X"))
 _BINDINGS = {elf.STB_LOCAL: "LOCAL", elf.STB_GLOBAL: "GLOBAL", elf.STB_WEAK: "WEAK"}
 _SYMBOL_TYPES = {
@@ -120,6 +134,21 @@ _SYMBOL_TYPES = {
     elf.STT_SECTION: "SECTION",
     elf.STT_FILE: "FILE",
 }
+
+
+def _header(module: Module) -> list[tuple[str, ...]]:
+    """Fields of the ELF header that say what the file is; not those that say where things lie."""
+    header = module.header
+    return [(name, str(getattr(header, name))) for name in _HEADER_FIELDS]
+
+
+def _digests(module: Module) -> list[tuple[str, ...]]:
+    """Contents that no other part of the diff shows, such as notes."""
+    return [
+        (each.name, f"{each.size:#x}", digest(module.contents(each)))
+        for each in module.sections
+        if each.has_bytes and each.type not in _SHOWN_TYPES and not each.is_relocation_table
+    ]
 
 
 def _sections(module: Module) -> list[tuple[str, ...]]:
@@ -178,6 +207,18 @@ def _table(
     return TableChange(name, columns, _only(before, after), _only(after, before))
 
 
+def _contents_table(
+    before: Sequence[tuple[str, ...]], after: Sequence[tuple[str, ...]]
+) -> TableChange:
+    """Sections of both files with other contents: the others stand among the sections."""
+    found = _table("other contents", _DIGEST_COLUMNS, before, after)
+    both = {row[:2] for row in before} & {row[:2] for row in after}
+    removed, added = (
+        tuple(row for row in rows if row[:2] in both) for rows in (found.removed, found.added)
+    )
+    return TableChange(found.table, found.columns, removed, added)
+
+
 def _only(
     rows: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]
 ) -> tuple[tuple[str, ...], ...]:
@@ -206,83 +247,3 @@ def _pairs(before: Module, after: Module) -> Iterator[tuple[Section | None, Sect
 
 def _with_contents(module: Module) -> Iterator[Section]:
     return (each for each in module.sections if each.type == elf.SHT_PROGBITS)
-
-
-def _changed(
-    before: Module, one: Section | None, after: Module, other: Section | None
-) -> tuple[list[Hunk], int]:
-    if one is None or other is None:
-        return _whole(before, one, after, other)
-    old, new = before.contents(one), after.contents(other)
-    if old == new:
-        return [], 0
-    hunks: list[Hunk] = []
-    shown = omitted = 0
-    for start, end, what in _ranges(before, one, after, other):
-        if shown > _MOST_ROWS:
-            omitted += 1
-            continue
-        if what:
-            end = max(_finished(before, one, start, end), _finished(after, other, start, end))
-        shown += end - start
-        omitted += end - start > _MOST_ROWS
-        title = f"{other.name}+{start:#x}" + (f", {what}" if what else "")
-        hunks.append(
-            Hunk(
-                title,
-                other.name,
-                listing(before, one, start, min(end, len(old), start + _MOST_ROWS)),
-                listing(after, other, start, min(end, len(new), start + _MOST_ROWS)),
-            )
-        )
-    return hunks, omitted
-
-
-def _finished(module: Module, section: Section, start: int, end: int) -> int:
-    """``end``, or where the instruction ends that it would cut: a source fix loses one byte."""
-    lines = listing(module, section, start, min(end + MAX_LENGTH, section.size))
-    ends = (each.offset + len(each.raw) // 2 for each in lines)
-    return next((each for each in ends if each >= end), end)
-
-
-def _whole(
-    before: Module, one: Section | None, after: Module, other: Section | None
-) -> tuple[list[Hunk], int]:
-    def lines(module: Module, section: Section | None) -> tuple[Line, ...]:
-        if section is None or not section.is_code:
-            return ()
-        return listing(module, section, 0, min(section.size, _MOST_ROWS))
-
-    section = one or other
-    if section is None or not section.is_code:
-        return [], 0
-    word = "added" if one is None else "removed"
-    title = f"{section.name}, {word}"
-    return [Hunk(title, section.name, lines(before, one), lines(after, other))], 0
-
-
-def _ranges(
-    before: Module, one: Section, after: Module, other: Section
-) -> Iterator[tuple[int, int, str]]:
-    """Section ranges that differ, in order, with what the note says about them."""
-    noted = {
-        (each.offset - section.offset, each.offset - section.offset + len(each.before), each.what)
-        for module, section in ((after, other), (before, one))
-        for each in _noted(module)
-        if section.offset <= each.offset < section.end
-    }
-    old, new = before.contents(one), after.contents(other)
-    common, longest = min(len(old), len(new)), max(len(old), len(new))
-    numbers = (int.from_bytes(each[:common], "little") for each in (old, new))
-    differing = bytearray((next(numbers) ^ next(numbers)).to_bytes(common, "little"))
-    differing += b"\1" * (longest - common)
-    for start, end, _ in noted:
-        end = min(end, longest)
-        differing[start:end] = bytes(max(end - start, 0))
-    found = ((each.start(), each.end(), "") for each in _DIFFERENT.finditer(differing))
-    yield from merge(sorted(noted), found)
-
-
-def _noted(module: Module) -> tuple[ReplacedBytes, ...]:
-    note = read_note(module)
-    return note.replaced if note else ()

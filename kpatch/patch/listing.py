@@ -1,21 +1,28 @@
-"""Disassembly as values: instructions with their relocations resolved to names."""
+"""Contents as lines: instructions with their relocations resolved to names, or rows of bytes."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kpatch.elf import constants as elf
 from kpatch.elf.constants import relocation_name
 from kpatch.elf.module import Module, Relocation, Section
-from kpatch.isa.decode import decode
+from kpatch.isa.decode import outline
+
+ROW = 16
+"""Bytes of data in one line."""
+
+_NO_LABELS = (elf.STT_SECTION, elf.STT_FILE)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One instruction, or bytes that are none. ``offset`` counts in its section.
 
-    ``labels`` are the symbols that stand here, ``relocations`` the fields that the kernel linker
-    fills in, as ``R_X86_64_64 common_tss``.
+    ``raw`` is hexadecimal; ``text`` is empty for data. ``labels`` are the symbols that stand here,
+    ``relocations`` the fields that the kernel linker fills in, as ``R_X86_64_64 common_tss``.
     """
 
     offset: int
@@ -24,40 +31,62 @@ class Line:
     labels: tuple[str, ...] = ()
     relocations: tuple[str, ...] = ()
 
-
-def listing(module: Module, section: Section, start: int, end: int) -> tuple[Line, ...]:
-    """The instructions of ``section`` from offset ``start`` to ``end``."""
-    return tuple(_lines(module, section, start, end))
-
-
-def _lines(module: Module, section: Section, start: int, end: int) -> Iterator[Line]:
-    data = module.contents(section)[start:end]
-    labels = _labels(module, section)
-    position = start
-    while position < end:
-        for each in decode(data[position - start :], position):
-            marks = tuple(labels.get(each.address, ()))
-            fields = module.relocations_at(section.index, each.address, each.end)
-            names = tuple(_relocation(module, field) for field in fields)
-            yield Line(each.address, each.raw.hex(), each.text, marks, names)
-            position = each.end
-        if position < end:
-            value = data[position - start]
-            marks = tuple(labels.get(position, ()))
-            yield Line(position, f"{value:02x}", f".byte {value:#04x}", marks)
-            position += 1
+    @property
+    def meaning(self) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """What makes it the same line at another offset."""
+        return self.raw, self.labels, self.relocations
 
 
-def _labels(module: Module, section: Section) -> dict[int, list[str]]:
-    labels: dict[int, list[str]] = {}
+class Contents:
+    """The bytes of one section, its labels and its relocations, as lines."""
+
+    def __init__(self, module: Module, section: Section) -> None:
+        self.data = module.contents(section)
+        self.labels = _labels(module, section)
+        self._module = module
+        self._fields = module.relocations_of(section.index)
+
+    def instructions(self, start: int, end: int) -> Iterator[Line]:
+        """The instructions from offset ``start``, where one begins, to ``end``."""
+        position = start
+        while position < end:
+            for each in outline(self.data[position:end], position):
+                text = f"{each.mnemonic} {each.operands}".rstrip()
+                yield self._line(position, position + each.size, text)
+                position += each.size
+            if position < end:
+                yield self._line(position, position + 1, f".byte {self.data[position]:#04x}")
+                position += 1
+
+    def rows(self, start: int, end: int) -> Iterator[Line]:
+        """The bytes from offset ``start`` to ``end``, in rows of :data:`ROW`."""
+        for at in range(start, end, ROW):
+            yield self._line(at, min(at + ROW, end), "")
+
+    def relocations(self, start: int, end: int) -> tuple[Relocation, ...]:
+        """Those whose fields start from ``start`` on, before ``end``."""
+        first = bisect_left(self._fields, start, key=lambda each: each.offset)
+        last = bisect_left(self._fields, end, key=lambda each: each.offset)
+        return self._fields[first:last]
+
+    def relocation_names(self, start: int, end: int) -> tuple[str, ...]:
+        """The same as text: ``R_X86_64_64 common_tss``."""
+        return tuple(
+            f"{relocation_name(each.type)} {target_name(self._module, each)}"
+            for each in self.relocations(start, end)
+        )
+
+    def _line(self, start: int, end: int, text: str) -> Line:
+        names = self.relocation_names(start, end)
+        return Line(start, self.data[start:end].hex(), text, self.labels.get(start, ()), names)
+
+
+def _labels(module: Module, section: Section) -> dict[int, tuple[str, ...]]:
+    labels: dict[int, tuple[str, ...]] = {}
     for symbol in module.symbols:
-        if symbol.section == section.index and symbol.name:
-            labels.setdefault(symbol.value, []).append(symbol.name)
+        if symbol.section == section.index and symbol.name and symbol.type not in _NO_LABELS:
+            labels[symbol.value] = (*labels.get(symbol.value, ()), symbol.name)
     return labels
-
-
-def _relocation(module: Module, relocation: Relocation) -> str:
-    return f"{relocation_name(relocation.type)} {target_name(module, relocation)}"
 
 
 def target_name(module: Module, relocation: Relocation) -> str:

@@ -1,9 +1,14 @@
-"""Differences as text: unified like ``diff -u``, or side by side. Exact when piped."""
+"""Differences as text: unified like ``git diff``, or side by side. Exact when piped.
+
+Lines fold at the width of the terminal; nothing is ever cut off, because half an operand is
+another instruction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import zip_longest
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby, zip_longest
 from typing import Any
 
 from kpatch.report.documents import Document
@@ -12,101 +17,227 @@ from kpatch.report.style import Style
 
 _LEAST_COLUMN = 38
 _COLUMN_FOR_BYTES = 56
-"""Narrower columns show instructions without their bytes, so that no instruction is cut off."""
+"""Narrower columns show instructions without their bytes."""
+
+_RAW = 21
+"""Characters for an instruction's bytes: ten of them; longer ones push the text aside."""
+
+_START = re.compile(r"[ +-]* *([0-9a-f]+: )?")
+"""What stands in front of a line's text: the sign and the offset."""
+
+_SHORTEST_RUN = 3
+"""Of padding that is shown as one line."""
+
+_SIGNS = {"same": " ", "removed": "-", "added": "+"}
 
 
-def unified(document: Document, style: Style) -> str:
-    """Render :func:`kpatch.report.documents.difference` like the diffs people know."""
-    return "\n".join(_unified(printable(document), style))
+def unified(document: Document, style: Style, width: int = 0) -> str:
+    """Render :func:`kpatch.report.documents.difference` like the diffs people know.
+
+    ``width`` is where lines fold; 0 for nowhere.
+    """
+    return "\n".join(_unified(printable(document), style, width))
 
 
 def side_by_side(document: Document, style: Style, width: int) -> str:
-    """The same with the disassembly in two columns, ``width`` characters together."""
-    return "\n".join(_columns(printable(document), style, max(_LEAST_COLUMN, (width - 3) // 2)))
+    """The same with the contents in two columns, ``width`` characters together.
+
+    Where two columns have no room, it is the unified form.
+    """
+    column = (width - 3) // 2
+    if column < _LEAST_COLUMN:
+        return unified(document, style, width)
+    return "\n".join(_columns(printable(document), style, column))
 
 
-def _unified(document: Document, style: Style) -> Iterator[str]:
+def summary(document: Document, style: Style) -> str:
+    """One line for each changed function or object, as ``git diff --stat``."""
+    return "\n".join(_summary(printable(document), style))
+
+
+def _unified(document: Document, style: Style, width: int) -> Iterator[str]:
     before, after = document["before"], document["after"]
-    yield style.paint("title", f"--- {before['name']}")
-    yield style.paint("title", f"+++ {after['name']}")
-    yield from _sizes(document, style)
+    yield from _painted("title", f"--- {before['name']}", style, width)
+    yield from _painted("title", f"+++ {after['name']}", style, width)
+    yield from _sizes(document, style, width)
     for hunk in document["hunks"]:
-        yield style.paint("hunk", f"@@ {hunk['title']} @@")
-        for side, sign, meaning in (("before", "-", "removed"), ("after", "+", "added")):
-            for text in _folded(hunk[side]):
-                yield style.paint(meaning, f"{sign}{text}")
-    yield from _tables(document, style)
+        yield from _painted("hunk", _heading(hunk), style, width)
+        for row in _without_runs(hunk["rows"]):
+            line = row["after"] or row["before"]
+            for text in _shown(line, with_bytes=True):
+                meaning = row["change"]
+                yield from _painted(meaning, f"{_SIGNS[meaning]}{text}", style, width)
+    yield from _omitted(document, style, width)
+    yield from _tables(document, style, width)
 
 
 def _columns(document: Document, style: Style, column: int) -> Iterator[str]:
     before, after = document["before"], document["after"]
-    yield style.paint("title", f"{before['name'][:column]:<{column}} | {after['name']}")
-    yield from _sizes(document, style)
+    heads = _folded(before["name"], column), _folded(after["name"], column)
+    for left, right in zip_longest(*heads, fillvalue=""):
+        yield style.paint("title", f"{left:<{column}} | {right}".rstrip())
+    yield from _sizes(document, style, 2 * column + 3)
     for hunk in document["hunks"]:
-        yield style.paint("hunk", f"@@ {hunk['title']} @@")
-        with_bytes = column >= _COLUMN_FOR_BYTES
-        sides = (_folded(hunk[side], with_bytes) for side in ("before", "after"))
-        for left, right in zip_longest(*sides, fillvalue=""):
-            cells = (
-                style.paint("removed", f"{left[:column]:<{column}}"),
-                style.paint("added", right.rstrip()),
-            )
-            yield f"{cells[0]} | {cells[1]}".rstrip()
-    yield from _tables(document, style)
+        yield from _painted("hunk", _heading(hunk), style, 2 * column + 3)
+        for change, group in groupby(
+            _without_runs(hunk["rows"]), lambda row: row["change"] == "same"
+        ):
+            rows = list(group)
+            if change:
+                pairs = [(row["before"], row["after"]) for row in rows]
+            else:
+                sides = ([row[side] for row in rows if row[side]] for side in ("before", "after"))
+                pairs = list(zip_longest(*sides))
+            for left, right in pairs:
+                yield from _pair(left, right, change, style, column)
+    yield from _omitted(document, style, 2 * column + 3)
+    yield from _tables(document, style, 2 * column + 3)
 
 
-def _sizes(document: Document, style: Style) -> Iterator[str]:
+def _pair(
+    left: dict[str, Any] | None,
+    right: dict[str, Any] | None,
+    is_same: bool,
+    style: Style,
+    column: int,
+) -> Iterator[str]:
+    with_bytes = column >= _COLUMN_FOR_BYTES
+    cells = (
+        [part for text in _shown(line, with_bytes) for part in _folded(text, column)]
+        if line
+        else []
+        for line in (left, right)
+    )
+    for one, other in zip_longest(*cells, fillvalue=""):
+        padded = f"{one:<{column}}"
+        if not is_same:
+            padded, other = style.paint("removed", padded), style.paint("added", other)
+        yield f"{padded} | {other}".rstrip()
+
+
+def _without_runs(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows, with a run of the same one-byte instruction (padding) as its first one."""
+
+    def alike(row: dict[str, Any]) -> tuple[Any, ...]:
+        line = row["after"] or row["before"]
+        is_short = len(line["raw"]) == 2 and not line["labels"]
+        return row["change"], line["raw"] if is_short else line["offset"]
+
+    for _, group in groupby(rows, alike):
+        run = list(group)
+        if len(run) < _SHORTEST_RUN:
+            yield from run
+            continue
+        sides = {
+            side: run[0][side] and {**run[0][side], "times": len(run)}
+            for side in ("before", "after")
+        }
+        yield {"change": run[0]["change"], **sides}
+
+
+def _sizes(document: Document, style: Style, width: int) -> Iterator[str]:
     before, after = document["before"], document["after"]
     if before["sha256"] == after["sha256"]:
         yield "the same, byte for byte"
         return
     yield style.paint("hunk", "@@ file @@")
     for sign, meaning, side in (("-", "removed", before), ("+", "added", after)):
-        yield style.paint(meaning, f"{sign}{side['size']} bytes, SHA-256 {side['sha256']}")
-    if document["omitted"]:
-        yield f"({document['omitted']} more changed stretches are not shown)"
+        text = f"{sign}{side['size']} bytes, SHA-256 {side['sha256']}"
+        yield from _painted(meaning, text, style, width)
 
 
-def _folded(lines: list[dict[str, Any]], with_bytes: bool = True) -> Iterator[str]:
-    """Instructions as lines; a run of the same one-byte instruction is one line."""
-    index = 0
-    while index < len(lines):
-        line = lines[index]
-        run = 1
-        while (
-            index + run < len(lines)
-            and len(line["raw"]) == 2
-            and lines[index + run]["raw"] == line["raw"]
-            and not lines[index + run]["labels"]
-        ):
-            run += 1
-        yield from _instruction(line, run, with_bytes)
-        index += run
+def _heading(hunk: dict[str, Any]) -> str:
+    """As of ``git diff``: offsets and numbers of lines; then the place and its relocations."""
+    spans = (
+        f"{sign}{hunk['section']}+{span['offset']:#x},{span['lines']}" if span["lines"] else ""
+        for sign, span in (("-", hunk["before"]), ("+", hunk["after"]))
+    )
+    names = dict.fromkeys(name.split(" ", 1)[-1] for name in hunk["relocations"])
+    place = f" {hunk['place']}" if hunk["place"] else ""
+    return f"@@ {' '.join(filter(None, spans))} @@{place}{_listed(names)}"
 
 
-def _instruction(line: dict[str, Any], run: int, with_bytes: bool) -> Iterator[str]:
+def _listed(names: dict[str, None]) -> str:
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _shown(line: dict[str, Any], with_bytes: bool) -> Iterator[str]:
+    """A line of contents; its labels and further relocations have lines of their own."""
     for label in line["labels"]:
         yield f"{label}:"
-    raw = line["raw"] if run == 1 else f"{line['raw']} x {run}"
-    text = line["text"] if run == 1 else f"{line['text']} (x {run})"
-    names = "".join(f"  ; {each}" for each in line["relocations"])
-    bytes_column = f"{raw:<21} " if with_bytes else ""
-    yield f"{line['offset']:6x}: {bytes_column}{text}{names}"
+    if line["text"]:
+        raw = f"{line['raw']:<{_RAW}} " if with_bytes else ""
+        text = f"{raw}{line['text']}"
+    else:
+        text = f"{bytes.fromhex(line['raw']).hex(' '):<47}  {_characters(line['raw'])}"
+    notes = "".join(f"  ; {each}" for each in line["relocations"])
+    if "times" in line:
+        notes += f"  ; {line['times']} times"
+    yield f"{line['offset']:6x}: {text}{notes}"
 
 
-def _tables(document: Document, style: Style) -> Iterator[str]:
+def _characters(raw: str) -> str:
+    return "".join(
+        chr(each) if 0x20 <= each < 0x7F else "." for each in bytes.fromhex(raw)
+    ).rstrip()
+
+
+def _painted(meaning: str, text: str, style: Style, width: int) -> Iterator[str]:
+    for part in _folded(text, width) if width else [text]:
+        yield part if meaning == "same" else style.paint(meaning, part)
+
+
+def _folded(text: str, width: int) -> Iterator[str]:
+    """``text`` in lines of ``width``, cut at blanks; the later ones indented below the text."""
+    start = _START.match(text)
+    indent = min(start.end(), width // 2) if start else 0
+    while len(text) > width:
+        at = text.rfind(" ", indent + 1, width + 1)
+        if at <= indent:
+            at = width
+        yield text[:at].rstrip()
+        text = " " * indent + text[at:].lstrip()
+    yield text
+
+
+def _omitted(document: Document, style: Style, width: int) -> Iterator[str]:
+    for each in document["omitted"]:
+        place = " ".join(filter(None, (each["section"], each["place"])))
+        sizes = f"{each['before']} and {each['after']} bytes"
+        yield from _painted(
+            "hunk", f"@@ {place}: {sizes} differ, too much to show @@", style, width
+        )
+
+
+def _tables(document: Document, style: Style, width: int) -> Iterator[str]:
     for table in document["tables"]:
         yield style.paint("hunk", f"@@ {table['table']} @@")
         rows = [table["columns"], *table["removed"], *table["added"]]
         widths = [max(len(row[index]) for row in rows) for index in range(len(table["columns"]))]
+        yield from _painted("same", f" {_joined(table['columns'], widths)}", style, width)
+        for meaning in ("removed", "added"):
+            for row in table[meaning]:
+                text = f"{_SIGNS[meaning]}{_joined(row, widths)}"
+                yield from _painted(meaning, text, style, width)
 
-        def line(row: list[str], widths: list[int] = widths) -> str:
-            return "  ".join(
-                f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)
-            ).rstrip()
 
-        yield f" {line(table['columns'])}"
-        for row in table["removed"]:
-            yield style.paint("removed", f"-{line(row)}")
-        for row in table["added"]:
-            yield style.paint("added", f"+{line(row)}")
+def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _summary(document: Document, style: Style) -> Iterator[str]:
+    counts: dict[tuple[str, str], list[int]] = {}
+    for hunk in document["hunks"]:
+        count = counts.setdefault((hunk["section"], hunk["place"]), [0, 0])
+        for row in hunk["rows"]:
+            count[0] += row["change"] == "removed"
+            count[1] += row["change"] == "added"
+    names = {each: " ".join(filter(None, each)) for each in counts}
+    width = max(map(len, names.values()), default=0)
+    for each, (removed, added) in counts.items():
+        yield (
+            f" {names[each]:<{width}} | {style.paint('added', f'+{added}')} "
+            f"{style.paint('removed', f'-{removed}')}"
+        )
+    for table in document["tables"]:
+        yield f" {table['table']}: +{len(table['added'])} -{len(table['removed'])}"

@@ -173,14 +173,29 @@ DIFFERENCE: Final[Shape] = {
     "after": {"name": str, **_FACTS},
     "tables": [
         {
-            "table": {"sections", "symbols", "relocations"},
+            "table": {"header", "sections", "symbols", "relocations", "other contents"},
             "columns": [str],
             "removed": [[str]],
             "added": [[str]],
         }
     ],
-    "hunks": [{"title": str, "section": str, "before": [_LINE], "after": [_LINE]}],
-    "omitted": int,
+    "hunks": [
+        {
+            "section": str,
+            "place": str,
+            "before": {"offset": int, "lines": int},
+            "after": {"offset": int, "lines": int},
+            "relocations": [str],
+            "rows": [
+                {
+                    "change": {"same", "removed", "added"},
+                    "before": Optional(_LINE),
+                    "after": Optional(_LINE),
+                }
+            ],
+        }
+    ],
+    "omitted": [{"section": str, "place": str, "before": int, "after": int}],
 }
 APPLIED: Final[Shape] = {
     "file": str,

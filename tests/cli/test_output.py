@@ -145,10 +145,11 @@ def test_json_of_a_dry_run_holds_the_diff(tmp_path: Path) -> None:
     (found,) = done.document["files"]
     schema.check(done.document, "apply", 0)
     assert found["status"] == "would-patch"
-    assert [each["title"] for each in found["diff"]["hunks"]] == [
-        ".rodata+0x61, entry site",
-        ".rodata+0x1b1, exit site",
-        ".text.kpatch, added",
+    assert [(each["section"], each["place"]) for each in found["diff"]["hunks"]] == [
+        (".rodata", "kernel2monitor"),
+        (".rodata", "behind exit_end"),
+        (".text.kpatch", "kpatch_tss_entry"),
+        (".text.kpatch", "kpatch_tss_exit"),
     ]
 
 

@@ -43,7 +43,7 @@ def test_revert_gives_the_source_fix_back(variant: str, tmp_path: Path) -> None:
 def test_a_dry_run_shows_what_is_switched_off(variant: str) -> None:
     path = sample(f"kqemu-7-fix-{variant}.ko")
     done = run("apply", "--dry-run", "--replace-source-fix", path)
-    assert done.code == 0 and ", source fix @@" in done.out
+    assert done.code == 0 and "@@ kqemu_tss_" in done.out
     assert f"{path}: source fix {variant.upper()} is switched off" in done.err.splitlines()
     assert run("diff", "-u", "--replace-source-fix", path).out == done.out
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tracemalloc
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.digest import digest
+from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
+from kpatch.patch.codediff import Hunk, Omitted, Row
 from kpatch.patch.diff import ModuleDiff, diff_modules
+from kpatch.patch.listing import Line
 from kpatch.patch.prepare import prepare
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, unified
@@ -55,22 +59,25 @@ def test_the_diff_of_a_sample_is_the_golden_one(name: str) -> None:
     assert text == golden.read_text(encoding="ascii")
 
 
-def test_a_source_fix_that_is_switched_off_is_shown_in_whole_instructions() -> None:
+def test_a_source_fix_that_is_switched_off_is_shown_in_its_function() -> None:
     before = sample("kqemu-7-fix-a.ko")
     plan = prepare(assess(before), replace_source_fix=True)
     after = read_module(apply_plan(plan))
-    hunk = next(each for each in diff_modules(before, after).hunks if "source fix" in each.title)
-    assert [each.raw for each in hunk.before] == ["4883ec08"]
-    assert "".join(each.raw for each in hunk.after) == "c383ec08"
-    back = next(each for each in diff_modules(after, before).hunks if "source fix" in each.title)
-    assert (back.before, back.after) == (hunk.after, hunk.before)
+    hunk = next(h for h in diff_modules(before, after).hunks if h.place == "kqemu_tss_workaround")
+    assert raws(hunk, "before")[:4] == "4883ec08"[:4]
+    assert raws(hunk, "after").startswith("c383ec08")
+    back = next(h for h in diff_modules(after, before).hunks if h.place == hunk.place)
+    assert (lines(back, "before"), lines(back, "after")) == (
+        lines(hunk, "after"),
+        lines(hunk, "before"),
+    )
 
 
 @given(modules())
 def test_a_file_does_not_differ_from_itself(module: Module) -> None:
     found = diff_modules(module, replace(module, name="another name"))
     assert found.is_empty
-    assert (found.tables, found.hunks, found.omitted) == ((), (), 0)
+    assert (found.tables, found.hunks, found.omitted) == ((), (), ())
     assert text_of(found).splitlines()[2:] == ["the same, byte for byte"]
 
 
@@ -78,18 +85,38 @@ def test_a_file_does_not_differ_from_itself(module: Module) -> None:
 @given(kqemu_modules())
 def test_a_patch_shows_both_sites_and_the_trampolines_and_nothing_else(drawn: DrawnModule) -> None:
     module = drawn.module
-    found = diff_modules(module, patched(module))
+    found = diff_modules(module, patched(module), 3)
     entry, exit_, *rest = found.hunks
     for hunk, span in ((entry, drawn.switch.entry), (exit_, drawn.switch.exit)):
         assert hunk.section == drawn.section
-        start = drawn.at + span[0]
-        assert hunk.before[0].offset == hunk.after[0].offset == start
-        raw = drawn.switch.contents[slice(*span)].hex()
-        assert "".join(line.raw for line in hunk.before) == raw
-        assert hunk.after[1].text == "call rax"
-        assert hunk.after[0].relocations == (f"R_X86_64_64 {_symbol(hunk is entry)}",)
-    assert [hunk.title for hunk in rest] == [".text.kpatch, added"]
-    assert found.omitted == 0
+        changed = [row for row in hunk.rows if row.change != "same"]
+        old, new = ([each for row in changed if (each := pick(row))] for pick in (_before, _after))
+        start, end = (drawn.at + each for each in span)
+        assert start == old[0].offset == new[0].offset
+        assert max(each.offset for each in (*old, *new)) < end
+        assert [each.text for each in new[:2]] == ["movabs rax, 0", "call rax"]
+        assert hunk.relocations == (f"R_X86_64_64 {_symbol(hunk is entry)}",)
+    assert [(each.section, each.place) for each in rest] == [
+        (".text.kpatch", _symbol(True)),
+        (".text.kpatch", _symbol(False)),
+    ]
+    assert found.omitted == ()
+
+
+def _before(row: Row) -> Line | None:
+    return row.before
+
+
+def _after(row: Row) -> Line | None:
+    return row.after
+
+
+def lines(hunk: Hunk, side: str) -> list[Line]:
+    return [getattr(row, side) for row in hunk.rows if getattr(row, side)]
+
+
+def raws(hunk: Hunk, side: str) -> str:
+    return "".join(line.raw for line in lines(hunk, side))
 
 
 def _symbol(is_entry: bool) -> str:
@@ -105,7 +132,9 @@ def test_the_way_back_is_the_way_there_turned_round(drawn: DrawnModule) -> None:
     assert [(t.table, t.removed, t.added) for t in there.tables] == [
         (t.table, t.added, t.removed) for t in back.tables
     ]
-    assert {(h.before, h.after) for h in there.hunks} == {(h.after, h.before) for h in back.hunks}
+    assert {(h.section, h.place, h.before, h.after) for h in there.hunks} == {
+        (h.section, h.place, h.after, h.before) for h in back.hunks
+    }
 
 
 @settings(max_examples=20)
@@ -117,13 +146,16 @@ def test_every_changed_byte_of_loaded_data_is_shown(
     at = data.draw(st.integers(start, end - 1))
     changed = bytearray(drawn.data)
     changed[at] ^= data.draw(st.integers(1, 255))
-    found = diff_modules(drawn.module, read_module(bytes(changed), "changed.ko"))
-    (hunk,) = found.hunks
-    assert hunk.before[0].offset == at - start + drawn.at
-    assert (hunk.before[0].raw, hunk.after[0].raw) == (
-        f"{drawn.data[at]:02x}",
-        f"{changed[at]:02x}",
-    )
+    found = diff_modules(drawn.module, read_module(bytes(changed), "changed.ko"), 0)
+    offset = at - start + drawn.at
+    for side, whole in (("before", drawn.data), ("after", bytes(changed))):
+        shown = {
+            line.offset + index: byte
+            for hunk in found.hunks
+            for line in lines(hunk, side)
+            for index, byte in enumerate(bytes.fromhex(line.raw))
+        }
+        assert shown[offset] == whole[at]
 
 
 @settings(max_examples=30)
@@ -135,34 +167,29 @@ def test_any_two_files_can_be_compared(one: Module, other: Module) -> None:
     assert side_by_side(documents.difference(found), PLAIN, 120)
 
 
-def test_files_that_have_little_in_common_do_not_fill_the_screen() -> None:
-    one = sample("kqemu-7.ko")
-    section = one.section_named(".rodata")
-    assert section is not None
-    turned = bytearray(one.data)
-    for at in range(section.offset, section.end, 2):
-        turned[at] ^= 0xFF
-    found = diff_modules(one, read_module(bytes(turned), "turned.ko"))
-    assert found.omitted > 0
-    assert "more changed stretches are not shown" in text_of(found)
-
-
-def test_big_files_with_nothing_in_common_are_compared_in_bounded_memory() -> None:
-    contents = bytes(range(1, 256)) * 4_000
-    holed = bytearray(contents)
-    holed[::9] = bytes(len(contents[::9]))
-    one, other = (section_holder(each) for each in (contents, bytes(holed)))
-    tracemalloc.start()
+def test_what_has_too_many_lines_is_named_and_not_dropped() -> None:
+    one, other = (section_holder(bytes([each]) * (5 << 20)) for each in (1, 2))
     found = diff_modules(one, other)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert found.omitted > len(contents) // 10
-    assert peak < 12 * len(contents)
+    assert found.hunks == ()
+    assert found.omitted == (Omitted(".rodata", "", 5 << 20, 5 << 20),)
+    assert "@@ .rodata: 5242880 and 5242880 bytes differ, too much to show @@" in text_of(found)
 
 
-def section_holder(contents: bytes) -> Module:
+@pytest.mark.parametrize("step", [2, 9])
+def test_unlike_functions_are_compared_in_little_time(step: int) -> None:
+    contents = bytes(range(1, 256)) * 200
+    holed = bytearray(contents)
+    holed[::step] = bytes(len(contents[::step]))
+    one, other = (section_holder(each, elf.SHF_EXECINSTR) for each in (contents, bytes(holed)))
+    started = time.process_time()
+    found = diff_modules(one, other, 1 << 30)
+    assert raws(found.hunks[0], "after") == holed.hex()
+    assert time.process_time() - started < 20
+
+
+def section_holder(contents: bytes, flags: int = 0) -> Module:
     """A module whose .rodata is ``contents``."""
-    host = HostSection(".rodata", 1, 2, 1, len(contents), 0, None, contents)
+    host = HostSection(".rodata", 1, 2 | flags, 1, len(contents), 0, None, contents)
     order = tuple(range(5))
     plan = FilePlan((host,), (), False, order, order, 0, False, b"")
     return read_module(build(plan), "big.ko")
@@ -186,7 +213,19 @@ def test_colour_adds_nothing_but_colour() -> None:
     assert stripped == unified(document, PLAIN)
 
 
-@pytest.mark.parametrize("width", [0, 80, 140])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_the_terminal_and_no_operand_is_lost(width: int) -> None:
+    before = sample("kqemu-7.ko")
+    document = documents.difference(diff_modules(before, patched(before)))
+    whole = unified(document, PLAIN)
+    for text in (unified(document, PLAIN, width), side_by_side(document, PLAIN, width)):
+        assert max(map(len, text.splitlines())) <= width
+    assert "".join(unified(document, PLAIN, width).split()) == "".join(whole.split())
+    words = set(re.findall(r"0x[0-9a-f]+", whole))
+    assert set(re.findall(r"0x[0-9a-f]+", unified(document, PLAIN, width))) == words
+
+
+@pytest.mark.parametrize("width", [80, 140])
 def test_two_columns_show_the_same_instructions(width: int) -> None:
     before = sample("kqemu-7.ko")
     document = documents.difference(diff_modules(before, patched(before)))
