@@ -106,6 +106,7 @@ class InstructionPattern(NamedTuple):
     operands: tuple[OperandPattern, ...]
     text: str
     line: int
+    comment: str = ""
 
 
 class Choice(NamedTuple):
@@ -180,7 +181,7 @@ def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ..
     group: list[Choice] | None = None
     group_line = 0
     gaps = False
-    for line, words in _lines(text, first_line):
+    for line, words, _ in _lines(text, first_line):
         if words == "unordered" and group is None:
             group, group_line, gaps = [], line, False
         elif words == "end" and group:
@@ -210,13 +211,14 @@ def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ..
 def parse_trampoline(text: str, names: Names, first_line: int) -> tuple[SourceLine, ...]:
     """Parse the trampoline ``text``. Raises SignatureError naming the file and the line."""
     source: list[SourceLine] = []
-    for line, words in _lines(text, first_line):
+    for line, words, comment in _lines(text, first_line):
         if words.endswith(":") and _LABEL.match(words[:-1]):
             source.append(Label(words[:-1], line))
         elif words.startswith("{") and words.endswith("}"):
             source.append(Placeholder(words[1:-1].strip(), line))
         else:
-            source.append(_instruction(words, names, line, in_trampoline=True))
+            found = _instruction(words, names, line, in_trampoline=True)
+            source.append(found._replace(comment=comment))
     defined = [each.name for each in source if isinstance(each, Label)]
     for each in source:
         if isinstance(each, InstructionPattern):
@@ -226,11 +228,13 @@ def parse_trampoline(text: str, names: Names, first_line: int) -> tuple[SourceLi
     return tuple(source)
 
 
-def _lines(text: str, first_line: int) -> Iterator[tuple[int, str]]:
+def _lines(text: str, first_line: int) -> Iterator[tuple[int, str, str]]:
+    """Line number, words and comment of each line that is more than a comment."""
     for number, raw in enumerate(text.split("\n"), start=first_line):
-        words = " ".join(raw.split(";", 1)[0].split())
+        code, _, comment = raw.partition(";")
+        words = " ".join(code.split())
         if words:
-            yield number, words
+            yield number, words, comment.strip()
 
 
 def _wrong(names: Names, line: int, what: str) -> SignatureError:
