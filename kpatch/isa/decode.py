@@ -1,4 +1,7 @@
-"""Machine code to frozen values. The only module that knows Capstone.
+"""Machine code to frozen values, by Capstone.
+
+What an instruction reads and writes is not to be taken from here alone: see
+:mod:`kpatch.isa.effects`.
 
 Registers have two names here: as written (``ecx``) and the 64-bit register that holds them
 (``rcx``), because a signature binds the register, whatever width an instruction uses of it.
@@ -174,6 +177,12 @@ def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
     """Decode ``code`` from its first byte on; stop without error at the first invalid byte."""
     for raw in _decoder().disasm(code, address):
         yield _instruction(raw)
+
+
+def decode_raw(code: bytes) -> tuple[Any, Instruction] | None:
+    """The one instruction at the start of ``code``, with Capstone's own object for it."""
+    raw = next(iter(_decoder().disasm(code, 0, 1)), None)
+    return None if raw is None else (raw, _instruction(raw))
 
 
 def decode_one(code: bytes, address: int = 0) -> Instruction | None:

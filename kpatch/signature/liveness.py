@@ -1,7 +1,8 @@
 """Whether a register still matters from some instruction on: who reads it before it is written.
 
 Every way through the code is followed to its end. A way that leaves what can be followed counts
-as a reader: what cannot be proven dead is alive.
+as a reader: what cannot be proven dead is alive. What an instruction reads is what either of two
+decoders says that it reads; what it writes is what both say (:mod:`kpatch.isa.effects`).
 """
 
 from __future__ import annotations
@@ -9,30 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one
+from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
+from kpatch.isa.effects import STATUS_FLAGS, WHOLE, Effects, effects_of
 from kpatch.signature.model import MOST_INSTRUCTIONS
 
 FLAGS: Final = "rflags"
-
-_WHOLE: Final = 8
-_CLEARS_THE_REST: Final = 4
-"""A write of 32 bits clears the upper half, a shorter one leaves the rest. SDM vol. 1, 3.4.1.1."""
-
-_HIGH_BYTES: Final = frozenset({"ah", "bh", "ch", "dh"})
-"""The second byte of a register: a read of it needs the two low bytes."""
-
-_IMPLICIT_WRITERS: Final = frozenset({"cpuid", "rdmsr", "rdtsc", "xgetbv", "cdq", "cqo"})
-"""Write their registers whole without naming them. Others that do are not counted as writers."""
-
-_MAY_NOT_WRITE: Final = ("cmov", "bsf", "bsr", "lar", "lsl", "cmpxchg")
-"""Leave their destination as it is in some cases (SDM vol. 2)."""
-
-_SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
-_SELECTOR: Final = 2
-"""A move to a segment register takes 16 bits of its source, however wide. SDM vol. 2, MOV."""
-
-_SETS_ALL_FLAGS: Final = frozenset({"add", "sub", "and", "or", "xor", "cmp", "test", "neg"})
-"""Write all six status flags and read none."""
+"""The status flags, where a register is asked for."""
 
 
 def still_needed(data: bytes, start: int, register: str, onward: int | None = None) -> str:
@@ -42,70 +25,60 @@ def still_needed(data: bytes, start: int, register: str, onward: int | None = No
     nothing in the registers that this is asked about. A far return goes on at ``onward``, where
     that is given.
     """
-    pending: list[tuple[int, int]] = [(start, 0)]
+    # An address, and the parts (bytes, or flags) that still hold what was there at the start.
+    pending: list[tuple[int, int]] = [(start, _whole(register))]
     seen: set[tuple[int, int]] = set()
     while pending:
         place = pending.pop()
         if place in seen:
             continue
         seen.add(place)
-        address, fresh = place
-        each = decode_one(data[address : address + MAX_LENGTH], address) if address >= 0 else None
-        if each is None or len(seen) > MOST_INSTRUCTIONS:
+        address, stale = place
+        code = data[address : address + MAX_LENGTH] if address >= 0 else b""
+        each, known = decode_one(code, address), effects_of(code)
+        if each is None or known is None or len(seen) > MOST_INSTRUCTIONS:
             return f"code beyond {address:#x}, where it cannot be followed, may read {register}"
-        if _reads(each, register, fresh):
+        if not known.understood:
+            return (
+                f"two decoders differ about '{each.text}' at {address:#x} ({known.doubts[0]}), "
+                f"which may read {register}"
+            )
+        if _reads(known.effects, register) & stale:
             return f"'{each.text}' at {address:#x} still reads {register}"
-        fresh = _fresh_after(each, register, fresh)
-        if fresh == _WHOLE:
+        stale &= ~_writes(known.effects, register)
+        if not stale:
             continue
         if each.is_return:
             if onward is not None and each.is_far_return:
-                pending.append((onward, fresh))
+                pending.append((onward, stale))
             continue
         if each.transfers_control and each.branch_target is None:
             return f"what '{each.text}' at {address:#x} goes to may read {register}"
-        pending.extend((successor, fresh) for successor in _successors(each))
+        pending.extend((successor, stale) for successor in _successors(each))
     return ""
 
 
 def reader(code: Iterable[Instruction], register: str) -> Instruction | None:
-    """The first of ``code``, run in a row, that needs what ``register`` held in front of it."""
-    fresh = 0
+    """The first of ``code``, run in a row, that may need what ``register`` held in front of it."""
+    stale = _whole(register)
     for each in code:
-        if _reads(each, register, fresh):
+        known = effects_of(each.raw)
+        if known is None or _reads(known.effects, register) & stale:
             return each
-        fresh = _fresh_after(each, register, fresh)
+        stale &= ~_writes(known.effects, register)
     return None
 
 
-def _reads(each: Instruction, register: str, fresh: int) -> bool:
-    """Whether ``each`` reads more of ``register`` than its low ``fresh`` bytes."""
-    if register not in each.reads or _is_zeroing(each):
-        return False
-    if any(isinstance(o, Memory) and register in (o.base, o.index) for o in each.operands):
-        return True
-    named = _named(each, register)
-    target = each.operands[0] if each.operands else None
-    if named and isinstance(target, Register) and target.name in _SEGMENTS:
-        return fresh < _SELECTOR
-    return not named or any((2 if o.name in _HIGH_BYTES else o.size) > fresh for o in named)
+def _whole(register: str) -> int:
+    return STATUS_FLAGS if register == FLAGS else WHOLE
 
 
-def _fresh_after(each: Instruction, register: str, fresh: int) -> int:
-    """How many low bytes of ``register`` are newly written once ``each`` has run."""
-    if register not in each.writes or each.mnemonic.startswith(_MAY_NOT_WRITE):
-        return fresh
-    if register == FLAGS:
-        return _WHOLE if each.mnemonic in _SETS_ALL_FLAGS else fresh
-    named = [o for o in _named(each, register) if o.name not in _HIGH_BYTES]
-    if not named:
-        return _WHOLE if each.mnemonic in _IMPLICIT_WRITERS else fresh
-    written = min(o.size for o in named)
-    return _WHOLE if written >= _CLEARS_THE_REST else max(fresh, written)
+def _reads(effects: Effects, register: str) -> int:
+    return effects.flags_read if register == FLAGS else effects.reads.get(register, 0)
 
 
-def _named(each: Instruction, register: str) -> list[Register]:
-    return [o for o in each.operands if isinstance(o, Register) and o.whole == register]
+def _writes(effects: Effects, register: str) -> int:
+    return effects.flags_written if register == FLAGS else effects.writes.get(register, 0)
 
 
 def _successors(each: Instruction) -> Iterator[int]:
@@ -113,13 +86,3 @@ def _successors(each: Instruction) -> Iterator[int]:
         yield each.branch_target
     if each.mnemonic != "jmp":
         yield each.end
-
-
-def _is_zeroing(each: Instruction) -> bool:
-    """``xor r, r`` reads nothing that matters."""
-    return (
-        each.mnemonic in ("xor", "sub")
-        and len(each.operands) == 2
-        and isinstance(each.operands[0], Register)
-        and each.operands[0] == each.operands[1]
-    )

@@ -2,7 +2,7 @@
 
 - no relocation lies on the site;
 - it is long enough for the call that replaces it;
-- the displaced instructions mean the same elsewhere;
+- two decoders agree on what the displaced instructions do, and it is the same elsewhere;
 - every way from the start of its routine comes to it, before the stack pointer is saved;
 - nothing in the switch jumps into the middle of it;
 - what the trampoline changes is dead behind the site;
@@ -19,9 +19,11 @@ from typing import Final
 from kpatch.elf.constants import relocation_name
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
-from kpatch.isa.decode import MAX_LENGTH, Memory, Register, decode_one, outline
+from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one, outline
+from kpatch.isa.effects import effects_of
 from kpatch.signature.liveness import reader, still_needed
 from kpatch.signature.model import MOST_INSTRUCTIONS, Match, SiteMatch
+from kpatch.signature.moving import cannot_be_displaced, cannot_be_moved, is_moved
 
 CALL_LENGTH: Final = 12
 """movabs rax, imm64 (10 bytes) and call rax (2 bytes)."""
@@ -39,7 +41,7 @@ def require_patchable(module: Module, match: Match) -> None:
     for site in match.sites.values():
         _no_relocation(module, match, site)
         _long_enough(site)
-        _relocatable(site)
+        _displaceable(match, site)
         _no_jump_inside((*_switch_branches(data, match, site), *branches), match, site)
         _always_reached(data, match, site)
         _clobbers_are_dead(data, match, site)
@@ -74,23 +76,26 @@ def _long_enough(site: SiteMatch) -> None:
         )
 
 
-def _relocatable(site: SiteMatch) -> None:
+def _displaceable(match: Match, site: SiteMatch) -> None:
     for each in site.instructions:
-        uses_stack = "rsp" in each.reads | each.writes
-        if each.is_position_dependent or each.transfers_control or uses_stack:
-            raise MatchError(
-                f"site '{site.rule.name}': '{each.text}' means something else elsewhere",
-                where=f"image offset {each.address:#x}",
-                todo="this build needs a signature of its own",
-            )
+        why = cannot_be_displaced(each)
+        if not why and each in site.fillers and is_moved(site):
+            moved = cannot_be_moved(each, site, match.names)
+            why = f"cannot be run in front of the others: {moved}" if moved else ""
+        if why:
+            raise _cannot(site, each, why)
     needs = reader(site.fillers, CALL_REGISTER)
     if needs is not None:
-        raise MatchError(
-            f"site '{site.rule.name}': '{needs.text}' reads {CALL_REGISTER}, through which "
-            "the call to the trampoline goes",
-            where=f"image offset {needs.address:#x}",
-            todo="this build needs a signature of its own",
-        )
+        why = f"reads {CALL_REGISTER}, through which the call to the trampoline goes"
+        raise _cannot(site, needs, why)
+
+
+def _cannot(site: SiteMatch, each: Instruction, why: str) -> MatchError:
+    return MatchError(
+        f"site '{site.rule.name}': '{each.text}' {why}",
+        where=f"image offset {each.address:#x}",
+        todo="this build needs a signature of its own",
+    )
 
 
 def _always_reached(data: bytes, match: Match, site: SiteMatch) -> None:
@@ -98,8 +103,16 @@ def _always_reached(data: bytes, match: Match, site: SiteMatch) -> None:
     start = at = match.image.header[site.rule.start]
     while at < site.start:
         each = decode_one(data[at : at + MAX_LENGTH], at)
-        if each is None:
+        known = effects_of(data[at : at + MAX_LENGTH])
+        if each is None or known is None:
             raise _refuse(match, site, f"what is in front of it, at {at:#x}, does not decode")
+        if not known.understood:
+            raise _refuse(
+                match,
+                site,
+                f"two decoders differ about '{each.text}' at {at:#x}, in front of it: "
+                f"{known.doubts[0]}",
+            )
         said = f"'{each.text}' at {at:#x}, in front of it,"
         target = each.branch_target
         if each.transfers_control and target is None:
@@ -162,7 +175,8 @@ def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
     changed = set(site.rule.trampoline.clobbers)
     for each in site.instructions:
         if each not in site.fillers:
-            changed |= each.writes & _GENERAL
+            known = effects_of(each.raw)
+            changed |= set(known.effects.may_write if known else _GENERAL)
     held = {value for value in match.names.values() if isinstance(value, str)}
     base = next(iter(held & {_state_register(site)}), None)
     if base in changed:

@@ -1,0 +1,143 @@
+"""What an instruction reads and writes, as far as two decoders that share no code vouch for it.
+
+Capstone 5.0.9 lists many effects wrongly, so neither its word nor that of iced-x86 alone decides
+what is dead or may be moved. What both say is certain; what one says is possible: a read by either
+is a read, a write counts as one only if both know it. Where they differ, the difference is a
+*doubt*, unless :mod:`kpatch.isa.effects_table` settles it with the SDM.
+
+Registers are the sixteen general ones, as masks of their bytes; flags are masks of
+:data:`FLAG_NAMES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from kpatch.isa.decode import MAX_LENGTH, Memory
+
+WHOLE: Final = 0xFF
+"""The mask of all eight bytes of a register."""
+
+FLAG_NAMES: Final = ("CF", "PF", "AF", "ZF", "SF", "OF", "DF")
+CF, PF, AF, ZF, SF, OF, DF = (1 << bit for bit in range(len(FLAG_NAMES)))
+STATUS_FLAGS: Final = CF | PF | AF | ZF | SF | OF
+"""SDM vol. 1, 3.4.3.1. The direction flag is no status flag: arithmetic leaves it alone."""
+
+Masks = Mapping[str, int]
+"""64-bit register -> mask of its bytes."""
+
+
+class Effects(NamedTuple):
+    """What one instruction does.
+
+    ``reads`` may be read; ``writes`` are written in every case, ``may_write`` in some.
+    ``flags_written`` get a value that the SDM defines, in every case; ``flags_changed`` may get
+    another one; ``flags_undefined`` may be left undefined by the SDM. ``memory`` are the memory
+    operands, with ``size`` 0: the decoders count the bytes of system tables differently.
+    """
+
+    length: int
+    memory: tuple[Memory, ...]
+    target: int | None
+    reads: Masks
+    writes: Masks
+    may_write: Masks
+    flags_read: int
+    flags_written: int
+    flags_changed: int
+    flags_undefined: int
+
+
+class Merged(NamedTuple):
+    """Effects that hold whichever decoder is right, and in what the two differ.
+
+    ``understood`` is False where they do not even see the same instruction.
+    """
+
+    effects: Effects
+    doubts: tuple[str, ...]
+    understood: bool
+
+
+def effects_of(code: bytes) -> Merged | None:
+    """The effects of the instruction at the start of ``code``; None where either sees none."""
+    return _effects_of(code[:MAX_LENGTH])
+
+
+@lru_cache(maxsize=4096)
+def _effects_of(code: bytes) -> Merged | None:
+    # Here and not above: who needs no effects does not pay for the second decoder (15 ms).
+    from kpatch.isa.effects_capstone import by_capstone
+    from kpatch.isa.effects_iced import by_iced
+    from kpatch.isa.effects_table import settled
+
+    first, second = by_capstone(code), by_iced(code)
+    if first is None or second is None:
+        return None
+    each, effects = first
+    return merge(*settled(each, effects, second))
+
+
+def merge(one: Effects, other: Effects) -> Merged:
+    """What holds if either is right, and the names of what they differ in."""
+    doubts = [
+        name
+        for name, said, also_said in (
+            ("its length", one.length, other.length),
+            ("its memory operands", one.memory, other.memory),
+            ("where it goes", one.target, other.target),
+        )
+        if said != also_said
+    ]
+    understood = not doubts
+    doubts += _registers("reads", one.reads, other.reads)
+    doubts += _registers("writes", one.may_write, other.may_write)
+    doubts += _flags("reads", one.flags_read, other.flags_read)
+    doubts += _flags("changes", one.flags_changed, other.flags_changed)
+    undefined = one.flags_undefined | other.flags_undefined
+    changed = one.flags_changed | other.flags_changed
+    return Merged(
+        Effects(
+            length=one.length,
+            memory=one.memory,
+            target=one.target,
+            reads=_either(one.reads, other.reads),
+            writes=_both(one.writes, other.writes),
+            may_write=_either(one.may_write, other.may_write),
+            flags_read=one.flags_read | other.flags_read,
+            flags_written=one.flags_written & other.flags_written & ~undefined,
+            flags_changed=changed | undefined,
+            flags_undefined=undefined,
+        ),
+        tuple(doubts),
+        understood,
+    )
+
+
+def ordered(operands: Iterable[Memory]) -> tuple[Memory, ...]:
+    """Memory operands in an order that does not depend on how a decoder lists them."""
+    return tuple(sorted(operands, key=repr))
+
+
+def names_of(flags: int) -> str:
+    """The flags of a mask, by name."""
+    return ", ".join(name for bit, name in enumerate(FLAG_NAMES) if flags & 1 << bit)
+
+
+def _registers(verb: str, one: Masks, other: Masks) -> list[str]:
+    names = sorted(name for name in {*one, *other} if one.get(name, 0) != other.get(name, 0))
+    return [f"whether it {verb} {name}" for name in names]
+
+
+def _flags(verb: str, one: int, other: int) -> list[str]:
+    return [f"whether it {verb} {names_of(one ^ other)}"] if one != other else []
+
+
+def _either(one: Masks, other: Masks) -> Masks:
+    return {name: one.get(name, 0) | other.get(name, 0) for name in (*one, *other)}
+
+
+def _both(one: Masks, other: Masks) -> Masks:
+    return {name: one[name] & other[name] for name in one if name in other}

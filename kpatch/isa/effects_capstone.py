@@ -1,0 +1,103 @@
+"""The effects of an instruction as Capstone tells them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from capstone import x86
+
+from kpatch.isa.decode import REGISTERS, Instruction, Memory, Register, decode_raw
+from kpatch.isa.effects import FLAG_NAMES, WHOLE, Effects, ordered
+
+_HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
+_SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
+_SELECTOR: Final = 0x3
+_CLEARS_THE_REST: Final = 4
+"""A write of 32 bits clears the upper half. SDM vol. 1, 3.4.1.1."""
+
+
+_ADDRESSES: Final = (1 << 64) - 1
+
+
+def _bits(prefix: str) -> tuple[int, ...]:
+    return tuple(getattr(x86, f"X86_EFLAGS_{prefix}_{name}", 0) for name in FLAG_NAMES)
+
+
+_TEST, _UNDEFINED = _bits("TEST"), _bits("UNDEFINED")
+_GIVEN: Final = tuple(_bits(prefix) for prefix in ("MODIFY", "RESET", "SET", "PRIOR"))
+
+
+def by_capstone(code: bytes) -> tuple[Instruction, Effects] | None:
+    """The first instruction of ``code``, at address 0, and its effects."""
+    found = decode_raw(code)
+    if found is None:
+        return None
+    raw, each = found
+    reads, writes = raw.regs_access()
+    names = [raw.reg_name(register) for register in reads]
+    flags_read = _mask(raw.eflags, _TEST)
+    if "rflags" in names and not flags_read:
+        flags_read = _mask_of_all()  # pushf and the like: it names none, so it means all
+    defined = 0
+    for given in _GIVEN:
+        defined |= _mask(raw.eflags, given)
+    undefined = _mask(raw.eflags, _UNDEFINED)
+    written = _written(raw.reg_name(register) for register in writes)
+    return each, Effects(
+        length=len(each.raw),
+        memory=ordered(_plain(o) for o in each.operands if isinstance(o, Memory)),
+        target=None if each.branch_target is None else each.branch_target & _ADDRESSES,
+        reads=_read(names, each),
+        writes=written,
+        may_write=written,
+        flags_read=flags_read,
+        flags_written=defined & ~undefined,
+        flags_changed=defined | undefined,
+        flags_undefined=undefined,
+    )
+
+
+def _plain(operand: Memory) -> Memory:
+    """``riz`` is Capstone's name for no index, where the encoding has room for one."""
+    index = None if operand.index in ("riz", "eiz") else operand.index
+    return replace(operand, index=index, scale=operand.scale if index else 1, size=0)
+
+
+def _mask(flags: int, bits: tuple[int, ...]) -> int:
+    return sum(1 << at for at, bit in enumerate(bits) if flags & bit)
+
+
+def _mask_of_all() -> int:
+    return (1 << len(FLAG_NAMES)) - 1
+
+
+def _read(names: list[str], each: Instruction) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        if name in REGISTERS:
+            holder, size = REGISTERS[name]
+            mask = 0x2 if name in _HIGH else (1 << size) - 1
+            if _loads_segment(each, name):
+                mask = _SELECTOR
+            found[holder] = found.get(holder, 0) | mask
+    return found
+
+
+def _loads_segment(each: Instruction, name: str) -> bool:
+    """A move to a segment register takes 16 bits of its source, however wide (vol. 2, MOV)."""
+    match each.operands:
+        case (Register(name=target), Register(name=source)):
+            return target in _SEGMENTS and source == name
+        case _:
+            return False
+
+
+def _written(names: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        if name in REGISTERS:
+            holder, size = REGISTERS[name]
+            mask = 0x2 if name in _HIGH else (1 << size) - 1
+            found[holder] = found.get(holder, 0) | (WHOLE if size >= _CLEARS_THE_REST else mask)
+    return found
