@@ -6,9 +6,10 @@ vers.c), so its value can be read from the file through its symbol.
 
 from __future__ import annotations
 
-import zlib
 from typing import Final, Literal, NamedTuple
 
+from kpatch.containers.compression import Compression, decompress
+from kpatch.containers.gzip import is_gzip
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol, read_module
 from kpatch.errors import DamagedFileError, KernelUnknownError
@@ -16,8 +17,6 @@ from kpatch.errors import DamagedFileError, KernelUnknownError
 INFLATE_LIMIT: Final = 256 << 20
 """Bytes that a compressed kernel may unpack to; kernels of the time have 10 to 20 MB."""
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_GZIP_WBITS: Final = 31  # zlib's manual, inflateInit2: 15 bits of window + 16 for a gzip header
 _INT_SIZE: Final = 4
 _PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or seven digits
 
@@ -41,7 +40,7 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
     that does not say which FreeBSD kernel it is.
     """
     try:
-        kernel = read_module(inflate(data))
+        kernel = read_module(unpacked(data))
         return KernelFile(
             name=name,
             architecture=_architecture(kernel),
@@ -53,32 +52,9 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
         raise error.within(name) from None
 
 
-def inflate(data: bytes, limit: int = INFLATE_LIMIT) -> bytes:
-    """``data`` unpacked if it is gzip, else as it is.
-
-    Raises DamagedFileError if the gzip data is damaged, cut off, followed by something else,
-    or would unpack to more than ``limit`` bytes.
-    """
-    if not data.startswith(_GZIP_MAGIC):
-        return data
-    unpacker = zlib.decompressobj(_GZIP_WBITS)
-    try:
-        unpacked = unpacker.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise DamagedFileError(
-            f"the gzip data is damaged: {error}", todo="get the file again"
-        ) from error
-    if len(unpacked) > limit:
-        raise DamagedFileError(
-            f"it unpacks to more than {limit} bytes", todo="unpack it yourself, give the kernel"
-        )
-    if not unpacker.eof:
-        raise DamagedFileError("the gzip data is cut off", todo="get the file again")
-    if unpacker.unused_data.strip(b"\0"):  # gzip(1) pads with zeros on tape, and accepts them
-        raise DamagedFileError(
-            "something follows the gzip data", todo="unpack it yourself, give the kernel"
-        )
-    return unpacked
+def unpacked(data: bytes, limit: int = INFLATE_LIMIT) -> bytes:
+    """``data`` unpacked if it is gzip, else as it is. Raises DamagedFileError."""
+    return decompress(data, Compression.GZIP, limit) if is_gzip(data) else data
 
 
 def _architecture(kernel: Module) -> Architecture:

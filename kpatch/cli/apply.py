@@ -167,13 +167,13 @@ def _write(
     in_place, is_new = document["in_place"], changed.data != target.data
     if is_new:
         document["status"] = "patched"
-        if in_place and copy:
-            # Imported here: a run that keeps no copy need not compress one.
-            from kpatch.containers.copies import keep_copy
-
-            document["copy"] = str(keep_copy(place, target.data))
     if is_new or not in_place:
-        targets.store(target, changed.data, place, in_place=in_place)
+        stored = targets.store(
+            target, changed.data, place, in_place=in_place, keep=copy and in_place
+        )
+        document["notices"] += stored.notices
+        if stored.copy is not None:
+            document["copy"] = str(stored.copy)
 
 
 def _tell(document: Document, done: Repaired, no_verify: bool, console: Console) -> None:

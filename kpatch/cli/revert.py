@@ -31,7 +31,8 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
     """Take the patch back out of each FILE: a module, a .ko.gz, a package, or a folder of them.
 
     The original is made from the patched file alone, and its SHA-256 is checked before anything
-    is replaced.
+    is replaced. A compressed file or a package is given back as it was where its kept copy is
+    there; else its contents are the original's, compressed again.
     """
     chosen = list(files.expand(paths))
     files.require_output(output, chosen)
@@ -40,10 +41,16 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
         target = targets.open_target(path)
         place = files.destination(path, output)
         changed = targets.changed(target, _original, patched=False)
-        targets.store(target, changed.data, place, in_place=output is None)
-        for notice in changed.notices:
+        stored = targets.store(target, changed.data, place, in_place=output is None)
+        notices = [*changed.notices, *stored.notices]
+        for notice in notices:
             console.say(f"{place}: {notice}")
-        console.say(f"{place}: the original is back, SHA-256 {digest(changed.data)}")
+        back = (
+            "the original is back"
+            if changed.is_exact
+            else "the contents are the original's, in a container that was written again"
+        )
+        console.say(f"{place}: {back}, SHA-256 {digest(changed.data)}")
         return [
             {
                 "file": str(path),
@@ -51,7 +58,7 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
                 "output": str(place),
                 "before": {"size": len(target.data), "sha256": digest(target.data)},
                 "after": {"size": len(changed.data), "sha256": digest(changed.data)},
-                "notices": list(changed.notices),
+                "notices": notices,
             }
         ], DONE
 

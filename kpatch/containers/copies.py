@@ -2,34 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from kpatch import storage
+from kpatch.containers.compression import decompress, recognise
 from kpatch.containers.gzip import compress
 from kpatch.digest import digest
 from kpatch.elf.constants import ELF_MAGIC
-from kpatch.errors import KpatchError
+from kpatch.errors import FileAccessError, KpatchError
+
+_MOST_COPIES: Final = 16
+"""Kept copies that are looked at; there is one, or one a version."""
 
 
-def keep_copy(path: Path, data: bytes) -> Path:
-    """Keep the original ``data`` of ``path`` beside it; an older copy stays.
+class Copy(NamedTuple):
+    """A kept copy, and whether it was made now."""
+
+    path: Path
+    is_new: bool
+
+
+def keep_copy(path: Path, data: bytes) -> Copy:
+    """Keep the original ``data`` of ``path`` beside it; what else has such a name stays.
 
     A bare module is kept compressed, because kldxref(8) reads every file of the folder and would
     list a second kqemu module in linker.hints (FreeBSD usr.sbin/kldxref/kldxref.c). Raises
     FileAccessError.
     """
     packed, suffix = (compress(data), ".orig.gz") if data.startswith(ELF_MAGIC) else (data, ".orig")
-    copy = path.with_name(path.name + suffix)
-    if os.path.lexists(copy) and not _holds(copy, packed):
-        copy = path.with_name(f"{path.name}.{digest(data)[:8]}{suffix}")
-    if not _holds(copy, packed):
-        storage.replace(copy, packed, like=path)
-    return copy
+    known_by = digest(data)
+    for infix in ("", f".{known_by[:8]}", f".{known_by}"):
+        copy = path.with_name(path.name + infix + suffix)
+        if _holds(copy, packed):
+            return Copy(copy, is_new=False)
+        if not os.path.lexists(copy):
+            storage.replace(copy, packed, like=path)
+            return Copy(copy, is_new=True)
+    raise FileAccessError(
+        "cannot keep a copy: other files have the names that it could have",
+        where=str(copy),
+        todo="move them away, or give --no-copy",
+    )
+
+
+def take_back(copy: Copy, path: Path, data: bytes) -> None:
+    """Remove a copy that was made for nothing: ``path`` still holds ``data``."""
+    if copy.is_new and _holds(path, data):
+        with contextlib.suppress(OSError):
+            copy.path.unlink()
+
+
+def kept_original(path: Path, original: bytes) -> bytes | None:
+    """The kept copy beside ``path`` that holds the contents of ``original``, if there is one.
+
+    ``original`` was compressed again; the copy is the file as it was.
+    """
+    kind = recognise(original)
+    if kind is None:
+        return None
+    contents: bytes | None = None
+    for copy in _copies_of(path):
+        try:
+            kept = storage.read(copy)
+            if kept == original:
+                return kept
+            if recognise(kept) is kind:
+                contents = contents or decompress(original, kind)
+                if decompress(kept, kind) == contents:
+                    return kept
+        except KpatchError:
+            continue
+    return None
+
+
+def _copies_of(path: Path) -> list[Path]:
+    pattern = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig")
+    try:
+        copies = sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
+    except OSError:
+        return []
+    return copies[:_MOST_COPIES]
 
 
 def _holds(path: Path, data: bytes) -> bool:
     try:
-        return storage.read(path) == data
-    except KpatchError:
+        return path.is_file() and not path.is_symlink() and storage.read(path) == data
+    except (KpatchError, OSError):
         return False

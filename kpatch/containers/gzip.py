@@ -13,11 +13,13 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from kpatch.containers.compression import MAGIC as MAGICS
+from kpatch.containers.compression import Compression, decompress
 from kpatch.errors import DamagedFileError
 
-MAGIC: Final = b"\x1f\x8b\x08"
+MAGIC: Final = MAGICS[Compression.GZIP]
 MOST_BYTES: Final = 64 << 20
-"""The largest module that is inflated; a real one has under a megabyte."""
+"""The largest module that is unpacked; a real one has under a megabyte."""
 
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _FIXED: Final = struct.Struct("<3sBIBB")
@@ -39,13 +41,9 @@ _DEFAULT: Final = Settings(9, 8, False)
 
 
 @dataclass(frozen=True, slots=True)
-class GzipFile:
-    """A gzip file of one member: its payload, and what its header says besides.
+class Header:
+    """What stands in front of the first member. ``size`` is in bytes, all of it."""
 
-    ``settings`` are those that a patched file names for its original.
-    """
-
-    payload: bytes
     flags: int
     time: int
     extra_flags: int
@@ -53,8 +51,19 @@ class GzipFile:
     extra: bytes
     name: bytes
     comment: bytes
-    settings: Settings | None
-    deflated: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GzipFile:
+    """A gzip file: its header, its payload (of all members), and its bytes.
+
+    Whether the last field of ``header.extra`` is ours is known only to who knows the payload.
+    """
+
+    header: Header
+    payload: bytes
+    data: bytes
 
 
 def is_gzip(data: bytes) -> bool:
@@ -62,20 +71,18 @@ def is_gzip(data: bytes) -> bool:
     return data.startswith(MAGIC)
 
 
-def read_gzip(data: bytes, name: str = "") -> GzipFile:
-    """Read a gzip file of one member. Raises DamagedFileError, said of ``name``."""
+def read_header(data: bytes) -> Header:
+    """The header of the first member (RFC 1952, 2.3). Raises DamagedFileError."""
     try:
-        return _read(data)
-    except (struct.error, ValueError, zlib.error) as error:
+        return _read_header(data)
+    except (struct.error, ValueError) as error:
         raise DamagedFileError(
-            f"its gzip data does not read: {error}", where=name, todo="get the file again"
+            f"the gzip header is damaged: {error}", todo="get the file again"
         ) from error
 
 
-def _read(data: bytes) -> GzipFile:
+def _read_header(data: bytes) -> Header:
     _, flags, time, extra_flags, system = _FIXED.unpack_from(data)
-    if flags & ~(_FHCRC | _FEXTRA | _FNAME | _FCOMMENT | 1):
-        raise ValueError("reserved flags are set")
     at = _FIXED.size
     extra = b""
     if flags & _FEXTRA:
@@ -84,91 +91,84 @@ def _read(data: bytes) -> GzipFile:
         at += 2 + length
     name, at = _text(data, at) if flags & _FNAME else (b"", at)
     comment, at = _text(data, at) if flags & _FCOMMENT else (b"", at)
-    at = _after_checksum(data, at) if flags & _FHCRC else at
-    inflater = zlib.decompressobj(-15)
-    payload = inflater.decompress(data[at:], MOST_BYTES)
-    if inflater.unconsumed_tail or not inflater.eof:
-        raise ValueError(f"cut off, or more than {MOST_BYTES >> 20} MiB")
-    if len(inflater.unused_data) != _TRAILER.size:
-        raise ValueError("something follows the compressed data")
-    crc, size = _TRAILER.unpack(inflater.unused_data)
-    if crc != zlib.crc32(payload) or size != len(payload) & 0xFFFFFFFF:
-        raise ValueError("the checksum is wrong")
-    kept, settings = _split_extra(extra)
-    deflated = data[at : len(data) - _TRAILER.size]
-    return GzipFile(
-        payload, flags, time, extra_flags, system, kept, name, comment, settings, deflated
-    )
+    at += 2 if flags & _FHCRC else 0
+    if at > len(data):
+        raise ValueError("it is cut short")
+    return Header(flags, time, extra_flags, system, extra, name, comment, at)
 
 
-def with_payload(original: GzipFile, payload: bytes, *, patched: bool) -> bytes:
-    """``original`` with another payload.
+def read_gzip(data: bytes, name: str = "") -> GzipFile:
+    """Read a gzip file, as gunzip does. Raises DamagedFileError, said of ``name``."""
+    try:
+        payload = decompress(data, Compression.GZIP, MOST_BYTES)
+        return GzipFile(read_header(data), payload, data)
+    except DamagedFileError as error:
+        raise error.within(name) from None
 
-    A patched one names the settings that its original came out of; one that is taken back is
-    written with them.
-    """
-    changed = replace(original, payload=payload)
-    if patched:
-        settings = original.settings or _settings_of(original)
-        return _write(replace(changed, settings=settings), _DEFAULT)
-    settings = original.settings
+
+def patched_gzip(original: GzipFile, payload: bytes) -> bytes:
+    """``original`` with a patched payload. It names the settings that the original came out of."""
+    settings, header = _settings_of(original), original.header
+    if settings is not None:
+        field = _FIELD.pack(_FIELD_NAME, _FIELD.size - 4, *settings)
+        header = replace(header, extra=header.extra + field, flags=header.flags | _FEXTRA)
+    return _write(header, payload, _DEFAULT)
+
+
+def original_gzip(patched: GzipFile, payload: bytes) -> bytes:
+    """``patched`` with its original's payload, written with the settings that it names."""
+    header = patched.header
+    extra, settings = _split_extra(header.extra)
     if settings is None:
-        return _write(changed, _DEFAULT)
-    flags = original.flags | _FEXTRA if settings.had_extra else original.flags & ~_FEXTRA
-    return _write(replace(changed, flags=flags, settings=None), settings)
+        return _write(header, payload, _DEFAULT)
+    flags = header.flags if settings.had_extra else header.flags & ~_FEXTRA
+    return _write(replace(header, extra=extra, flags=flags), payload, settings)
+
+
+def names_settings(patched: GzipFile) -> bool:
+    """True if :func:`original_gzip` gives the original file byte for byte."""
+    return _split_extra(patched.header.extra)[1] is not None
 
 
 def comes_back(original: GzipFile) -> bool:
     """True if taking a patch back will give this file byte for byte, not only its payload."""
-    return (original.settings or _settings_of(original)) is not None
+    return _settings_of(original) is not None
 
 
 def compress(payload: bytes) -> bytes:
     """A gzip file without name and time: the same payload gives the same bytes."""
-    return _write(GzipFile(payload, 0, 0, 2, 255, b"", b"", b"", None, b""), _DEFAULT)
+    return _write(Header(0, 0, 2, 255, b"", b"", b"", 0), payload, _DEFAULT)
 
 
 def _settings_of(original: GzipFile) -> Settings | None:
     """The settings that give these very bytes, or None where zlib does not make them."""
-    if len(original.extra) + _FIELD.size > _MOST_EXTRA:
+    header = original.header
+    if len(header.extra) + _FIELD.size > _MOST_EXTRA:
         return None
-    had_extra = bool(original.flags & _FEXTRA)
+    had_extra = bool(header.flags & _FEXTRA)
     for memory in (8, 9):
         for level in range(9, -1, -1):
             settings = Settings(level, memory, had_extra)
-            if _deflate(original.payload, settings) == original.deflated:
+            if _write(header, original.payload, settings) == original.data:
                 return settings
     return None
 
 
-def _write(file: GzipFile, settings: Settings) -> bytes:
-    extra, flags = file.extra, file.flags
-    if file.settings is not None:
-        extra += _FIELD.pack(_FIELD_NAME, _FIELD.size - 4, *file.settings)
-        flags |= _FEXTRA
-    header = _FIXED.pack(MAGIC, flags, file.time, file.extra_flags, file.system)
-    header += struct.pack("<H", len(extra)) + extra if flags & _FEXTRA else b""
-    header += file.name + b"\0" if flags & _FNAME else b""
-    header += file.comment + b"\0" if flags & _FCOMMENT else b""
-    header += _checksum(header) if flags & _FHCRC else b""
-    trailer = _TRAILER.pack(zlib.crc32(file.payload), len(file.payload) & 0xFFFFFFFF)
-    return header + _deflate(file.payload, settings) + trailer
+def _write(header: Header, payload: bytes, settings: Settings) -> bytes:
+    flags, extra = header.flags, header.extra
+    written = _FIXED.pack(MAGIC, flags, header.time, header.extra_flags, header.system)
+    written += struct.pack("<H", len(extra)) + extra if flags & _FEXTRA else b""
+    written += header.name + b"\0" if flags & _FNAME else b""
+    written += header.comment + b"\0" if flags & _FCOMMENT else b""
+    # RFC 1952, 2.3.1: the low half of the header's CRC-32.
+    written += struct.pack("<H", zlib.crc32(written) & 0xFFFF) if flags & _FHCRC else b""
+    trailer = _TRAILER.pack(zlib.crc32(payload), len(payload) & 0xFFFFFFFF)
+    return written + _deflate(payload, settings) + trailer
 
 
 def _deflate(payload: bytes, settings: Settings) -> bytes:
     deflater = zlib.compressobj(settings.level, zlib.DEFLATED, -15, settings.memory)
     return deflater.compress(payload) + deflater.flush()
-
-
-def _checksum(header: bytes) -> bytes:
-    """The checksum of a header. RFC 1952, 2.3.1: the low half of its CRC-32."""
-    return struct.pack("<H", zlib.crc32(header) & 0xFFFF)
-
-
-def _after_checksum(data: bytes, at: int) -> int:
-    if data[at : at + 2] != _checksum(data[:at]):
-        raise ValueError("the checksum of its header is wrong")
-    return at + 2
 
 
 def _text(data: bytes, at: int) -> tuple[bytes, int]:
@@ -177,12 +177,12 @@ def _text(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _split_extra(extra: bytes) -> tuple[bytes, Settings | None]:
+    """The extra field of the original, and the settings, where the last field names some."""
     at = len(extra) - _FIELD.size
     if at < 0:
         return extra, None
     name, length, level, memory, had_extra = _FIELD.unpack_from(extra, at)
-    if name != _FIELD_NAME or length != _FIELD.size - 4:
+    is_ours = name == _FIELD_NAME and length == _FIELD.size - 4
+    if not is_ours or level > 9 or not 1 <= memory <= 9 or had_extra > 1:
         return extra, None
-    if level > 9 or not 1 <= memory <= 9 or had_extra > 1:
-        raise ValueError("the settings in its header are out of range")
     return extra[:at], Settings(level, memory, bool(had_extra))

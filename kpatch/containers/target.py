@@ -1,13 +1,18 @@
-"""A file on the command line: a module, a module in a gzip file, or a package with one inside."""
+"""A file on the command line: a module, a compressed module, or a package with one inside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch import storage as files
+from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import OtherModuleError
+
+if TYPE_CHECKING:
+    from kpatch.containers.compression import Compression
+    from kpatch.containers.sniff import Kind
 
 Change = Callable[[str, bytes], bytes]
 """From a module's name and bytes to its new bytes."""
@@ -21,19 +26,27 @@ class Inside(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A file that was read, and the modules in it."""
+    """A file that was read, and the modules in it. ``kind`` and compression are None for a bare
+    module, which need not pay for what tells the others apart.
+    """
 
     path: Path
     data: bytes
-    kind: Literal["module", "gzip", "package"]
+    kind: Kind | None
+    compression: Compression | None
     modules: tuple[Inside, ...]
 
 
 class Changed(NamedTuple):
-    """A target's new bytes, and what the user must know about them."""
+    """A target's new bytes, and what the user must know about them.
+
+    ``is_exact`` says of an original that was given back that it is known to be the file as it
+    was, byte for byte, and not only its contents, compressed again.
+    """
 
     data: bytes
     notices: tuple[str, ...]
+    is_exact: bool = True
 
 
 def open_target(path: Path) -> Target:
@@ -41,45 +54,60 @@ def open_target(path: Path) -> Target:
     files.require_no_folder(path)
     data = files.read(path)
     name = str(path)
-    if data.startswith(b"\x7fELF"):
-        return Target(path, data, "module", (Inside(name, data),))
-    # Imported here, as the archives are below: a plain module need not pay for them.
-    from kpatch.containers.gzip import is_gzip, read_gzip
+    if data.startswith(ELF_MAGIC):
+        return Target(path, data, None, None, (Inside(name, data),))
+    # Imported here: a plain module need not pay for them.
+    from kpatch.containers.packed import unpack
+    from kpatch.containers.sniff import Kind, sniff
 
-    if is_gzip(data) and not name.endswith((".tgz", ".pkg")):
-        payload = read_gzip(data, name).payload
-        if payload.startswith(b"\x7fELF") or not _is_tar(payload):
-            return Target(path, data, "gzip", (Inside(name, payload),))
-    return _package(path, name, data)
+    kind, compression = sniff(data, name)
+    if kind is Kind.MODULE:
+        return Target(path, data, None, None, (Inside(name, data),))
+    if kind is Kind.PACKED:
+        payload = unpack(data, compression, name).payload
+        return Target(path, data, kind, compression, (Inside(name, payload),))
+    from kpatch.containers.package import modules_in
 
-
-def _is_tar(payload: bytes) -> bool:
-    return payload[257:262] == b"ustar"
-
-
-def _package(path: Path, name: str, data: bytes) -> Target:
-    # Imported here: archives cost start-up time that a plain module need not pay.
-    from kpatch.containers.package import is_package, modules_in
-
-    if not is_package(name, data):
-        return Target(path, data, "module", (Inside(name, data),))
     inside = tuple(Inside(f"{name}: {each.name}", each.data) for each in modules_in(data, name))
     if not inside:
         raise OtherModuleError(
             "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"
         )
-    return Target(path, data, "package", inside)
+    return Target(path, data, kind, compression, inside)
 
 
-def store(target: Target, data: bytes, place: Path, *, in_place: bool) -> None:
+class Stored(NamedTuple):
+    """The kept copy of the original, if there is one, and what the user must know."""
+
+    copy: Path | None
+    notices: tuple[str, ...]
+
+
+def store(
+    target: Target, data: bytes, place: Path, *, in_place: bool, keep: bool = False
+) -> Stored:
     """Write what became of ``target`` to ``place``; in place only over what was read from there.
 
-    Raises FileAccessError.
+    With ``keep`` the original is kept beside it; where the file cannot be replaced after all, no
+    new copy stays. Raises FileAccessError.
     """
-    if in_place:
-        files.replace(place, data, expected=target.data)
-    else:
-        files.replace(place, data, like=target.path)
+    if not in_place:
+        return Stored(None, _told(files.replace(place, data, like=target.path)))
+    if not keep:
+        return Stored(None, _told(files.replace(place, data, expected=target.data)))
+    # Imported here: scan keeps no copies.
+    from kpatch.containers.copies import keep_copy, take_back
+
+    copy = keep_copy(place, target.data)
+    try:
+        return Stored(copy.path, _told(files.replace(place, data, expected=target.data)))
+    except BaseException:
+        take_back(copy, place, target.data)
+        raise
+
+
+def _told(lost: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"its attribute {name} could not be kept" for name in lost)
 
 
 def changed(target: Target, change: Change, *, patched: bool) -> Changed:
@@ -88,27 +116,50 @@ def changed(target: Target, change: Change, *, patched: bool) -> Changed:
     ``patched`` says whether the result is a patched file or an original. Raises what ``change``
     and the archive raise.
     """
-    if target.kind == "package":
-        from kpatch.containers.package import replace_module
+    if target.kind is None:
+        module = target.modules[0]
+        return Changed(change(module.name, module.data), ())
+    if len(target.modules) == 1 and target.compression is not None and _is_packed(target):
+        done = _packed(target, target.compression, change, patched=patched)
+    else:
+        done = _package(target, change)
+    if patched or done.data == target.data:
+        return done
+    from kpatch.containers.copies import kept_original
 
-        prefix = f"{target.path}: "
-        result = replace_module(
-            target.data, str(target.path), lambda name, data: change(prefix + name, data)
-        )
-        return Changed(result.data, result.notices)
+    kept = kept_original(target.path, done.data)
+    return Changed(kept, (), True) if kept is not None else done
+
+
+def _is_packed(target: Target) -> bool:
+    from kpatch.containers.sniff import Kind
+
+    return target.kind is Kind.PACKED
+
+
+def _packed(target: Target, kind: Compression, change: Change, *, patched: bool) -> Changed:
+    from kpatch.containers.packed import Packed, with_original, with_patched
+
     module = target.modules[0]
     new = change(module.name, module.data)
     if new == module.data:
         return Changed(target.data, ())
-    if target.kind == "module":
-        return Changed(new, ())
-    from kpatch.containers.gzip import comes_back, read_gzip, with_payload
+    packed = Packed(module.data, kind, target.data)
+    if not patched:
+        return Changed((back := with_original(packed, new)).data, (), back.is_exact)
+    done = with_patched(packed, new)
+    notice = (
+        f"no {kind.value} level known here makes this file: revert gives back the same module, "
+        "compressed differently"
+    )
+    return Changed(done.data, () if done.is_exact else (notice,))
 
-    zipped = read_gzip(target.data, str(target.path))
-    notices: tuple[str, ...] = ()
-    if patched and not comes_back(zipped):
-        notices = (
-            "the gzip file was not made by zlib: revert gives back the same module, "
-            "compressed differently",
-        )
-    return Changed(with_payload(zipped, new, patched=patched), notices)
+
+def _package(target: Target, change: Change) -> Changed:
+    from kpatch.containers.package import replace_module
+
+    prefix = f"{target.path}: "
+    result = replace_module(
+        target.data, str(target.path), lambda name, data: change(prefix + name, data)
+    )
+    return Changed(result.data, result.notices, is_exact=False)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from kpatch import storage
 from kpatch.errors import FileAccessError, UsageError
 from kpatch.ports import stamp
 from kpatch.ports.traps import Trap
@@ -167,20 +165,7 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, contents: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(contents)
-            file.flush()
-            # mkstemp gives 0600; everybody who builds must read these files.
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    storage.replace(path, contents)
 
 
 def _remove_empty(folder: Path, roof: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.abi.kernelfile import KernelFile, inflate, read_kernel
+from kpatch.abi.kernelfile import KernelFile, read_kernel, unpacked
 from kpatch.errors import DamagedFileError, KernelUnknownError
 from tests.abi.objects import compiled, kernel, kqemu_source, objcopied
 
@@ -108,29 +108,29 @@ def test_what_is_no_elf_file_is_damage(data: bytes) -> None:
 
 
 def test_a_cut_off_compressed_kernel_is_damage() -> None:
-    with pytest.raises(DamagedFileError, match="cut off"):
+    with pytest.raises(DamagedFileError, match="cut short"):
         read_kernel(gzip.compress(kernel())[:-9], "kernel.gz")
 
 
 def test_a_compressed_kernel_with_a_wrong_checksum_is_damage() -> None:
     packed = bytearray(gzip.compress(kernel()))
     packed[-5] ^= 1
-    with pytest.raises(DamagedFileError, match="gzip data is damaged"):
+    with pytest.raises(DamagedFileError, match="gzip stream is damaged"):
         read_kernel(bytes(packed), "kernel.gz")
 
 
 def test_unpacking_stops_at_the_limit() -> None:
     packed = gzip.compress(bytes(10_000))
-    assert inflate(packed, limit=10_000) == bytes(10_000)
+    assert unpacked(packed, limit=10_000) == bytes(10_000)
     with pytest.raises(DamagedFileError, match="more than 9999 bytes"):
-        inflate(packed, limit=9_999)
+        unpacked(packed, limit=9_999)
 
 
 def test_padding_behind_the_gzip_data_is_ignored_but_nothing_else_is() -> None:
     packed = gzip.compress(b"kernel")
-    assert inflate(packed + bytes(512)) == b"kernel"
-    with pytest.raises(DamagedFileError, match="follows the gzip data"):
-        inflate(packed + b"more")
+    assert unpacked(packed + bytes(512)) == b"kernel"
+    with pytest.raises(DamagedFileError, match="follow the gzip stream"):
+        unpacked(packed + b"more")
 
 
 @given(st.data())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import hashlib
+import lzma
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.cli import schema
 from tests.cli.harness import (
@@ -23,7 +28,24 @@ _ORIGINAL = sample("kqemu-7.ko").read_bytes()
 _PACKAGES = {".tbz": "bzip2", ".tgz": "gzip", ".txz": "xz", ".pkg": "zstd", ".tar": "none"}
 
 
+_PACKED: Mapping[str, Callable[[bytes], bytes]] = {
+    ".ko.xz": lzma.compress,
+    ".ko.bz2": bz2.compress,
+    ".ko.zst": zstandard.ZstdCompressor(level=3).compress,
+}
+_UNPACK: Mapping[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.decompress,
+    "xz": lzma.decompress,
+    "bz2": bz2.decompress,
+    "zst": lambda data: zstandard.ZstdDecompressor().decompress(data),
+}
+
+
 def _made(suffix: str, folder: Path) -> Path:
+    if suffix in _PACKED:
+        path = folder / f"kqemu{suffix}"
+        path.write_bytes(_PACKED[suffix](_ORIGINAL))
+        return path
     if suffix in (".ko", ".ko.gz"):
         return copied(f"kqemu-7{suffix}", folder, f"kqemu{suffix}")
     path = folder / f"kqemu-kmod-1.4.0.p1{suffix}"
@@ -35,12 +57,12 @@ def _module_in(path: Path) -> bytes:
     data = path.read_bytes()
     if path.name.endswith(".ko"):
         return data
-    if path.name.endswith(".ko.gz"):
-        return gzip.decompress(data)
+    if path.name.startswith("kqemu.ko."):
+        return _UNPACK[path.name.rpartition(".")[2]](data)
     return makers.files_of(data)[makers.PKG_NAME]
 
 
-_ALL = pytest.mark.parametrize("suffix", [".ko", ".ko.gz", *_PACKAGES])
+_ALL = pytest.mark.parametrize("suffix", [".ko", ".ko.gz", *_PACKED, *_PACKAGES])
 
 
 @_ALL
@@ -170,3 +192,32 @@ def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
             done = run(command, path)
             assert done.code == 10 and done.complaint.startswith(f"kpatch: {path}: ")
         assert listing(tmp_path) == before
+
+
+def test_revert_says_byte_for_byte_only_where_it_is_so(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu-kmod.tgz"
+    # Two members, so no level of zlib makes this file.
+    raw = package_bytes("none")
+    path.write_bytes(original := gzip.compress(raw[:5000]) + gzip.compress(raw[5000:]))
+    assert run("apply", "--no-verify", path).code == 0
+    patched = path.read_bytes()
+    assert "the original is back" in run("revert", path).err, "the kept copy is used"
+    assert path.read_bytes() == original
+    path.write_bytes(patched)
+    path.with_name("kqemu-kmod.tgz.orig").write_bytes(b"something else")
+    done = run("revert", path)
+    assert done.code == 0 and "original is back" not in done.err
+    assert "the contents are the original's" in done.err
+    assert path.read_bytes() != original
+    assert gzip.decompress(path.read_bytes()) == raw
+
+
+def test_a_copy_of_another_file_is_never_written_over(tmp_path: Path) -> None:
+    path = _made(".pkg", tmp_path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    foreign = [path.with_name(f"{path.name}{infix}.orig") for infix in ("", f".{digest[:8]}")]
+    for each in foreign:
+        each.write_bytes(b"foreign")
+    assert run("apply", "--no-verify", path).code == 0
+    assert [each.read_bytes() for each in foreign] == [b"foreign"] * 2
+    assert path.with_name(f"{path.name}.{digest}.orig").exists()

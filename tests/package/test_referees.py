@@ -15,11 +15,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kpatch.containers.package import modules_in, tar
+from kpatch.containers.package import modules_in, replace_module, tar
 from kpatch.errors import DamagedFileError, KpatchError
 from tests.package import libarchive
 from tests.package.libarchive import Entry
-from tests.package.makers import MODULE, manifest
+from tests.package.makers import (
+    COMPRESSORS,
+    MODULE,
+    PATCHED,
+    files_of,
+    manifest,
+    to_original,
+    to_patched,
+)
 
 NAMES: Final = ("a", "b/c", "boot/modules/kqemu.ko", "/boot/modules/kqemu.ko", "d/", "+MANIFEST")
 RECORDS: Final = (
@@ -185,3 +193,47 @@ def test_extended_headers_have_a_bound_together() -> None:
     member = block("a", b"0", 0)
     with pytest.raises(DamagedFileError, match="8 MiB"):
         tar.read(archive(*[header + member] * 20))
+
+
+def with_two_names(first: str, second: str, *, both_listed: bool) -> bytes:
+    listed = manifest().encode()
+    if both_listed:
+        entry = f'"/boot/modules/kqemu.ko":"1${hashlib.sha256(MODULE).hexdigest()}"'
+        other = entry.replace("/boot/modules/kqemu.ko", "/boot/modules/kq2.ko")
+        listed = listed.replace(entry.encode(), f"{entry},{other}".encode())
+    return archive(
+        block("+MANIFEST", b"0", len(listed)) + padded(listed),
+        block(first, b"0", len(MODULE)) + padded(MODULE),
+        block(second, b"1", 0, link=first),
+    )
+
+
+@pytest.mark.parametrize("both_listed", [True, False])
+@pytest.mark.parametrize("names", [("kqemu.ko", "kq2.ko"), ("kq2.ko", "kqemu.ko")])
+def test_a_module_with_a_hard_link_is_patched_under_both_names(
+    names: tuple[str, str], *, both_listed: bool
+) -> None:
+    """Pkg and bsdtar write a file of two names once, and a hard link to it."""
+    first, second = (f"boot/modules/{name}" for name in names)
+    data = with_two_names(first, second, both_listed=both_listed)
+    patched = replace_module(data, "x.pkg", to_patched)
+    assert any("hard link" in notice for notice in patched.notices)
+    assert all(entry.kind in ("file", "hardlink") for entry in tarfiles(patched.data))
+    held = files_of(patched.data)
+    assert (held[first], held[second]) == (PATCHED, PATCHED)
+    sums = held["+MANIFEST"].decode()
+    assert sums.count(hashlib.sha256(PATCHED).hexdigest()) == 1 + both_listed
+    assert hashlib.sha256(MODULE).hexdigest() not in sums
+    assert replace_module(patched.data, "x.pkg", to_original).data == data
+
+
+FRAME: Final = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+
+
+@pytest.mark.parametrize(("before", "after"), [(FRAME, b""), (b"", FRAME), (FRAME * 2, FRAME)])
+def test_skippable_frames_of_zstd_are_skipped_and_kept(before: bytes, after: bytes) -> None:
+    data = before + COMPRESSORS["zstd"](package_with()) + after
+    patched = replace_module(data, "x.pkg", to_patched)
+    assert patched.data.startswith(before) and patched.data.endswith(after)
+    assert modules_in(patched.data)[0].data == PATCHED
+    assert replace_module(patched.data, "x.pkg", to_original).data == data

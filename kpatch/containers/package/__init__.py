@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from kpatch.containers.package.archive import (
     Package,
@@ -22,22 +21,16 @@ from kpatch.containers.package.archive import (
     rewrite,
     sole_module,
 )
-from kpatch.containers.package.compression import recognise
-from kpatch.containers.package.recompress import find_encoder
 from kpatch.containers.package.tar import shown
+from kpatch.containers.recompress import find_encoder
 from kpatch.errors import KpatchError
 
 __all__ = [
     "PackageResult",
     "PackagedModule",
-    "is_package",
     "modules_in",
     "replace_module",
 ]
-
-SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
-
-_ELF_MAGIC: Final = b"\x7fELF"
 
 
 @dataclass(frozen=True)
@@ -47,16 +40,6 @@ class PackageResult:
     data: bytes
     changed: tuple[str, ...]
     notices: tuple[str, ...]
-
-
-def is_package(name: str, data: bytes) -> bool:
-    """Is the file to be taken as a package: by its first bytes, or else by its name?
-
-    True does not promise that it can be opened. A damaged package is still one.
-    """
-    if data.startswith(_ELF_MAGIC):
-        return False
-    return recognise(data) is not None or name.lower().endswith(SUFFIXES)
 
 
 def modules_in(data: bytes, name: str = "") -> tuple[PackagedModule, ...]:
@@ -70,7 +53,8 @@ def modules_in(data: bytes, name: str = "") -> tuple[PackagedModule, ...]:
     except KpatchError as error:
         raise error.within(name) from None
     return tuple(
-        PackagedModule(member.name, package.archive.contents(member)) for member in package.modules
+        PackagedModule(module.names[0], package.archive.contents(module.member))
+        for module in package.modules
     )
 
 
@@ -85,11 +69,11 @@ def replace_module(data: bytes, name: str, patch: Callable[[str, bytes], bytes])
     try:
         package = open_package(data)
         module = sole_module(package)
-        old = package.archive.contents(module)
+        old = package.archive.contents(module.member)
         try:
-            new = patch(module.name, old)
+            new = patch(module.names[0], old)
         except KpatchError as error:
-            raise error.within(shown(module.name)) from None
+            raise error.within(shown(module.names[0])) from None
         if new == old:
             return PackageResult(data, (), ())
         return _replace(package, new, old)

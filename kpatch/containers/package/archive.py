@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from kpatch.containers.compression import Compression, decompress, recognise
 from kpatch.containers.package import contents, manifest, paths, tar
-from kpatch.containers.package.compression import Compression, decompress, recognise
 from kpatch.containers.package.edit import Mending, Replacement, apply_edits
 from kpatch.containers.package.tar import Member, TarArchive, shown
 from kpatch.errors import DamagedFileError, UnknownModuleError
@@ -27,6 +27,13 @@ class PackagedModule:
     data: bytes
 
 
+class ModuleFile(NamedTuple):
+    """A file that is a kernel module under one of its names, which comes first, or several."""
+
+    member: Member
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Package:
     """A package whose names and kinds of members hold no surprise."""
@@ -35,7 +42,7 @@ class Package:
     compression: Compression
     archive: TarArchive
     metadata: Mapping[str, Member]
-    modules: tuple[Member, ...]
+    modules: tuple[ModuleFile, ...]
 
     @property
     def is_signed(self) -> bool:
@@ -53,7 +60,7 @@ def open_package(data: bytes) -> Package:
 
     Raises DamagedFileError when it is damaged or when unpacking it could write where it does
     not say: members that climb out, stand there twice or lie behind a link, hard links to what
-    is not in the package, or a module or metadata file that is a link or the target of one.
+    is not in the package, or a module or metadata file that is a link.
     Raises UnknownModuleError when it is no archive, or no package of FreeBSD.
     """
     compression = recognise(data)
@@ -64,13 +71,13 @@ def open_package(data: bytes) -> Package:
     archive = tar.read(decompress(data, compression))
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
-    modules = tuple(m for m in archive.members if paths.is_module(m.name) and not m.is_directory)
     _check_are_reached_through_folders(by_path)
-    _check_are_own_files((*metadata.values(), *modules), by_path)
-    return Package(data, compression, archive, metadata, modules)
+    names = _names_of_files(archive.members, by_path)
+    _check_metadata(metadata, names)
+    return Package(data, compression, archive, metadata, _modules(names, by_path))
 
 
-def sole_module(package: Package) -> Member:
+def sole_module(package: Package) -> ModuleFile:
     """The one module of the package.
 
     Raises UnknownModuleError when it has none or several: of two modules one would be loaded,
@@ -79,7 +86,7 @@ def sole_module(package: Package) -> Member:
     if len(package.modules) == 1:
         return package.modules[0]
     if package.modules:
-        names = ", ".join(shown(module.name) for module in package.modules[:4])
+        names = ", ".join(shown(module.names[0]) for module in package.modules[:4])
         raise UnknownModuleError(
             f"holds {len(package.modules)} kernel modules ({names}), not one",
             todo="extract the module and patch it by itself",
@@ -108,18 +115,22 @@ class Rewritten:
 def rewrite(package: Package, new: bytes) -> Rewritten:
     """The package's tar archive with ``new`` as its module, and its metadata mended."""
     module = sole_module(package)
-    old = package.archive.contents(module)
-    change = Replacement(paths.plain(module.name), old, new)
+    old = package.archive.contents(module.member)
+    first, *links = (paths.plain(name) for name in module.names)
+    change = Replacement(first, old, new, tuple(links))
     contents_of: dict[str, bytes] = {}
-    notices: tuple[str, ...] = ()
+    notices = [
+        f"{shown(link)} is a hard link to {shown(first)}: both names are of the one file"
+        for link in links
+    ]
     for name, member in package.metadata.items():
         text = package.archive.contents(member).decode("latin-1")  # a character a byte
         mending = _mend(text, name, change)
         notices += mending.notices
         if mending.edits:
             contents_of[member.name] = apply_edits(text, mending.edits).encode("latin-1")
-    contents_of[module.name] = new
-    return Rewritten(tar.replace(package.archive, contents_of), tuple(contents_of), notices)
+    contents_of[module.member.name] = new
+    return Rewritten(tar.replace(package.archive, contents_of), tuple(contents_of), tuple(notices))
 
 
 def _mend(text: str, name: str, change: Replacement) -> Mending:
@@ -180,35 +191,67 @@ def _check_are_reached_through_folders(by_path: Mapping[str, Member]) -> None:
             )
 
 
-def _check_are_own_files(important: Sequence[Member], by_path: Mapping[str, Member]) -> None:
-    """The important members must be files of their own.
+def _names_of_files(
+    members: Iterable[Member], by_path: Mapping[str, Member]
+) -> dict[str, list[str]]:
+    """The names of each regular file, by its path: its own, then the hard links to it.
 
-    A link in their place would leave the real file unpatched; a hard link to them would be
-    patched under a name nobody looked at.
+    pkg and bsdtar write a file of several names once, and a link to it for each other name.
     """
-    by_place = {paths.plain(member.name): member for member in important}
-    for member in important:
-        if not member.is_regular:
-            raise DamagedFileError(
-                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
-            )
-    before: set[str] = set()
-    for path, member in by_path.items():
-        if member.type == tar.HARD_LINK:
+    names: dict[str, list[str]] = {}
+    file_of: dict[str, str | None] = {}  # None for what is no file
+    for member in members:
+        path = paths.plain(member.name)
+        file_of[path] = path if member.is_regular else None
+        if member.is_regular:
+            names[path] = [member.name]
+        elif member.type == tar.HARD_LINK:
             link = paths.plain(member.link)
-            if link in by_place:
-                raise DamagedFileError(
-                    f"{shown(member.name)} is a hard link to it",
-                    where=shown(by_place[link].name),
-                    todo="extract the module and patch it by itself",
-                )
-            if link not in before:
+            if link not in file_of or link == path:
                 raise DamagedFileError(
                     f"is a hard link to {shown(member.link)}, which is no member before it",
                     where=shown(member.name),
                     todo=_DISTRUST,
                 )
-        before.add(path)
+            file_of[path] = file = file_of[link]
+            if file is not None:
+                names[file].append(member.name)
+    return names
+
+
+def _check_metadata(metadata: Mapping[str, Member], names: Mapping[str, Sequence[str]]) -> None:
+    """A metadata file must be a file of its own: to be a link, or to have one, is a trick."""
+    for name, member in metadata.items():
+        if len(names.get(name, ())) != 1:
+            raise DamagedFileError(
+                "is a link or a device, or has a hard link to it",
+                where=shown(member.name),
+                todo=_DISTRUST,
+            )
+
+
+def _modules(
+    names: Mapping[str, Sequence[str]], by_path: Mapping[str, Member]
+) -> tuple[ModuleFile, ...]:
+    """The files that lie where modules are kept, under one of their names.
+
+    Raises DamagedFileError for a device or symbolic link in such a place, which would leave the
+    file that the kernel loads unpatched.
+    """
+    files = {name for all_names in names.values() for name in all_names}
+    for member in by_path.values():
+        is_file = member.is_directory or member.name in files
+        if not is_file and paths.is_module(member.name):
+            raise DamagedFileError(
+                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
+            )
+    found: list[ModuleFile] = []
+    for path, all_names in names.items():
+        first = next((name for name in all_names if paths.is_module(name)), None)
+        if first is not None:
+            others = tuple(name for name in all_names if name != first)
+            found.append(ModuleFile(by_path[path], (first, *others)))
+    return tuple(found)
 
 
 def _is_signature(name: str) -> bool:

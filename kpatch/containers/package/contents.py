@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from kpatch.containers.package.edit import (
@@ -16,11 +17,11 @@ from kpatch.containers.package.edit import (
     Mending,
     Replacement,
     like,
+    listed,
     not_recorded,
     wrong_before,
 )
 from kpatch.containers.package.paths import plain
-from kpatch.errors import DamagedFileError
 
 NAME: Final = "+CONTENTS"
 
@@ -29,35 +30,36 @@ _SUM: Final = re.compile(r"@comment\s+MD5:\s*([0-9a-fA-F]{32})\s*")
 
 
 def mend(text: str, change: Replacement) -> Mending:
-    """Give the changed file its new sum, where it had the right old one.
+    """Give the changed file its new sum, where it had the right old one, under each of its names.
 
     A sum that was wrong before is kept, and a notice says so. Raises DamagedFileError when the
     list does not name the file, or names it twice.
     """
-    ends = _ends_of_lines(change.path, text)
-    if len(ends) != 1:
-        raise DamagedFileError(
-            f"the packing list names {change.path} {len(ends)} times, not once",
-            where=NAME,
-            todo="build the package again",
-        )
-    line = _LINE.match(text, ends[0] + 1)
+    mending = Mending()
+    for path, ends in listed(_ends_of_lines(change.paths, text), "packing list", NAME).items():
+        mending += _mend_sum(text, ends[0], path, change)
+    return mending
+
+
+def _mend_sum(text: str, end: int, path: str, change: Replacement) -> Mending:
+    """Mend the sum on the line behind ``end``."""
+    line = _LINE.match(text, end + 1)
     recorded = _SUM.fullmatch(text, line.start(), line.end()) if line else None
     if recorded is None:
-        return not_recorded(change.path, NAME)
+        return not_recorded(path, NAME)
     if recorded[1].lower() != _md5(change.old):
-        return wrong_before("MD5", change.path, NAME)
+        return wrong_before("MD5", path, NAME)
     edit = Edit(recorded.start(1), recorded.end(1), like(recorded[1], _md5(change.new)))
     return Mending((edit,))
 
 
-def _ends_of_lines(path: str, text: str) -> list[int]:
-    """Where the lines end that name the member ``path``.
+def _ends_of_lines(wanted: Sequence[str], text: str) -> dict[str, list[int]]:
+    """Where the lines end that name the members ``wanted``.
 
     A member is stored under the name in the list, without its folder (pkg_create runs tar
     with ``-C``); some tools stored the folder too.
     """
-    ends: list[int] = []
+    ends: dict[str, list[int]] = {path: [] for path in wanted}
     first = folder = ""
     is_ignored = False
     for match in _LINE.finditer(text):
@@ -65,14 +67,25 @@ def _ends_of_lines(path: str, text: str) -> list[int]:
         if line.startswith("@"):
             command, _, argument = line.partition(" ")
             if command in ("@cwd", "@cd"):
-                folder = argument.strip() or first  # without an argument: the first one
+                folder = plain(argument.strip()) or first  # without an argument: the first one
                 first = first or folder
             is_ignored = is_ignored or command == "@ignore"
             continue
-        if not is_ignored and path in (plain(line), plain(f"{folder}/{line}")):
-            ends.append(match.end())
+        if not is_ignored:
+            name = plain(line)
+            for path in wanted:
+                # Compared in parts: a long folder is not put together anew for each line.
+                if path == name or (path.endswith(name) and _joins(folder, name, path)):
+                    ends[path].append(match.end())
         is_ignored = False
     return ends
+
+
+def _joins(folder: str, name: str, path: str) -> bool:
+    """Is ``path`` the ``name`` in ``folder``? All three are plain."""
+    if not folder:
+        return path == name
+    return len(path) == len(folder) + 1 + len(name) and path.startswith(f"{folder}/")
 
 
 def _md5(data: bytes) -> str:

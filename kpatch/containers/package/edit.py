@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+from kpatch.errors import DamagedFileError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """The file at ``path`` (``paths.plain``) had the bytes ``old`` and has ``new``."""
+    """The file at ``path`` (``paths.plain``) had the bytes ``old`` and has ``new``.
+
+    ``links`` are its other names, hard links to it.
+    """
 
     path: str
     old: bytes
     new: bytes
+    links: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All its names."""
+        return (self.path, *self.links)
 
 
 @dataclass(frozen=True)
@@ -64,3 +78,20 @@ def wrong_before(kind: str, path: str, where: str) -> Mending:
 def not_recorded(path: str, where: str) -> Mending:
     """The notice about a file without a sum."""
     return Mending(notices=(f"{where} records no checksum for {path}; none was added",))
+
+
+def listed(found: Mapping[str, list[T]], what: str, where: str) -> dict[str, list[T]]:
+    """Of the file's names those under which ``found`` has it: one at least, and each once.
+
+    Raises DamagedFileError, which says what ``what`` in the file ``where`` does instead.
+    """
+    names = {path: places for path, places in found.items() if places}
+    wrong = next((path for path, places in names.items() if len(places) > 1), None)
+    if wrong is not None or not names:
+        path = next(iter(found)) if wrong is None else wrong
+        raise DamagedFileError(
+            f"the {what} lists {path} {len(found[path])} times, not once",
+            where=where,
+            todo="build the package again",
+        )
+    return names

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -19,6 +19,7 @@ from kpatch.containers.package.edit import (
     Mending,
     Replacement,
     like,
+    listed,
     not_recorded,
     wrong_before,
 )
@@ -48,44 +49,54 @@ def mend(text: str, name: str, change: Replacement) -> Mending:
     file, or lists it twice; UnknownModuleError for a type of sum other than SHA-256.
     """
     try:
-        values = [value for value in _read(text) if _matters(value, change.path)]
+        entries, sizes = _found(text, change.paths)
     except DamagedFileError as error:
         raise error.within(name) from None
     mending = Mending()
     if name == NAME:
-        entry = [value for value in values if value.path != FLATSIZE]
-        mending += _mend_entry(text, entry, change)
-    for value in values:
-        if value.path == FLATSIZE:
-            mending += _mend_flatsize(text, value, name, change)
+        sums_of = {path: _sums(entry) for path, entry in entries.items()}
+        for path in listed(sums_of, "manifest", NAME):
+            mending += _mend_entry(text, path, entries[path], change)
+    for value in sizes:
+        mending += _mend_flatsize(text, value, name, change)
     return mending
+
+
+def _found(text: str, wanted: Sequence[str]) -> tuple[dict[str, list[Scalar]], list[Scalar]]:
+    """What ``files`` says of each path ``wanted``, and the sizes of all files together.
+
+    pkg writes ``%`` and two digits for odd characters of a path.
+    """
+    entries: dict[str, list[Scalar]] = {path: [] for path in wanted}
+    sizes: list[Scalar] = []
+    last = path = ""
+    for value in _read(text):
+        if value.path == FLATSIZE:
+            sizes.append(value)
+        elif len(value.path) >= 2 and value.path[0] == "files":
+            # All fields of one entry have the very same key: it is looked at once.
+            if value.path[1] is not last:
+                last = value.path[1]
+                path = plain(unquote(last, "latin-1"))
+            if path in entries:
+                entries[path].append(value)
+    return entries, sizes
 
 
 def _read(text: str) -> Iterator[Scalar]:
     return block_scalars(text) if is_block(text) else scalars(text)
 
 
-def _matters(value: Scalar, path: str) -> bool:
-    """Is it the size of all, or in the entry of ``path``?
-
-    pkg writes ``%`` and two digits for odd characters of a path.
-    """
-    if value.path == FLATSIZE:
-        return True
-    is_entry = len(value.path) >= 2 and value.path[0] == "files"
-    return is_entry and plain(unquote(value.path[1], "latin-1")) == path
+def _sums(entry: list[Scalar]) -> list[Scalar | None]:
+    """The sums in an entry; None stands for an entry without one."""
+    sums: list[Scalar | None] = [value for value in entry if _field(value) in ("", "sum")]
+    return sums or [None] * bool(entry)
 
 
-def _mend_entry(text: str, entry: list[Scalar], change: Replacement) -> Mending:
+def _mend_entry(text: str, path: str, entry: list[Scalar], change: Replacement) -> Mending:
     """Mend what ``files`` says of the changed file: a sum, or an object that has one."""
-    sums = [value for value in entry if _field(value) in ("", "sum")]
-    if not entry or len(sums) > 1:
-        raise DamagedFileError(
-            f"the manifest lists {change.path} {len(sums)} times, not once",
-            where=NAME,
-            todo="build the package again",
-        )
-    mending = _mend_sum(text, sums[0], change) if sums else not_recorded(change.path, NAME)
+    (found,) = _sums(entry)
+    mending = not_recorded(path, NAME) if found is None else _mend_sum(text, path, found, change)
     for value in entry:
         if _field(value) == "size" and text[value.start : value.end] == str(len(change.old)):
             mending += Mending((Edit(value.start, value.end, str(len(change.new))),))
@@ -97,20 +108,20 @@ def _field(value: Scalar) -> str:
     return ".".join(value.path[2:]).lower()
 
 
-def _mend_sum(text: str, value: Scalar, change: Replacement) -> Mending:
+def _mend_sum(text: str, path: str, value: Scalar, change: Replacement) -> Mending:
     recorded = text[value.start : value.end]
     if recorded in _NO_SUM:
-        return not_recorded(change.path, NAME)
+        return not_recorded(path, NAME)
     typed = _TYPED_SUM.fullmatch(recorded)
     if typed and typed[1] != SHA256_HEX:
         raise UnknownModuleError(
-            f"the checksum of {change.path} is of type {typed[1]}; kpatch knows type 1, SHA-256",
+            f"the checksum of {path} is of type {typed[1]}; kpatch knows type 1, SHA-256",
             where=NAME,
             todo="extract the module and patch it by itself",
         )
     match = _SUM.fullmatch(recorded)
     if match is None or match[1].lower() != hashlib.sha256(change.old).hexdigest():
-        return wrong_before("SHA-256", change.path, NAME)
+        return wrong_before("SHA-256", path, NAME)
     digest = like(match[1], hashlib.sha256(change.new).hexdigest())
     return Mending((Edit(value.start + match.start(1), value.start + match.end(1), digest),))
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 _MODULE: Final = re.compile(r"(.*/)?(kqemu\.ko|boot/(modules|kernel)/[^/]+\.ko)")
+_DEBUG: Final = "usr/lib/debug/"
 _COMPRESSED_MODULE: Final = re.compile(r"(.*/)?kqemu\.ko\.(gz|bz2|xz|zst)")
 
 
@@ -22,8 +23,9 @@ def climbs(name: str) -> bool:
 
 
 def is_module(name: str) -> bool:
-    """Is it a place where a kernel module is kept?"""
-    return _MODULE.fullmatch(plain(name)) is not None
+    """Is it a place where a kernel module is kept? No kernel loads one from the debug folder."""
+    path = plain(name)
+    return _MODULE.fullmatch(path) is not None and not path.startswith(_DEBUG)
 
 
 def is_compressed_module(name: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from kpatch.containers.package.compression import RECORD
+from kpatch.containers.compression import RECORD
 from kpatch.containers.package.pax import EXTENSIONS, Extension, told_by
 from kpatch.errors import DamagedFileError
 

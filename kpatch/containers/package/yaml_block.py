@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kpatch.containers.package.ucl import Scalar, scalars, unescape
+from kpatch.containers.package.ucl import MAX_DEPTH, Scalar, scalars, unescape
+from kpatch.errors import DamagedFileError
 
 _IS_BLOCK: Final = re.compile(r"^files:[ \t\r]*\n[ ]+[^\s{]", re.MULTILINE)
 _LINE: Final = re.compile(r"[^\n]+")
@@ -30,7 +31,10 @@ def is_block(text: str) -> bool:
 
 
 def block_scalars(text: str) -> Iterator[Scalar]:
-    """All values in ``text``, in order. Raises DamagedFileError for brackets left open."""
+    """All values in ``text``, in order.
+
+    Raises DamagedFileError for brackets left open, and for more than MAX_DEPTH levels.
+    """
     keys: list[tuple[int, str]] = []  # indent and name of the keys that lead here
     text_indent: int | None = None  # of the key whose text block is being skipped
     for found in _LINE.finditer(text):
@@ -44,6 +48,10 @@ def block_scalars(text: str) -> Iterator[Scalar]:
             continue
         while keys and keys[-1][0] >= indent:
             keys.pop()
+        if len(keys) == MAX_DEPTH:
+            raise DamagedFileError(
+                f"more than {MAX_DEPTH} levels of indents", where=f"character {found.start()}"
+            )
         keys.append((indent, _key(match)))
         if match["value"] is None:
             continue

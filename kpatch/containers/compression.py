@@ -1,6 +1,7 @@
-"""Which compression a package has, and the bytes inside it, within bounds.
+"""Which compression a file has, and the bytes inside it, within bounds.
 
-A package comes from anywhere. So the stream is unpacked in small pieces, what comes out is
+The one reader of gzip, bzip2, xz and zstd: for modules, kernels and packages. A file comes from
+anywhere. So the stream is unpacked in small pieces, what comes out is
 counted against a limit before the next piece goes in, and whatever follows the last stream
 is refused: a rewritten package could not keep it.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
@@ -46,7 +48,7 @@ RECORD: Final = 20 * 512
 
 
 class Compression(Enum):
-    """How the tar archive of a package is compressed."""
+    """How a file is compressed; NONE is a tar archive as it is."""
 
     NONE = "tar"
     BZIP2 = "bzip2"
@@ -61,50 +63,89 @@ MAGIC: Final = {
     Compression.ZSTD: b"\x28\xb5\x2f\xfd",
     Compression.GZIP: b"\x1f\x8b\x08",
 }
+_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18(?s:(.{4}))")
+"""A frame with nothing for the reader (RFC 8878, 3.1.2): its magic, and its size."""
+
 TAR_MAGIC: Final = b"ustar"
 TAR_MAGIC_OFFSET: Final = 257
 
 
 def recognise(data: bytes) -> Compression | None:
-    """The compression of ``data`` by its first bytes; None when it is no archive we know."""
+    """The compression of ``data`` by its first bytes; None when it is none we know."""
+    start = skip_frames(data, 0)
     for kind, magic in MAGIC.items():
-        if data.startswith(magic):
+        if data.startswith(magic, start if kind is Compression.ZSTD else 0):
             return kind
     if data.startswith(TAR_MAGIC, TAR_MAGIC_OFFSET):
         return Compression.NONE
     return None
 
 
-def decompress(data: bytes, kind: Compression) -> bytes:
-    """The tar archive inside ``data``.
+def skip_frames(data: bytes, position: int) -> int:
+    """The position behind all skippable frames of zstd that begin at ``position``."""
+    while (frame := _SKIPPABLE.match(data, position)) is not None:
+        end = frame.end() + int.from_bytes(frame[1], "little")
+        if end > len(data):
+            break
+        position = end
+    return position
+
+
+def decompress(data: bytes, kind: Compression, most: int = MAX_UNPACKED) -> bytes:
+    """What is inside ``data``, at most ``most`` bytes.
 
     Raises DamagedFileError for a stream that is cut short, broken, followed by something
     else, or larger than the limits above.
     """
     if kind is Compression.NONE:
-        if len(data) > MAX_UNPACKED:
-            raise _too_large()
+        if len(data) > most:
+            raise _too_large(most)
         return data
-    limit = min(MAX_UNPACKED, max(FREE_UNPACKED, MAX_RATIO * len(data)))
+    limit = min(most, max(FREE_UNPACKED, MAX_RATIO * len(data)))
     unpacked = bytearray()
+    for piece in _pieces(data, kind):
+        unpacked += piece
+        if len(unpacked) > limit:
+            raise _too_large(limit)
+    return bytes(unpacked)
+
+
+def first_bytes(data: bytes, kind: Compression, count: int) -> bytes:
+    """The first ``count`` bytes of what is inside, or fewer where the stream breaks before."""
+    unpacked = bytearray()
+    try:
+        for piece in _pieces(data, kind):
+            unpacked += piece
+            if len(unpacked) >= count:
+                break
+    except DamagedFileError:
+        pass
+    return bytes(unpacked[:count])
+
+
+_TODO: Final = "fetch or build it again"
+
+
+def _pieces(data: bytes, kind: Compression) -> Iterator[bytes]:
+    """All that comes out of the streams in ``data``, in parts of bounded size."""
+    if kind is Compression.NONE:
+        yield data
+        return
     position = streams = 0
-    while position < len(data) and not _is_padding(data, position, kind):
+    while True:
+        position = skip_frames(data, position) if kind is Compression.ZSTD else position
+        if streams and (position == len(data) or _is_padding(data, position, kind)):
+            return
         streams += 1
         if streams > MAX_STREAMS:
             raise DamagedFileError(
                 f"more than {MAX_STREAMS} {kind.value} streams in a row", todo=_TODO
             )
-        position = _unpack_stream(data, position, kind, unpacked, limit)
-    return bytes(unpacked)
+        position = yield from _stream_pieces(data, position, kind)
 
 
-_TODO: Final = "fetch or build the package again"
-
-
-def _unpack_stream(
-    data: bytes, position: int, kind: Compression, unpacked: bytearray, limit: int
-) -> int:
-    """Unpack one stream onto the end of ``unpacked``. Returns the position behind it."""
+def _stream_pieces(data: bytes, position: int, kind: Compression) -> Generator[bytes, None, int]:
+    """What comes out of one stream. Returns the position behind it."""
     if not data.startswith(MAGIC[kind], position):
         raise DamagedFileError(
             f"{len(data) - position} bytes follow the {kind.value} stream",
@@ -117,10 +158,7 @@ def _unpack_stream(
         if not piece:
             raise DamagedFileError(f"the {kind.value} stream is cut short", todo=_TODO)
         try:
-            for output in _outputs(stream, piece):
-                unpacked += output
-                if len(unpacked) > limit:
-                    raise _too_large()
+            yield from _outputs(stream, piece)
         except failures as error:
             raise DamagedFileError(
                 f"the {kind.value} stream is damaged ({error})",
@@ -170,17 +208,18 @@ def _outputs(stream: _Stream, piece: bytes) -> Iterator[bytes]:
 def _is_padding(data: bytes, position: int, kind: Compression) -> bool:
     """Is there nothing but allowed padding from ``position`` on?
 
-    xz streams may be padded with zeros to a multiple of four (xz file format, 2.2). bsdtar
-    pads whatever it writes into a pipe to whole records.
+    xz streams may be padded with zeros to a multiple of four (xz file format, 2.2), gzip files
+    with any number (gzip(1)). bsdtar pads whatever it writes into a pipe to whole records.
     """
     rest = len(data) - position
     is_record = rest < RECORD and len(data) % RECORD == 0
-    is_xz = kind is Compression.XZ and rest % 4 == 0
-    return position > 0 and (is_record or is_xz) and data.count(0, position) == rest
+    is_own = kind is Compression.GZIP or (kind is Compression.XZ and rest % 4 == 0)
+    return (is_record or is_own) and data.count(0, position) == rest
 
 
-def _too_large() -> DamagedFileError:
+def _too_large(limit: int) -> DamagedFileError:
+    most = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
     return DamagedFileError(
-        "unpacks to far more than a package of its size holds",
-        todo="do not install it; extract the module by hand if you trust it",
+        f"unpacks to more than {most}, far more than a file of its kind and size holds",
+        todo="do not install it; unpack it by hand if you trust it",
     )

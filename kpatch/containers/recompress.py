@@ -1,11 +1,11 @@
-"""Compressing a changed package the way the original was compressed.
+"""Compressing a changed file the way the original was compressed.
 
-The program and the level that made a package are written nowhere. They are found by trying:
-the encoder that turns the original tar archive into exactly the original bytes is the one to
+The program and the level that made a file are written nowhere. They are found by trying:
+the encoder that turns the original contents into exactly the original bytes is the one to
 use again. libbz2, liblzma and zlib give the same bytes in every version in use, so packages
 made by FreeBSD's tar and pkg are found. GNU gzip has a deflate of its own, and zstd changes
-from version to version; such packages come out with other compressed bytes around the same
-archive.
+from version to version; such files come out with other compressed bytes around the same
+contents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
 
-from kpatch.containers.package.compression import RECORD, Compression
+from kpatch.containers.compression import RECORD, Compression, skip_frames
+from kpatch.containers.gzip import read_header
 from kpatch.errors import DamagedFileError
 
 TRIAL_BYTES: Final = 4 << 20
@@ -110,6 +111,19 @@ class Padded:
         return compressed + bytes(-len(compressed) % RECORD)
 
 
+@dataclass(frozen=True)
+class Framed:
+    """Another encoder, with the original's skippable frames of zstd around what it makes."""
+
+    encoder: Encoder
+    before: bytes
+    after: bytes
+
+    def compress(self, raw: bytes) -> bytes:
+        """The compressed form between the two."""
+        return self.before + self.encoder.compress(raw) + self.after
+
+
 def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
     """The encoder that makes ``data`` out of ``raw``, or the usual one of its kind.
 
@@ -120,7 +134,16 @@ def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
     usual, *others = candidates
     if not others:
         return usual
-    return next((one for one in candidates if one.compress(raw) == data), usual)
+    before = data[: skip_frames(data, 0)] if kind is Compression.ZSTD else b""
+    for one in candidates:
+        made = before + one.compress(raw)
+        if made == data and not before:
+            return one
+        if kind is not Compression.ZSTD or not data.startswith(made):
+            continue
+        if skip_frames(data, len(made)) == len(data):
+            return Framed(one, before, data[len(made) :])
+    return Framed(usual, before, b"") if before else usual
 
 
 def _candidates(data: bytes, kind: Compression) -> Iterator[Encoder]:
@@ -141,13 +164,14 @@ def _encoders(data: bytes, kind: Compression) -> Iterator[Encoder]:
         # The low four bits of the second flag byte (xz file format, 2.1.1.2).
         yield from (Xz(preset, data[7] & 0x0F) for preset in _XZ_PRESETS)
     elif kind is Compression.GZIP:
-        header = data[: gzip_header_size(data)]
+        header = data[: read_header(data).size]
         yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
     else:
         # The frame header descriptor: bit 2 says that there is a checksum, bits 5 to 7 that
         # there is a content size (RFC 8878, 3.1.1.1.1). pkg has written levels 19 and 20; the
         # zstd program writes 3.
-        flags = bool(data[4] & 0x04), bool(data[4] & 0xE0)
+        descriptor = data[skip_frames(data, 0) + 4 :][:1] or b"\0"
+        flags = bool(descriptor[0] & 0x04), bool(descriptor[0] & 0xE0)
         yield from (Zstd(level, *flags) for level in (19, 3, 20, 9, 6, 1))
 
 
@@ -161,25 +185,3 @@ def _bzip2_level(data: bytes) -> int:
     if not 1 <= level <= 9:
         raise DamagedFileError("the bzip2 header has no block size", where="byte 3")
     return level
-
-
-GZIP_EXTRA: Final = 0x04
-GZIP_NAME: Final = 0x08
-GZIP_COMMENT: Final = 0x10
-GZIP_CHECK: Final = 0x02
-
-
-def gzip_header_size(data: bytes) -> int:
-    """Size of a gzip header (RFC 1952, 2.3). Raises DamagedFileError when it does not end."""
-    flags = data[3] if len(data) > 3 else 0
-    size = 10
-    if flags & GZIP_EXTRA:
-        size += 2 + int.from_bytes(data[size : size + 2], "little")
-    for flag in (GZIP_NAME, GZIP_COMMENT):
-        if flags & flag:
-            size = data.find(0, size) + 1 or len(data) + 1
-    if flags & GZIP_CHECK:
-        size += 2
-    if size > len(data):
-        raise DamagedFileError("the gzip header is cut short")
-    return size

@@ -1,8 +1,7 @@
-"""Reads and replaces files. A replaced file is the old one or the new one at any moment, whole."""
+"""Reads files, and says which files are meant and may be replaced."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -10,26 +9,20 @@ from pathlib import Path
 from typing import Final
 
 from kpatch.errors import FileAccessError, UnknownModuleError, UsageError
+from kpatch.storage.reasons import naming
 
 LARGEST: Final = 512 << 20
 """The largest file that is read. A module has under a megabyte, a package a few."""
 
-_MODULE_SUFFIXES: Final = (".ko", ".ko.gz", ".tbz", ".tgz", ".txz", ".tzst", ".pkg")
-
-
-@contextlib.contextmanager
-def _io(path: Path, doing: str, todo: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FileAccessError(
-            f"cannot {doing}: {error.strerror or error}", where=str(path), todo=todo
-        ) from error
+MODULE_SUFFIXES: Final = (".ko", ".ko.gz", ".ko.bz2", ".ko.xz", ".ko.zst")
+PACKAGE_SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
+_SUFFIXES: Final = MODULE_SUFFIXES + PACKAGE_SUFFIXES
+"""What a file in a folder must be called to count."""
 
 
 def read(path: Path) -> bytes:
     """The contents of a regular file. Raises FileAccessError."""
-    with _io(path, "read it", "check the name and the permissions"):
+    with naming(path, "read it", "check the name and the permissions"):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileAccessError("it is not a file", where=str(path), todo="name a file")
@@ -68,7 +61,7 @@ def _inside(folder: Path) -> Iterator[Path]:
     ):
         for name in names:
             path = Path(place, name)
-            if name.endswith(_MODULE_SUFFIXES) and path.is_file():
+            if name.endswith(_SUFFIXES) and path.is_file():
                 yield path
     yield from unlisted
 
@@ -81,12 +74,12 @@ def require_no_folder(path: Path) -> None:
     """
     if not is_folder(path):
         return
-    with _io(path, "list the folder", "check the permissions"):
+    with naming(path, "list the folder", "check the permissions"):
         os.scandir(path).close()
     raise UnknownModuleError(
         "this folder holds no module and no package",
         where=str(path),
-        todo=f"files in a folder count by their names: {', '.join(_MODULE_SUFFIXES)}",
+        todo=f"files in a folder count by their names: {', '.join(_SUFFIXES)}",
     )
 
 
@@ -96,7 +89,7 @@ def require_replaceable(path: Path) -> Path:
     Raises FileAccessError for what is not a plain file of one name: replacing one of two hard
     links would leave the other as it was, unseen.
     """
-    with _io(path, "find it", "check the name and the permissions"):
+    with naming(path, "find it", "check the name and the permissions"):
         real = path.resolve(strict=True) if path.is_symlink() else path
         status = real.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -151,7 +144,7 @@ def destination(path: Path, output: Path | None) -> Path:
 
 def is_same(path: Path, other: Path) -> bool:
     """True if both exist and are one file. Raises FileAccessError."""
-    with _io(path, "find it", "check the permissions"):
+    with naming(path, "find it", "check the permissions"):
         return path.exists() and other.exists() and path.samefile(other)
 
 
@@ -161,7 +154,7 @@ def output_file(path: Path) -> Path:
     Raises FileAccessError for devices, pipes and folders, which a rename would do away with, and
     where there is no folder to put it in.
     """
-    with _io(path, "find it", "check the permissions"):
+    with naming(path, "find it", "check the permissions"):
         exists = path.exists()
         if not exists and not path.is_symlink() and not path.parent.is_dir():
             raise FileAccessError(
@@ -169,66 +162,3 @@ def output_file(path: Path) -> Path:
             )
         real = path.resolve() if path.is_symlink() else path
     return require_replaceable(path) if exists else real
-
-
-def replace(
-    path: Path, data: bytes, *, like: Path | None = None, expected: bytes | None = None
-) -> None:
-    """Put ``data`` in the place of ``path``, whose mode and owner stay.
-
-    With ``like`` they come from there instead, the owner where that is permitted. ``expected`` is
-    what ``path`` held when it was read: what somebody wrote to it since is not overwritten.
-    Temporary file in the same folder, fsync, rename, fsync of the folder. Raises FileAccessError;
-    the file is then as it was.
-    """
-    # The name is chosen before the file is made, so that no interrupt leaves one behind.
-    temporary = path.with_name(f".kpatch-{os.urandom(8).hex()}.new")
-    with (
-        _io(path, "write it", "check the folder's permissions and the space on the disk"),
-        _opened(path.parent) as folder,
-    ):
-        try:
-            with open(temporary, "xb", opener=_private) as file:
-                file.write(data)
-                file.flush()
-                _take_after(file.fileno(), like or path, must_own=like is None)
-                os.fsync(file.fileno())
-            if expected is not None and read(path) != expected:
-                raise FileAccessError(
-                    "somebody else changed it in the meantime",
-                    where=str(path),
-                    todo="run kpatch again",
-                )
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        os.fsync(folder)
-
-
-def _private(name: str, flags: int) -> int:
-    """An opener: nobody else reads the file before it has the mode of the one it replaces."""
-    return os.open(name, flags, 0o600)
-
-
-@contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _take_after(handle: int, model: Path, *, must_own: bool) -> None:
-    try:
-        status = model.stat()
-    except FileNotFoundError:
-        os.fchmod(handle, 0o644)
-        return
-    # Owner first: giving a file away clears its set-user-ID bits.
-    own = os.fstat(handle)
-    if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
-        with contextlib.nullcontext() if must_own else contextlib.suppress(PermissionError):
-            os.fchown(handle, status.st_uid, status.st_gid)
-    os.fchmod(handle, stat.S_IMODE(status.st_mode) & (0o7777 if must_own else 0o777))

@@ -1,0 +1,73 @@
+"""A module that is compressed by itself: ``kqemu.ko.gz``, which FreeBSD's loader reads, and others.
+
+gzip files remember how their original was written (``gzip``); for the others the encoder is found
+again by trying (``recompress``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kpatch.containers.compression import Compression, decompress
+from kpatch.containers.gzip import (
+    MOST_BYTES,
+    comes_back,
+    names_settings,
+    original_gzip,
+    patched_gzip,
+    read_gzip,
+)
+from kpatch.errors import DamagedFileError
+
+
+class Packed(NamedTuple):
+    """A compressed module: its bytes, how it is compressed, and the file."""
+
+    payload: bytes
+    kind: Compression
+    data: bytes
+
+
+class Repacked(NamedTuple):
+    """A compressed file with another payload, and whether the way back is known to be exact.
+
+    Of a patched file that says whether its original will come back byte for byte; of an original
+    whether it is known to be that file byte for byte.
+    """
+
+    data: bytes
+    is_exact: bool
+
+
+def unpack(data: bytes, kind: Compression, name: str) -> Packed:
+    """Read a compressed module. Raises DamagedFileError, said of ``name``."""
+    try:
+        return Packed(decompress(data, kind, MOST_BYTES), kind, data)
+    except DamagedFileError as error:
+        raise error.within(name) from None
+
+
+def with_patched(packed: Packed, payload: bytes) -> Repacked:
+    """The file with the patched ``payload``."""
+    if packed.kind is Compression.GZIP:
+        original = read_gzip(packed.data)
+        return Repacked(patched_gzip(original, payload), comes_back(original))
+    new = _repacked(packed, payload)
+    return Repacked(
+        new, _repacked(Packed(payload, packed.kind, new), packed.payload) == packed.data
+    )
+
+
+def with_original(packed: Packed, payload: bytes) -> Repacked:
+    """The file with its original's ``payload``."""
+    if packed.kind is Compression.GZIP:
+        patched = read_gzip(packed.data)
+        return Repacked(original_gzip(patched, payload), names_settings(patched))
+    return Repacked(_repacked(packed, payload), is_exact=False)
+
+
+def _repacked(packed: Packed, payload: bytes) -> bytes:
+    # Imported here: a scan compresses nothing.
+    from kpatch.containers.recompress import find_encoder
+
+    return find_encoder(packed.data, packed.payload, packed.kind).compress(payload)

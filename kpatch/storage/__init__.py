@@ -1,0 +1,43 @@
+"""Who touches files: everything that is read, and the one writer of files."""
+
+from pathlib import Path
+
+from kpatch.storage.files import (
+    MODULE_SUFFIXES,
+    PACKAGE_SUFFIXES,
+    destination,
+    expand,
+    is_folder,
+    is_same,
+    output_file,
+    read,
+    require_no_folder,
+    require_output,
+    require_replaceable,
+)
+from kpatch.storage.reasons import naming
+
+__all__ = [
+    "MODULE_SUFFIXES",
+    "PACKAGE_SUFFIXES",
+    "destination",
+    "expand",
+    "is_folder",
+    "is_same",
+    "naming",
+    "output_file",
+    "read",
+    "replace",
+    "require_no_folder",
+    "require_output",
+    "require_replaceable",
+]
+
+
+def replace(
+    path: Path, data: bytes, *, like: Path | None = None, expected: bytes | None = None
+) -> tuple[str, ...]:
+    """:func:`kpatch.storage.writer.replace`. Imported on its first use: a scan writes nothing."""
+    from kpatch.storage import writer
+
+    return writer.replace(path, data, like=like, expected=expected)

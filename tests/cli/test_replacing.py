@@ -1,0 +1,146 @@
+"""A file is replaced whole, with all that it has, or not at all; and why not is said."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kpatch.errors import FileAccessError
+from kpatch.storage import read, replace, writer
+from tests.cli.harness import copied, names, run
+
+
+def shell(*words: str | Path) -> None:
+    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=30)
+
+
+def test_acl_and_extended_attributes_survive(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    os.setxattr(path, "user.origin", b"ports")
+    path.chmod(0o640)
+    shell("setfacl", "-m", "u:daemon:rw,g::r", path)
+    before = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    assert len(before) == 2
+    mode = path.stat().st_mode
+    done = run("apply", "--no-verify", path)
+    assert done.code == 0 and "could not be kept" not in done.err
+    for each in (path, path.with_name(f"{path.name}.orig.gz")):
+        assert {name: os.getxattr(each, name) for name in os.listxattr(each)} == before
+        assert each.stat().st_mode == mode
+
+
+def test_what_cannot_be_kept_is_told_and_a_mask_gives_the_group_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group's bits in the mode are the mask of the ACL: here they would let it write."""
+    path = copied("kqemu-7.ko", tmp_path)
+    shell("setfacl", "-m", "u:daemon:rw,g::-,m::rw", path)
+    assert stat.S_IMODE(path.stat().st_mode) & 0o070 == 0o060
+
+    def refused(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "setxattr", refused)
+    done = run("apply", "--no-verify", "--no-copy", path)
+    assert done.code == 0
+    assert "its attribute system.posix_acl_access could not be kept" in done.err
+    assert stat.S_IMODE(path.stat().st_mode) & 0o070 == 0
+
+
+def test_an_immutable_file_is_named_as_such_and_no_copy_stays(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    before = path.read_bytes()
+    shell("chattr", "+i", path)
+    try:
+        done = run("apply", "--no-verify", path)
+    finally:
+        shell("chattr", "-i", path)
+    assert done.code == 18 and "it is immutable" in done.err and "chattr -i" in done.err
+    assert names(tmp_path) == [path.name] and path.read_bytes() == before
+
+
+def test_a_file_of_somebody_else_in_a_sticky_folder_is_named_as_such(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    tmp_path.chmod(0o1777)
+    code = (
+        "import fcntl, os, sys\n"
+        "from pathlib import Path\n"
+        "from kpatch.errors import FileAccessError\n"
+        "from kpatch.storage.writer import replace\n"
+        "os.setgroups([]); os.setgid(1); os.setuid(1)\n"
+        "try: replace(Path('kqemu-7.ko'), b'x', like=Path('kqemu-7.ko'))\n"
+        "except FileAccessError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=tmp_path
+    )
+    assert "its folder is sticky" in done.stdout, done
+    assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_what_another_program_renames_there_meanwhile_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can_exchange: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    looks: list[Path] = []
+
+    def look(place: Path) -> bytes:
+        found = read(place)
+        looks.append(place)
+        # Behind the last look that comes before the rename.
+        if len(looks) == (1 if can_exchange else 0):
+            (tmp_path / "theirs").write_bytes(b"theirs")
+            (tmp_path / "theirs").replace(path)
+        return found
+
+    monkeypatch.setattr(writer, "read", look)
+    if not can_exchange:
+        monkeypatch.setattr(writer, "_exchange", lambda *_: False)
+        path.write_bytes(b"theirs")
+    with pytest.raises(FileAccessError, match="somebody else changed it"):
+        replace(path, b"ours", expected=b"old")
+    assert path.read_bytes() == b"theirs"
+    assert names(tmp_path) == ["file"]
+
+
+def test_after_the_rename_the_message_says_that_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    before = path.read_bytes()
+    sync = os.fsync
+
+    def broken(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode) and path.read_bytes() != before:
+            raise OSError(5, "Input/output error")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    done = run("apply", "--no-verify", path)
+    assert done.code == 18
+    assert "it is replaced, but its folder could not be written out" in done.err
+    assert path.read_bytes() != before
+    assert names(tmp_path) == [path.name, f"{path.name}.orig.gz"], "the only copy stays"
+
+
+def test_what_an_earlier_run_left_goes_with_the_next(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    left = tmp_path / ".kpatch-0123456789abcdef.new"
+    others = [tmp_path / name for name in (".kpatch-0123.new", "kpatch-0123456789abcdef.new")]
+    for each in (left, *others):
+        each.write_bytes(b"left")
+    assert run("apply", "--no-verify", "--no-copy", path).code == 0
+    assert left.exists(), "another run may still need it"
+    now = time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + 2 * 24 * 3600)
+        assert run("revert", path).code == 0
+    assert not left.exists() and all(each.exists() for each in others)
