@@ -32,6 +32,7 @@ _FLOATING: Final = ("xmm", "ymm", "zmm", "mm", "st(", "k", "bnd")
 _FLOATING_MNEMONICS: Final = ("f", "xsave", "xrstor", "ldmxcsr", "stmxcsr", "vldmxcsr", "maskmov")
 _INTERRUPTS: Final = frozenset({"sti", "popf", "popfd", "popfq"})
 _CONTROLS: Final = frozenset({"lgdt", "lidt", "lldt", "retf", "retfq", "ljmp", "lcall", "lmsw"})
+_DATA_SEGMENTS: Final = frozenset({"ds", "es", "ss"})
 
 
 @dataclass(frozen=True)
@@ -155,4 +156,8 @@ def _changes_controls(instruction: Instruction) -> bool:
     mnemonic = instruction.mnemonic
     if mnemonic in _CONTROLS or mnemonic in _INTERRUPTS:
         return True
-    return mnemonic == "mov" and _system_target(instruction)
+    if mnemonic not in ("mov", "pop"):
+        return False
+    target = instruction.operands[0]
+    segment = isinstance(target, Register) and target.name in _DATA_SEGMENTS
+    return segment or (mnemonic == "mov" and _system_target(instruction))

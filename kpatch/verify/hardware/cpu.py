@@ -2,8 +2,8 @@
 
 What Unicorn 2.1.4 does, measured, and what follows from it:
 
-* Memory hooks get physical addresses, and come before the access. Those of ``ltr`` come too: four
-  reads of 4 bytes of the descriptor, one write of 4 bytes (the busy bit); none on #GP.
+* Memory hooks get physical addresses. Those of ``ltr`` come too: four reads of 4 bytes of the
+  descriptor, one write of 4 bytes (the busy bit); none on #GP.
 * ``ltr`` on a busy TSS raises #GP, which ends in the interrupt hook; rip stays at the ``ltr``.
 * A code hook comes before its instruction; ``emu_stop`` in it stops there, nothing executed.
 * ``context_restore`` brings back TR with its hidden part, but leaves the TLB as it was: addresses
@@ -22,8 +22,6 @@ from unicorn import (
     UC_HOOK_CODE,
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
-    UC_HOOK_MEM_READ,
-    UC_HOOK_MEM_WRITE,
     UC_MODE_64,
     UC_PROT_ALL,
     Uc,
@@ -32,8 +30,9 @@ from unicorn import (
 from unicorn import x86_const as x86
 
 from kpatch.verify.explore.program import OpKind, Violation
+from kpatch.verify.hardware.accesses import Ledger
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
-from kpatch.verify.hardware.cpustate import CHUNK, Access, Controls, Run, Snapshot, Territory
+from kpatch.verify.hardware.cpustate import CHUNK, Controls, LoadedTask, Run, Snapshot, Territory
 from kpatch.verify.hardware.cycle import Circle
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import RegisterReader, Registers
@@ -72,22 +71,20 @@ class Engine:
         self._infos = code.known
         self._controls = controls
         self._places = tuple(places)
-        self._touched: set[int] = set()
+        self._ledger = Ledger(shared, private, places, self._fail)
         self._uc = Uc(UC_ARCH_X86, UC_MODE_64)
         for arena in (shared, private):
             self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
         self._reader = RegisterReader(self._uc)
         self._arm(Run(), frozenset(), False, BUDGET)
-        self._territory = Territory(frozenset(), (), (), None, ())
         self._uc.hook_add(UC_HOOK_CODE, self._on_code)
-        self._uc.hook_add(UC_HOOK_MEM_WRITE, self._on_write)
+        self._ledger.hook(self._uc)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
         self._uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid)
 
     def watch_reads(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Notice reads in these ranges of physical addresses. Before the first run only."""
-        for low, high in ranges:
-            self._uc.hook_add(UC_HOOK_MEM_READ, self._on_read, None, low, high - 1)
+        self._ledger.watch_reads(self._uc, ranges)
 
     def power_on(self, numbers: Mapping[str, int], tables: Mapping[str, tuple[int, int]]) -> None:
         """Long mode, paging on. ``numbers`` are registers by name, with ``efer`` among them;
@@ -135,7 +132,7 @@ class Engine:
         """The state of this CPU now."""
         view, base, start = self.private.view, self._base, self.private.base
         chunks = []
-        for chunk in sorted(self._touched):
+        for chunk in sorted(self._ledger.touched):
             at = chunk * CHUNK - start
             now = bytes(view[at : at + CHUNK])
             if now != base[at : at + CHUNK]:
@@ -157,8 +154,8 @@ class Engine:
         """Only the guest's memory of a snapshot."""
         view, base, start = self.private.view, self._base, self.private.base
         wanted = dict(snapshot.chunks)
-        self._touched.update(wanted)
-        for chunk in self._touched:
+        self._ledger.touched.update(wanted)
+        for chunk in self._ledger.touched:
             at = chunk * CHUNK - start
             view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
 
@@ -187,7 +184,7 @@ class Engine:
         a failure; what it then wrote outside of its territory is undone.
         """
         run = Run()
-        self._territory = territory
+        self._ledger.begin(run, territory)
         self._arm(run, stops, at_fences, budget)
         try:
             self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
@@ -195,8 +192,7 @@ class Engine:
             self._fail("no-fault", f"the CPU cannot go on: {error}")
         if not self._stopped and run.failure is None:
             self._fail("no-fault", "the CPU stopped by itself")
-        for arena, physical, old in reversed(self._undo):
-            arena.write(physical, old)
+        self._ledger.undo()
         return run
 
     def place(self) -> str:
@@ -210,11 +206,9 @@ class Engine:
         self._at_fences = at_fences
         self._budget = budget
         self._circle = Circle(budget // 2)
-        self._accesses = 0
         self._stopped = False
         self._check_controls = False
         self._look_at_tr = False
-        self._undo: list[tuple[Arena, int, bytes]] = []
 
     def _fail(self, prop: str, what: str) -> None:
         if self._run.failure is None:
@@ -234,8 +228,7 @@ class Engine:
                 return
         if self._look_at_tr:
             self._look_at_tr = False
-            registers = self._reader.read()
-            run.loaded.append((registers.table("tr"), registers.table("gdtr")))
+            run.loaded.append(self._loaded_task())
         info = self._infos.get(address) or self._code.look(address)
         if run.trace and (
             address in self._stops
@@ -252,51 +245,25 @@ class Engine:
             self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
         elif len(run.trace) > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
-        elif self._circle.closes(len(run.trace), address, self._accesses, self._reader):
+        elif self._circle.closes(len(run.trace), address, self._ledger.count, self._reader):
             self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr
 
-    def _on_write(
-        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
-    ) -> None:
-        last = physical + size - 1
-        if physical // CHUNK in self._territory.private and last // CHUNK == physical // CHUNK:
-            self._touched.add(physical // CHUNK)
-        else:
-            self._write_elsewhere(physical, size)
-        self._accesses += 1
+    def _loaded_task(self) -> LoadedTask:
+        registers = self._reader.read()
+        task, gdt = registers.table("tr"), registers.table("gdtr")
+        raw = b""
+        if task.selector & ~3:  # not null (SDM vol. 3, 3.4.2)
+            raw = self._read_virtual(gdt.base + (task.selector & ~7), 16)
+        return LoadedTask(task, gdt, raw)
 
-    def _write_elsewhere(self, physical: int, size: int) -> None:
-        territory = self._territory
-        chunks = range(physical // CHUNK, (physical + size - 1) // CHUNK + 1)
-        if all(each in territory.private for each in chunks) or _inside(
-            territory.edges, physical, size
-        ):
-            self._touched.update(chunks)
-        elif _inside(territory.watched, physical, size):
-            self._run.accesses.append(Access(len(self._run.trace) - 1, True, physical, size))
-        elif territory.owned is None or not _inside((territory.owned,), physical, size):
-            for arena in (self.shared, self.private):
-                if arena.base <= physical and physical + size <= arena.end:
-                    self._undo.append((arena, physical, arena.read(physical, size)))
-            self._fail("footprint", f"writes {size} bytes of {self._name(physical)}")
-
-    def _name(self, physical: int) -> str:
+    def _read_virtual(self, address: int, size: int) -> bytes:
         for region in self._places:
-            if region.physical <= physical < region.physical + region.size:
-                return f"{region.name}+{physical - region.physical:#x}"
-        return f"physical memory at {physical:#x}"
-
-    def _on_read(
-        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
-    ) -> None:
-        territory = self._territory
-        if _inside(territory.watched, physical, size):
-            self._run.accesses.append(Access(len(self._run.trace) - 1, False, physical, size))
-        elif any(low < physical + size and physical < high for low, high in territory.foreign):
-            self._fail("footprint", f"reads {self._name(physical)} of another CPU")
-        self._accesses += 1
+            if region.virtual <= address and address + size <= region.end:
+                arena = self.private if region.private else self.shared
+                return arena.read(region.physical_of(address), size)
+        return b""
 
     def _on_exception(self, uc: Uc, number: int, data: Any) -> None:
         name = _EXCEPTIONS.get(number, f"exception {number}")
@@ -307,10 +274,6 @@ class Engine:
     def _on_invalid(self, uc: Uc, data: Any) -> bool:
         self._fail("no-fault", _EXCEPTIONS[6])
         return False
-
-
-def _inside(ranges: Sequence[tuple[int, int]], physical: int, size: int) -> bool:
-    return any(low <= physical and physical + size <= high for low, high in ranges)
 
 
 def _id(name: str) -> int:

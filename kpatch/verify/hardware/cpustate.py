@@ -38,14 +38,25 @@ class Access:
     size: int
 
 
+@dataclass(frozen=True)
+class LoadedTask:
+    """An ``ltr`` that succeeded: TR after it, GDTR, and the 16 bytes that it was loaded from.
+
+    ``descriptor`` is empty where the selector names none that could be read.
+    """
+
+    task: Table
+    gdt: Table
+    descriptor: bytes
+
+
 @dataclass
 class Run:
     """What happened between two points of interest."""
 
     trace: list[int] = field(default_factory=list)
     accesses: list[Access] = field(default_factory=list)
-    loaded: list[tuple[Table, Table]] = field(default_factory=list)
-    """For each ``ltr`` that succeeded: TR after it, and GDTR."""
+    loaded: list[LoadedTask] = field(default_factory=list)
     failure: Violation | None = None
 
 
@@ -73,6 +84,7 @@ class Controls:
     page_tables: frozenset[int]
     gdt_bases: frozenset[int]
     code_selectors: frozenset[int]
+    data_selectors: frozenset[int]
     ldt_selectors: frozenset[int]
 
     def complaint(self, registers: Registers) -> str:
@@ -83,6 +95,10 @@ class Controls:
             (registers["cr3"] in self.page_tables, f"cr3 is {registers['cr3']:#x}"),
             (registers.table("gdtr").base in self.gdt_bases, "GDTR names no known table"),
             (registers["cs"] in self.code_selectors, f"cs is {registers['cs']:#x}"),
+            (
+                all(registers[name] in self.data_selectors for name in ("ss", "ds", "es")),
+                "a data segment comes from no known descriptor",
+            ),
             (registers.table("ldtr").selector in self.ldt_selectors, "LDTR names no known table"),
             (not registers["rflags"] & 0x300, "interrupts or single-stepping are on"),
         )

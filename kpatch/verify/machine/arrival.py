@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from kpatch.verify.explore.program import Violation
+from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Access, Run, Snapshot
 from kpatch.verify.hardware.registers import Registers
+from kpatch.verify.machine.cells import SharedMemory
 from kpatch.verify.machine.properties import Seen, named
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_AT, TAIL_DONE_AT
@@ -21,6 +22,9 @@ Each entry saves these fields before anything reads them, so a right module cann
 CPU has a GDT of its own they would name the CPU that the guest was on, and the guests that wait
 would all be different. Hosts with up to this many CPUs are explored without this.
 """
+
+_PART_OF_LTR: Final = 4
+"""Bytes of each access that Unicorn makes of the descriptor that ``ltr`` loads."""
 
 # psABI 3.2.1: what a function may destroy, but for rdi, its argument.
 _SCRATCH: Final = ("rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11")
@@ -60,8 +64,17 @@ def arrive(
         called=called.registers,
         returned=registers if returned else None,
         settled=registers if round_over else None,
+        slot=_own_slot(world, cpu),
+        booted_slot=called.owned,
     )
     return Arrival(judge(scenario, seen), registers, returned, round_over)
+
+
+def _own_slot(world: World, cpu: int) -> bytes:
+    if world.shared_slot is not None:
+        return b""
+    slot = world.host.slot(cpu)
+    return world.host.arena.read(slot.physical, slot.size)
 
 
 def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over: bool) -> None:
@@ -88,6 +101,33 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
         engine.write_registers({"rip": TAIL_AT})
 
 
+def interruptible(engine: Engine, shared: SharedMemory, run: Run) -> tuple[Violation, ...]:
+    """Refuses a first instruction that does to shared memory what takes a CPU several accesses.
+
+    The model makes one load, then one store a step, and between two of either a CPU may let
+    others in: between the two loads of ``cmps``, the parts of ``sgdt``, or those of an operand
+    that is not aligned. A locked instruction is one access, wherever it lies (SDM vol. 3, 8.1.2.2).
+    """
+    accesses = [each for each in run.accesses if each.step == 0]
+    if len(accesses) < 2:
+        return ()
+    info = engine.info(run.trace[0])
+    if info.kind is OpKind.LOCKED:
+        return ()
+    if info.is_ltr:  # it reads the descriptor in one piece, and may read the selector before
+        selector = [each for each in accesses if each.size != _PART_OF_LTR]
+        accesses = [*selector, *(each for each in accesses if each.size == _PART_OF_LTR)][
+            : len(selector) + 1
+        ]
+    for kind, write in (("load", False), ("store", True)):
+        parts = [each for each in accesses if each.write == write and shared.holds(each)]
+        if len(parts) > 1:
+            what = f"one instruction makes {len(parts)} {kind}s of shared memory"
+            why = "between which others may come in: beyond what the emulation models"
+            return (Violation("no-fault", f"{what}, {why}, at {info.label}"),)
+    return ()
+
+
 def shared_accesses(engine: Engine, run: Run) -> list[Access]:
     """The accesses of a run to shared memory, those of ``ltr`` as a CPU makes them.
 
@@ -98,7 +138,7 @@ def shared_accesses(engine: Engine, run: Run) -> list[Access]:
     loads: dict[int, int] = {}
     others: list[Access] = []
     for access in run.accesses:
-        if access.size == 4 and engine.info(run.trace[access.step]).is_ltr:
+        if access.size == _PART_OF_LTR and engine.info(run.trace[access.step]).is_ltr:
             loads[access.step] = min(access.physical, loads.get(access.step, access.physical))
         else:
             others.append(access)

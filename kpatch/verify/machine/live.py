@@ -16,7 +16,7 @@ from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import EVERYWHERE, Run, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import SystemDescriptor, parse
-from kpatch.verify.machine.arrival import arrive, back_in_kernel, shared_accesses
+from kpatch.verify.machine.arrival import arrive, back_in_kernel, interruptible, shared_accesses
 from kpatch.verify.machine.cells import SharedMemory
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.world import World
@@ -29,7 +29,8 @@ class LiveStep:
     """One move, and the machine after it.
 
     ``descriptors`` has the one that all CPUs share, or each CPU's own. ``tasks`` are the hidden
-    bases of TR, by CPU. ``buffered`` counts the stores of each CPU that memory has not seen.
+    bases of TR, by CPU. ``slots`` is what is wrong with the slots, if all CPUs stopped here.
+    ``buffered`` counts the stores of each CPU that memory has not seen.
     """
 
     move: Move
@@ -38,6 +39,7 @@ class LiveStep:
     tasks: tuple[int, ...]
     buffered: tuple[int, ...]
     violations: tuple[Violation, ...]
+    slots: str
 
 
 @dataclass
@@ -130,6 +132,7 @@ class LiveMachine:
             tasks=tuple(each.engine.tr[1] for each in self._cpus),
             buffered=tuple(len(each.buffer) for each in self._cpus),
             violations=violations,
+            slots=self._world.slot_complaint(),
         )
 
     def _leave_rest(self, cpu: _Cpu) -> None:
@@ -146,6 +149,7 @@ class LiveMachine:
         """The instruction at rip, then on to just before the next visible one."""
         fence = self._at_fence(cpu)
         run, stores = self._first_instruction(cpu)
+        refused = interruptible(cpu.engine, self._shared, run)
         if fence or not (self._store_buffers or self._loads(cpu, run)):
             self._store(stores)
             cpu.may_be_buffered = False
@@ -161,7 +165,9 @@ class LiveMachine:
                     "the schedule does not replay: a step went on over shared memory",
                     todo="report this as a bug of kpatch; it says nothing about the module",
                 )
-        violations = self._arrive(number, cpu, run)
+        violations = refused or self._arrive(number, cpu, run)
+        if refused:
+            cpu.phase = OpKind.FAULT
         return tuple(cpu.engine.info(address).label for address in run.trace), violations
 
     def _first_instruction(self, cpu: _Cpu) -> tuple[Run, Store]:

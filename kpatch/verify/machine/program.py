@@ -23,8 +23,14 @@ from kpatch.verify.explore.program import (
 )
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import EVERYWHERE, Access, Run, Snapshot
-from kpatch.verify.hardware.descriptors import BUSY, FREE, parse, tss_descriptor
-from kpatch.verify.machine.arrival import Arrival, arrive, back_in_kernel, shared_accesses
+from kpatch.verify.hardware.descriptors import BUSY, FREE, tss_descriptor
+from kpatch.verify.machine.arrival import (
+    Arrival,
+    arrive,
+    back_in_kernel,
+    interruptible,
+    shared_accesses,
+)
 from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
 from kpatch.verify.machine.scenarios import Scenario
@@ -154,13 +160,11 @@ class UnicornProgram:
                 if region.physical <= cell.start < region.physical + region.size and end != start:
                     place = f"{region.name}+{cell.start - region.physical:#x}"
                     found.append(Violation("progress", f"{place} is left at {end.hex()}"))
-        slot = self.world.shared_slot
-        if slot is not None:
+        if self.world.shared_slot is not None:
             self._write_cells(tuple(range(len(memory))), memory)
-            descriptor = parse(self.world.host.arena.read(slot.physical, slot.size))
-            bases = {self.world.model.tss_of(cpu) for cpu in range(self.cpus)}
-            if not (descriptor.is_tss and descriptor.present and descriptor.base in bases):
-                found.append(Violation("descriptor", f"the slot is left with {descriptor}"))
+            complaint = self.world.slot_complaint()
+            if complaint:
+                found.append(Violation("descriptor", complaint))
         return tuple(each for each in found if each.prop in self.scenario.promised)
 
     @property
@@ -226,7 +230,11 @@ class UnicornProgram:
         engine, called = self._engine, self._called[cpu]
         writes = self._writes(run)
         arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
-        violations = self._unforeseen(run, pending) or arrival.violations
+        violations = (
+            interruptible(engine, self._shared, run)
+            or self._unforeseen(run, pending)
+            or arrival.violations
+        )
         if violations:
             after = LocalState(Phase.FAULT, called, 0)
         else:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final, TypeVar
 
 from kpatch.elf.module import Module
-from kpatch.errors import UnknownModuleError, VerificationError
+from kpatch.errors import UnknownModuleError, UsageError, VerificationError
 from kpatch.signature.model import Image
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.replay import replay
@@ -128,16 +128,28 @@ class Setup:
             store_buffers=self._store_buffers,
             every_instruction=self.mode == "instruction",
         )
-        steps = machine.replay(schedule)
+        try:
+            steps = machine.replay(schedule)
+        except UsageError as error:
+            raise self._unlike(str(error)) from error
         for position, (live, memoised) in enumerate(zip(steps, expected, strict=True), 1):
             if live.violations != memoised.violations:
-                raise VerificationError(
-                    f"the schedule does not replay: move {position}, {live.move}, has another "
-                    "outcome on engines that share one memory",
-                    where=self.scenario.name,
-                    todo="report this as a bug of kpatch; it says nothing about the module",
-                )
+                raise self._unlike(f"move {position}, {live.move}, has another outcome")
         return steps
+
+    def confirm(self, schedule: Schedule) -> tuple[LiveStep, ...]:
+        """Replay what the exploration found. Raises VerificationError if that cannot be."""
+        try:
+            return self.replay(schedule)
+        except UsageError as error:
+            raise self._unlike(str(error)) from error
+
+    def _unlike(self, what: str) -> VerificationError:
+        return VerificationError(
+            f"the schedule does not replay on engines that share one memory: {what}",
+            where=self.scenario.name,
+            todo="report this as a bug of kpatch; it says nothing about the module",
+        )
 
     def window(self) -> int | None:
         """Instructions under the host's page tables with a foreign TSS; None if no return."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import Counterexample
 from kpatch.verify.machine.live import LiveStep
-from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.world import World
 
 _BUSY: Final = 0xB
@@ -56,7 +55,7 @@ def confirmed(steps: Sequence[LiveStep], world: World, found: Counterexample) ->
     """
     shown = lanes_of(steps, world)
     props = {violation.prop for step in steps for violation in step.violations}
-    if not all(_names_a_tss(last, world.model) for last in steps[-1:]):
+    if any(last.slots for last in steps[-1:]):
         props.add("descriptor")
     if found.prop not in props and found.prop not in _JUDGED_BY_THE_GRAPH:
         raise VerificationError(
@@ -68,12 +67,6 @@ def confirmed(steps: Sequence[LiveStep], world: World, found: Counterexample) ->
 
 _JUDGED_BY_THE_GRAPH: Final = frozenset({"progress", "deadlock", "livelock", "footprint"})
 """That nothing can finish, or what memory holds at the end, is not seen in one step."""
-
-
-def _names_a_tss(step: LiveStep, host: HostModel) -> bool:
-    """Whether every descriptor is left as that of some CPU's TSS."""
-    bases = {host.tss_of(cpu) for cpu in range(host.cpus)}
-    return all(each.is_tss and each.present and each.base in bases for each in step.descriptors)
 
 
 def _step(step: LiveStep, names: Mapping[int, str]) -> LaneStep:

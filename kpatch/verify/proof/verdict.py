@@ -191,7 +191,7 @@ def run_task(
     options = bounds.options(task.obligation.model)
     result = setup.explore(lambda program: explore(program, options, report=progress or _nobody))
     shown = tuple(
-        (each, confirmed(setup.replay(from_text(each.schedule)), setup.world, each))
+        (each, confirmed(setup.confirm(from_text(each.schedule)), setup.world, each))
         for each in result.counterexamples[:_SHOWN]
     )
     return Explored(task, result, shown)
@@ -237,17 +237,18 @@ class Proof:
     def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld"]:
         """``proven`` only if every obligation is, and every control failed as it must.
 
-        A control that was explored to its end and did not fail withholds it; one that a bound
+        A control that was explored to its end and did not fail withholds it, whatever else was
+        found: what it says about the check is true of an accusation as well. One that a bound
         ended early says as little as an obligation does.
         """
         obligations = [each for each in self.explored if each.task.kind == "obligation"]
-        if any(each.result.verdict is Verdict.VIOLATED for each in obligations):
-            return "violated"
-        if self.window is not None and not self.window.holds and not self.missing:
-            return "violated"
         failed = [each for each in self.explored if not each.holds]
         if any(each.task.kind == "control" and not each.result.bound for each in failed):
             return "withheld"
+        if any(each.result.verdict is Verdict.VIOLATED for each in obligations):
+            return "violated"
+        if self.window is not None and not self.window.holds and not self.missing:
+            return "withheld" if self.window.unpatched is None else "violated"
         if self.missing or not obligations or failed:
             return "not-proven"
         return "proven"

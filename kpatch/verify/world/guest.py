@@ -147,7 +147,9 @@ class Guest:
         )
 
     def _fill_tables(self) -> None:
-        self._write(self.gdt, GUEST_DATA & ~7, struct.pack("<Q", 0x12CF_F334_5678_FFFF))
+        # Base 0: a CPU in 64-bit mode ignores the base of DS, ES, SS and CS (SDM vol. 3, 3.4.4);
+        # Unicorn 2.1.4 adds it where an instruction names the segment in a prefix.
+        self._write(self.gdt, GUEST_DATA & ~7, struct.pack("<Q", 0x00CF_F300_0000_FFFF))
         self._write(self.gdt, MONITOR_CS, CODE64)
         self._write(self.gdt, MONITOR_LDT, ldt_descriptor(self.ldt.virtual, 0xFF))
         # The guest has something of its own where the monitor's TSS goes: it must be put back.

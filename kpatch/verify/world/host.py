@@ -25,9 +25,6 @@ from kpatch.verify.world.kernel_text import FUNCTIONS, TAIL_AT, TEXT_AT, tail, t
 MAXCPU: Final = 16
 """amd64 SMP kernels of that time (sys/amd64/include/param.h)."""
 
-NGDT: Final = 13
-"""Entries of 8 bytes in a GDT; 7.x has 9 or more, 8.x has 13. Only the limit depends on it."""
-
 SHARED_BASE: Final = 0
 SHARED_SIZE: Final = 0x100_0000
 MODULE_AT: Final = Address(0xFFFF_FFFF_8140_0000)
@@ -84,13 +81,20 @@ class HostModel:
         return _SEGMENTS[self.tr_selector][1]
 
     @property
+    def gdt_size(self) -> int:
+        """Bytes of a GDT: NGDT entries of 8 (sys/amd64/include/segments.h of each branch)."""
+        if self.tr_selector == _TR_OF_8:
+            return 13 * 8
+        return (8 if self.cpuid_offset == _CPUID_OF_6 else 9) * 8
+
+    @property
     def gdt_limit(self) -> int:
         """The limit in GDTR."""
-        return NGDT * 8 - 1
+        return self.gdt_size - 1
 
     def gdt_of(self, cpu: int) -> Address:
         """The address of the GDT that a CPU uses."""
-        return Address(GDT_AT + (NGDT * 8 * cpu if self.gdt == "private" else 0))
+        return Address(GDT_AT + (self.gdt_size * cpu if self.gdt == "private" else 0))
 
     def slot_of(self, cpu: int) -> Address:
         """The address of the TSS descriptor in that GDT."""
@@ -107,8 +111,14 @@ class HostModel:
         return Address(PCPU_AT + PAGE * cpu)
 
 
+_TR_OF_8: Final = 0x48
+_CPUID_OF_6: Final = 0x3C
+
 # TR selector -> (CS, SS): GPROC0_SEL, GCODE_SEL, GDATA_SEL in sys/amd64/include/segments.h.
-_SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {0x30: (0x08, 0x10), 0x48: (0x20, 0x28)}
+_SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {
+    0x30: (0x08, 0x10),
+    _TR_OF_8: (0x20, 0x28),
+}
 
 _COMMON_TSS: Final = Address(0xFFFF_FFFF_80A5_C340)
 

@@ -14,7 +14,7 @@ import struct
 from typing import Final
 
 GUEST_DATA: Final = 0x000B
-"""A data segment of the guest's, privilege 3, with a base that is not 0."""
+"""A data segment of the guest's, privilege 3."""
 
 HOSTILE_BASE: Final = 0x0000_5EED_0BAD_0000
 """FS and GS base: canonical, in user space, mapped nowhere."""

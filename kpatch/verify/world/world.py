@@ -14,6 +14,7 @@ from kpatch.units import SectionOffset
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import CHUNK, Controls, Snapshot, Territory
+from kpatch.verify.hardware.descriptors import BUSY, changed, parse, tss_descriptor
 from kpatch.verify.hardware.memory import PAGE, Arena, Region
 from kpatch.verify.world.guest import MONITOR_CS, MONITOR_LDT, Guest
 from kpatch.verify.world.host import (
@@ -25,6 +26,7 @@ from kpatch.verify.world.host import (
     Host,
     HostModel,
 )
+from kpatch.verify.world.hostile_guest import GUEST_DATA
 from kpatch.verify.world.kernel_text import BOOT_DONE_AT, BOOT_LTR_AT
 from kpatch.verify.world.worldswitch import SwitchLayout
 
@@ -119,6 +121,24 @@ class World:
         """The TSS descriptor that all CPUs share; None where each has its own."""
         return self.host.slot(0) if self.model.gdt == "shared" else None
 
+    def slot_complaint(self) -> str:
+        """What is wrong with the slots as they are; empty if nothing.
+
+        A later round finds nothing there that an earlier one did not: every byte is what the boot
+        left but the base, which is that of some CPU, and the busy bit.
+        """
+        bases = {self.model.tss_of(cpu) for cpu in range(self.model.cpus)}
+        for cpu in range(1 if self.model.gdt == "shared" else self.model.cpus):
+            slot = self.host.slot(cpu)
+            raw = self.host.arena.read(slot.physical, slot.size)
+            left = parse(raw)
+            if not (left.is_tss and left.present and left.base in bases):
+                return f"the slot is left with {left}"
+            other = changed(raw, tss_descriptor(left.base, BUSY))
+            if other:
+                return f"the slot is left with {left}, but {other}"
+        return ""
+
     def engine(self) -> Engine:
         """A new engine over the shared memory, with the memory of a new guest."""
         private = Arena(self.guest.arena.base, self.guest.arena.size)
@@ -199,6 +219,9 @@ class World:
                 {self.guest.gdt.virtual, *(model.gdt_of(cpu) for cpu in range(model.cpus))}
             ),
             code_selectors=frozenset({model.code_selector, MONITOR_CS}),
+            # Of descriptors that nobody writes, with base 0: Unicorn adds the base of a segment
+            # that a prefix names, a CPU in 64-bit mode does not.
+            data_selectors=frozenset({0, GUEST_DATA, model.data_selector}),
             ldt_selectors=frozenset({0, MONITOR_LDT}),
         )
 

@@ -79,7 +79,10 @@ def test_the_switch_runs_from_call_to_return(name: str) -> None:
     assert after["rsp"] == called.registers["rsp"] + 8
     assert any(label.startswith("monitor image+") for label in labels)
     assert any(label.startswith("guest+") for label in labels)
-    assert [task.base for task, _ in run.loaded] == [world.guest.tss.virtual, world.model.tss_of(1)]
+    assert [each.task.base for each in run.loaded] == [
+        world.guest.tss.virtual,
+        world.model.tss_of(1),
+    ]
 
 
 def test_the_guest_returns_with_everything_hostile() -> None:

@@ -131,3 +131,12 @@ def test_scenarios_promise_properties_that_exist() -> None:
 def test_the_unknown_layout_promises_no_own_tss_where_the_slot_is_shared() -> None:
     kept = {each.name for each in SCENARIOS if "own-tss" not in each.promised}
     assert kept == {"unknown-layout"}
+
+
+@pytest.mark.parametrize("prefix", ["26", "2e", "36", "3e"])
+def test_a_segment_prefix_that_a_cpu_ignores_has_no_effect(prefix: str) -> None:
+    site = exit_with(before="nop")
+    bare = bytes.fromhex("816104fffdffff")  # and dword [rcx + 4], 0xfffffdff
+    assert site.module.data.count(bare + b"\x90") == 1
+    data = site.module.data.replace(bare + b"\x90", bytes.fromhex(prefix) + bare)
+    assert judged(site.instead(read_module(data, "prefixed")), UP).verdict is Verdict.PROVEN

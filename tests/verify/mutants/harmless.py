@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.verify.mutants.changes import Lines, after, before
-from tests.verify.mutants.descriptors import HIGH, LOW, PRESENT
+from tests.verify.mutants.descriptors import HIGH, LOW
 from tests.verify.mutants.locks import (
     EXCHANGE,
     RELEASE,
@@ -85,8 +85,21 @@ HARMLESS: Final = (
     # What every TSS of a kernel has in common, the slot has already: they lie in one array, in the
     # top 2 GB.
     Variant("the high dword of the base is not written", (Lines(HIGH, "nop"),)),
-    # ltr does not look at it, and far jumps to a TSS fault in long mode (SDM vol. 3, 8.7).
-    Variant("DPL 3", (Lines(PRESENT, "movabs r10, 0x0000e90000000000"),)),
+    # One access of shared memory each; the other one is of the stack.
+    Variant(
+        "the slot is read by push", (Lines("mov r9, qword [rcx]", "push qword [rcx]; pop r9"),)
+    ),
+    Variant(
+        "the slot is read by movs",
+        (
+            Lines(
+                "mov r9, qword [rcx]",
+                "push 0; mov r9, rsi; mov r10, rdi; mov rsi, rcx; mov rdi, rsp;"
+                "movsq qword [rdi], qword [rsi];"
+                "mov rsi, r9; mov rdi, r10; pop r9",
+            ),
+        ),
+    ),
     # The routine has saved it before the entry site, and restores it behind the exit site.
     Variant("rbx is used at the entry", (entry("xor ebx, ebx"),)),
     Variant("rbx is used at the exit", (leave("xor ebx, ebx"),)),

@@ -22,6 +22,7 @@ def leave(code: str) -> Lines:
 
 
 FLAGS: Final = "pushfq; or qword [rsp], {bit}; popfq"
+TURNED: Final = "pushfq; xor qword [rsp], {bit}; popfq"
 
 MUTANTS: Final = (
     Mutant("rdi is clobbered at the entry", (entry("xor edi, edi"),), (NO_FAULT,)),
@@ -47,6 +48,11 @@ MUTANTS: Final = (
     ),
     Mutant("the direction flag is left set", (leave("std"),), (RESTORED,)),
     Mutant("the nested-task flag is left set", (leave(FLAGS.format(bit="0x4000")),), (RESTORED,)),
+    Mutant("alignment checks are turned over", (leave(TURNED.format(bit="0x40000")),), (RESTORED,)),
+    Mutant("the I/O privilege is turned over", (leave(TURNED.format(bit="0x3000")),), (RESTORED,)),
+    Mutant("the ID flag is turned over", (leave(TURNED.format(bit="0x200000")),), (RESTORED,)),
+    Mutant("dr6 is lost", (leave("mov dr6, rdi"),), (RESTORED,)),
+    Mutant("cr2 is lost", (leave("mov cr2, rdi"),), (RESTORED,)),
     Mutant("interrupts are enabled by sti", (leave("sti"),), (NO_FAULT,)),
     Mutant("interrupts are enabled by popfq", (leave(FLAGS.format(bit="0x200")),), (NO_FAULT,)),
     Mutant("single-stepping is enabled", (leave(FLAGS.format(bit="0x100")),), (NO_FAULT,)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kpatch.verify.proof.verdict import Explored
-from tests.verify.mutants import descriptors, locks, machine_state, stashes
+from tests.verify.mutants import accesses, descriptors, leftovers, locks, machine_state, stashes
 from tests.verify.mutants.variant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -17,6 +17,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *descriptors.MUTANTS,
     *stashes.MUTANTS,
     *machine_state.MUTANTS,
+    *accesses.MUTANTS,
+    *leftovers.MUTANTS,
 )
 
 TABLE: Final = Path(__file__).with_name("table.txt")

@@ -16,7 +16,9 @@ class Seen:
 
     ``called`` are the registers with which the kernel called the switch. ``returned`` are those
     with which it came back, ``settled`` those at the end of the round: behind a source fix, if the
-    module has one, else the same. Both are None where this step did not end there.
+    module has one, else the same. Both are None where this step did not end there. ``slot`` and
+    ``booted_slot`` are the TSS descriptor in the CPU's own GDT, then and as the boot left it;
+    empty where the CPUs share one GDT.
     """
 
     host: HostModel
@@ -25,6 +27,8 @@ class Seen:
     called: Registers
     returned: Registers | None
     settled: Registers | None
+    slot: bytes = b""
+    booted_slot: bytes = b""
 
 
 class Property:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kpatch.verify.hardware.descriptors import FREE, TSS_LIMIT
+from kpatch.verify.hardware.cpustate import LoadedTask
+from kpatch.verify.hardware.descriptors import TSS_LIMIT, changed, parse
 from kpatch.verify.hardware.registers import Table
 from kpatch.verify.machine.properties.base import Property, Seen
 from kpatch.verify.world.host import HostModel
@@ -25,27 +26,45 @@ class OwnTss(Property):
 
 
 class Descriptor(Property):
-    """What an ``ltr`` from the host's GDT found. (A busy or absent one faults.)"""
+    """What an ``ltr`` from the host's GDT found, and what it leaves there. (A busy one faults.)
+
+    What all CPUs share is looked at when all have finished: one may have changed it meanwhile.
+    """
 
     name = "descriptor"
-    sentence = "Every descriptor that is loaded into TR is that of a whole TSS of some CPU."
+    sentence = (
+        "Every descriptor that is loaded into TR is that of a whole TSS of some CPU, and is left "
+        "with nothing changed but the busy bit and, where CPUs share it, the base."
+    )
 
     def complaint(self, seen: Seen) -> str | None:
-        """Look at TR after each ``ltr`` under a GDT of the host's."""
-        host = seen.host
-        tables = {host.gdt_of(cpu) for cpu in range(host.cpus)}
-        for task, gdt in seen.run.loaded:
-            if gdt.base not in tables:
-                continue
-            # A larger limit would make an I/O permission bitmap of what lies behind the TSS
-            # (SDM vol. 1, "I/O Permission Bit Map").
-            # Unicorn's ltr takes a 16-bit TSS, too; a CPU in long mode knows type 9 only
-            # (SDM vol. 3, 3.5).
-            whole = task.limit == TSS_LIMIT and task.type == FREE
-            if owner(host, task) is None or not whole:
-                shown = describe_tss(host, task)
-                return f"ltr loads {shown}, limit {task.limit:#x}, type {task.type:#x}"
-        return None
+        """Look at TR after each ``ltr`` under a GDT of the host's, and at the slot at the end."""
+        tables = {seen.host.gdt_of(cpu) for cpu in range(seen.host.cpus)}
+        for loaded in seen.run.loaded:
+            wrong = _wrong(seen.host, loaded) if loaded.gdt.base in tables else ""
+            if wrong:
+                shown = describe_tss(seen.host, loaded.task)
+                return f"ltr loads {shown}, limit {loaded.task.limit:#x}: {wrong}"
+        if seen.settled is None or not seen.slot:
+            return None
+        left = parse(seen.slot)
+        if left.base != seen.host.tss_of(seen.cpu):
+            return f"the CPU's own slot is left with {left}"
+        other = changed(seen.slot, seen.booted_slot)
+        return f"in the CPU's own slot {other}" if other else None
+
+
+def _wrong(host: HostModel, loaded: LoadedTask) -> str:
+    if not loaded.descriptor:
+        return "the selector names no descriptor"
+    refusal = parse(loaded.descriptor).refusal()
+    if refusal:
+        return refusal
+    if owner(host, loaded.task) is None:
+        return "it is not the TSS of a CPU"
+    # A larger limit would make an I/O permission bitmap of what lies behind the TSS
+    # (SDM vol. 1, "I/O Permission Bit Map").
+    return "" if loaded.task.limit == TSS_LIMIT else "the limit is another than that of the TSS"
 
 
 def owner(host: HostModel, task: Table) -> int | None:

@@ -1,0 +1,121 @@
+"""Every byte of every access to memory: whose it is, and whether other CPUs can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, Uc
+
+from kpatch.verify.hardware.cpustate import CHUNK, Access, Run, Territory
+from kpatch.verify.hardware.memory import Arena, Region
+
+_WIDEST: Final = 8
+"""Bytes of the largest access that Unicorn reports; wider ones come in parts of this size."""
+
+Fail = Callable[[str, str], None]
+
+
+class Ledger:
+    """What a run has read and written, by physical address.
+
+    What Unicorn 2.1.4 does, measured: hooks come before the access. An access is reported once,
+    with its first address and its whole size, also where it goes on in another page: pages that
+    are neighbours by virtual address have to be so by physical address, and are in this world. A
+    ranged hook looks at the first byte of an access alone.
+    """
+
+    def __init__(self, shared: Arena, private: Arena, places: Sequence[Region], fail: Fail) -> None:
+        """``fail`` is called with the property that an access breaks, and how."""
+        self.count = 0
+        self.touched: set[int] = set()
+        self._arenas = (shared, private)
+        self._places = tuple(places)
+        self._fail = fail
+        self.begin(Run(), Territory(frozenset(), (), (), None, ()))
+
+    def hook(self, uc: Uc) -> None:
+        """See the writes of an engine."""
+        uc.hook_add(UC_HOOK_MEM_WRITE, self._on_write)
+
+    def watch_reads(self, uc: Uc, ranges: Sequence[tuple[int, int]]) -> None:
+        """See the reads of any byte in these ranges, too."""
+        hooked: list[tuple[int, int]] = []
+        for low, high in sorted((max(0, low - _WIDEST + 1), high) for low, high in ranges):
+            if hooked and low < hooked[-1][1]:  # two hooks would report one access twice
+                hooked[-1] = hooked[-1][0], max(high, hooked[-1][1])
+            else:
+                hooked.append((low, high))
+        for low, high in hooked:
+            uc.hook_add(UC_HOOK_MEM_READ, self._on_read, None, low, high - 1)
+
+    def begin(self, run: Run, territory: Territory) -> None:
+        """From here on accesses belong to ``run``, on a CPU that may touch ``territory``."""
+        self.count = 0
+        self._run = run
+        self._territory = territory
+        self._undo: list[tuple[Arena, int, bytes]] = []
+
+    def undo(self) -> None:
+        """Take back what was written outside of the territory."""
+        for arena, physical, old in reversed(self._undo):
+            arena.write(physical, old)
+
+    def _on_write(
+        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
+    ) -> None:
+        last = physical + size - 1
+        if physical // CHUNK in self._territory.private and last // CHUNK == physical // CHUNK:
+            self.touched.add(physical // CHUNK)
+        else:
+            self._write_elsewhere(physical, size)
+        self.count += 1
+
+    def _write_elsewhere(self, physical: int, size: int) -> None:
+        territory = self._territory
+        chunks = range(physical // CHUNK, (physical + size - 1) // CHUNK + 1)
+        if all(each in territory.private for each in chunks) or _inside(
+            territory.edges, physical, size
+        ):
+            self.touched.update(chunks)
+        elif _inside(territory.watched, physical, size):
+            self._note(True, physical, size)
+        elif territory.owned is None or not _inside((territory.owned,), physical, size):
+            for arena in self._arenas:
+                if arena.base <= physical and physical + size <= arena.end:
+                    self._undo.append((arena, physical, arena.read(physical, size)))
+            self._fail("footprint", f"writes {size} bytes of {self._name(physical)}")
+
+    def _on_read(
+        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
+    ) -> None:
+        for low, high in self._territory.foreign:
+            if low < physical + size and physical < high:
+                place = self._name(max(low, physical))
+                self._fail("footprint", f"reads {place} of another CPU")
+        self._note(False, physical, size)
+        self.count += 1
+
+    def _note(self, write: bool, physical: int, size: int) -> None:
+        """Keep the parts of an access that lie in watched memory; what lies beside it is constant.
+
+        Each part is one access to any CPU: what lies within aligned 8 bytes is (AMD64 manual vol.
+        2, 7.3.2). SDM vol. 3, 8.1.1, promises more, but not for the CPUs of AMD.
+        """
+        step = len(self._run.trace) - 1
+        for low, high in self._territory.watched:
+            start, end = max(low, physical), min(high, physical + size)
+            while start < end:
+                part = min(end, (start // _WIDEST + 1) * _WIDEST)
+                self._run.accesses.append(Access(step, write, start, part - start))
+                start = part
+
+    def _name(self, physical: int) -> str:
+        for region in self._places:
+            if region.physical <= physical < region.physical + region.size:
+                return f"{region.name}+{physical - region.physical:#x}"
+        return f"physical memory at {physical:#x}"
+
+
+def _inside(ranges: Sequence[tuple[int, int]], physical: int, size: int) -> bool:
+    return any(low <= physical and physical + size <= high for low, high in ranges)
