@@ -11,6 +11,7 @@ REFEREES: Final = frozenset(
     {
         *("ar", "as", "elfedit", "gcc", "ld", "nm", "objcopy", "objdump", "readelf", "strip"),
         *("bsdtar", "bzip2", "gzip", "tar", "xz", "zstd"),
+        *("chromium", "chromedriver"),
         *("bmake", "make", "mandoc", "md5sum", "sha256sum"),
     }
 )

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "apply": "Repair a module, prove the repair, replace the file.",
     "diff": "Show what a patch changes, or what two modules differ in.",
     "verify": "Explore every interleaving of a module's world switch.",
+    "report": "Write a page that shows the patch, the bug and the proof.",
     "revert": "Give back the original, byte for byte.",
     "hook": "Put the repair into ports builds.",
 }

@@ -136,6 +136,11 @@ _SYMBOL_TYPES = {
 }
 
 
+def section_type(section: Section) -> str:
+    """The gABI's name of the section's type, or its number."""
+    return _SECTION_TYPES.get(section.type, hex(section.type))
+
+
 def _header(module: Module) -> list[tuple[str, ...]]:
     """Fields of the ELF header that say what the file is; not those that say where things lie."""
     header = module.header
@@ -155,7 +160,7 @@ def _sections(module: Module) -> list[tuple[str, ...]]:
     return [
         (
             each.name,
-            _SECTION_TYPES.get(each.type, hex(each.type)),
+            section_type(each),
             "".join(letter for flag, letter in _FLAGS if each.flags & flag),
             str(each.align),
             f"{each.size:#x}",

@@ -13,6 +13,7 @@ from typing import Any
 
 from kpatch.report.documents import Document
 from kpatch.report.printable import printable
+from kpatch.report.runs import without_runs
 from kpatch.report.style import Style
 
 _LEAST_COLUMN = 38
@@ -24,9 +25,6 @@ _RAW = 21
 
 _START = re.compile(r"[ +-]* *([0-9a-f]+: )?")
 """What stands in front of a line's text: the sign and the offset."""
-
-_SHORTEST_RUN = 3
-"""Of padding that is shown as one line."""
 
 _SIGNS = {"same": " ", "removed": "-", "added": "+"}
 
@@ -62,7 +60,7 @@ def _unified(document: Document, style: Style, width: int) -> Iterator[str]:
     yield from _sizes(document, style, width)
     for hunk in document["hunks"]:
         yield from _painted("hunk", _heading(hunk), style, width)
-        for row in _without_runs(hunk["rows"]):
+        for row in without_runs(hunk["rows"]):
             line = row["after"] or row["before"]
             for text in _shown(line, with_bytes=True):
                 meaning = row["change"]
@@ -80,7 +78,7 @@ def _columns(document: Document, style: Style, column: int) -> Iterator[str]:
     for hunk in document["hunks"]:
         yield from _painted("hunk", _heading(hunk), style, 2 * column + 3)
         for change, group in groupby(
-            _without_runs(hunk["rows"]), lambda row: row["change"] == "same"
+            without_runs(hunk["rows"]), lambda row: row["change"] == "same"
         ):
             rows = list(group)
             if change:
@@ -113,26 +111,6 @@ def _pair(
         if not is_same:
             padded, other = style.paint("removed", padded), style.paint("added", other)
         yield f"{padded} | {other}".rstrip()
-
-
-def _without_runs(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The rows, with a run of the same one-byte instruction (padding) as its first one."""
-
-    def alike(row: dict[str, Any]) -> tuple[Any, ...]:
-        line = row["after"] or row["before"]
-        is_short = len(line["raw"]) == 2 and not line["labels"]
-        return row["change"], line["raw"] if is_short else line["offset"]
-
-    for _, group in groupby(rows, alike):
-        run = list(group)
-        if len(run) < _SHORTEST_RUN:
-            yield from run
-            continue
-        sides = {
-            side: run[0][side] and {**run[0][side], "times": len(run)}
-            for side in ("before", "after")
-        }
-        yield {"change": run[0]["change"], **sides}
 
 
 def _sizes(document: Document, style: Style, width: int) -> Iterator[str]:

@@ -1,0 +1,50 @@
+"""What the page shows, as one JSON-ready document. The page reads nothing else."""
+
+from __future__ import annotations
+
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module
+from kpatch.patch.annotate import annotated
+from kpatch.patch.assess import Assessment
+from kpatch.patch.diff import diff_modules, section_type
+from kpatch.patch.plan import Plan
+from kpatch.report import documents
+from kpatch.report.documents import Document
+
+
+def page_document(
+    assessment: Assessment, plan: Plan | None, after: Module, proof: Document | None
+) -> Document:
+    """The module before the patch and ``after`` it, how it was patched, and the proof.
+
+    ``plan`` is None where the module is not patched: then ``after`` is the module itself.
+    """
+    before = assessment.module
+    return {
+        "file": before.name,
+        "verdict": proof["verdict"] if proof else "not-verified",
+        "module": documents.assessment(assessment),
+        "size": {"before": len(before.data), "after": len(after.data)},
+        "sections": _sections(before, after),
+        "trampolines": documents.plain(annotated(plan)) if plan else [],
+        "difference": documents.difference(diff_modules(before, after)),
+        "proof": proof,
+    }
+
+
+def _sections(before: Module, after: Module) -> list[Document]:
+    """The sections of the patched file in the order of their bytes, with what became of each."""
+    known = {(each.name, each.offset, each.size) for each in before.sections}
+    return [
+        {
+            "name": each.name,
+            "type": section_type(each),
+            "offset": each.offset,
+            "size": each.size,
+            "in_file": each.has_bytes,
+            "is_loaded": each.is_loaded,
+            "is_new": (each.name, each.offset, each.size) not in known,
+        }
+        for each in sorted(after.sections, key=lambda each: each.offset)
+        if each.type != elf.SHT_NULL
+    ]

@@ -1,0 +1,142 @@
+"""Draws the page: one HTML file that needs no network. Everything from the file is escaped.
+
+The templates hold the words and the shapes; here are only the numbers that they need.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any, Final
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from kpatch.report.documents import Document
+from kpatch.report.printable import printable
+from kpatch.report.runs import without_runs
+
+WIDTH: Final = 1000
+"""Of the drawing of the file, in units of the SVG."""
+
+_LEAST: Final = 2.0
+"""Width of a mark for something too small to see at this scale."""
+
+PROPERTIES: Final = {
+    "own-tss": "TR is this CPU's at each return",
+    "no-fault": "no instruction faults",
+    "progress": "from every state each CPU can finish",
+    "restored": "registers, tables and flags are as before",
+    "footprint": "nothing else is written",
+    "descriptor": "the slot is well-formed whenever a CPU may load it",
+}
+
+
+def page(document: Document) -> str:
+    """The page for :func:`kpatch.report.page.document.page_document`, as HTML."""
+    shown: Document = printable(document)
+    size = max(shown["size"].values(), default=1) or 1
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **shown,
+            bars=[_bar(each, size) for each in shown["sections"] if each["in_file"]],
+            marks=_marks(shown, size),
+            width=WIDTH,
+            original_width=_scaled(shown["size"]["before"], size),
+            table=_verdicts(shown["proof"]),
+            totals=_totals(shown["proof"]),
+            counterexamples=_counterexamples(shown["proof"]),
+            properties=PROPERTIES,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_text),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["hex"] = hex
+    environment.globals["include_text"] = _text
+    environment.globals["without_runs"] = without_runs
+    return environment
+
+
+def _text(name: str) -> str:
+    return (resources.files("kpatch.report.page") / name).read_text(encoding="utf-8")
+
+
+def _scaled(value: int, size: int) -> float:
+    return round(WIDTH * value / size, 2)
+
+
+def _bar(section: dict[str, Any], size: int) -> dict[str, Any]:
+    return {
+        **section,
+        "x": _scaled(section["offset"], size),
+        "w": max(_scaled(section["size"], size), 0.4),
+    }
+
+
+def _marks(document: Document, size: int) -> list[dict[str, Any]]:
+    """The image and the sites, at their places in the file."""
+    match = document["module"].get("match")
+    if not match:
+        return []
+    image = match["image"]
+    found = [("monitor image", "image", image["file_offset"], image["size"])]
+    for site in match["sites"]:
+        found.append((f"{site['site']} site", "site", site["file_offset"], site["size"]))
+    return [
+        {
+            "name": name,
+            "kind": kind,
+            "offset": offset,
+            "size": length,
+            "x": _scaled(offset, size),
+            "w": max(_scaled(length, size), _LEAST),
+        }
+        for name, kind, offset, length in found
+    ]
+
+
+def _verdicts(proof: Document | None) -> dict[str, Any]:
+    """Scenario and selector down, model and number of CPUs across."""
+    explored = [each for each in (proof or {}).get("explored", ()) if each["kind"] == "obligation"]
+    columns = sorted({(each["model"], each["cpus"]) for each in explored})
+    rows: dict[tuple[str, int], dict[tuple[str, int], Document]] = {}
+    for each in explored:
+        row = rows.setdefault((each["scenario"], each["tr_selector"]), {})
+        row[each["model"], each["cpus"]] = each
+    return {
+        "columns": columns,
+        "rows": [
+            {"scenario": scenario, "tr": tr, "cells": [cells.get(each) for each in columns]}
+            for (scenario, tr), cells in rows.items()
+        ],
+    }
+
+
+def _totals(proof: Document | None) -> dict[str, Any]:
+    found = [each for each in (proof or {}).get("explored", ()) if each["kind"] == "obligation"]
+    most = max((each["states"] for each in found), default=1) or 1
+    return {
+        "obligations": len(found),
+        "states": sum(each["states"] for each in found),
+        "transitions": sum(each["transitions"] for each in found),
+        "most": most,
+        "all": found,
+    }
+
+
+def _counterexamples(proof: Document | None) -> list[Document]:
+    """One of each control, first that of the unpatched module; and the module's own, if any."""
+    found: dict[str, Document] = {}
+    for each in (proof or {}).get("explored", ()):
+        title = each["name"] if each["kind"] == "control" else f"this module: {each['name']}"
+        for one in each["counterexamples"][:1]:
+            found.setdefault(title, {**one, "of": title, "model": each["model"]})
+    return list(found.values())
