@@ -1,103 +1,167 @@
-"""One module: assess, plan, patch, read back, prove. ``apply`` and ``hook`` share it."""
+"""The story of a repair on one page: assess, plan, patch, read back, prove.
+
+What one step has found out is handed on to the next, never worked out again. Everything here takes
+bytes and gives frozen values or bytes: no file is touched and nothing is printed. So it is also
+what ``import kpatch`` offers to scripts (docs/library.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kpatch import expected
-from kpatch.abi.host import Host
+from kpatch.abi.detect import detect
+from kpatch.abi.host import UNKNOWN_HOST, Host
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import KernelUnknownError, VerificationError
-from kpatch.patch.apply import apply_plan
+from kpatch.errors import KernelUnknownError, OtherModuleError
 from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.note import read_note
-from kpatch.patch.original import original_of
-from kpatch.patch.prepare import prepare
-from kpatch.report.documents import Document
-from kpatch.witness.readers.readback import Reading, in_background, read_back
+from kpatch.proving import (
+    ON_ALL_CORES,
+    Proving,
+    case_of,
+    require_own_kernels,
+    require_proven,
+    run_proof,
+)
+from kpatch.readback import read_by_others, require_agreement
+from kpatch.signature.model import Signature
 
-Proof = Callable[[Module, Module], Document]
-"""From the patched module and its original to the proof. Raises VerificationError."""
+# Imported for the types only: a scan pays neither for the assembler nor for the emulator.
+if TYPE_CHECKING:
+    from kpatch.patch.plan import Plan
+    from kpatch.verify.proof.verdict import Proof
+    from kpatch.witness.readers.readback import Reading
 
 
-class Repaired(NamedTuple):
-    """A module that went through: what it was, its new bytes (or its own), the proof, and what
-    other readers saw in the new bytes.
+@dataclass(frozen=True)
+class Repaired:
+    """A module that went through: what it was, what it is now, the proof, what other readers saw.
+
+    ``proof`` is None where none was asked for, and where the module was patched already.
     """
 
     assessment: Assessment
-    before: bytes
-    after: bytes
-    proof: Document | None
+    module: Module
+    proof: Proof | None
     readings: tuple[Reading, ...] = ()
 
     @property
     def is_new(self) -> bool:
         """False where the module was patched already."""
-        return self.before != self.after
+        return self.module is not self.assessment.module
 
 
-def repair(
-    name: str,
+def scan(
     data: bytes,
-    host: Host,
+    name: str = "",
     *,
-    replace_source_fix: bool,
-    proof: Proof | None,
+    host: Host = UNKNOWN_HOST,
+    signatures: Sequence[Signature] | None = None,
+) -> Assessment:
+    """Say what a module is: affected, patched, fixed by source, not affected, or something else.
+
+    ``name`` is what messages call it; without ``signatures`` those that come with kpatch are
+    tried. Raises DamagedFileError for what is no ELF file or a damaged one.
+    """
+    return assess(read_module(data, name), host=host, signatures=signatures)
+
+
+def apply(
+    data: bytes,
+    name: str = "",
+    *,
+    host: Host = UNKNOWN_HOST,
+    signatures: Sequence[Signature] | None = None,
+    replace_source_fix: bool = False,
+    proving: Proving | None = ON_ALL_CORES,
     to_write: bool = True,
 ) -> Repaired:
-    """Patch one module, and prove the patch unless ``proof`` is None.
+    """Repair a module, and prove the repair unless ``proving`` is None.
 
-    What is ``to_write`` other readers read back first, beside the proof.
-    A module that is patched already, for the kernel that ``host`` names, comes back as it is.
-    Raises the refusals of the patch layer, and VerificationError.
+    What is ``to_write`` pyelftools and LIEF read back too. A module that is patched already, for
+    the kernel that ``host`` names, comes back as it is.
+    Raises the refusals of the patch layer, VerificationError for whatever is not proven, and
+    KeyboardInterrupt where somebody interrupted the proof.
     """
-    module = read_module(data, name)
-    found = assess(module, osversion=host.osversion, kernel=host.kernel)
+    found = scan(data, name, host=host, signatures=signatures)
     if found.verdict is Verdict.PATCHED:
-        require_same_kernel(module, host)
-        return Repaired(found, data, data, None)
+        require_same_kernel(found, host)
+        return Repaired(found, found.module, None)
+    # Imported here, as the proof is below: a module that is done already needs no assembler.
+    from kpatch.patch.apply import read_back, write
+    from kpatch.patch.prepare import prepare
+
     plan = prepare(found, replace_source_fix=replace_source_fix)
-    patched = apply_plan(plan)
-    shown = None
-    readings: tuple[Reading, ...] = ()
-    if proof:
-        with in_background(patched, expected.after(plan, patched)) as read:
-            shown = proof(read_module(patched, name), module)
-            readings = read()
-    elif to_write:
-        readings = read_back(patched, expected.after(plan, patched))
-    require_agreement(readings, name)
-    return Repaired(found, data, patched, shown, readings)
+    patched = read_back(plan, write(plan))
+    if proving is None:
+        readings = read_by_others(patched, plan) if to_write else ()
+        return Repaired(found, patched, None, readings)
+    if host.is_given:
+        require_own_kernels(plan.note, found.module, detect(found.module))
+    proof, readings = _proven(found, plan, patched, proving)
+    return Repaired(found, patched, proof, readings)
 
 
-def require_agreement(readings: Iterable[Reading], name: str) -> None:
-    """Raise VerificationError if another reader sees something else than what was planned."""
-    for each in readings:
-        if not each.agrees:
-            raise VerificationError(
-                f"{each.reader} reads the patched file otherwise than planned: "
-                f"{'; '.join(each.differences)}",
-                where=name,
-                todo="nothing was written; report this file",
-            )
+def _proven(
+    found: Assessment, plan: Plan, patched: Module, proving: Proving
+) -> tuple[Proof, tuple[Reading, ...]]:
+    """The proof of a patch and, beside it so that they cost no time, the other readers' views."""
+    from kpatch import expected
+    from kpatch.verify.proof.verdict import Case
+    from kpatch.witness.readers.readback import in_background
+
+    case = Case(patched, found.module, plan.match, plan.cpuid)
+    with in_background(patched.data, expected.after(plan, patched.data)) as read:
+        proof = run_proof(case, proving)
+        require_proven(proof)
+        readings = read()
+    require_agreement(readings, patched.name)
+    return proof, readings
 
 
-def require_same_kernel(module: Module, host: Host) -> None:
-    """Raise KernelUnknownError if a patched module was patched for another kernel than asked."""
+def prove(
+    data: bytes,
+    name: str = "",
+    *,
+    signatures: Sequence[Signature] | None = None,
+    proving: Proving = ON_ALL_CORES,
+) -> Proof:
+    """Explore the switch of a module as it is, patched or not. The verdict is in the result.
+
+    Raises the refusals of :func:`case_of`.
+    """
+    return run_proof(case_of(scan(data, name, signatures=signatures), signatures), proving)
+
+
+def revert(data: bytes, name: str = "") -> bytes:
+    """The original of a patched module, byte for byte.
+
+    Raises OtherModuleError for a module without a patch, DamagedFileError where the original does
+    not come back.
+    """
+    from kpatch.patch.note import read_note
+    from kpatch.patch.original import original_of
+
+    module = read_module(data, name)
     note = read_note(module)
-    if note is None or not host.is_given:
+    if note is None:
+        raise OtherModuleError(
+            "it was not patched by kpatch: it has no note", where=name, todo="nothing to take back"
+        )
+    return original_of(module, note)
+
+
+def require_same_kernel(found: Assessment, host: Host) -> None:
+    """Raise KernelUnknownError if a patched module was patched for another kernel than asked."""
+    if found.note is None or found.original is None or not host.is_given:
         return
-    original = read_module(original_of(module, note), module.name)
-    found = assess(original, osversion=host.osversion, kernel=host.kernel)
-    if found.detection is None:
-        return
-    cpuid = found.detection.require_cpuid()
-    if cpuid != note.cpuid:
+    original = read_module(found.original, found.module.name)
+    cpuid = detect(original, osversion=host.osversion, kernel=host.kernel).require_cpuid()
+    if cpuid != found.note.cpuid:
         raise KernelUnknownError(
-            f"it is patched for kernels with cpuid at {note.cpuid:#x}, but this kernel has it at "
-            f"{cpuid:#x}",
-            where=module.name,
+            f"it is patched for kernels with cpuid at {found.note.cpuid:#x}, but this kernel has "
+            f"it at {cpuid:#x}",
+            where=found.module.name,
             todo="take the patch back with 'kpatch revert', then apply it for this kernel",
         )

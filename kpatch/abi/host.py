@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from kpatch.abi.kernelfile import KernelFile
@@ -18,3 +18,7 @@ class Host(NamedTuple):
     def is_given(self) -> bool:
         """True if the user said anything."""
         return self.osversion is not None or self.kernel is not None
+
+
+UNKNOWN_HOST: Final = Host()
+"""For a user who says nothing: then the module's own traces decide."""

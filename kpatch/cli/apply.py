@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from kpatch import repair
 from kpatch import storage as files
 from kpatch.abi.host import Host
+from kpatch.cli import progress
 from kpatch.cli.common import (
     FILES,
     Console,
@@ -18,10 +21,8 @@ from kpatch.cli.common import (
 )
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
-from kpatch.digest import digest
-from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE
-from kpatch.repair import Proof, Repaired, repair
+from kpatch.repair import Repaired
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.style import Style
@@ -66,35 +67,29 @@ def command(
     """
     chosen = list(files.expand(paths))
     files.require_output(output, chosen)
-    proof: Proof | None = None
-    if not no_verify and not dry_run:
-        # Imported here: the emulator costs start-up time that a dry run need not pay.
-        from kpatch.cli.proof import prove
-
-        def proof(patched: Module, original: Module) -> Document:
-            return prove(patched, original, console)
 
     def patch(path: Path) -> tuple[list[Document], int]:
         target = targets.open_target(path)
         done: list[Repaired] = []
 
         def change(name: str, data: bytes) -> bytes:
-            done.append(
-                repair(
-                    name,
-                    data,
-                    host,
-                    replace_source_fix=replace_source_fix,
-                    proof=proof,
-                    to_write=not dry_run,
+            with progress.shown(console) as proving:
+                done.append(
+                    repair.apply(
+                        data,
+                        name,
+                        host=host,
+                        replace_source_fix=replace_source_fix,
+                        proving=None if no_verify or dry_run else proving,
+                        to_write=not dry_run,
+                    )
                 )
-            )
-            return done[-1].after
+            return done[-1].module.data
 
         place = files.destination(path, output)
         changed = targets.changed(target, change, patched=True)
         document = _document(target, changed, done[0], place, in_place=output is None)
-        _show_evidence(done[0], console)
+        _show_evidence(document, console)
         if dry_run:
             _show(document, done[0], console)
         else:
@@ -108,22 +103,21 @@ def command(
 def _document(
     target: Target, changed: Changed, done: Repaired, place: Path, *, in_place: bool
 ) -> Document:
-    found = documents.assessment(done.assessment)
     return {
         "file": str(target.path),
         "output": str(place),
         "in_place": in_place,
         "status": "already-patched",
-        "before": {"size": len(target.data), "sha256": digest(target.data)},
-        "after": {"size": len(changed.data), "sha256": digest(changed.data)},
-        "module": found,
-        "proof": done.proof,
+        "before": documents.contents(target.data, done.assessment.module),
+        "after": documents.contents(changed.data, done.module),
+        "module": documents.assessment(done.assessment),
+        "proof": done.proof.to_document() if done.proof else None,
         "readers": [each.to_document() for each in done.readings],
         "notices": list(changed.notices),
     }
 
 
-def _show_evidence(done: Repaired, console: Console) -> None:
+def _show_evidence(document: Document, console: Console) -> None:
     """With ``-v``: what the module was, and what was proven."""
     if not console.verbose:
         return
@@ -131,10 +125,10 @@ def _show_evidence(done: Repaired, console: Console) -> None:
     from kpatch.report.proof_text import proof_text
     from kpatch.report.scan_text import scan_text
 
-    plain, found = Style(), documents.assessment(done.assessment)
+    plain, found = Style(), document["module"]
     texts = [scan_text(found, plain, verbose=True)]
-    if done.proof is not None:
-        texts.append(proof_text(found["file"], done.proof, plain, verbose=True))
+    if document["proof"] is not None:
+        texts.append(proof_text(found["file"], document["proof"], plain, verbose=True))
     for text in texts:
         for line in text.splitlines():
             console.say(line)
@@ -150,7 +144,8 @@ def _show(document: Document, done: Repaired, console: Console) -> None:
     from kpatch.report.diff_text import unified
 
     document["status"] = "would-patch"
-    difference = diff_modules(done.assessment.module, read_module(done.after, f"{name} (patched)"))
+    patched = replace(done.module, name=f"{name} (patched)")
+    difference = diff_modules(done.assessment.module, patched)
     document["diff"] = documents.difference(difference)
     if not console.json:
         console.data(unified(document["diff"], console.style))

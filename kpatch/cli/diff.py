@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from kpatch import repair
 from kpatch.abi.host import Host
 from kpatch.cli.common import Console, console_options, each_file, kernel_options, path_type
 from kpatch.containers import target as targets
-from kpatch.containers.target import Inside
-from kpatch.elf.module import read_module
+from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
 from kpatch.patch.diff import CONTEXT, diff_modules
 from kpatch.patch.note import read_note
 from kpatch.patch.original import original_of
-from kpatch.repair import repair
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, summary, unified
 from kpatch.report.documents import Document
@@ -63,11 +63,7 @@ def command(
         one, other = _module(path), given
         if other is None:
             one, other = _with_patch(one, host, replace_source_fix)
-        difference = diff_modules(
-            read_module(one.data, one.name),
-            read_module(other.data, other.name),
-            CONTEXT if context is None else context,
-        )
+        difference = diff_modules(one, other, CONTEXT if context is None else context)
         document = documents.difference(difference)
         if not console.json:
             chosen = "unified" if form == "columns" and context is not None else form
@@ -88,26 +84,25 @@ def _columns(document: Document, style: Style) -> str:
 _FORMS = {"unified": _unified, "columns": _columns, "stat": summary}
 
 
-def _module(path: Path) -> Inside:
+def _module(path: Path) -> Module:
     modules = targets.open_target(path).modules
     if len(modules) != 1:
         raise UnknownModuleError(
             f"it holds {len(modules)} modules", where=str(path), todo="name one with one module"
         )
-    return modules[0]
+    return read_module(modules[0].data, modules[0].name)
 
 
-def _with_patch(one: Inside, host: Host, replace_source_fix: bool) -> tuple[Inside, Inside]:
-    module = read_module(one.data, one.name)
-    note = read_note(module)
+def _with_patch(one: Module, host: Host, replace_source_fix: bool) -> tuple[Module, Module]:
+    note = read_note(one)
     if note is not None:
-        return Inside(f"{one.name} (original)", original_of(module, note)), one
-    made = repair(
-        one.name,
+        return read_module(original_of(one, note), f"{one.name} (original)"), one
+    made = repair.apply(
         one.data,
-        host,
+        one.name,
+        host=host,
         replace_source_fix=replace_source_fix,
-        proof=None,
+        proving=None,
         to_write=False,
     )
-    return one, Inside(f"{one.name} (patched)", made.after)
+    return one, replace(made.module, name=f"{one.name} (patched)")

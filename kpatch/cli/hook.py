@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from kpatch.abi.host import Host
+from kpatch.cli import progress
 from kpatch.cli.common import Console, console_options, read_host
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.ports import build, guide, place, tree
@@ -17,6 +18,7 @@ from kpatch.ports.guide import Guide
 from kpatch.ports.locate import Folders
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Method, Port, Survey
+from kpatch.proving import Proving
 from kpatch.report import hook_text as text
 from kpatch.report.documents import Document
 
@@ -28,12 +30,11 @@ _FOLDER = click.Path(path_type=Path)
 
 @dataclass(frozen=True)
 class Settings:
-    """What a build step is told about the kernel, the repair and the proof."""
+    """What a build step is told about the kernel, the repair and the proof (None: without)."""
 
     host: Host
     replace_source_fix: bool
-    proof: bool
-    console: Console
+    proving: Proving | None
 
 
 Step = Callable[[Sequence[str], Folders, Workshop], Iterator[Report]]
@@ -142,15 +143,16 @@ def _step_command(
     ) -> int:
         # A tree that does not know its OSVERSION gives an empty one: then the module decides.
         host = read_host(osversion.strip() or None, kernel)
-        settings = Settings(host, replace_source_fix, not no_verify, console)
         folders = Folders(wrkdir.absolute(), wrksrc.absolute(), stagedir.absolute())
         reports = []
         failure: KpatchError | None = None
         try:
-            for report in step(files, folders, open_workshop(settings)):
-                reports.append(report)
-                if report.line and not (console.json or console.quiet):
-                    console.data(f"kpatch {name}: {report.line}")
+            with progress.shown(console) as proving:
+                settings = Settings(host, replace_source_fix, None if no_verify else proving)
+                for report in step(files, folders, open_workshop(settings)):
+                    reports.append(report)
+                    if report.line and not (console.json or console.quiet):
+                        console.data(f"kpatch {name}: {report.line}")
         except KpatchError as error:
             console.complain(error)
             failure = error
@@ -211,13 +213,12 @@ def _print(console: Console, lines: Iterable[str], document: Document, exit_code
 
 def _open(settings: Settings) -> Workshop:
     # Imported here: only the steps need what reads and repairs modules.
-    from kpatch.cli.hook_workshop import ModuleWorkshop
+    from kpatch.ports.workshop import ModuleWorkshop
 
     return ModuleWorkshop(
         settings.host,
         replace_source_fix=settings.replace_source_fix,
-        proof=settings.proof,
-        console=settings.console,
+        proving=settings.proving,
     )
 
 

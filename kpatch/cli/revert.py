@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
+from kpatch import repair
 from kpatch import storage as files
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.containers import target as targets
 from kpatch.digest import digest
-from kpatch.elf.module import read_module
-from kpatch.errors import DONE, OtherModuleError
-from kpatch.patch.note import read_note
-from kpatch.patch.original import original_of
+from kpatch.errors import DONE
 from kpatch.report.documents import Document
 
 
@@ -40,7 +38,9 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
     def revert(path: Path) -> tuple[list[Document], int]:
         target = targets.open_target(path)
         place = files.destination(path, output)
-        changed = targets.changed(target, _original, patched=False)
+        changed = targets.changed(
+            target, lambda name, data: repair.revert(data, name), patched=False
+        )
         stored = targets.store(target, changed.data, place, in_place=output is None)
         notices = [*changed.notices, *stored.notices]
         for notice in notices:
@@ -63,13 +63,3 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
         ], DONE
 
     return each_file("revert", chosen, console, revert, named=paths)
-
-
-def _original(name: str, data: bytes) -> bytes:
-    module = read_module(data, name)
-    note = read_note(module)
-    if note is None:
-        raise OtherModuleError(
-            "it was not patched by kpatch: it has no note", where=name, todo="nothing to take back"
-        )
-    return original_of(module, note)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from kpatch import repair
 from kpatch import storage as files
 from kpatch.abi.host import Host
 from kpatch.cli.common import FILES, Console, console_options, each_file, kernel_options
 from kpatch.containers import target as targets
-from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING
-from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.patch.assess import Assessment, Verdict
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.scan_text import scan_text
@@ -36,8 +36,7 @@ def command(paths: tuple[Path, ...], host: Host, console: Console) -> int:
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            module = read_module(inside.data, inside.name)
-            result = assess(module, osversion=host.osversion, kernel=host.kernel)
+            result = repair.scan(inside.data, inside.name, host=host)
             document = documents.assessment(result)
             found.append(document)
             code = max(code, _exit_code(result))

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import click
 
+from kpatch import repair
 from kpatch import storage as files
+from kpatch.cli import progress
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
-from kpatch.cli.proof import case_of, explore
 from kpatch.containers import target as targets
-from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
-from kpatch.expected import as_read
-from kpatch.patch.note import read_note
-from kpatch.patch.original import original_of
+from kpatch.proving import case_of, run_proof
+from kpatch.readback import read_by_others
 from kpatch.report.documents import Document
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_text import proof_text
@@ -26,7 +25,6 @@ from kpatch.verify.explore import MemoryModel, Schedule, from_text
 from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
 from kpatch.verify.proof.verdict import Bounds
 from kpatch.verify.proof.verdict import replay as replay_schedule
-from kpatch.witness.readers.readback import Reading, read_back
 
 _MODELS = {
     "sc": (MemoryModel.SC,),
@@ -118,8 +116,8 @@ def command(
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            module = read_module(inside.data, inside.name)
-            case = case_of(module, _original(module))
+            assessed = repair.scan(inside.data, inside.name)
+            case = case_of(assessed)
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replay_schedule(case, obligation, schedule, bounds)
@@ -129,10 +127,12 @@ def command(
                 }
                 text = "\n".join(lanes_text(document["lanes"], console.style))
             else:
-                proof = explore(case, obligations, bounds, console, jobs or 0)
+                with progress.shown(console, jobs or 0) as proving:
+                    proof = run_proof(case, proving, obligations, bounds)
                 interrupted = proof.is_interrupted
                 document = proof.to_document()
-                document["readers"] = [each.to_document() for each in _readings(module)]
+                readings = read_by_others(case.module) if assessed.note else ()
+                document["readers"] = [each.to_document() for each in readings]
                 code = max(code, _exit_code(document))
                 text = proof_text(inside.name, document, console.style, verbose=console.verbose)
             document["file"] = inside.name
@@ -157,11 +157,6 @@ def command(
         files.replace(place, (json.dumps(traced, indent=2, sort_keys=True) + "\n").encode())
         console.say(f"the document is in {trace}")
     return code
-
-
-def _original(module: Module) -> Module:
-    note = read_note(module)
-    return read_module(original_of(module, note), module.name) if note else module
 
 
 def _obligations(
@@ -217,11 +212,6 @@ def _only(obligations: tuple[Obligation, ...]) -> Obligation:
             todo="add --scenario, --cpus and --model",
         )
     return first
-
-
-def _readings(module: Module) -> tuple[Reading, ...]:
-    """What other readers see in a patched module."""
-    return read_back(module.data, as_read(module)) if read_note(module) else ()
 
 
 def _exit_code(document: Document) -> int:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf import tables
 from kpatch.elf.entries import Header, Relocation, Section, Symbol
@@ -47,6 +48,11 @@ class Module:
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
     relocations: tuple[Relocation, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256 in hex."""
+        return digest(self.data)
 
     @property
     def symtab(self) -> Section | None:

@@ -1,23 +1,27 @@
-"""Carries out a plan."""
+"""Carries out a plan, and reads the result back."""
 
 from __future__ import annotations
 
 from kpatch.elf.editor import append
 from kpatch.elf.klink import require
-from kpatch.elf.module import read_module
+from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
-from kpatch.patch.note import sealed
-from kpatch.patch.original import original_of
+from kpatch.patch.note import read_note, sealed
+from kpatch.patch.original import put_back
 from kpatch.patch.plan import Plan, note_section
 
 
 def apply_plan(plan: Plan) -> bytes:
     """The patched file. The same plan gives the same bytes everywhere.
 
-    Raises LinkerRefusalError if the kernel linker would not take the result, and DamagedFileError
-    if the plan does not fit its module.
+    Raises what :func:`write` and :func:`read_back` raise.
     """
-    patched = sealed(
+    return read_back(plan, write(plan)).data
+
+
+def write(plan: Plan) -> bytes:
+    """Make the patched file. Raises DamagedFileError if the plan does not fit its module."""
+    return sealed(
         append(
             plan.module,
             overwrites=plan.overwrites,
@@ -27,12 +31,21 @@ def apply_plan(plan: Plan) -> bytes:
             retypes=plan.retypes,
         )
     )
+
+
+def read_back(plan: Plan, patched: bytes) -> Module:
+    """The patched file as our own reader finds it.
+
+    Raises LinkerRefusalError if the kernel linker would not take it, and DamagedFileError where
+    it does not give back the original, to the last byte.
+    """
     module = read_module(patched, plan.module.name)
     require(module)
-    if original_of(module) != plan.module.data:
+    note = read_note(module)
+    if note is None or put_back(module, note) != plan.module.data:
         raise DamagedFileError(
             "the patched file does not give back the original",
             where=plan.module.name,
             todo="nothing was written; report this file",
         )
-    return patched
+    return module

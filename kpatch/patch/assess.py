@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from kpatch.abi.detect import Detection, detect
+from kpatch.abi.host import UNKNOWN_HOST, Host
 from kpatch.abi.identify import Identity, identify
-from kpatch.abi.kernelfile import KernelFile
 from kpatch.abi.sourcefix import SourceFix, recognise
 from kpatch.elf.klink import Finding, check
 from kpatch.elf.module import Module
@@ -23,7 +24,7 @@ from kpatch.errors import (
 from kpatch.patch.note import Note, read_note, seal_holds
 from kpatch.patch.original import original_of
 from kpatch.signature.load import load_signatures
-from kpatch.signature.model import Match
+from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
 
 
@@ -44,7 +45,8 @@ class Assessment:
     """The verdict on one module, in a sentence, with what was found on the way.
 
     ``refusal`` is the error that ``apply`` would raise; None where it would patch, or where the
-    module is patched already.
+    module is patched already. ``original`` is the file before it was patched, where the note
+    gives it back.
     """
 
     module: Module
@@ -57,12 +59,16 @@ class Assessment:
     detection: Detection | None = None
     match: Match | None = None
     linker: tuple[Finding, ...] = ()
+    original: bytes | None = None
 
 
 def assess(
-    module: Module, *, osversion: int | None = None, kernel: KernelFile | None = None
+    module: Module, *, host: Host = UNKNOWN_HOST, signatures: Sequence[Signature] | None = None
 ) -> Assessment:
-    """Say what ``module`` is. Raises nothing but SignatureError for broken data files of ours."""
+    """Say what ``module`` is, by ``signatures`` or, without them, by those that come with kpatch.
+
+    Raises nothing but SignatureError for broken data files of ours.
+    """
     identity = identify(module)
     if identity.kind != "freebsd-amd64":
         return _elsewhere(module, identity)
@@ -72,7 +78,7 @@ def assess(
         return Assessment(module, identity, Verdict.CHANGED, error.what, error)
     if note is not None:
         return _patched(module, identity, note)
-    return _unpatched(module, identity, osversion, kernel)
+    return _unpatched(module, identity, host, signatures)
 
 
 def _elsewhere(module: Module, identity: Identity) -> Assessment:
@@ -95,7 +101,7 @@ def _elsewhere(module: Module, identity: Identity) -> Assessment:
 
 def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
     try:
-        original_of(module, note)
+        original = original_of(module, note)
     except DamagedFileError as error:
         return Assessment(module, identity, Verdict.CHANGED, error.what, error, note)
     if not seal_holds(module.data, note):
@@ -104,18 +110,28 @@ def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
             where=module.name,
             todo="take the patch back with 'kpatch revert' and apply it again",
         )
-        return Assessment(module, identity, Verdict.CHANGED, changed.what, changed, note)
+        return Assessment(
+            module, identity, Verdict.CHANGED, changed.what, changed, note, original=original
+        )
     reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"
-    return Assessment(module, identity, Verdict.PATCHED, reason, None, note, linker=check(module))
+    return Assessment(
+        module,
+        identity,
+        Verdict.PATCHED,
+        reason,
+        note=note,
+        linker=check(module),
+        original=original,
+    )
 
 
 def _unpatched(
-    module: Module, identity: Identity, osversion: int | None, kernel: KernelFile | None
+    module: Module, identity: Identity, host: Host, signatures: Sequence[Signature] | None
 ) -> Assessment:
     source_fix = recognise(module)
-    detection = detect(module, osversion=osversion, kernel=kernel)
+    detection = detect(module, osversion=host.osversion, kernel=host.kernel)
     linker = check(module)
-    match, failure = _match(module)
+    match, failure = _match(module, load_signatures() if signatures is None else signatures)
 
     def assessment(verdict: Verdict, reason: str, refusal: KpatchError | None = None) -> Assessment:
         return Assessment(
@@ -164,9 +180,10 @@ def _unpatched(
     return assessment(Verdict.AFFECTED, reason)
 
 
-def _match(module: Module) -> tuple[Match | None, KpatchError | None]:
-    """The one signature that matches, or why none does."""
-    signatures = load_signatures()
+def _match(
+    module: Module, signatures: Sequence[Signature]
+) -> tuple[Match | None, KpatchError | None]:
+    """The match of the one signature that fits, or why none does."""
     try:
         return find_any(module, signatures), None
     except (UnknownModuleError, MatchError) as failure:

@@ -104,7 +104,7 @@ def _side(module: Module, section: Section | None, switch: Switch | None) -> Sid
 
 
 def _facts(module: Module) -> FileFacts:
-    return FileFacts(module.name, len(module.data), digest(module.data))
+    return FileFacts(module.name, len(module.data), module.sha256)
 
 
 _HEADER_COLUMNS = ("field", "value")

@@ -20,6 +20,17 @@ def original_of(module: Module, note: Note | None = None) -> bytes:
             where=module.name,
             todo="nothing to take back",
         )
+    original = put_back(module, note)
+    if digest(original) != note.original_sha256:
+        raise _changed(module, "the original's SHA-256 does not come back")
+    return original
+
+
+def put_back(module: Module, note: Note) -> bytes:
+    """What the note makes of the file, whatever its digest.
+
+    Raises DamagedFileError where a replaced byte is not what the note says it became.
+    """
     if note.original_size > len(module.data):
         raise _changed(module, "it is shorter than the original was")
     original = bytearray(module.data[: note.original_size])
@@ -29,8 +40,6 @@ def original_of(module: Module, note: Note | None = None) -> bytes:
         if found != each.after:
             raise _changed(module, f"the {each.what} at file offset {each.offset:#x} was changed")
         original[each.offset : each.offset + len(each.before)] = each.before
-    if digest(bytes(original)) != note.original_sha256:
-        raise _changed(module, "the original's SHA-256 does not come back")
     return bytes(original)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from kpatch import __version__
-from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
 from kpatch.elf.module import Module
@@ -129,7 +128,7 @@ def make_plan(
             signature=signature.id,
             cpuid=cpuid,
             original_size=len(module.data),
-            original_sha256=digest(module.data),
+            original_sha256=module.sha256,
             original_header=module.data[:HEADER_SIZE],
             replaced=tuple(
                 ReplacedBytes(each.offset, each.old, each.new, what)

@@ -14,6 +14,7 @@ from kpatch.errors import KpatchError
 # Only named in annotations: scan does not pay for what makes diffs.
 if TYPE_CHECKING:
     from kpatch.abi.detect import Detection
+    from kpatch.elf.module import Module
     from kpatch.patch.assess import Assessment
     from kpatch.patch.diff import ModuleDiff
     from kpatch.signature.model import Match
@@ -31,12 +32,18 @@ def refusal(file: str, error: KpatchError) -> Document:
     return {"file": file, "status": "refused", "error": error.to_document()}
 
 
+def contents(data: bytes, module: Module) -> Document:
+    """Size and digest of a file, which is ``module`` itself or has it inside."""
+    sha256 = module.sha256 if data == module.data else digest(data)
+    return {"size": len(data), "sha256": sha256}
+
+
 def assessment(found: Assessment) -> Document:
     """What ``scan`` says of one module."""
     document: Document = {
         "file": found.module.name,
         "size": len(found.module.data),
-        "sha256": digest(found.module.data),
+        "sha256": found.module.sha256,
         "verdict": found.verdict.value,
         "reason": found.reason,
         "identity": plain(found.identity),

@@ -17,10 +17,9 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
-from kpatch import storage
-from kpatch.cli import apply
+from kpatch import repair, storage
 from kpatch.containers import copies
-from kpatch.repair import Repaired, repair
+from kpatch.repair import Repaired
 from tests.cli.harness import (
     command_line,
     copied,
@@ -82,12 +81,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The patch is made once: what is tested here is how the file is replaced."""
     made: dict[bytes, Repaired] = {}
 
-    def remembered(name: str, data: bytes, *arguments: Any, **options: Any) -> Repaired:
+    original = repair.apply
+
+    def remembered(data: bytes, *arguments: Any, **options: Any) -> Repaired:
         if data not in made:
-            made[data] = repair(name, data, *arguments, **options)
+            made[data] = original(data, *arguments, **options)
         return made[data]
 
-    monkeypatch.setattr(apply, "repair", remembered)
+    monkeypatch.setattr(repair, "apply", remembered)
 
 
 def _steps_of_a_whole_run(path: Path) -> int:

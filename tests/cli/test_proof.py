@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.cli import proof
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.proof import obligations, verdict
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.verdict import Bounds
 from tests.cli import schema
@@ -47,8 +47,8 @@ def test_what_is_not_proven_is_not_written(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = suite((), [2], (MemoryModel.SC,))[:1]
-    monkeypatch.setattr(proof, "default_suite", lambda with_maxcpu: few)
-    monkeypatch.setattr(proof, "Bounds", lambda: Bounds(max_states=10))
+    monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
+    monkeypatch.setattr(verdict, "Bounds", lambda: Bounds(max_states=10))
     path = copied("kqemu-7.ko", tmp_path)
     before = look(path)
     done = run("apply", *options, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kpatch.abi.host import Host
 from kpatch.elf.module import Module, read_module
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.prepare import prepare
@@ -31,4 +32,4 @@ def test_a_private_gdt_that_is_only_inferred_is_said_and_patched_all_the_same() 
 
 
 def test_a_private_gdt_that_the_user_names_is_not_affected() -> None:
-    assert assess(module_of_7_3(), osversion=703000).verdict is Verdict.NOT_AFFECTED
+    assert assess(module_of_7_3(), host=Host(703000)).verdict is Verdict.NOT_AFFECTED

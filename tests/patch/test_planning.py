@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kpatch.abi.host import Host
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import (
     AlreadyFixedError,
@@ -74,13 +75,13 @@ def test_what_is_asked_about_source_fixes_does_not_matter_without_one() -> None:
 
 def test_the_kernel_that_the_user_names_settles_the_doubt() -> None:
     module = sample("kqemu-7-ambiguous.ko")
-    six, seven = (prepare(assess(module, osversion=v)) for v in (602000, 700055))
+    six, seven = (prepare(assess(module, host=Host(v))) for v in (602000, 700055))
     assert (six.cpuid, seven.cpuid) == (0x3C, 0x34)
     assert apply_plan(six) != apply_plan(seven)
 
 
 def test_a_kernel_with_a_gdt_per_cpu_needs_no_patch() -> None:
-    assessment = assess(sample("kqemu-7.ko"), osversion=703000)
+    assessment = assess(sample("kqemu-7.ko"), host=Host(703000))
     assert assessment.verdict is Verdict.NOT_AFFECTED
     with pytest.raises(NotAffectedError):
         prepare(assessment)

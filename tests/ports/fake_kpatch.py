@@ -51,7 +51,7 @@ class PlayWorkshop:
         """Say the kernel, so that tests can see what came through."""
         if "verify" in self.failing:
             raise VerificationError("the play proof was told to fail", where=str(path))
-        if not self.settings.proof:
+        if self.settings.proving is None:
             return "NOT VERIFIED (--no-verify)"
         return f"proven for {self.settings.host.osversion}"
 

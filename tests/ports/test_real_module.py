@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from kpatch.abi.host import Host
-from kpatch.cli.common import Console
-from kpatch.cli.hook_workshop import ModuleWorkshop
-from kpatch.elf.module import Module, read_module
+from kpatch.elf.module import read_module
 from kpatch.errors import VerificationError
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.original import original_of
-from kpatch.report.documents import Document
-from kpatch.report.style import Style
+from kpatch.ports.workshop import ModuleWorkshop
+from kpatch.proving import Proving
 from tests.ports.harness import REPOSITORY, Tree, sha256
 
 SAMPLES = REPOSITORY / "samples"
@@ -138,14 +137,13 @@ def test_a_failed_proof_says_what_to_do_with_the_build(
 ) -> None:
     """The proof's own advice is for ``apply``, which has written nothing; a build has."""
 
-    def refuted(patched: Module, original: Module, console: Console) -> Document:
+    def refuted(*_: object, **__: object) -> NoReturn:
         raise VerificationError("not right: own-tss", where="x", todo="nothing was written")
 
-    monkeypatch.setattr("kpatch.cli.proof.prove", refuted)
-    console = Console(json=False, quiet=True, verbose=False, style=Style())
+    monkeypatch.setattr("kpatch.repair.prove", refuted)
     path = tmp_path / "kqemu.ko"
     path.write_bytes(sample("kqemu-7.ko"))
-    workshop = ModuleWorkshop(Host(), replace_source_fix=False, proof=True, console=console)
+    workshop = ModuleWorkshop(Host(), replace_source_fix=False, proving=Proving())
     workshop.apply(path)
     with pytest.raises(VerificationError) as caught:
         workshop.verify(path)

@@ -8,7 +8,8 @@ import pytest
 
 from kpatch import repair
 from kpatch.cli import verify
-from kpatch.patch.apply import apply_plan
+from kpatch.patch import apply as carrying_out
+from kpatch.patch.apply import write
 from kpatch.patch.plan import Plan
 from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.witness.readers.readback import Reading
@@ -21,7 +22,7 @@ _BIT_OF_THE_CODE = b"\x0f\xab\xc8"  # bts eax, ecx
 
 def damaged(plan: Plan) -> bytes:
     """What an editor with a mistake would make: one wrong bit in the entry's trampoline."""
-    data = apply_plan(plan)
+    data = write(plan)
     at = data.rindex(_BIT_OF_THE_CODE)
     return data[: at + 2] + bytes([data[at + 2] ^ 1]) + data[at + 3 :]
 
@@ -32,9 +33,10 @@ def test_what_is_not_as_planned_is_not_written(
 ) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     before = listing(tmp_path)
-    monkeypatch.setattr(repair, "apply_plan", damaged)
+    monkeypatch.setattr(carrying_out, "write", damaged)
     # The proof would find the same mistake; here the readers are asked alone.
-    monkeypatch.setattr("kpatch.cli.proof.prove", lambda *_: {"verdict": "proven"})
+    monkeypatch.setattr(repair, "run_proof", lambda *_: None)
+    monkeypatch.setattr(repair, "require_proven", lambda _: None)
     done = run("apply", *options, path)
     assert done.code == 17 and listing(tmp_path) == before
     assert "pyelftools reads the patched file otherwise than planned" in done.err
@@ -65,7 +67,7 @@ def test_a_reader_that_objects_is_a_failure_of_verify(
     path = tmp_path / "kqemu.ko"
     path.write_bytes(patched_bytes())
     objection = (Reading("LIEF", "1.0.0", ("section 3: size is 1, expected 2",)),)
-    monkeypatch.setattr(verify, "read_back", lambda *_: objection)
+    monkeypatch.setattr(verify, "read_by_others", lambda _: objection)
     done = run(*_SMALL, path)
     assert done.code == 17
     assert "LIEF does not agree:\n    section 3: size is 1, expected 2" in done.out

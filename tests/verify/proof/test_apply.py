@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 import pytest
 
 from kpatch import data
-from kpatch.cli import proof as cli_proof
 from kpatch.errors import VerificationError
 from kpatch.signature import load
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.proof import obligations
 from kpatch.verify.proof import workers as crew
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.verdict import Case, Task
@@ -44,7 +44,7 @@ BROKEN = {
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prove less than apply does, for speed."""
-    monkeypatch.setattr(cli_proof, "default_suite", lambda with_maxcpu: _FEW)
+    monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: _FEW)
 
 
 def install(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.cli import proof as cli_proof
 from kpatch.elf.module import Module, read_module
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import Scenario, scenario_named
-from kpatch.verify.proof import controls
+from kpatch.verify.proof import controls, obligations
 from kpatch.verify.proof import verdict as proof
 from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import MANIFEST, copied, look, names, patched_bytes, run, sample
@@ -108,7 +107,7 @@ def test_apply_writes_nothing_where_the_verdict_is_withheld(
 ) -> None:
     loose(monkeypatch)
     few = suite(["up"], [1], (MemoryModel.SC,))
-    monkeypatch.setattr(cli_proof, "default_suite", lambda with_maxcpu: few)
+    monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
     path = copied("kqemu-7.ko", tmp_path)
     before = look(path)
     done = run("apply", *options, path)

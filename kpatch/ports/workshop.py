@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kpatch import repair
 from kpatch import storage as files
 from kpatch.abi.host import Host
-from kpatch.cli.common import Console
-from kpatch.elf.module import Module, read_module
 from kpatch.errors import VerificationError
-from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.original import original_of
+from kpatch.patch.assess import Assessment, Verdict
 from kpatch.ports.build import Examined, Standing
-from kpatch.repair import repair, require_same_kernel
-from kpatch.report.documents import Document
+from kpatch.proving import Proving, require_proven
+
+if TYPE_CHECKING:
+    from kpatch.verify.proof.verdict import Proof
 
 
 class ModuleWorkshop:
     """Examines, repairs and proves module files for one host."""
 
-    def __init__(
-        self, host: Host, *, replace_source_fix: bool, proof: bool, console: Console
-    ) -> None:
+    def __init__(self, host: Host, *, replace_source_fix: bool, proving: Proving | None) -> None:
+        """``proving`` is how a proof is run; None skips it, and says so."""
         self._host = host
         self._replace_source_fix = replace_source_fix
-        self._proof = proof
-        self._console = console
+        self._proving = proving
 
     def examine(self, path: Path) -> Examined:
         """How the module stands. Raises its refusal where a build must not go on."""
-        module = _module(path)
-        found = assess(module, osversion=self._host.osversion, kernel=self._host.kernel)
+        found = repair.scan(files.read(path), str(path), host=self._host)
         if found.verdict is Verdict.PATCHED:
-            require_same_kernel(module, self._host)
+            repair.require_same_kernel(found, self._host)
             return Examined(Standing.REPAIRED, found.reason)
         if found.verdict is Verdict.NOT_AFFECTED:
             return Examined(Standing.NOT_AFFECTED, found.reason)
@@ -45,25 +43,22 @@ class ModuleWorkshop:
     def apply(self, path: Path) -> None:
         """Repair the file in place. No copy is kept: the build can make it again."""
         place = files.require_replaceable(path)
-        done = repair(
-            str(path),
+        done = repair.apply(
             files.read(place),
-            self._host,
+            str(path),
+            host=self._host,
             replace_source_fix=self._replace_source_fix,
-            proof=None,
+            proving=None,
         )
-        files.replace(place, done.after)
+        files.replace(place, done.module.data)
 
     def verify(self, path: Path) -> str:
         """Prove the repair in the file as it is. Raises VerificationError."""
-        if not self._proof:
+        if self._proving is None:
             return "NOT VERIFIED (--no-verify)"
-        # Imported here: the emulator costs start-up time that the other steps need not pay.
-        from kpatch.cli.proof import prove
-
-        module = _module(path)
         try:
-            proof = prove(module, read_module(original_of(module), str(path)), self._console)
+            proof = repair.prove(files.read(path), str(path), proving=self._proving)
+            require_proven(proof)
         except VerificationError as error:
             raise VerificationError(
                 error.what,
@@ -81,16 +76,11 @@ class ModuleWorkshop:
         return Standing.UNSOUND_SOURCE_FIX
 
 
-def _shown(proof: Document) -> str:
+def _shown(proof: Proof) -> str:
     """What was proven, by numbers that are the same in every run."""
-    explored = proof["explored"]
-    proven = [each for each in explored if each["kind"] == "obligation"]
-    states = sum(each["states"] for each in proven)
+    proven = [each for each in proof.explored if each.task.kind == "obligation"]
+    states = sum(each.result.states for each in proven)
     return (
         f"proven in {len(proven)} explorations with {states} states; "
-        f"{len(explored) - len(proven)} controls refuted, as they must be"
+        f"{len(proof.explored) - len(proven)} controls refuted, as they must be"
     )
-
-
-def _module(path: Path) -> Module:
-    return read_module(files.read(path), str(path))

@@ -1,0 +1,150 @@
+"""What there is to prove about a module, the run of the proof, and what it comes to.
+
+``patch`` and ``verify`` are strangers: here the match and the note of the one become the case of
+the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kpatch.abi.detect import Detection
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import KpatchError, LinkerRefusalError, OtherModuleError, VerificationError
+from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.patch.note import Note
+from kpatch.signature.model import Match, Signature
+
+# Imported for the types only: not everybody who loads this pays for the emulator.
+if TYPE_CHECKING:
+    from kpatch.verify.proof.obligations import Obligation
+    from kpatch.verify.proof.verdict import Bounds, Case, Proof
+    from kpatch.verify.proof.workers import Standing
+
+_DEFAULT_CPUID: Final = 0x34
+"""For a module without a patch, whose switch reads no struct pcpu: any offset will do."""
+
+_CHANGED: Final = (
+    "the file was changed since kpatch patched it; this is about the file as it is now"
+)
+
+
+@dataclass(frozen=True)
+class Proving:
+    """How a proof is run: in how many processes (0: all cores), and who hears how it goes on."""
+
+    jobs: int = 0
+    report: Callable[[Standing], None] = lambda standing: None
+
+
+ON_ALL_CORES: Final = Proving()
+
+
+def case_of(found: Assessment, signatures: Sequence[Signature] | None = None) -> Case:
+    """What there is to prove about an assessed module: its patch, or that it is wrong as it is.
+
+    Raises the refusal of a module that is neither patched nor affected nor fixed by source, in
+    the words of ``apply``, and VerificationError for a patch that was made for other kernels.
+    """
+    # Imported here: only a proof pays for the emulator.
+    from kpatch.verify.proof.fixes import FixModel, model_of
+    from kpatch.verify.proof.verdict import Case
+
+    module = found.module
+    if found.note is not None and found.original is not None:
+        original = assess(read_module(found.original, module.name), signatures=signatures)
+        match = _require_match(original)
+        require_own_kernels(found.note, module, original.detection)
+        caveat = "" if found.verdict is Verdict.PATCHED else _CHANGED
+        return Case(module, original.module, match, found.note.cpuid, FixModel(caveat=caveat))
+    if found.verdict not in (Verdict.AFFECTED, Verdict.SOURCE_FIXED):
+        raise _refusal(found)
+    if isinstance(found.refusal, LinkerRefusalError):
+        raise found.refusal
+    cpuid = found.detection.cpuid if found.detection else None
+    return Case(module, module, _require_match(found), cpuid or _DEFAULT_CPUID, model_of(module))
+
+
+def _require_match(found: Assessment) -> Match:
+    if found.match is None:
+        raise _refusal(found)
+    return found.match
+
+
+def _refusal(found: Assessment) -> KpatchError:
+    return found.refusal or OtherModuleError(found.reason, where=found.module.name)
+
+
+def require_own_kernels(note: Note, module: Module, own: Detection | None) -> None:
+    """Raise VerificationError for a patch with another cpuid than the module's own traces name."""
+    wanted = own.cpuid if own else None
+    if wanted not in (None, note.cpuid):
+        raise VerificationError(
+            f"the patch takes cpuid from {note.cpuid:#x} of struct pcpu, but the kernels that "
+            f"this module is for have it at {wanted:#x}",
+            where=module.name,
+            todo="take the patch back with 'kpatch revert' and apply it again",
+        )
+
+
+def run_proof(
+    case: Case,
+    proving: Proving,
+    obligations: Sequence[Obligation] | None = None,
+    bounds: Bounds | None = None,
+) -> Proof:
+    """Explore; without ``obligations`` what ``apply`` proves. Raises as the workers do."""
+    from kpatch.verify.proof.obligations import default_suite
+    from kpatch.verify.proof.verdict import Bounds
+    from kpatch.verify.proof.workers import prove
+
+    # The engines of the proof before are garbage in cycles, and each holds much address space.
+    gc.collect()
+    return prove(
+        case,
+        default_suite(with_maxcpu=False) if obligations is None else obligations,
+        bounds or Bounds(),
+        jobs=proving.jobs or os.cpu_count() or 1,
+        report=proving.report,
+    )
+
+
+def require_proven(proof: Proof) -> None:
+    """Raise VerificationError unless everything is proven.
+
+    Raises KeyboardInterrupt again for a proof that was interrupted: an interrupt is meant for the
+    whole command, not for this file alone.
+    """
+    if proof.is_interrupted:
+        raise KeyboardInterrupt
+    if proof.verdict != "proven":
+        raise VerificationError(
+            _why_not(proof),
+            where=proof.case.module.name,
+            todo="nothing was written; 'kpatch diff' and 'kpatch verify' show more",
+        )
+
+
+def _why_not(proof: Proof) -> str:
+    failed = [each for each in proof.explored if not each.holds]
+    obligations = [each for each in failed if each.task.kind == "obligation"]
+    wrong = [each for each in obligations if each.counterexamples]
+    if proof.verdict == "withheld":
+        names = ", ".join(
+            f"{each.task.name} ({each.task.obligation.model.value})"
+            for each in failed
+            if each.task.kind == "control" and not each.result.bound
+        )
+        return f"the verdict is withheld: a control was not refuted: {names}"
+    if wrong:
+        found = wrong[0].counterexamples[0][0]
+        return f"not right: {wrong[0].task.name}: {found.prop}: {found.what}"
+    if failed:
+        return f"not proven: {failed[0].task.name}: {failed[0].result.bound} reached"
+    if proof.window is not None and not proof.window.holds:
+        return "the window with a foreign TSS is longer than the declared bound"
+    return f"not proven: {len(proof.missing)} explorations were not run"

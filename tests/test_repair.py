@@ -1,0 +1,136 @@
+"""The story of a repair: no step works out again what a step before it found."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final
+
+import pytest
+
+from kpatch.abi.detect import detect
+from kpatch.abi.identify import identify
+from kpatch.digest import digest
+from kpatch.elf import constants as elf
+from kpatch.elf.module import read_module
+from kpatch.errors import KpatchError
+from kpatch.patch.assess import Verdict
+from kpatch.proving import case_of
+from kpatch.repair import apply, scan
+from kpatch.signature.load import load_signatures, parse_signature
+from kpatch.signature.scan import find
+from tests.cli.harness import MANIFEST, copied, patched_bytes, run, sample
+
+_ONCE: Final[tuple[Callable[..., Any], ...]] = (
+    find,
+    detect,
+    identify,
+    load_signatures,
+    parse_signature,
+)
+_ONCE_EACH: Final[tuple[Callable[..., Any], ...]] = (read_module, digest)
+"""Functions of bytes: called for several files, but never twice for the same one."""
+
+
+@contextmanager
+def calls() -> Iterator[Counter[tuple[str, bytes]]]:
+    """Counts calls inside the block, by function and, for those of bytes, by the bytes."""
+    watched: dict[CodeType, str] = {each.__code__: each.__name__ for each in _ONCE + _ONCE_EACH}
+    of_bytes = {each.__name__ for each in _ONCE_EACH}
+    seen: Counter[tuple[str, bytes]] = Counter()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        name = watched.get(frame.f_code) if event == "call" else None
+        if name is not None:
+            seen[name, frame.f_locals["data"] if name in of_bytes else b""] += 1
+
+    sys.setprofile(note)
+    try:
+        yield seen
+    finally:
+        sys.setprofile(None)
+
+
+def test_apply_works_nothing_out_twice(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    before = path.read_bytes()
+    with calls() as seen:
+        done = run("apply", "--no-copy", path)
+    assert done.code == 0 and path.read_bytes() == patched_bytes()
+    assert {name for name, _ in seen} == {each.__name__ for each in _ONCE + _ONCE_EACH}
+    assert {name for (name, _), count in seen.items() if count != 1} <= {"digest"}
+    # What other readers must find is worked out anew, the seal too: that is what it is for.
+    assert [count for count in seen.values() if count != 1] == [2]
+    assert seen["read_module", before] == seen["digest", before] == 1
+
+
+def test_the_count_can_fail() -> None:
+    data = patched_bytes()
+    with calls() as seen:
+        scan(data)
+        scan(data)
+    assert seen["read_module", data] == 2
+
+
+def _refused(action: Callable[[], object]) -> str | None:
+    try:
+        action()
+    except KpatchError as error:
+        return f"{error.exit_code}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("name", [each["file"] for each in MANIFEST if "gz" not in each["file"]])
+def test_scan_apply_and_verify_say_the_same_of_a_sample(name: str) -> None:
+    _require_one_answer(sample(name).read_bytes(), name)
+
+
+def _for_8_0() -> bytes:
+    """kqemu-8.ko with the dependency of FreeBSD 8.0, whose CPUs have a GDT each."""
+    current, release = (struct.pack("<i", version) for version in (800040, 800107))
+    data = sample("kqemu-8.ko").read_bytes()
+    assert current in data
+    return data.replace(current, release)
+
+
+def _with_plt32() -> bytes:
+    """kqemu-7.ko as a newer toolchain makes calls (psABI, R_X86_64_PLT32)."""
+    module = read_module(sample("kqemu-7.ko").read_bytes())
+    data = bytearray(module.data)
+    table = next(each for each in module.sections if each.name == ".rela.text")
+    for at in range(table.offset, table.end, 24):
+        if data[at + 8] == elf.R_X86_64_PC32:
+            data[at + 8] = elf.R_X86_64_PLT32
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "exit_code"), [(_for_8_0(), 13), (_with_plt32(), 16)], ids=["8.0", "PLT32"]
+)
+def test_scan_apply_and_verify_say_the_same_of_what_no_sample_is(
+    data: bytes, exit_code: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(data)
+    applied, proven = run("apply", path), run("verify", path)
+    assert applied.code == proven.code == exit_code
+    assert applied.complaint == proven.complaint and proven.out == ""
+    found = scan(data, str(path))
+    assert found.refusal is not None and found.refusal.what in proven.complaint
+    assert path.read_bytes() == data
+
+
+def _require_one_answer(data: bytes, name: str) -> None:
+    found = scan(data, name)
+    applied = _refused(lambda: apply(data, name, proving=None))
+    proven = _refused(lambda: case_of(found))
+    if found.verdict in (Verdict.AFFECTED, Verdict.SOURCE_FIXED):
+        assert proven is None, "what is wrong with it can be shown"
+    else:
+        assert found.refusal is not None
+        assert proven == applied == f"{found.refusal.exit_code}: {found.refusal}"
