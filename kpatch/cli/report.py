@@ -9,6 +9,7 @@ import click
 
 from kpatch import storage as files
 from kpatch.abi.host import Host
+from kpatch.cli import progress
 from kpatch.cli.common import Console, console_options, each_file, kernel_options, path_type
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
@@ -26,6 +27,7 @@ from kpatch.patch.note import read_note
 from kpatch.patch.original import original_of
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
+from kpatch.proving import case_of, run_proof
 from kpatch.report.documents import Document
 from kpatch.report.page.document import page_document
 
@@ -88,7 +90,7 @@ def _story(path: Path, host: Host) -> _Story:
     module = read_module(inside.data, inside.name)
     note = read_note(module)
     original = module if note is None else read_module(original_of(module, note), inside.name)
-    found = assess(original, osversion=host.osversion, kernel=host.kernel)
+    found = assess(original, host=host)
     if note is not None:
         return _Story(found, _same_plan(found, module), module)
     if found.verdict is Verdict.SOURCE_FIXED:
@@ -107,13 +109,8 @@ def _same_plan(found: Assessment, patched: Module) -> Plan | None:
 
 
 def _proof(story: _Story, console: Console) -> Document:
-    # Imported here: the emulator costs start-up time that a page without a proof need not pay.
-    from kpatch.cli.proof import case_of, explore
-    from kpatch.verify.proof.obligations import default_suite
-    from kpatch.verify.proof.verdict import Bounds
-
-    case = case_of(story.after, story.assessment.module)
-    return explore(case, default_suite(with_maxcpu=False), Bounds(), console).to_document()
+    with progress.shown(console) as proving:
+        return run_proof(case_of(assess(story.after)), proving).to_document()
 
 
 def _exit_code(verdict: str) -> int:

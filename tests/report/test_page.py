@@ -12,11 +12,11 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from kpatch.cli.proof import case_of
 from kpatch.elf.module import Module, read_module
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.prepare import prepare
+from kpatch.proving import case_of
 from kpatch.report.page.document import page_document
 from kpatch.report.page.html import page
 from kpatch.verify.explore import MemoryModel
@@ -38,7 +38,7 @@ def document() -> dict[str, Any]:
     plan = prepare(found)
     after = read_module(apply_plan(plan), module.name)
     wanted = suite(("leave",), (2,), (MemoryModel.SC,))
-    proof = prove(case_of(after, module), wanted, Bounds(), jobs=1, report=lambda _: None)
+    proof = prove(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
     return page_document(found, plan, after, proof.to_document())
 
 
