@@ -2,22 +2,21 @@
 
 Bytes alone mislead (an immediate can look like ``ltr``), and decoding a whole module with all
 details is slow. So bytes say where to look, and the code is decoded from the nearest known
-start in front of it: a function symbol, or the start of the section.
+start in front of it: a function symbol, or the start of the section, or a bounded stretch.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import Final, NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
-from kpatch.isa.decode import MAX_LENGTH, Instruction, decode
+from kpatch.isa.decode import Instruction, Outline, decode_one, outline
 from kpatch.units import SectionOffset
 
 # SDM vol. 2, LTR: 0F 00 /3, the operand a register or memory in any addressing form.
@@ -33,6 +32,10 @@ _TRANSFERS: Final = (
 _PC32: Final = (elf.R_X86_64_PC32, elf.R_X86_64_PLT32)
 _FIELD_TO_END: Final = 4  # PC32 counts from the field, the CPU from the end of the instruction
 _WINDOW: Final = 1024  # bytes decoded at a time
+
+_REACH: Final = 16 << 10
+"""Bytes in front of a candidate from which decoding starts where no known start is nearer. Decoding
+falls into step within a few instructions, whatever byte it starts at."""
 
 
 class CodePlace(NamedTuple):
@@ -57,8 +60,9 @@ def find_ltr(module: Module, ignored: Collection[str] = ()) -> tuple[CodePlace, 
         _place(code, instruction)
         for code in _codes(module)
         if code.section.name not in ignored
-        for instruction in code.instructions_over(m.start() for m in _LTR.finditer(code.bytes))
-        if instruction.mnemonic == "ltr"
+        for instruction in code.instructions_over(
+            (m.start() for m in _LTR.finditer(code.bytes)), "ltr".__eq__
+        )
     )
     return tuple(islice(found, _MOST_LTR))
 
@@ -75,7 +79,7 @@ def find_calls(module: Module, section: int, offset: SectionOffset) -> tuple[Cal
         }
         if index == section:
             marks.update(_transfers(code.bytes, offset))
-        for instruction in code.instructions_over(sorted(marks)):
+        for instruction in code.instructions_over(sorted(marks), _is_transfer):
             if not instruction.is_call and not instruction.is_branch:
                 continue
             fixups = module.relocations_at(index, instruction.address, instruction.end)
@@ -121,17 +125,31 @@ class _Code:
     bytes: bytes
     starts: tuple[int, ...]
 
-    def instructions_over(self, marks: Iterable[int]) -> Iterator[Instruction]:
-        """The instructions that the bytes at ``marks`` belong to. The marks rise."""
-        for start, group in groupby(marks, self._start_before):
-            wanted = deque(group)
-            span = self.bytes[start : min(wanted[-1] + MAX_LENGTH, len(self.bytes))]
-            for instruction in _decode_on(span, start):
-                while wanted and wanted[0] < instruction.address:
-                    wanted.popleft()  # it lies in bytes that are no instruction
-                if not wanted:
-                    break
-                if wanted[0] < instruction.end:
+    def instructions_over(
+        self, marks: Iterable[int], is_wanted: Callable[[str], bool]
+    ) -> Iterator[Instruction]:
+        """The instructions of a wanted mnemonic that the bytes at ``marks`` belong to.
+
+        The marks rise. Everything is decoded once at most, however many there are.
+        """
+        known, reached = -1, 0
+        walk: Iterator[Outline] = iter(())
+        current: Outline | None = None
+        for mark in marks:
+            start = self._start_before(mark)
+            if start > known or mark - reached > _REACH:
+                known, current = start, None
+                walk = _decode_on(self.bytes, max(start, mark - _REACH))
+            while current is None or current.address + current.size <= mark:
+                current = next(walk, None)
+                if current is None:
+                    return
+                reached = current.address + current.size
+            if current.address <= mark and is_wanted(current.mnemonic):
+                raw = self.bytes[current.address : reached]
+                instruction = decode_one(raw, current.address)
+                current = current._replace(mnemonic="")  # each instruction once
+                if instruction is not None:
                     yield instruction
 
     def _start_before(self, candidate: int) -> int:
@@ -151,15 +169,17 @@ def _codes(module: Module) -> Iterator[_Code]:
             yield _Code(section, module.contents(section), tuple(sorted({0} | functions)))
 
 
-def _decode_on(code: bytes, address: int) -> Iterator[Instruction]:
-    """Decode all of ``code``, one byte further on where a byte begins no instruction."""
-    position = 0
+def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
+    """Decode ``code`` from ``position`` on, one byte further where a byte begins no instruction."""
     while position < len(code):
         reached = position
         # Capstone decodes a whole buffer before it yields: a window keeps memory bounded. An
         # instruction that the window cuts off is the first one of the next window.
-        window = code[position : position + _WINDOW]
-        for instruction in decode(window, address + position):
-            yield instruction
-            reached = instruction.end - address
+        for each in outline(code[position : position + _WINDOW], position):
+            yield each
+            reached = each.address + each.size
         position = max(reached, position + 1)
+
+
+def _is_transfer(mnemonic: str) -> bool:
+    return mnemonic.startswith(("call", "j", "loop"))

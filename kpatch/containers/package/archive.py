@@ -14,7 +14,8 @@ from kpatch.containers.package.tar import Member, TarArchive, shown
 from kpatch.errors import DamagedFileError, UnknownModuleError
 
 METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
-MAX_METADATA: Final = 2 << 20
+MAX_METADATA: Final = 1 << 20
+"""Size of a packing list or manifest that is mended; one of kqemu has about 3 kB."""
 
 _DISTRUST: Final = "no packaging tool writes this; do not install the package"
 
@@ -124,6 +125,12 @@ def rewrite(package: Package, new: bytes) -> Rewritten:
         for link in links
     ]
     for name, member in package.metadata.items():
+        if member.size > MAX_METADATA:
+            raise DamagedFileError(
+                f"has {member.size} bytes, more than the {MAX_METADATA} that are mended",
+                where=name,
+                todo="extract the module and patch it by itself",
+            )
         text = package.archive.contents(member).decode("latin-1")  # a character a byte
         mending = _mend(text, name, change)
         notices += mending.notices
@@ -169,11 +176,9 @@ def _metadata(by_path: Mapping[str, Member]) -> dict[str, Member]:
             todo="give a package, or the module itself",
         )
     for name, member in found.items():
-        if member.name.startswith("/") or member.size > MAX_METADATA:
+        if member.name.startswith("/"):
             raise DamagedFileError(
-                "the metadata is not where it belongs, or far too large",
-                where=name,
-                todo=_DISTRUST,
+                "the metadata is not where it belongs", where=name, todo=_DISTRUST
             )
     return found
 
