@@ -76,7 +76,7 @@ class Engine:
         for arena in (shared, private):
             self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
         self._reader = RegisterReader(self._uc)
-        self._arm(Run(), frozenset(), False, BUDGET)
+        self._arm(Run(), frozenset(), False, BUDGET, 0)
         self._uc.hook_add(UC_HOOK_CODE, self._on_code)
         self._ledger.hook(self._uc)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
@@ -176,16 +176,19 @@ class Engine:
         *,
         at_fences: bool = False,
         budget: int = BUDGET,
+        taken: int = 0,
     ) -> Run:
         """Run the instruction at rip, and on to just before the first one that is in ``stops``.
 
         Every ``pause`` stops the run, too; with ``at_fences``, so does every serializing or locked
         instruction. A run that cannot go on, or takes more than ``budget`` instructions, ends with
-        a failure; what it then wrote outside of its territory is undone.
+        a failure; what it then wrote outside of its territory is undone. ``taken`` is how many
+        instructions of the same step ran before, so that the end of the budget does not depend on
+        how a step was cut.
         """
         run = Run()
         self._ledger.begin(run, territory)
-        self._arm(run, stops, at_fences, budget)
+        self._arm(run, stops, at_fences, budget, taken)
         try:
             self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
         except UcError as error:
@@ -200,11 +203,14 @@ class Engine:
         trace = self._run.trace
         return self.info(trace[-1]).label if trace else "the first instruction"
 
-    def _arm(self, run: Run, stops: Container[int], at_fences: bool, budget: int) -> None:
+    def _arm(
+        self, run: Run, stops: Container[int], at_fences: bool, budget: int, taken: int
+    ) -> None:
         self._run = run
         self._stops = stops
         self._at_fences = at_fences
         self._budget = budget
+        self._taken = taken
         self._circle = Circle(budget // 2)
         self._stopped = False
         self._check_controls = False
@@ -243,9 +249,11 @@ class Engine:
             self._fail("no-fault", info.refused)
         elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
             self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
-        elif len(run.trace) > self._budget:
+        elif self._taken + len(run.trace) > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
-        elif self._circle.closes(len(run.trace), address, self._ledger.count, self._reader):
+        elif self._circle.closes(
+            self._taken + len(run.trace), address, self._ledger.count, self._reader
+        ):
             self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr

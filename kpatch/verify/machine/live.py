@@ -158,7 +158,12 @@ class LiveMachine:
             cpu.may_be_buffered = self._store_buffers
         if run.failure is None and not self._at_stop(cpu):
             first = run
-            run = cpu.engine.run(cpu.territory, self._shared.visible, at_fences=cpu.may_be_buffered)
+            run = cpu.engine.run(
+                cpu.territory,
+                self._shared.visible,
+                at_fences=cpu.may_be_buffered,
+                taken=len(first.trace),
+            )
             run.trace[:0], run.loaded[:0] = first.trace, first.loaded
             if any(self._shared.holds(each) for each in shared_accesses(cpu.engine, run)):
                 raise VerificationError(

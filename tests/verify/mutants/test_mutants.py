@@ -11,7 +11,7 @@ from kpatch.verify.explore import Verdict
 from kpatch.verify.machine.properties import CATALOG
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.verdict import Task, measure_window, run_task
-from tests.verify.mutants.machine_state import SLOW
+from tests.verify.mutants.machine_state import SLOW, leave
 from tests.verify.mutants.table import MUTANTS, TABLE, row, schedules
 from tests.verify.mutants.variant import BOUNDS, LEAVE, RIGHT, TSO, Mutant, at
 
@@ -63,6 +63,21 @@ def test_a_subtle_mutant_is_right_where_its_fault_cannot_show(
     mutant: Mutant, place: Obligation
 ) -> None:
     assert mutant.explored(place).holds
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "mov r9d, 30000; again:; dec r9d; jne again",
+        "nop; again:; push rax; pop rax; jmp again",
+        "again:; nop; jmp again",
+    ],
+)
+def test_a_loop_over_the_bound_of_instructions_is_a_finding(loop: str) -> None:
+    """Its counterexample replays: where the bound ends does not depend on how a step is cut."""
+    mutant = Mutant("loops", (leave(loop),), ("progress",))
+    (found,) = mutant.explored(mutant.where).result.counterexamples
+    assert found.prop == "progress"
 
 
 def test_a_counterexample_in_single_instructions_replays_too() -> None:
