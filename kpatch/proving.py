@@ -147,4 +147,7 @@ def _why_not(proof: Proof) -> str:
         return f"not proven: {failed[0].task.name}: {failed[0].result.bound} reached"
     if proof.window is not None and not proof.window.holds:
         return "the window with a foreign TSS is longer than the declared bound"
+    unproven = [each for each in proof.checks if not each.holds]
+    if unproven:
+        return unproven[0].reason
     return f"not proven: {len(proof.missing)} explorations were not run"

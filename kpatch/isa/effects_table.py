@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.isa.decode import Instruction, Register
-from kpatch.isa.effects import Effects
+from kpatch.isa.decode import Immediate, Instruction, Memory, Register
+from kpatch.isa.effects import CF, Effects
 
 _READS: Final = ("reads",)
 _WRITES: Final = ("writes", "may_write")
@@ -72,6 +72,8 @@ def settled(each: Instruction, capstone: Effects, iced: Effects) -> tuple[Effect
         both = _without_reads(both)
     if _may_leave_flags(each, mnemonic):
         both = _flags_may_stay(both)
+    if _may_shift_all_out(each, mnemonic):
+        both = _carry_is_undefined(both)
     return both
 
 
@@ -107,3 +109,23 @@ def _may_leave_flags(each: Instruction, mnemonic: str) -> bool:
 def _flags_may_stay(both: tuple[Effects, Effects]) -> tuple[Effects, Effects]:
     one, other = both
     return one._replace(flags_written=0), other._replace(flags_written=0)
+
+
+def _may_shift_all_out(each: Instruction, mnemonic: str) -> bool:
+    """A count that may be the width of an operand of 8 or 16 bits, or more (SHL, SHLD)."""
+    if mnemonic not in _SHIFTS or not isinstance(each.operands[0], Register | Memory):
+        return False
+    width = 8 * each.operands[0].size
+    last = each.operands[-1]
+    if isinstance(last, Immediate):
+        return last.value & _COUNT >= width
+    return width < _COUNT and isinstance(last, Register) and last.name == "cl"
+
+
+_SHIFTS: Final = frozenset({"shl", "shr", "sal", "shld", "shrd"})
+_COUNT: Final = 0x1F
+
+
+def _carry_is_undefined(both: tuple[Effects, Effects]) -> tuple[Effects, Effects]:
+    one, other = both
+    return one._replace(flags_undefined=one.flags_undefined | CF), other

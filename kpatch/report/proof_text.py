@@ -35,6 +35,8 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
             f"{window['unpatched']}, bound +{window['bound']}: "
             + style.paint("good" if window["holds"] else "bad", _holds(window["holds"]))
         )
+    for each in document["checks"]:
+        yield from (f"  {line}" for line in _check(each, style))
     yield from (f"  {line}" for line in _readers(document.get("readers", ()), style))
     if verbose:
         for each in document["explored"]:
@@ -52,6 +54,17 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
     if document["caveat"]:
         yield f"  note: {document['caveat']}"
     yield "  not modelled: NMIs and machine checks in the window, DMA, other kernel code"
+
+
+def _check(each: Document, style: Style) -> Iterator[str]:
+    """One property of the whole switch, and what is wrong with it."""
+    if each["holds"]:
+        yield f"{each['name']}: {style.paint('good', 'holds')}"
+    for kind, colour, word in (("wrong", "bad", "VIOLATED"), ("unknown", "doubt", "cannot tell")):
+        found = each[kind]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        if found:
+            yield f"{each['name']}: {style.paint(colour, word)}: {found[0]}{more}"
 
 
 def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:

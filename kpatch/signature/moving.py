@@ -49,6 +49,11 @@ def is_moved(site: SiteMatch) -> bool:
     )
 
 
+def run_elsewhere(site: SiteMatch) -> tuple[Instruction, ...]:
+    """The instructions of the site that its trampoline runs as they are."""
+    return site.fillers if is_moved(site) else site.instructions
+
+
 def cannot_be_moved(each: Instruction, site: SiteMatch, names: Bindings) -> str:
     """Why a filler may not run in front of the site's instructions; empty if it may.
 

@@ -240,6 +240,7 @@ PROOF: Final[Shape] = {
     "max_states": int,
     "every_instruction": bool,
     "window": Optional({"patched": int, "unpatched": int, "bound": int, "holds": bool}),
+    "checks": [{"name": str, "sentence": str, "holds": bool, "wrong": [str], "unknown": [str]}],
     "explored": [Open(_EXPLORED)],
     "obligations": int,
     "missing": [str],

@@ -27,6 +27,7 @@ from kpatch.verify.explore import (
 from kpatch.verify.explore.options import INTERRUPTED
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
+from kpatch.verify.proof.checks import Check
 from kpatch.verify.proof.controls import Control, controls
 from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
@@ -232,6 +233,7 @@ class Proof:
     window: Window | None
     seconds: float
     missing: tuple[Task, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     @property
     def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld"]:
@@ -249,7 +251,10 @@ class Proof:
             return "violated"
         if self.window is not None and not self.window.holds and not self.missing:
             return "withheld" if self.window.unpatched is None else "violated"
-        if self.missing or not obligations or failed:
+        if any(each.wrong for each in self.checks):
+            return "violated"
+        unproven = [each for each in self.checks if not each.holds]
+        if self.missing or not obligations or failed or unproven:
             return "not-proven"
         return "proven"
 
@@ -273,6 +278,7 @@ class Proof:
             "window": None
             if self.window is None
             else {**asdict(self.window), "holds": self.window.holds},
+            "checks": [each.to_document() for each in self.checks],
             "explored": [each.to_document() for each in self.explored],
             "obligations": sum(
                 each.kind == "obligation"

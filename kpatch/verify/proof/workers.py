@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import Progress
+from kpatch.verify.proof.checks import Check
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.verdict import (
     Bounds,
@@ -30,6 +31,7 @@ from kpatch.verify.proof.verdict import (
     run_task,
     tasks,
 )
+from kpatch.verify.proof.whole_switch import run_checks
 
 _EVERY: Final = 0.25
 """Seconds between two looks at what the processes report."""
@@ -77,11 +79,13 @@ def prove(
     )  # fmt: skip
     done: dict[int, Explored] = {}
     window: Window | None = None
+    checks: tuple[Check, ...] = ()
     with contextlib.suppress(KeyboardInterrupt), _interrupts_noted(stop):
         for index, explored in work:
             done[index] = explored
         if case.is_patched and len(done) == len(todo) and not stop.value:
             window = measure_window(case)
+            checks = run_checks(case)
     complete = len(done) == len(todo) and all(
         each.result.bound != "interrupted" for each in done.values()
     )
@@ -92,6 +96,7 @@ def prove(
         bounds=bounds,
         explored=tuple(done[index] for index in sorted(done)),
         window=window,
+        checks=checks,
         seconds=time.monotonic() - started,
         missing=tuple(task for index, task in enumerate(todo) if index not in done),
     )

@@ -1,0 +1,140 @@
+"""Translation validation: alone on its host, the patched switch does what the unpatched one does.
+
+Both are run to their return, on one CPU that nobody disturbs, twice: with junk and with zeros in
+what a guest and a caller leave. Then all that code behind the switch can see has to be the same:
+the guest's and the host's memory, and the registers that the calling convention keeps. Only TR and
+its descriptor may differ, which the patch is there to change, and what is dead: the stack below the
+return address, scratch registers and status flags (psABI 3.2.1), and the field in which the entry
+saves the stack pointer, which the stash has moved. What must not change at all, the code and the
+data of the patched module but for its lock, is compared with what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from kpatch.verify.hardware.cpu import Engine
+from kpatch.verify.hardware.memory import Arena, Region
+from kpatch.verify.hardware.registers import Registers
+from kpatch.verify.machine.arrival import back_in_kernel
+from kpatch.verify.world.kernel_text import RETURN_AT
+from kpatch.verify.world.world import World
+
+# What the switch leaves in DS, ES, FS and GS is the guest's; kqemu_exec restores them.
+_COMPARED: Final = (
+    "rbx", "rbp", "rsp", "r12", "r13", "r14", "r15", "rip",
+    "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "cs", "ss",
+)  # fmt: skip
+_TABLES: Final = ("ldtr", "gdtr", "idtr")
+_STATUS_FLAGS: Final = 0x8D5  # OF, SF, ZF, AF, PF, CF: psABI 3.2.1, not kept over a call
+_ROUNDS: Final = ("the first round", "the second round")
+_RSP_SIZE: Final = 8
+
+
+class Differences(NamedTuple):
+    """What the patched switch does otherwise, and why some of it could not be compared."""
+
+    wrong: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def differences(patched: World, original: World, cpu: int) -> Differences:
+    """Run CPU ``cpu`` of two worlds with the same host, and compare it after each round."""
+    ours, theirs = _Alone(patched, cpu), _Alone(original, cpu)
+    for name in _ROUNDS:
+        failures = ours.round(), theirs.round()
+        if failures[1]:
+            return Differences(unknown=(f"the unpatched switch does not return: {failures[1]}",))
+        if failures[0]:
+            return Differences(wrong=(f"in {name} it does not return: {failures[0]}",))
+        found = (*_registers(ours, theirs), *_memory(ours, theirs), *ours.changed())
+        if found:
+            return Differences(wrong=tuple(f"after {name} {each}" for each in found))
+    return Differences()
+
+
+class _Alone:
+    """One CPU of a host, the others booted and at rest."""
+
+    def __init__(self, world: World, cpu: int) -> None:
+        world.reset()
+        self.world = world
+        self.engine: Engine = world.engine()
+        self._territory = world.territory(cpu)
+        called = [world.boot(self.engine, each) for each in range(world.model.cpus)]
+        self._called = called[cpu]
+        self._cpu = cpu
+        self._rounds = 0
+        self._kept = {region: self.contents(region) for region in (world.module, world.guest.copy)}
+        self.registers: Registers = self._called.registers
+
+    def round(self) -> str:
+        """The next round, up to the return; why it does not come to that, or nothing."""
+        if self._rounds == 0:
+            self.engine.load(self._called, self._territory)
+        else:
+            back_in_kernel(self.world, self.engine, self._called, round_over=True)
+        self._rounds += 1
+        run = self.engine.run(self._territory, {RETURN_AT})
+        self.registers = self.engine.registers
+        return run.failure.what if run.failure is not None else ""
+
+    def contents(self, region: Region) -> bytes:
+        """What a region holds now."""
+        return _arena(self.world, self.engine, region).read(region.physical, region.size)
+
+    def changed(self) -> Iterator[str]:
+        """What of the module and the copy of its image is not what it was."""
+        for region, before in self._kept.items():
+            locks = [each for each in self.world.lock_regions if region.virtual <= each.virtual]
+            now = bytearray(self.contents(region))
+            for lock in locks:
+                at = lock.virtual - region.virtual
+                now[at : at + lock.size] = before[at : at + lock.size]
+            yield from _unequal(region, bytes(now), before, "it was")
+
+
+def _registers(ours: _Alone, theirs: _Alone) -> Iterator[str]:
+    one, other = ours.registers, theirs.registers
+    for name in _COMPARED:
+        if one[name] != other[name]:
+            yield f"{name} is {one[name]:#x}, unpatched {other[name]:#x}"
+    for name in _TABLES:
+        if one.table(name) != other.table(name):
+            yield f"{name} is another than unpatched"
+    if (one["rflags"] ^ other["rflags"]) & ~_STATUS_FLAGS:
+        yield f"rflags is {one['rflags']:#x}, unpatched {other['rflags']:#x}"
+
+
+def _memory(ours: _Alone, theirs: _Alone) -> Iterator[str]:
+    for region in _compared(ours.world):
+        yield from _unequal(region, ours.contents(region), theirs.contents(region), "unpatched")
+
+
+def _compared(world: World) -> Iterator[Region]:
+    guest, host = world.guest, world.host
+    dead = guest.dead_stack.size
+    yield guest.stack.part("host stack", dead, guest.stack.size - dead)
+    saved = guest.layout.host_rsp
+    behind = saved + _RSP_SIZE
+    yield guest.state.part("state", 0, saved)
+    yield guest.state.part(f"state+{behind:#x}", behind, guest.state.size - behind)
+    yield from (guest.gdt, guest.idt, guest.ldt, guest.tss, guest.monitor_stack, guest.stub)
+    yield from (host.idt, host.tss, host.pcpu, host.gdt_segs, host.text)
+    slots = {host.slot(cpu).virtual - host.gdt.virtual for cpu in range(world.model.cpus)}
+    at = 0
+    for slot in (*sorted(slots), host.gdt.size):
+        yield host.gdt.part(f"host GDT+{at:#x}", at, slot - at)
+        at = slot + 16
+
+
+def _unequal(region: Region, one: bytes, other: bytes, what: str) -> Iterator[str]:
+    """The first byte of a region that differs."""
+    if one != other:
+        at = next(n for n, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+        yield f"{region.name}+{at:#x} is {one[at]:#04x}, {what} {other[at]:#04x}"
+
+
+def _arena(world: World, engine: Engine, region: Region) -> Arena:
+    return engine.private if region.private else world.host.arena

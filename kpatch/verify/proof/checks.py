@@ -1,0 +1,81 @@
+"""What is proven beside the explorations: properties of the whole switch, each with a name.
+
+``wrong`` and ``unknown`` say what was found, shortest story first; both empty means that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kpatch.elf.module import Module
+from kpatch.verify.machine.same_effect import differences
+from kpatch.verify.machine.setup import Setup
+from kpatch.verify.world.inputs import findings
+
+SENTENCES: Final = {
+    "inputs": "The trampolines depend on nothing that a guest or a caller leaves, whatever it is.",
+    "defined-flags": "Nothing in the switch depends on what the SDM leaves undefined.",
+    "same-effect": (
+        "On one CPU that nobody disturbs the patched switch ends as the unpatched one does, but "
+        "for TR and its descriptor."
+    ),
+}
+"""Check -> what is true of a good patch."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found. ``unknown`` is what it could not tell."""
+
+    name: str
+    wrong: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is proven."""
+        return not self.wrong and not self.unknown
+
+    @property
+    def reason(self) -> str:
+        """Why it is not proven; empty if it is."""
+        if self.wrong:
+            return f"not right: {self.name}: {self.wrong[0]}"
+        return f"not proven: {self.name}: cannot tell {self.unknown[0]}" if self.unknown else ""
+
+    def to_document(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {
+            "name": self.name,
+            "sentence": SENTENCES[self.name],
+            "holds": self.holds,
+            "wrong": list(self.wrong),
+            "unknown": list(self.unknown),
+        }
+
+
+def check_inputs(
+    setup: Setup, module: Module, cpuid: int, displaced: frozenset[bytes]
+) -> tuple[Check, Check]:
+    """What the patched switch depends on: see :mod:`kpatch.verify.world.inputs`."""
+    found = findings(setup.world, module, cpuid, displaced)
+    return (
+        Check("inputs", found.junk, found.unknown),
+        Check("defined-flags", found.undefined, found.unknown),
+    )
+
+
+def check_same_effect(pairs: Iterable[tuple[str, Setup, Setup]]) -> Check:
+    """Compare the patched with the unpatched switch, on the first CPU of each host.
+
+    ``pairs`` are a host's name, and the patched and the unpatched module on it.
+    """
+    wrong: list[str] = []
+    unknown: list[str] = []
+    for name, patched, original in pairs:
+        found = differences(patched.world, original.world, 0)
+        wrong += (f"{name}: {each}" for each in found.wrong)
+        unknown += (f"{name}: {each}" for each in found.unknown)
+    return Check("same-effect", tuple(wrong), tuple(unknown))

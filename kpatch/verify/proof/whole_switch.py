@@ -1,0 +1,45 @@
+"""Which checks of the whole switch a proof makes, and on which hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from kpatch.signature.moving import run_elsewhere
+from kpatch.verify.explore import MemoryModel
+from kpatch.verify.proof.checks import Check, check_inputs, check_same_effect
+from kpatch.verify.proof.obligations import SELECTORS, Obligation
+from kpatch.verify.proof.verdict import Bounds, Case
+
+_COMPARED_ON: Final = (
+    Obligation("leave", 2, MemoryModel.SC),
+    Obligation("private-gdt", 2, MemoryModel.SC, SELECTORS[1]),
+    Obligation("wrong-mask-up", 1, MemoryModel.SC),
+)
+"""Hosts on which the patched switch is compared: each way through the shipped trampolines."""
+
+
+def run_checks(case: Case) -> tuple[Check, ...]:
+    """What is to be proven of the patched switch beside the explorations."""
+    return (*inputs_of(case), same_effect_of(case, _COMPARED_ON))
+
+
+def inputs_of(case: Case) -> tuple[Check, Check]:
+    """What the switch depends on: it does not depend on the host."""
+    setup = case.setup(case.module, _COMPARED_ON[0], Bounds())
+    displaced = frozenset(
+        each.raw for site in case.match.sites.values() for each in run_elsewhere(site)
+    )
+    return check_inputs(setup, case.module, case.cpuid, displaced)
+
+
+def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> Check:
+    """The patched and the unpatched switch on each of these hosts."""
+    return check_same_effect(
+        (
+            each.scenario,
+            case.setup(case.module, each, Bounds()),
+            case.setup(case.original, each, Bounds()),
+        )
+        for each in hosts
+    )

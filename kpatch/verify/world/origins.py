@@ -1,0 +1,109 @@
+"""Where each byte of a CPU's state comes from, whatever its value: the domain of the input check.
+
+A byte is a number, where it is the same on every way, and a set of origins: names of what it was
+computed from. No origins: constants, and addresses that the kernel linker fills in. Origins in
+:data:`KNOWN` are what a patch has to look at; any other is something that it may not depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from kpatch.isa.effects import FLAG_NAMES
+from kpatch.verify.hardware.registers import GENERAL
+
+GDT: Final = "the saved GDT register"
+SELECTOR: Final = "the saved TR selector"
+CPUID: Final = "cpuid"
+SHARED: Final = "the patch's own data"
+TSS: Final = "common_tss"
+STACK: Final = "the stack's address"
+KNOWN: Final = frozenset({GDT, SELECTOR, CPUID, SHARED, TSS, STACK})
+"""What a patch may depend on: the exploration has every value of it."""
+
+UNDEFINED: Final = "undefined"
+"""How the names of origins begin that the SDM leaves undefined."""
+
+Origins = frozenset[str]
+NONE: Final[Origins] = frozenset()
+
+
+class Byte(NamedTuple):
+    """One byte: its number, None where ways differ or it is not known, and its origins."""
+
+    number: int | None = None
+    origins: Origins = NONE
+
+
+Bytes = tuple[Byte, ...]
+
+
+def known(number: int, size: int = 8) -> Bytes:
+    """A constant, little-endian."""
+    return tuple(Byte(each) for each in (number % (1 << 8 * size)).to_bytes(size, "little"))
+
+
+def of(origins: Iterable[str], size: int = 8) -> Bytes:
+    """A value that is not known."""
+    return (Byte(None, frozenset(origins)),) * size
+
+
+def number(value: Bytes) -> int | None:
+    """The number that ``value`` is; None if a byte of it is not known."""
+    numbers = [each.number for each in value if each.number is not None]
+    return int.from_bytes(bytes(numbers), "little") if len(numbers) == len(value) else None
+
+
+def origins(value: Iterable[Byte]) -> Origins:
+    """Everything that any byte of ``value`` comes from."""
+    return NONE.union(*(each.origins for each in value))
+
+
+def foreign(names: Origins) -> Origins:
+    """Those that a patch may not depend on."""
+    return names - KNOWN
+
+
+@dataclass
+class Machine:
+    """What is known of a CPU at one place in the code.
+
+    ``memory`` has the bytes of the stack and the state that were written, by address; ``saved`` are
+    those of the state that the module's own code wrote.
+    """
+
+    registers: dict[str, Bytes] = field(default_factory=dict)
+    flags: dict[str, Origins] = field(default_factory=dict)
+    memory: dict[int, Byte] = field(default_factory=dict)
+    saved: frozenset[int] = frozenset()
+
+    def copy(self) -> Machine:
+        """Another one, to be changed apart."""
+        return Machine(dict(self.registers), dict(self.flags), dict(self.memory), self.saved)
+
+    def joined(self, other: Machine) -> Machine:
+        """What holds on either of two ways. Memory that one of them did not write is left out:
+        it is then what it was at the start.
+        """
+        return Machine(
+            {name: _join(self.registers[name], other.registers[name]) for name in GENERAL},
+            {name: self.flags[name] | other.flags[name] for name in FLAG_NAMES},
+            _join_memory(self.memory, other.memory),
+            self.saved & other.saved,
+        )
+
+
+def _join(one: Bytes, other: Bytes) -> Bytes:
+    return tuple(map(_either, one, other))
+
+
+def _either(one: Byte, other: Byte) -> Byte:
+    if one == other:
+        return one
+    return Byte(one.number if one.number == other.number else None, one.origins | other.origins)
+
+
+def _join_memory(one: Mapping[int, Byte], other: Mapping[int, Byte]) -> dict[int, Byte]:
+    return {at: _either(one[at], other[at]) for at in one if at in other}

@@ -1,0 +1,105 @@
+"""What lies at an address, for the input check: code to follow, and memory to know things about."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kpatch.elf.module import Module
+from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
+from kpatch.verify.hardware.memory import Region
+from kpatch.verify.world.kernel_text import RETURN_AT
+from kpatch.verify.world.origins import CPUID, NONE, SHARED, STACK, TSS, Byte, Machine, Origins
+from kpatch.verify.world.world import World
+
+_GUARDED: Final = 8
+"""Bytes of struct pcpu that a patch looks at: cpuid, and the mask behind it."""
+
+
+class Places:
+    """The memory of a world as code on one CPU sees it."""
+
+    def __init__(self, world: World, module: Module, cpuid: int) -> None:
+        self.guest = world.guest
+        self._world = world
+        self._cpuid = cpuid
+        sections = [each for each in module.sections if each.is_code]
+        self.patch = tuple(
+            world.module.part(
+                each.name, world.loaded.sections[each.index] - world.loaded.base, each.size
+            )
+            for each in sections
+            if each.index in world.loaded.sections
+        )
+
+    def is_patch(self, address: int) -> bool:
+        """Whether the module has code there, as the trampolines: the image lies in its data."""
+        return any(region.holds(address) for region in self.patch)
+
+    def instruction(self, address: int) -> Instruction | None:
+        """The instruction there; None where there is no code."""
+        for region in (*self.patch, self.guest.nexus):
+            if region.holds(address):
+                arena = self.guest.arena if region.private else self._world.host.arena
+                room = min(MAX_LENGTH, region.end - address)
+                return decode_one(arena.read(region.physical_of(address), room), address)
+        return None
+
+    def is_tracked(self, address: int) -> bool:
+        """Whether what is stored there is followed: the own stack, and the state."""
+        return self.guest.stack.holds(address) or self.guest.state.holds(address)
+
+    def is_state(self, address: int) -> bool:
+        """Whether it is in the state structure."""
+        return self.guest.state.holds(address)
+
+    def is_stack(self, address: int) -> bool:
+        """Whether it is on the thread's stack below the caller's frame."""
+        return self.guest.stack.virtual <= address < self.guest.rsp
+
+    def byte(self, machine: Machine, address: int) -> Byte:
+        """What is known of the byte there."""
+        found = machine.memory.get(address)
+        if found is not None:
+            return found
+        guest = self.guest
+        if guest.rsp <= address < guest.rsp + 8:
+            return Byte(RETURN_AT >> 8 * (address - guest.rsp) & 0xFF)
+        if guest.state.holds(address):
+            at = address - guest.state.virtual
+            return Byte(None, frozenset({f"the state's byte at {at:#x}, which no entry saves"}))
+        if guest.stack.holds(address):
+            where = "its caller's stack" if address >= guest.rsp else "memory below the stack"
+            return Byte(None, frozenset({where}))
+        return Byte(None, self._elsewhere(address))
+
+    def tag(self, address: int) -> Origins:
+        """What an address is called when something unknown is added to it."""
+        world = self._world
+        if any(region.virtual <= address <= region.end for region in world.lock_regions):
+            return frozenset({SHARED})
+        if world.host.tss.holds(address):
+            return frozenset({TSS})
+        if self.is_tracked(address):
+            return frozenset({STACK})
+        return NONE
+
+    def pcpu(self, offset: int | None, *, in_kernel: bool) -> Origins:
+        """Where a byte at ``%gs:offset`` comes from."""
+        if not in_kernel:
+            return frozenset({"%gs, which is the guest's"})
+        if offset is not None and self._cpuid <= offset < self._cpuid + _GUARDED:
+            return frozenset({CPUID})
+        place = "an unknown offset" if offset is None else f"{offset:#x}"
+        return frozenset({f"%gs:{place}, which is not cpuid"})
+
+    def _elsewhere(self, address: int) -> Origins:
+        world = self._world
+        if any(region.holds(address) for region in world.lock_regions):
+            return frozenset({SHARED})
+        regions: tuple[Region, ...] = (*self.patch, self.guest.copy)
+        if any(region.holds(address) for region in regions):
+            return NONE
+        place = next((each for each in world.host.regions if each.holds(address)), None)
+        if place is None:
+            return frozenset({f"memory at {address:#x}"})
+        return frozenset({f"{place.name}+{address - place.virtual:#x}"})

@@ -1,0 +1,300 @@
+"""What one instruction does to what is known of a CPU.
+
+A few instructions are calculated: those that move values, and that make addresses. Of any other
+each result comes from all that it reads, as two decoders have it, and is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
+from kpatch.isa.effects import FLAG_NAMES, Effects
+from kpatch.verify.world.origins import (
+    CPUID,
+    GDT,
+    NONE,
+    SELECTOR,
+    SHARED,
+    UNDEFINED,
+    Byte,
+    Bytes,
+    Machine,
+    Origins,
+    known,
+    number,
+    of,
+    origins,
+)
+from kpatch.verify.world.places import Places
+
+_MASK: Final = (1 << 64) - 1
+_HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
+_TABLES: Final = {"sgdt": GDT, "str": SELECTOR, "sidt": "IDTR", "sldt": "LDTR", "smsw": "cr0"}
+_SUMS: Final[dict[str, Callable[[int, int], int]]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
+    "shl": lambda a, b: a << (b & 63), "shr": lambda a, b: a >> (b & 63),
+    "inc": lambda a, _: a + 1, "dec": lambda a, _: a - 1,
+}  # fmt: skip
+_SOURCES: Final = frozenset({GDT, SHARED, CPUID})
+
+
+class Step:
+    """One instruction in one state of knowledge: its operands, and the state behind it."""
+
+    def __init__(
+        self,
+        places: Places,
+        machine: Machine,
+        each: Instruction,
+        effects: Effects,
+        *,
+        kernel: bool,
+        patch: bool,
+    ) -> None:
+        """``kernel`` says whether %gs is the kernel's, ``patch`` that this is none of the module's
+        own instructions.
+        """
+        self.each = each
+        self.effects = effects
+        self.before = machine
+        self.after = machine.copy()
+        self._places = places
+        self._kernel = kernel
+        self._patch = patch
+        self.mnemonic = each.mnemonic.split()[-1]
+
+    def address(self, operand: Memory) -> int | None:
+        """The address of a memory operand; None if it is not known."""
+        total = operand.displacement
+        for name, scale in ((operand.base, 1), (operand.index, operand.scale)):
+            if name == "rip":
+                total += self.each.end
+            elif name is not None and name not in ("riz", "eiz"):
+                held = number(self.before.registers[REGISTERS[name][0]])
+                if held is None:
+                    return None
+                total += held * scale
+        return total & _MASK
+
+    def address_origins(self, operand: Memory) -> Origins:
+        """What the address comes from."""
+        names = {name for name in (operand.base, operand.index) if name in REGISTERS}
+        return NONE.union(*(self._held(REGISTERS[name][0]) for name in names if name))
+
+    def memory_operands(self) -> tuple[Memory, ...]:
+        """Those that are accessed."""
+        if self.mnemonic in ("lea", "nop"):
+            return ()
+        return tuple(o for o in self.each.operands if isinstance(o, Memory))
+
+    def value(self, operand: Operand) -> Bytes:
+        """What an operand holds in front of the instruction."""
+        if isinstance(operand, Immediate):
+            return known(operand.value, operand.size)
+        if isinstance(operand, Memory):
+            return self._load(operand)
+        if operand.name not in REGISTERS:
+            return of({operand.name}, operand.size)
+        held = self.before.registers[operand.whole]
+        return held[1:2] if operand.name in _HIGH else held[: operand.size]
+
+    def sources(self) -> Origins:
+        """Everything that the results come from."""
+        found = NONE
+        for name, mask in self.effects.reads.items():
+            held = self.before.registers[name]
+            read = tuple(byte for at, byte in enumerate(held) if mask >> at & 1)
+            found |= origins(read) | self._tagged(name)
+        for bit, name in enumerate(FLAG_NAMES):
+            if self.effects.flags_read >> bit & 1:
+                found |= self.before.flags[name]
+        for operand in self.each.operands:
+            if isinstance(operand, Memory) and operand in self.memory_operands():
+                found |= origins(self._load(operand))
+            elif isinstance(operand, Register) and operand.name not in REGISTERS:
+                found |= {operand.name}
+        return found
+
+    def run(self) -> Machine:
+        """The state behind it, control flow apart."""
+        special = getattr(self, f"_{self.mnemonic}", None)
+        if special is not None:
+            special()
+        elif self.mnemonic in _TABLES:
+            self.store(self.each.operands[0], of({_TABLES[self.mnemonic]}, 16))
+        elif self.mnemonic in _SUMS:
+            self._sum()
+        else:
+            self._anything()
+        self._flags()
+        return self.after
+
+    def store(self, operand: Operand, value: Bytes) -> None:
+        """Put ``value`` into an operand; a register is written as SDM vol. 1, 3.4.1.1 has it."""
+        if isinstance(operand, Memory):
+            self._store(operand, value)
+        elif isinstance(operand, Register) and operand.name in REGISTERS:
+            held = self.after.registers[operand.whole]
+            if operand.name in _HIGH:
+                held = (held[0], value[0], *held[2:])
+            elif operand.size == 4:
+                held = (*value[:4], *known(0, 4))
+            else:
+                held = (*value[: operand.size], *held[operand.size :])
+            self.after.registers[operand.whole] = held
+
+    def push(self, value: Bytes) -> None:
+        """Eight bytes onto the stack."""
+        rsp = number(self.before.registers["rsp"])
+        if rsp is not None:
+            self.after.registers["rsp"] = known(rsp - 8)
+            self._put(rsp - 8, (*value, *known(0, 8))[:8])
+
+    def pop(self) -> Bytes:
+        """Eight bytes off the stack."""
+        rsp = number(self.before.registers["rsp"])
+        if rsp is None:
+            return of({"the stack, at a place that is not known"})
+        self.after.registers["rsp"] = known(rsp + 8)
+        return tuple(self._places.byte(self.before, rsp + at) for at in range(8))
+
+    def _mov(self) -> None:
+        target, source = self.each.operands
+        value = self.value(source)
+        if isinstance(target, Register) and target.name not in REGISTERS:
+            return
+        self.store(target, (*value, *known(0, 8))[: max(target.size, len(value))])
+
+    _movabs = _mov
+
+    def _movzx(self) -> None:
+        target, source = self.each.operands
+        self.store(target, (*self.value(source), *known(0, 8))[:8])
+
+    def _lea(self) -> None:
+        target, source = self.each.operands
+        assert isinstance(source, Memory)
+        at = self.address(source)
+        self.store(target, of(self.address_origins(source)) if at is None else known(at))
+
+    def _push(self) -> None:
+        self.push(self.value(self.each.operands[0]))
+
+    def _pop(self) -> None:
+        self.store(self.each.operands[0], self.pop())
+
+    def _pushfq(self) -> None:
+        self.push(of(NONE.union(*self.before.flags.values(), {"the flags"})))
+
+    def _popfq(self) -> None:
+        names = origins(self.pop()) - {"the flags"}
+        self.after.flags = dict.fromkeys(self.after.flags, names)
+
+    def _leave(self) -> None:
+        self.before = self.before.copy()
+        self.before.registers["rsp"] = self.before.registers["rbp"]
+        self.after.registers["rbp"] = self.pop()
+
+    def _xchg(self) -> None:
+        one, other = self.each.operands
+        first, second = self.value(one), self.value(other)
+        self.store(one, second)
+        self.store(other, first)
+
+    def _sum(self) -> None:
+        """Known numbers are calculated; a mask of zeros lets nothing through."""
+        target = self.each.operands[0]
+        values = [self.value(operand) for operand in self.each.operands]
+        if self.mnemonic == "xor" and len(set(self.each.operands)) == 1:
+            self.store(target, known(0, len(values[0])))
+            return
+        numbers = [number(value) for value in (*values, known(1))[:2]]
+        one, other = numbers
+        size = len(values[0])
+        if one is not None and other is not None and not origins(sum(values, ())):
+            if self.mnemonic in ("add", "sub", "and", "or", "xor"):
+                other = int.from_bytes(other.to_bytes(8, "little")[:size], "little")
+            self.store(target, known(_SUMS[self.mnemonic](one, other), size))
+        elif self.mnemonic == "and" and other is not None and not origins(values[1]):
+            mask = (other & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+            kept = tuple(
+                Byte(0) if not keep else byte if keep == 0xFF else Byte(None, byte.origins)
+                for keep, byte in zip(mask, values[0], strict=True)
+            )
+            self.store(target, kept)
+        else:
+            self.store(target, of(self.sources(), size))
+
+    def _anything(self) -> None:
+        names = self.sources()
+        if self.mnemonic in ("bsf", "bsr") and not number(self.value(self.each.operands[1])):
+            # SDM vol. 2, BSF: undefined where the source is 0, and that cannot be told.
+            names |= {f"{UNDEFINED}, where its source is 0, '{self.each.text}'"}
+        for name, mask in self.effects.may_write.items():
+            certain = self.effects.writes.get(name, 0)
+            self.after.registers[name] = tuple(
+                old if not mask >> at & 1
+                else Byte(None, names if certain >> at & 1 else names | old.origins)
+                for at, old in enumerate(self.before.registers[name])
+            )  # fmt: skip
+        for operand in self.memory_operands():
+            self._store(operand, of(names | origins(self._load(operand)), operand.size or 8))
+
+    def _flags(self) -> None:
+        if self.mnemonic == "popfq":
+            return
+        names = self.sources()
+        for bit, name in enumerate(FLAG_NAMES):
+            if not self.effects.flags_changed >> bit & 1:
+                continue
+            found = names
+            if self.effects.flags_undefined >> bit & 1:
+                found |= {f"{UNDEFINED} {name} after '{self.each.text}'"}
+            if not self.effects.flags_written >> bit & 1:
+                found |= self.before.flags[name]
+            self.after.flags[name] = found
+
+    def _load(self, operand: Memory) -> Bytes:
+        at = self.address(operand)
+        size = operand.size or 8
+        if operand.segment == "gs":
+            return tuple(
+                Byte(
+                    None, self._places.pcpu(None if at is None else at + n, in_kernel=self._kernel)
+                )
+                for n in range(size)
+            )
+        if operand.segment == "fs":
+            return of({"%fs, which is another's"}, size)
+        if at is not None:
+            return tuple(self._places.byte(self.before, at + n) for n in range(size))
+        names = self.address_origins(operand)
+        if names & _SOURCES:  # the descriptor, or the patch's own data
+            return of(names, size)
+        return of(names | {"memory at an address that cannot be told"}, size)
+
+    def _store(self, operand: Memory, value: Bytes) -> None:
+        at = None if operand.segment else self.address(operand)
+        if at is not None:
+            size = operand.size or 8
+            self._put(at, (*value, *known(0, 8))[: 10 if self.mnemonic in _TEN else size])
+
+    def _put(self, at: int, value: Bytes) -> None:
+        for n, byte in enumerate(value):
+            if self._places.is_tracked(at + n):
+                self.after.memory[at + n] = byte
+        if not self._patch:
+            self.after.saved |= {at + n for n in range(len(value))}
+
+    def _held(self, name: str) -> Origins:
+        return origins(self.before.registers[name]) | self._tagged(name)
+
+    def _tagged(self, name: str) -> Origins:
+        held = number(self.before.registers[name])
+        return NONE if held is None else self._places.tag(held)
+
+
+_TEN: Final = frozenset({"sgdt", "sidt"})

@@ -1,0 +1,47 @@
+"""What the checks of the whole switch find, and what they let pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from kpatch.verify.proof.checks import SENTENCES, Check
+from kpatch.verify.proof.verdict import Bounds, Case, Proof
+from kpatch.verify.proof.whole_switch import inputs_of, run_checks, same_effect_of
+from tests.verify.mutants.harmless import HARMLESS
+from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
+from tests.verify.mutants.whole_switch import RIGHT_ODD, SAME, WRONG, Wrong
+
+
+def checked(case: Case) -> tuple[Check, ...]:
+    """The checks, on one host."""
+    return (*inputs_of(case), same_effect_of(case, (LEAVE,)))
+
+
+@pytest.mark.parametrize("mutant", WRONG, ids=lambda each: each.name)
+def test_a_wrong_patch_breaks_the_property_that_it_should(mutant: Wrong) -> None:
+    case = mutant.variant.case
+    checks = checked(case) if mutant.broken == SAME else inputs_of(case)
+    assert mutant.broken in [each.name for each in checks if each.wrong]
+
+
+@pytest.mark.parametrize("variant", (*RIGHT_ODD, *HARMLESS), ids=lambda each: each.name)
+def test_a_patch_that_is_right_keeps_every_property(variant: Variant) -> None:
+    assert [each.to_document() for each in checked(variant.case) if not each.holds] == []
+
+
+@pytest.mark.parametrize("variant", RIGHT_ODD, ids=lambda each: each.name)
+def test_an_odd_patch_that_is_right_is_explored_as_right(variant: Variant) -> None:
+    assert variant.explored(LEAVE).holds
+
+
+def test_every_check_is_broken_by_some_patch() -> None:
+    assert {mutant.broken for mutant in WRONG} == set(SENTENCES)
+
+
+def test_a_broken_check_alone_makes_the_verdict() -> None:
+    explored = (RIGHT.explored(LEAVE),)
+    for case, verdict in ((RIGHT.case, "proven"), (WRONG[0].variant.case, "violated")):
+        checks = run_checks(case)
+        assert Proof(case, Bounds(), explored, None, 0.0, checks=checks).verdict == verdict
+    unknown = (Check("inputs", unknown=("where 'jmp r9' goes",)),)
+    assert Proof(RIGHT.case, Bounds(), explored, None, 0.0, checks=unknown).verdict == "not-proven"

@@ -1,0 +1,195 @@
+"""Patches that are wrong for one value only, or in what they leave; odd ones that are right."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from tests.verify.mutants.changes import Change, Lines, after, before
+from tests.verify.mutants.machine_state import entry, leave
+from tests.verify.mutants.variant import Variant
+
+INPUTS, DEFINED, SAME = "inputs", "defined-flags", "same-effect"
+
+STRIDE: Final = "imul rcx, rcx, $tss_stride"
+_SPOIL: Final = "mov byte [$state + 0x330], 1"
+
+
+class Wrong(NamedTuple):
+    """A wrong patch, and the check that must find it."""
+
+    name: str
+    broken: str
+    changes: tuple[Change, ...]
+
+    @property
+    def variant(self) -> Variant:
+        """The patch."""
+        return Variant(self.name, self.changes)
+
+
+def _if(test: str, jump: str = "jne") -> Change:
+    """At the exit: spoil the guest's state, unless ``jump`` is taken."""
+    return leave(f"{test}; {jump} fine; {_SPOIL}; fine:")
+
+
+def _inputs(name: str, *changes: Change) -> Wrong:
+    return Wrong(name, INPUTS, changes)
+
+
+def _undefined(name: str, *changes: Change) -> Wrong:
+    return Wrong(name, DEFINED, changes)
+
+
+def _effect(name: str, *changes: Change) -> Wrong:
+    return Wrong(name, SAME, changes)
+
+
+WRONG: Final[tuple[Wrong, ...]] = (
+    _inputs("one value of rbx at the exit", _if("movabs r9, 0x1122334455667788; cmp rbx, r9")),
+    _inputs("one value of rbx at the entry", entry("cmp rbx, 77; jne fine; xor eax, eax; fine:")),
+    _inputs("one value of a part of rbx", _if("cmp bh, 77")),
+    _inputs(
+        "junk of r11 in the stash", before("push rax", "and r11, 1; shl r11, 63; xor rax, r11")
+    ),
+    _inputs("one value of rbx by way of the stack", _if("push rbx; pop r9; cmp r9, 5")),
+    _inputs(
+        "one value of rbx by way of the stash",
+        before("push rax", "cmp rbx, 5; jne fine; xor eax, eax; fine:"),
+    ),
+    _inputs(
+        "one value of rbx by way of arithmetic",
+        _if("lea r9, [rbx + 4]; imul r9, r9, 3; cmp r9, 27"),
+    ),
+    _inputs(
+        "one value of rbx by a conditional move",
+        _if("xor r9d, r9d; cmp rbx, 5; cmove r9d, eax; cmp r9d, eax"),
+    ),
+    _inputs(
+        "one value of rbx by the count of a shift",
+        _if("mov ecx, ebx; mov r9d, 1; shl r9, cl; cmp r9, 32"),
+    ),
+    _inputs(
+        "one value of rbx in the selector",
+        before("ltr ax", "xor r10d, r10d; cmp rbx, 5; cmove eax, r10d"),
+    ),
+    _inputs(
+        "the carry that the guest left", before("pop rsi", "pop rsi; push rsi; jb fine; fine:")
+    ),
+    _inputs("flags that the guest left, pushed", _if("pushfq; pop r9; test r9d, 0x200000", "je")),
+    _inputs("memory below the stack", _if("mov r9, qword [rsp + -64]; cmp r9, 5")),
+    _inputs("its caller's frame", _if("mov r9, qword [rsp + 72]; cmp r9, 5")),
+    _inputs("a field that is not the switch's", _if("cmp dword [$state + 0x330], 7")),
+    _inputs("a field that the monitor has", _if("cmp dword [$state + 0x60], 0x7777")),
+    _inputs("the saved cr3", _if("mov r9, [$state + 0xb8]; cmp r9, 5")),
+    _inputs("the saved LDT selector", _if("movzx r9d, word [$state + $ldt_sel]; cmp r9d, 5")),
+    _inputs(
+        "another field of struct pcpu",
+        entry(f"xor edx, edx; mov rcx, gs:[rdx]; cmp rcx, 5; jne fine; {_SPOIL}; fine:"),
+    ),
+    _inputs(
+        "struct pcpu at a place that depends",
+        entry(f"mov rcx, gs:[rbx + $cpuid]; cmp rcx, 5; jne fine; {_SPOIL}; fine:"),
+    ),
+    _inputs("cr2", _if("mov r9, cr2; cmp r9, 5")),
+    _inputs("a debug register", _if("mov r9, dr0; cmp r9, 5")),
+    _inputs("one bit of cr0", _if("mov r9, cr0; test r9d, 0x20000", "je")),
+    _inputs("a segment register", _if("mov r9d, ds; cmp r9d, 5")),
+    _inputs(
+        "what is in a TSS",
+        entry(f"movabs rcx, =common_tss; cmp qword [rcx + 4], 5; jne fine; {_SPOIL}; fine:"),
+    ),
+    _inputs(
+        "a jump through a conditional move", leave("cmp rbx, 5; mov r9, rdx; cmove r9, r12; jmp r9")
+    ),
+    _inputs(
+        "junk is divided by",
+        leave("push rdx; push rax; xor edx, edx; mov eax, 1; or ebx, 1; div ebx; pop rax; pop rdx"),
+    ),
+    _inputs("junk beside the lock", leave("xchg qword [r8 + 8], rbx")),
+    _inputs("junk in the state", leave("mov qword [$state + 0x330], r12")),
+    _inputs(
+        "one bit of rbx in the state",
+        leave("mov r9, rbx; and r9d, 1; mov byte [$state + 0x331], r9b"),
+    ),
+    _inputs(
+        "a register that was saved in the state",
+        entry("mov qword [$state + 0x338], rax"),
+        _if("cmp qword [$state + 0x338], 5"),
+    ),
+    _undefined("ZF after imul", after(STRIDE, "jne fine; fine:")),
+    _undefined("SF after imul", after(STRIDE, "js fine; fine:")),
+    _undefined("PF after mul", leave("push rdx; mov r9d, 3; mul r9d; jp fine; fine:; pop rdx")),
+    _undefined("AF after and", _if("and r9d, 1; lahf; test ah, 16", "je")),
+    _undefined("OF after a shift by cl", _if("mov cl, 3; mov r9d, 5; shl r9d, cl", "jno")),
+    _undefined("OF after a shift by three", _if("mov r9d, 5; shl r9d, 3", "jno")),
+    _undefined(
+        "OF after a rotation by three", _if("mov r9d, 5; ror r9d, 3; setb cl; rol r9d, 3", "jno")
+    ),
+    _undefined("CF after a shift by more than the width", _if("mov r9d, 5; shr r9b, 9", "jae")),
+    _undefined("CF after bsf", _if("mov r9d, 5; bsf r9d, r9d", "jae")),
+    _undefined(
+        "what bsf makes of zero", _if("xor r10d, r10d; mov r9d, 5; bsf r9d, r10d; cmp r9d, 5", "je")
+    ),
+    _undefined("SF after bt", _if("bt eax, 3", "jns")),
+    _undefined("OF after shld", _if("mov r9d, 5; shld r9d, eax, 3", "jno")),
+    _undefined("CF after a move from cr0", _if("mov r9, cr0", "jae")),
+    _undefined(
+        "the carry of bsf, added",
+        _if("mov r9d, 5; bsf r9d, r9d; mov r9d, 0; adc r9d, 0; cmp r9d, 0", "je"),
+    ),
+    _undefined(
+        "CF after bsf, by way of the stack",
+        _if("mov r9d, 5; bsf r9d, r9d; pushfq; pop r10; test r10d, 1", "je"),
+    ),
+    _effect("a byte of the state is set", leave(_SPOIL)),
+    _effect("a byte of the state is set at the entry", entry(_SPOIL)),
+    _effect("the saved selector is cleared", leave("mov word [$state + $tr_sel], 0")),
+    _effect("AC stays set", leave("pushfq; or qword [rsp], 0x40000; popfq")),
+    _effect("a debug register keeps the lock's address", leave("mov dr3, r8")),
+    _effect("the saved cr4 is another", leave("mov qword [$state + 0xc0], 0")),
+)
+
+RIGHT_ODD: Final = (
+    Variant("junk is moved about", (leave("mov r9, rbx; mov r10, r9; xchg r9, r10"),)),
+    Variant("junk is saved and taken back", (leave("push rbx; xor ebx, ebx; pop rbx"),)),
+    Variant("junk is exchanged and exchanged back", (leave("xchg rbx, r12; xchg r12, rbx"),)),
+    Variant(
+        "junk is calculated with and forgotten", (leave("add r9, rbx; imul r9, rbx; bsf r9, rbx"),)
+    ),
+    Variant(
+        "junk in the parts that a mask takes away",
+        (leave("mov r9w, 4; and r9d, 0xfff; cmp r9d, 4; jne fine; fine:"),),
+    ),
+    Variant("flags are saved and taken back", (leave("pushfq; cmp eax, 5; popfq"),)),
+    Variant("undefined flags are overwritten", (after(STRIDE, "test ecx, ecx; je fine; fine:"),)),
+    Variant("flags that imul defines", (after(STRIDE, "jo fine; fine:"),)),
+    Variant("flags that a shift defines", (leave("mov r9d, 5; shl r9d, 3; je fine; fine:"),)),
+    Variant(
+        "a frame of its own", (leave("push rbp; mov rbp, rsp; push rax; mov rsp, rbp; pop rbp"),)
+    ),
+    Variant(
+        "what it stored in its frame",
+        (leave("push rax; cmp word [rsp], 0x30; pop r9; jne fine; fine:"),),
+    ),
+    Variant(
+        "the TSS by other arithmetic",
+        (
+            Lines(
+                STRIDE,
+                "mov eax, ecx; shl ecx, 6; shl eax, 3; add ecx, eax; shl eax, 2; add rcx, rax",
+            ),
+        ),
+    ),
+    Variant(
+        "the selector as the module takes it",
+        (Lines("movzx eax, word [$state + $tr_sel]", "mov ax, word [$state + $tr_sel]"),),
+    ),
+    Variant(
+        "cpuid is looked at again",
+        (entry("xor edx, edx; cmp dword gs:[rdx + $cpuid], 99; je fine; fine:"),),
+    ),
+    Variant(
+        "the return by a push",
+        (Lines("pop rcx; push rax; jmp rcx", "pop rcx; push rax; push rcx; ret"),),
+    ),
+)
