@@ -176,9 +176,9 @@ class Step:
 
     def _lea(self) -> None:
         target, source = self.each.operands
-        assert isinstance(source, Memory)
-        at = self.address(source)
-        self.store(target, of(self.address_origins(source)) if at is None else known(at))
+        if isinstance(source, Memory):
+            at = self.address(source)
+            self.store(target, of(self.address_origins(source)) if at is None else known(at))
 
     def _push(self) -> None:
         self.push(self.value(self.each.operands[0]))
