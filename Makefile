@@ -1,4 +1,4 @@
-# For GNU make and for bmake. Targets: run test lint bench samples clean.
+# For GNU make and for bmake. Targets: run test lint bench samples machine clean.
 
 PYTHON ?= python3
 VENV = .venv
@@ -42,7 +42,11 @@ bench: $(VENV)/.installed-dev
 samples: $(VENV)/.installed
 	$(BIN)/python samples/build.py
 
+# The bare machine that QEMU and Bochs boot; committed built, too. Needs gcc and binutils.
+machine:
+	$(MAKE) -C machine
+
 clean:
 	rm -rf $(VENV) build dist kpatch.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: all run test lint bench samples clean
+.PHONY: all run test lint bench samples machine clean

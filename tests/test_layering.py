@@ -19,7 +19,7 @@ FLOORS = (
     ("signature", "abi"),
     ("patch", "verify", "witness"),
     ("expected",),
-    ("proving", "readback"),
+    ("machinetest", "proving", "readback"),
     ("repair",),
     ("ports",),
     ("report",),

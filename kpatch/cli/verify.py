@@ -12,8 +12,9 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.cli import progress
+from kpatch.cli import machines, progress
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
+from kpatch.cli.machines import MachineTests
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.proving import case_of, run_proof
@@ -67,6 +68,7 @@ _DIGITS = 9
 @click.option("--no-symmetry", is_flag=True, help="Without treating CPUs as interchangeable.")
 @click.option("--every-instruction", is_flag=True, help="Switch CPUs at every instruction.")
 @click.option("--replay", metavar="SCHEDULE", help="Run one schedule and show its lanes.")
+@machines.options
 @click.option("--trace", type=path_type, metavar="PATH", help="Write the document here, as JSON.")
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Processes; all cores without it."
@@ -84,6 +86,7 @@ def command(
     no_symmetry: bool,
     every_instruction: bool,
     replay: str | None,
+    machine_tests: MachineTests,
     trace: Path | None,
     jobs: int | None,
     console: Console,
@@ -94,6 +97,7 @@ def command(
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
     something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early.
     """
+    machine_tests.require()
     obligations = _obligations(scenarios, cpus, model, tr_selector)
     if max_seconds is not None and math.isnan(max_seconds):
         raise UsageError("that is not a number", where="--max-seconds", todo="name seconds")
@@ -133,6 +137,7 @@ def command(
                 document = proof.to_document()
                 readings = read_by_others(case.module) if assessed.note else ()
                 document["readers"] = [each.to_document() for each in readings]
+                document["machines"] = [] if interrupted else machine_tests.run(case, console)
                 code = max(code, _exit_code(document))
                 text = proof_text(inside.name, document, console.style, verbose=console.verbose)
             document["file"] = inside.name
@@ -215,7 +220,8 @@ def _only(obligations: tuple[Obligation, ...]) -> Obligation:
 
 
 def _exit_code(document: Document) -> int:
-    if any(not each["agrees"] for each in document["readers"]):
+    tested = [each["verdict"] == "passed" for each in document["machines"]]
+    if not all((*(each["agrees"] for each in document["readers"]), *tested)):
         return VerificationError.exit_code
     if document["verdict"] == "proven":
         return DONE

@@ -7,6 +7,7 @@ from typing import Any
 
 from kpatch.report.documents import Document
 from kpatch.report.lanes_text import lanes_text
+from kpatch.report.machine_text import machine_lines
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -38,6 +39,8 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
     for each in document["checks"]:
         yield from (f"  {line}" for line in _check(each, style))
     yield from (f"  {line}" for line in _readers(document.get("readers", ()), style))
+    for machine in document.get("machines", ()):
+        yield from (f"  {line}" for line in machine_lines(machine, style))
     if verbose:
         for each in document["explored"]:
             yield f"  {_explored(each)}"

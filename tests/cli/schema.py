@@ -58,6 +58,30 @@ def _table(value: Any, shape: dict[Any, Shape], where: str) -> list[str]:
     return found
 
 
+_MACHINE: Final[Shape] = {
+    "machine": {"qemu", "bochs"},
+    "name": {"QEMU", "Bochs"},
+    "version": str,
+    "cpus": int,
+    "rounds": int,
+    "verdict": {"passed", "failed", "withheld"},
+    "runs": [
+        {
+            "name": str,
+            "kind": {"control", "test"},
+            "gdt": {"shared", "private"},
+            "holds": bool,
+            "outcome": {"done", "hang", "reset", "broken"},
+            "rounds": int,
+            "wrong_tss": int,
+            "faults": int,
+            "seconds": (int, float),
+            "findings": [str],
+            "cpus": [dict],
+            "registers": [str],
+        }
+    ],
+}
 ERROR: Final[Shape] = {
     "error": {
         "usage",
@@ -252,7 +276,7 @@ FILES: Final = {
     "apply": {**APPLIED, "proof": Optional(PROOF), "readers": [_READER]},
     "diff": DIFFERENCE,
     "revert": REVERTED,
-    "verify": {**PROOF, "readers": [_READER]},
+    "verify": {**PROOF, "readers": [_READER], "machines": [_MACHINE]},
 }
 
 

@@ -1,0 +1,101 @@
+"""The options of ``kpatch verify`` that run a module on other machines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from kpatch.cli.common import Console
+from kpatch.errors import UsageError
+from kpatch.report.documents import Document
+
+if TYPE_CHECKING:
+    from kpatch.verify.proof.verdict import Case
+
+
+class MachineTests(NamedTuple):
+    """Which machines, and how: None leaves the number to the machine."""
+
+    machines: tuple[str, ...]
+    cpus: int
+    rounds: int | None
+    seconds: float | None
+
+    def require(self) -> None:
+        """Raise UsageError if a machine is not installed, before anything long begins."""
+        if not self.machines:
+            if self.rounds is not None:
+                raise UsageError(
+                    "no machine is to run them", where="--rounds", todo="add --machine qemu"
+                )
+            return
+        from kpatch.witness.machine.emulators import require
+
+        for each in self.machines:
+            require(each)
+
+    def run(self, case: Case, console: Console) -> list[Document]:
+        """The test on each machine, as JSON-ready data."""
+        if not self.machines:
+            return []
+        # Imported here: nobody else needs the machines.
+        from kpatch.machinetest import settings_for, test_on
+
+        return [
+            test_on(
+                each,
+                case,
+                settings_for(each, case, cpus=self.cpus, rounds=self.rounds),
+                limit=self.seconds,
+                report=console.say if console.verbose else _nobody,
+            )
+            for each in self.machines
+        ]
+
+
+def options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command ``--machine`` and its numbers, and pass it ``machine_tests``."""
+
+    @click.option(
+        "--machine",
+        "machines",
+        type=click.Choice(["qemu", "bochs"]),
+        multiple=True,
+        help="Run the switch on this machine too: a test, no proof.",
+    )
+    @click.option("--rounds", type=click.IntRange(1, 10**9), metavar="N", help="On each CPU there.")
+    @click.option(
+        "--machine-cpus",
+        type=click.IntRange(2, 16),
+        default=2,
+        metavar="N",
+        help="CPUs of that machine.",
+        show_default=True,
+    )
+    @click.option(
+        "--machine-seconds",
+        type=click.FloatRange(0, min_open=True),
+        metavar="N",
+        help="The most that one run there may take.",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        machines: tuple[str, ...],
+        machine_cpus: int,
+        rounds: int | None,
+        machine_seconds: float | None,
+        **rest: Any,
+    ) -> int:
+        chosen = tuple(dict.fromkeys(machines))
+        tests = MachineTests(chosen, machine_cpus, rounds, machine_seconds)
+        return command(*args, machine_tests=tests, **rest)
+
+    return wrapped
+
+
+def _nobody(text: str) -> None:
+    """Nobody listens."""

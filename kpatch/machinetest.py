@@ -1,0 +1,162 @@
+"""A module's own switch on other machines: which runs there are, and what they show together.
+
+It is a test with a count of rounds, never a proof. As with the proof, it counts only if the same
+machine, in the same number of rounds, finds what is wrong with the unpatched module, and with the
+same patch without its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from kpatch.elf.module import Module
+from kpatch.errors import UsageError
+from kpatch.verify.proof.controls import without_lock
+from kpatch.verify.proof.verdict import Case
+from kpatch.verify.world.host import HostModel
+from kpatch.verify.world.worldswitch import SwitchLayout, bind
+from kpatch.witness.machine.emulators import EMULATORS, require, run, version_of
+from kpatch.witness.machine.job import MOST_CPUS, SWITCH_FIELDS, Settings, Subject, disk
+from kpatch.witness.machine.result import Run
+
+_UNPATCHED_ROUNDS: Final = 1_000
+"""Every round of the unpatched module is wrong on a shared GDT, on all CPUs but the last."""
+
+_PRIVATE_SHARE: Final = 10
+"""Where nothing is shared there is little to see: a tenth of the rounds."""
+
+Verdict = Literal["passed", "failed", "withheld"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run. A control ``must_fail``; the others must have no finding."""
+
+    name: str
+    subject: Subject
+    settings: Settings
+    must_fail: bool
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial and its run."""
+
+    trial: Trial
+    run: Run
+
+    @property
+    def holds(self) -> bool:
+        """Whether it went as it must: a control has a wrong TSS or a fault, the rest nothing."""
+        if self.trial.must_fail:
+            return self.run.outcome == "done" and bool(self.run.wrong_tss or self.run.faults)
+        return not self.run.findings
+
+    def to_document(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {
+            "name": self.trial.name,
+            "kind": "control" if self.trial.must_fail else "test",
+            "gdt": "private" if self.trial.settings.private_gdt else "shared",
+            "holds": self.holds,
+            **self.run.to_document(),
+        }
+
+
+def switch_of(layout: SwitchLayout) -> Mapping[str, int]:
+    """The switch's layout as the plain numbers that a machine takes."""
+    return {name: int(getattr(layout, name)) for name in SWITCH_FIELDS}
+
+
+def subject_of(case: Case, module: Module) -> Subject:
+    """The module as a machine takes it. The image lies where it lies in the original.
+
+    Raises UnknownModuleError where the image is no world switch of the known shape.
+    """
+    image, tail = case.match.image, case.fix.tail
+    layout = bind(case.original.data[image.start : image.start + image.size])
+    after = (tail.section, tail.at) if tail and module is case.module else None
+    place = (image.section.index, image.at, image.size)
+    return Subject(module, place, switch_of(layout), after)
+
+
+def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
+    """The controls, and the module itself on a shared GDT and on private ones.
+
+    Raises VerificationError if a control cannot be made.
+    """
+    subject = subject_of(case, case.module)
+    private = replace(settings, private_gdt=True, rounds=max(1, settings.rounds // _PRIVATE_SHARE))
+    tests = (
+        Trial("the module on a shared GDT", subject, settings, must_fail=False),
+        Trial("the module on private GDTs", subject, private, must_fail=False),
+    )
+    if case.fix.private_only:
+        return tests[1:]
+    if not case.is_patched:
+        return tests
+    unpatched = replace(settings, rounds=min(settings.rounds, _UNPATCHED_ROUNDS))
+    lockless = subject_of(case, without_lock(case.module))
+    return (
+        Trial("the unpatched module", subject_of(case, case.original), unpatched, must_fail=True),
+        Trial("the patch without its lock", lockless, replace(settings, stop=True), must_fail=True),
+        *tests,
+    )
+
+
+def settings_for(
+    machine: str, case: Case, *, cpus: int = 2, rounds: int | None = None, seed: int = 1
+) -> Settings:
+    """The machine's usual settings for a module. Raises UsageError for numbers beyond it."""
+    if not 2 <= cpus <= MOST_CPUS:
+        raise UsageError(
+            f"{cpus} CPUs: a machine has 2 to {MOST_CPUS}", where="--machine-cpus", todo="as 2"
+        )
+    emulator = EMULATORS[machine]
+    return Settings(
+        cpus=cpus,
+        rounds=rounds or emulator.rounds,
+        seed=seed,
+        delay=16,
+        patience=emulator.patience,
+        cpuid_offset=case.cpuid,
+        tr_selector=HostModel(2).tr_selector,
+    )
+
+
+def test_on(
+    machine: str,
+    case: Case,
+    settings: Settings,
+    *,
+    limit: float | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run everything on one machine, and say what came of it, as JSON-ready data.
+
+    Raises UsageError if the machine is not there.
+    """
+    emulator = require(machine)
+    tried = []
+    for trial in trials(case, settings):
+        report(f"{emulator.name}: {trial.name}")
+        made = disk(trial.subject, trial.settings)
+        tried.append(Tried(trial, run(machine, made, trial.settings.cpus, limit)))
+    return {
+        "machine": machine,
+        "name": emulator.name,
+        "version": version_of(emulator),
+        "cpus": settings.cpus,
+        "rounds": settings.rounds,
+        "verdict": verdict_of(tried),
+        "runs": [each.to_document() for each in tried],
+    }
+
+
+def verdict_of(tried: list[Tried]) -> Verdict:
+    """Failed where the module did something wrong; withheld where a control did nothing wrong."""
+    if any(not each.holds for each in tried if not each.trial.must_fail):
+        return "failed"
+    return "passed" if all(each.holds for each in tried) else "withheld"

@@ -1,0 +1,37 @@
+"""What a test on another machine showed, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kpatch.report.documents import Document
+from kpatch.report.style import Style
+
+_MEANING = {"passed": "good", "failed": "bad", "withheld": "doubt"}
+
+
+def machine_lines(machine: Document, style: Style) -> Iterator[str]:
+    """The verdict with its count, a line for each run, and what was wrong in it."""
+    verdict = style.paint(_MEANING[machine["verdict"]], machine["verdict"])
+    name = " ".join(filter(None, (machine["name"], machine["version"])))
+    yield (
+        f"test on {name}, {machine['cpus']} CPUs, {machine['rounds']} rounds a CPU: {verdict} "
+        "(a test, no proof)"
+    )
+    for each in machine["runs"]:
+        yield f"  {_run(each, style)}"
+        if each["kind"] == "test" or not each["holds"]:
+            yield from (f"    {line}" for line in (*each["findings"], *each["registers"]))
+
+
+def _run(run: Document, style: Style) -> str:
+    counted = f"{run['rounds']} rounds, {run['wrong_tss']} wrong TSSs, {run['faults']} faults"
+    if run["kind"] == "control":
+        word = "fails, as it must" if run["holds"] else "did not fail: the verdict is withheld"
+        return f"control: {run['name']} {style.paint(_good(run['holds']), word)}: {counted}"
+    word = "right" if run["holds"] else "wrong"
+    return f"{run['name']}: {style.paint(_good(run['holds']), word)}: {counted}"
+
+
+def _good(holds: bool) -> str:
+    return "good" if holds else "bad"

@@ -1,0 +1,241 @@
+"""QEMU and Bochs: how each is started on a disk, asked for its CPUs, and stopped.
+
+A real file system folder of our own holds everything; nothing needs root or a network. Both are
+judged by what the machine wrote on its serial port: their exit status says little (Bochs always
+ends with 1). QEMU runs with a thread for every CPU: in one thread a missing lock does not show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kpatch.errors import UsageError
+from kpatch.witness.machine.job import CYLINDER
+from kpatch.witness.machine.result import Run, read_result
+
+_POLL: Final = 0.05
+_ANSWER: Final = 5.0
+"""Seconds that a hanging QEMU gets for its CPUs' registers."""
+
+
+class Emulator(NamedTuple):
+    """A program, the Debian packages that bring it, files that it needs, and how it is called."""
+
+    name: str
+    program: str
+    packages: str
+    files: tuple[str, ...]
+    rounds: int
+    patience: int
+    limit: float
+    command: Callable[[Path, int, int], list[str]]
+
+
+def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
+    return [
+        "qemu-system-x86_64",
+        *("-accel", "tcg,thread=multi", "-smp", str(cpus), "-m", "64"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-serial", f"file:{folder / 'serial'}"),
+        *("-monitor", f"unix:{folder / 'monitor'},server,nowait"),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
+        *("-drive", f"file={folder / 'disk'},format=raw,if=ide"),
+    ]
+
+
+_BOCHSRC: Final = """\
+megs: 64
+cpu: count={cpus}, ips=50000000, reset_on_triple_fault=0
+romimage: file={bios}
+vgaromimage: file={vga}
+ata0-master: type=disk, path=disk, mode=flat, cylinders={cylinders}, heads=16, spt=63
+boot: disk
+display_library: term
+com1: enabled=1, mode=file, dev=serial
+log: log
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+"""
+_BIOS: Final = "/usr/share/bochs/BIOS-bochs-latest"
+_VGA: Final = "/usr/share/vgabios/vgabios.bin"
+
+
+def _bochs(folder: Path, cpus: int, size: int) -> list[str]:
+    text = _BOCHSRC.format(cpus=cpus, bios=_BIOS, vga=_VGA, cylinders=size // CYLINDER)
+    (folder / "bochsrc").write_text(text)
+    (folder / "commands").write_text("c\n")
+    return ["bochs", "-q", "-f", "bochsrc", "-rc", "commands"]
+
+
+EMULATORS: Final = {
+    "qemu": Emulator(
+        name="QEMU",
+        program="qemu-system-x86_64",
+        packages="qemu-system-x86",
+        files=(),
+        rounds=50_000,
+        patience=200_000,
+        limit=180.0,
+        command=_qemu,
+    ),
+    "bochs": Emulator(
+        name="Bochs",
+        program="bochs",
+        packages="bochs bochs-term bochsbios vgabios",
+        files=(_BIOS, _VGA),
+        rounds=1_000,
+        patience=2_000,
+        limit=180.0,
+        command=_bochs,
+    ),
+}
+"""By the word that ``--machine`` takes. Patience is in ticks: nanoseconds or so in QEMU,
+instructions in Bochs. The limits are for a slow and busy machine.
+"""
+
+
+def require(name: str) -> Emulator:
+    """The emulator, if it is there. Raises UsageError with the packages' names if it is not."""
+    emulator = EMULATORS[name]
+    absent = [emulator.program] if shutil.which(emulator.program) is None else []
+    absent += [each for each in emulator.files if not Path(each).is_file()]
+    if absent:
+        raise UsageError(
+            f"{emulator.name} is not installed: there is no {absent[0]}",
+            where=f"--machine {name}",
+            todo=f"install it: on Debian, apt install {emulator.packages}",
+        )
+    return emulator
+
+
+def version_of(emulator: Emulator) -> str:
+    """The version that the program says it has; empty if it says none."""
+    option = "--version" if emulator.program != "bochs" else "--help"
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            [emulator.program, option],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+        )
+        found = re.search(r"(?:version|Emulator) (\d[\w.]*)", done.stdout + done.stderr)
+        return found[1] if found else ""
+    return ""
+
+
+def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> Run:
+    """Boot the disk and wait for the end, ``limit`` seconds at most.
+
+    Raises UsageError where the program is missing or cannot be started.
+    """
+    emulator = require(name)
+    with tempfile.TemporaryDirectory(prefix="kpatch-machine-") as text:
+        folder = Path(text)
+        (folder / "disk").write_bytes(disk)
+        command = emulator.command(folder, cpus, len(disk))
+        command[0] = shutil.which(emulator.program) or emulator.program
+        began = time.monotonic()
+        with _started(command, folder, emulator) as process:
+            ended = _wait(process, began + (limit or emulator.limit))
+            registers = () if ended else _registers(folder)
+        seconds = time.monotonic() - began
+        serial = folder / "serial"
+        said = serial.read_text("ascii", "replace") if serial.exists() else ""
+        found = read_result(said, seconds)
+        if found is not None:
+            return found
+        if not ended:
+            return Run("hang", seconds=seconds, registers=registers)
+        return _stopped(folder, seconds)
+
+
+@contextlib.contextmanager
+def _started(
+    command: list[str], folder: Path, emulator: Emulator
+) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        with (folder / "output").open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "TERM": "xterm", "HOME": str(folder)},
+            )
+    except OSError as error:
+        raise UsageError(
+            f"{emulator.program} cannot be started: {error.strerror}",
+            todo="see whether it runs by itself",
+        ) from error
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
+    """Whether it ended by itself."""
+    while process.poll() is None:
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _stopped(folder: Path, seconds: float) -> Run:
+    """An end without a result: three faults in a row, or the program itself failed."""
+    logs = "".join(
+        (folder / name).read_text("utf-8", "replace")
+        for name in ("log", "output")
+        if (folder / name).exists()
+    )
+    panics = [line for line in logs.splitlines() if "PANIC" in line]
+    if panics and "3rd" not in panics[0]:
+        return Run("broken", seconds=seconds, said=panics[0].strip())
+    if not panics and (folder / "output").read_bytes().strip() and not (folder / "log").exists():
+        return Run("broken", seconds=seconds, said=logs.strip().splitlines()[-1])
+    return Run("reset", seconds=seconds)
+
+
+def _registers(folder: Path) -> tuple[str, ...]:
+    """A line for each CPU of a hanging QEMU: where it is, and its TR. Bochs has no such door."""
+    text = ""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
+        monitor.settimeout(_ANSWER)
+        monitor.connect(str(folder / "monitor"))
+        monitor.sendall(b"info registers -a\n")
+        until = time.monotonic() + _ANSWER
+        while time.monotonic() < until and not text.rstrip().endswith("(qemu)\n(qemu)"):
+            text += monitor.recv(65536).decode("ascii", "replace")
+    return tuple(_line(part) for part in re.split(r"CPU#", text)[1:])
+
+
+def _line(part: str) -> str:
+    number = part.split()[0]
+    found = {
+        name: match[1]
+        for name, pattern in (
+            ("rip", r"RIP=(\w+)"),
+            ("rsp", r"RSP=(\w+)"),
+            ("cr3", r"CR3=(\w+)"),
+            ("TR base", r"TR =\w+ (\w+)"),
+        )
+        if (match := re.search(pattern, part))
+    }
+    values = ", ".join(f"{name} {int(value, 16):#x}" for name, value in found.items())
+    return f"CPU {number}: {values}"

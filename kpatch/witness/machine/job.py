@@ -1,0 +1,171 @@
+"""What a bare machine runs: the module as the kernel linker leaves it, and how its switch is laid
+out; and the disk that both machines boot.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from kpatch.elf import constants as elf
+from kpatch.elf.klink import LoadedModule, load
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import UnknownModuleError
+from kpatch.units import Address, SectionOffset
+
+KERNEL_BASE: Final = 0xFFFF_FFFF_8000_0000
+MODULE_AT: Final = Address(KERNEL_BASE + 0x140_0000)
+LARGEST_MODULE: Final = 8 << 20
+MOST_CPUS: Final = 16
+PAGE: Final = 4096
+_SECTOR: Final = 512
+_CHUNK: Final = 32 * _SECTOR
+_UNMAPPED_AT: Final = 0xFFFF_FFFF_F000_0000
+"""Where everything is said to be that the machine's kernel does not have: using it faults."""
+
+# A geometry that Bochs takes for a disk of this size: 16 heads, 63 sectors a track.
+CYLINDER: Final = 16 * 63 * _SECTOR
+
+_MAGIC: Final = 0x6B70_6174_6368_3031
+SWITCH_FIELDS: Final = (
+    "kernel_to_monitor", "monitor_side", "monitor_to_kernel",
+    "monitor_address", "kernel_address", "monitor_idt", "monitor_gdt", "monitor_ldt_sel",
+    "monitor_ds_sel", "monitor_jump", "monitor_cs_sel", "monitor_tr_sel", "monitor_cr3",
+    "monitor_dr7", "monitor_rsp", "nexus_address", "tss_cache", "state_size",
+)  # fmt: skip
+"""Image offsets of the switch's routines, then state offsets of the fields that it uses."""
+
+JOB: Final = (
+    "magic", "mode", "cpus", "rounds", "seed", "delay", "patience", "stop", "observe",
+    "private_gdt", "tr", "cpuid", "module_size", "image_at", "image_size", "lock_at", "lock_size",
+    "after",
+    *SWITCH_FIELDS,
+)  # fmt: skip
+"""The words of the job's page, in the order of job.h."""
+
+MODES: Final = {"rounds": 0, "panic": 1, "driver": 2}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module, where its monitor image lies (section, offset there, bytes), and the layout of its
+    switch: a number for each of SWITCH_FIELDS.
+
+    ``after`` is the section and offset of a function that kqemu_exec calls behind the switch.
+    """
+
+    module: Module
+    image: tuple[int, SectionOffset, int]
+    switch: Mapping[str, int]
+    after: tuple[int, SectionOffset] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it is run. ``stop`` ends a run at the first thing that is wrong.
+
+    Before a CPU leaves the guest it waits for the others, ``patience`` ticks of its counter at
+    most, and then a random number of loops below ``delay``; with 0 it does not wait at all.
+    """
+
+    cpus: int = 2
+    rounds: int = 1000
+    seed: int = 1
+    delay: int = 64
+    patience: int = 200_000
+    observe: bool = True
+    stop: bool = False
+    private_gdt: bool = False
+    tr_selector: int = 0x30
+    cpuid_offset: int = 0x34
+    mode: str = "rounds"
+
+
+@cache
+def machine() -> Module:
+    """The bare-metal image as it was linked."""
+    data = resources.files("kpatch.witness.machine").joinpath("data/machine.elf").read_bytes()
+    return read_module(data, "machine.elf")
+
+
+def loaded(subject: Subject) -> LoadedModule:
+    """The module where the machine has it, relocated against the machine's kernel.
+
+    Raises LinkerRefusalError if the kernel would refuse it, UnknownModuleError if it is too large.
+    """
+    kernel = {s.name: Address(KERNEL_BASE + s.value) for s in machine().symbols if s.name}
+    missing = sorted(subject.module.undefined - kernel.keys())
+    nowhere = {name: Address(_UNMAPPED_AT + 16 * n) for n, name in enumerate(missing)}
+    made = load(subject.module, MODULE_AT, {**kernel, **nowhere})
+    if len(made.memory) > LARGEST_MODULE:
+        raise UnknownModuleError(
+            f"loaded, the module takes {len(made.memory)} bytes",
+            where=subject.module.name,
+            todo=f"the bare machine has room for {LARGEST_MODULE}",
+        )
+    return made
+
+
+def disk(subject: Subject, settings: Settings) -> bytes:
+    """The disk: boot sector, machine, job, module. Raises what ``loaded`` raises."""
+    module = loaded(subject)
+    section, at, size = subject.image
+    lock_at, lock_size = _lock(subject.module, module)
+    after = module.address_of(*subject.after) if subject.after else 0
+    words = {
+        "magic": _MAGIC,
+        "mode": MODES[settings.mode],
+        "cpus": settings.cpus,
+        "rounds": settings.rounds,
+        "seed": settings.seed,
+        "delay": settings.delay,
+        "patience": settings.patience,
+        "stop": int(settings.stop),
+        "observe": int(settings.observe),
+        "private_gdt": int(settings.private_gdt),
+        "tr": settings.tr_selector,
+        "cpuid": settings.cpuid_offset,
+        "module_size": len(module.memory),
+        "image_at": module.address_of(section, at) - module.base,
+        "image_size": size,
+        "lock_at": lock_at,
+        "lock_size": lock_size,
+        "after": after,
+        **{name: subject.switch[name] for name in SWITCH_FIELDS},
+    }
+    page = struct.pack(f"<{len(JOB)}Q", *(words[name] for name in JOB))
+    job = page.ljust(PAGE, b"\0") + module.memory
+    chunks = -(-len(job) // _CHUNK)
+    image = bytearray(_flat(machine()))
+    where = _symbol("job_chunks") - _symbol("ap_start") + _SECTOR
+    image[where : where + 2] = chunks.to_bytes(2, "little")
+    whole = bytes(image) + job.ljust(chunks * _CHUNK, b"\0")
+    return whole.ljust(-(-len(whole) // CYLINDER) * CYLINDER, b"\0")
+
+
+def _flat(image: Module) -> bytes:
+    """The boot sector, and what comes behind it on the disk."""
+    parts = [s for s in image.sections if s.type == elf.SHT_PROGBITS and s.size]
+    return b"".join(image.contents(each) for each in parts)
+
+
+def _symbol(name: str) -> int:
+    symbol = machine().symbol_named(name)
+    if symbol is None:
+        raise UnknownModuleError(
+            f"the machine has no symbol {name}", where="machine.elf", todo="install kpatch again"
+        )
+    return symbol.value
+
+
+def _lock(module: Module, made: LoadedModule) -> tuple[int, int]:
+    """Offset in the loaded module and size of the data that a patch brings along; 0, 0 if none."""
+    for section in module.sections:
+        writable = section.flags & elf.SHF_WRITE and not section.flags & elf.SHF_EXECINSTR
+        if writable and section.name.endswith(".kpatch") and section.index in made.sections:
+            return made.sections[section.index] - made.base, section.size
+    return 0, 0

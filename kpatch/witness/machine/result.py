@@ -1,0 +1,145 @@
+"""What a machine said: read from the lines of the serial port, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+Outcome = Literal["done", "hang", "reset", "broken"]
+
+MONITOR: Final = 100
+NOBODY: Final = 101
+_CONTROLS: Final = ("cr0", "cr3", "cr4", "dr7", "flags", "cs", "ss", "gdtr", "ldtr", "tr")
+"""Bits of ``wrong``, lowest first."""
+
+
+class CpuReport(NamedTuple):
+    """What one CPU counted. ``vector`` to ``cr2`` are of its first fault."""
+
+    number: int
+    rounds: int
+    ist: int
+    rsp0: int
+    loaded: int
+    faults: int
+    registers: int
+    controls: int
+    wrong: int
+    stack: int
+    monitor: int
+    ticks: int
+    vector: int
+    error: int
+    rip: int
+    cr2: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one module on one machine. ``registers`` has a line for each CPU of a hang."""
+
+    outcome: Outcome
+    cpus: tuple[CpuReport, ...] = ()
+    lock: int = 0
+    changed: int = 0
+    seconds: float = 0.0
+    said: str = ""
+    registers: tuple[str, ...] = field(default=())
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that all CPUs ran together."""
+        return sum(each.rounds for each in self.cpus)
+
+    @property
+    def wrong_tss(self) -> int:
+        """Rounds after which an interrupt went through another TSS than the CPU's own."""
+        return sum(max(each.ist, each.rsp0) for each in self.cpus)
+
+    @property
+    def faults(self) -> int:
+        """Faults in the switch."""
+        return sum(each.faults for each in self.cpus)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Everything that is wrong, a line each; empty for a run that ended well."""
+        return tuple(_findings(self))
+
+    def to_document(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {
+            "outcome": self.outcome,
+            "rounds": self.rounds,
+            "wrong_tss": self.wrong_tss,
+            "faults": self.faults,
+            "seconds": round(self.seconds, 2),
+            "findings": list(self.findings),
+            "cpus": [each._asdict() for each in self.cpus],
+            "registers": list(self.registers),
+        }
+
+
+def _findings(run: Run) -> Iterator[str]:
+    if run.outcome == "hang":
+        yield "the machine hangs: no CPU may wait for ever"
+    elif run.outcome == "reset":
+        yield "the machine reset itself: a fault while a fault was delivered"
+    elif run.outcome == "broken":
+        yield f"the machine stopped: {run.said or 'it said nothing'}"
+    for cpu in run.cpus:
+        yield from (f"CPU {cpu.number}: {line}" for line in _of_cpu(cpu))
+    if run.lock:
+        yield "the lock is not free at the end"
+    if run.changed:
+        yield "memory of the kernel or of the module was changed"
+
+
+def _of_cpu(cpu: CpuReport) -> Iterator[str]:
+    if cpu.ist or cpu.rsp0:
+        whose = {MONITOR: "the monitor's", NOBODY: "nobody's"}.get(
+            cpu.loaded, f"that of CPU {cpu.loaded}"
+        )
+        yield (
+            f"a wrong TSS after {max(cpu.ist, cpu.rsp0)} of {cpu.rounds} rounds, the last time "
+            f"{whose}"
+        )
+    if cpu.faults:
+        yield (
+            f"{cpu.faults} faults, the first of vector {cpu.vector} with error code "
+            f"{cpu.error:#x} at {cpu.rip:#x}"
+        )
+    if cpu.registers:
+        yield f"callee-saved registers or rsp were lost {cpu.registers} times"
+    if cpu.controls:
+        names = ", ".join(n for bit, n in enumerate(_CONTROLS) if cpu.wrong >> bit & 1)
+        yield f"{names} did not come back, {cpu.controls} times"
+    if cpu.stack:
+        yield "the caller's stack was written"
+    if cpu.monitor:
+        yield "the monitor's registers were lost"
+
+
+def read_result(text: str, seconds: float) -> Run | None:
+    """The run that the lines tell of; None if they stop before the end."""
+    lines = [line.split() for line in text.replace("\r", "").split("\n") if line.strip()]
+    if not lines or lines[-1][0] != "end" or not text.endswith("\n"):
+        return None
+    said = " ".join(lines[-1][1:])
+    if said != "done":
+        return Run("broken", seconds=seconds, said=f"{said}: {' '.join(lines[0])}")
+    try:
+        reports = tuple(_report(words[1:]) for words in lines if words[0] == "cpu")
+        memory = _numbers(next(words[1:] for words in lines if words[0] == "memory"))
+        return Run("done", reports, memory["lock"], memory["changed"], seconds)
+    except (ValueError, KeyError, TypeError, StopIteration):
+        return Run("broken", seconds=seconds, said="its result does not read")
+
+
+def _report(words: list[str]) -> CpuReport:
+    return CpuReport(**_numbers(words))
+
+
+def _numbers(words: list[str]) -> dict[str, int]:
+    return {name: int(value, 0) for name, value in zip(words[::2], words[1::2], strict=True)}

@@ -1,0 +1,198 @@
+/* Starts the CPUs, runs the rounds, and says what was seen, in lines of words on the serial port. */
+#include "machine.h"
+
+#define APIC ((volatile u32 *)0xfee00000)
+#define APIC_SPURIOUS (0xf0 / 4)
+#define APIC_COMMAND (0x300 / 4)
+#define INIT_ALL_OTHERS 0xc4500
+#define START_ALL_OTHERS 0xc4600
+
+struct cpu cpus[MOST_CPUS];
+u64 job[JOB_WORDS];
+u8 boot_stacks[MOST_CPUS + 1][STACK_SIZE] __attribute__((aligned(4096)));
+u8 fault_stacks[MOST_CPUS + 1][STACK_SIZE] __attribute__((aligned(4096)));
+struct fault_frame fault_frames[MOST_CPUS];
+static volatile u64 turn, ready, done, found;
+
+_Static_assert(sizeof(struct fault_frame) == 256, "fault_frames is indexed by a shift of 8");
+_Static_assert(__builtin_offsetof(struct cpu, given) == CPU_GIVEN, "layout.h");
+_Static_assert(__builtin_offsetof(struct cpu, after_rsp) == CPU_AFTER_RSP, "layout.h");
+_Static_assert(__builtin_offsetof(struct cpu, junk) == CPU_JUNK, "layout.h");
+_Static_assert(__builtin_offsetof(struct cpu, after_ss) == CPU_AFTER_SS, "layout.h");
+_Static_assert(sizeof(struct tss) == 104, "common_tss has a stride of 104");
+
+/* Bytes of memory that nobody may change: a sum that depends on their order. */
+static u64 sum(u64 start, u64 size, u64 found)
+{
+	for (u64 at = 0; at < size; at++)
+		found = (found ^ ((u8 *)start)[at]) * 0x100000001b3ULL;
+	return found;
+}
+
+static u64 sum_of_kernel(void)
+{
+	u64 lock = job[JOB_LOCK_AT], end = lock + job[JOB_LOCK_SIZE], found = 14695981039346656037ULL;
+	u64 slot = job[JOB_TR] / 8;
+
+	found = sum((u64)common_tss, sizeof(common_tss), found);
+	for (unsigned cpu = 0; cpu < MOST_CPUS; cpu++) {
+		found = sum((u64)gdt[cpu], slot * 8, found);
+		found = sum((u64)&gdt[cpu][slot + 2], sizeof(gdt[cpu]) - slot * 8 - 16, found);
+		found = sum(pcpu_of(cpu) - KERNEL_BASE, PAGE, found);
+	}
+	if (job[JOB_AFTER] != 0)
+		return found;	/* a source fix writes data of its module */
+	found = sum(MODULE_PHYS, lock, found);
+	return sum(MODULE_PHYS + end, job[JOB_MODULE_SIZE] - end, found);
+}
+
+static void wait_a_while(void)
+{
+	for (unsigned count = 0; count < 20000; count++)
+		in8(0x80);		/* about a microsecond each on hardware */
+}
+
+static void start_others(void)
+{
+	APIC[APIC_SPURIOUS] |= 0x100;
+	APIC[APIC_COMMAND] = INIT_ALL_OTHERS;
+	wait_a_while();
+	for (unsigned count = 0; count < 2; count++) {
+		APIC[APIC_COMMAND] = START_ALL_OTHERS | IMAGE_PHYS >> 12;
+		wait_a_while();
+	}
+}
+
+/* A fault, on the host's page tables and a stack of its own. */
+void fault(u64 number)
+{
+	struct cpu *cpu = &cpus[number];
+	struct fault_frame *frame = &fault_frames[number];
+
+	if (cpu->faults++ == 0) {
+		cpu->vector = frame->vector;
+		cpu->error = frame->error;
+		cpu->rip = frame->rip;
+		cpu->cr2 = frame->cr2;
+		cpu->cr3 = frame->cr3;
+	}
+	if (!cpu->in_round) {
+		print("broken");
+		print_number("cpu", number);
+		print_number("vector", frame->vector);
+		print_hex("error", frame->error);
+		print_hex("rip", frame->rip);
+		print_hex("cr2", frame->cr2);
+		end_run("a fault outside of a round");
+	}
+	reload_host(cpu);
+	own_tss(cpu);
+	give_up(cpu);
+}
+
+static void rounds(struct cpu *cpu)
+{
+	u64 begin = ticks(), cr0;
+	void (*after)(void) = (void (*)(void))job[JOB_AFTER];
+
+	for (; cpu->rounds < job[JOB_ROUNDS] && !(job[JOB_STOP] && found); cpu->rounds++) {
+		for (unsigned number = 0; number < 6; number++)
+			cpu->given[number] = random_of(cpu);
+		cpu->junk = cpu->rounds & 1 ? 0 : random_of(cpu) | 1;
+		__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+		cpu->in_round = 1;
+		if (one_round(cpu) == 0) {
+			if (!came_back(cpu, cr0))
+				reload_host(cpu);
+			load_data_segments(cpu->kernel_ss);
+			write_msr(MSR_FSBASE, 0x800500000);
+			write_msr(MSR_GSBASE, pcpu_of(cpu->number));
+			if (after != 0)
+				after();
+			if (job[JOB_OBSERVE] && !observe(cpu)) {
+				found = 1;
+				own_tss(cpu);
+			}
+		} else {
+			found = 1;
+		}
+		cpu->in_round = 0;
+	}
+	cpu->ticks = ticks() - begin;
+}
+
+static void report(u64 before)
+{
+	u64 lock = 0;
+
+	for (u64 number = 0; number < job[JOB_CPUS]; number++) {
+		const struct cpu *cpu = &cpus[number];
+
+		print("cpu");
+		print_number("number", number);
+		print_number("rounds", cpu->rounds);
+		print_number("ist", cpu->ist_wrong);
+		print_number("rsp0", cpu->rsp0_wrong);
+		print_number("loaded", cpu->loaded);
+		print_number("faults", cpu->faults);
+		print_number("registers", cpu->registers_wrong);
+		print_number("controls", cpu->controls_wrong);
+		print_hex("wrong", cpu->wrong);
+		print_number("stack", cpu->stack_wrong);
+		print_number("monitor", cpu->monitor_wrong);
+		print_number("ticks", cpu->ticks);
+		print_number("vector", cpu->vector);
+		print_hex("error", cpu->error);
+		print_hex("rip", cpu->rip);
+		print_hex("cr2", cpu->cr2);
+		print("\n");
+	}
+	for (u64 at = 0; at < job[JOB_LOCK_SIZE]; at++)
+		lock += ((u8 *)(MODULE_PHYS + job[JOB_LOCK_AT]))[at] != 0;
+	print("memory");
+	print_number("lock", lock);
+	print_number("changed", before != sum_of_kernel());
+	for (u64 number = 0; number < (job[JOB_PRIVATE_GDT] ? job[JOB_CPUS] : 1); number++) {
+		print_hex("low", gdt[number][job[JOB_TR] / 8]);
+		print_hex("high", gdt[number][job[JOB_TR] / 8 + 1]);
+	}
+	print("\n");
+	end_run("done");
+}
+
+void cpu_main(u64 number)
+{
+	struct cpu *cpu = &cpus[number];
+	u64 before = 0;
+
+	if (number == 0) {
+		for (unsigned word = 0; word < JOB_WORDS; word++)
+			job[word] = ((const u64 *)JOB_PHYS)[word];
+		start_console();
+		if (job[JOB_MAGIC] != JOB_IS_OURS)
+			end_run("the disk has no job");
+		start_others();
+	}
+	while (turn != number)
+		relax();
+	cpu->number = number;
+	cpu->random = (job[JOB_SEED] + number + 1) * 0x9e3779b97f4a7c15ULL | 1;
+	kernel_boot(cpu);
+	make_guest(cpu);
+	__atomic_fetch_add(&turn, 1, __ATOMIC_SEQ_CST);
+	while (turn != job[JOB_CPUS])
+		relax();
+	if (number == 0)
+		before = sum_of_kernel();
+	__atomic_fetch_add(&ready, 1, __ATOMIC_SEQ_CST);
+	while (ready != job[JOB_CPUS])
+		relax();
+	rounds(cpu);
+	__atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
+	if (number != 0)
+		for (;;)
+			__asm__ volatile("hlt");
+	while (done != job[JOB_CPUS])
+		relax();
+	report(before);
+}

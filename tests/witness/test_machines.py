@@ -1,0 +1,148 @@
+"""A patched switch on QEMU and on Bochs: what each sees, and what it must not miss."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kpatch import machinetest
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import UsageError
+from kpatch.witness.machine import emulators, job
+from kpatch.witness.machine.result import read_result
+from tests import referees
+from tests.cli import schema
+from tests.cli.harness import patched_bytes, run
+from tests.verify.mutants.table import MUTANTS
+from tests.witness.machines import case, patched, sample, trial, tried
+
+SOURCE = Path(__file__).parents[2] / "machine"
+MODULE = "the module on a shared GDT"
+LOCKLESS = "the patch without its lock"
+_STORE_OF_THE_LOCK = bytes.fromhex("41c70000000000")  # mov dword [r8], 0
+_PROVE_LITTLE = ("verify", "--cpus", "2", "--model", "sc", "--scenario", "leave", "--jobs", "1")
+
+referees.require("qemu-system-x86_64", "bochs", "gcc", "ld", "make", whole_module=True)
+
+
+def changed(old: bytes, new: bytes) -> Module:
+    """The patched sample with other bytes in its trampoline."""
+    data = patched().data
+    assert data.count(old) == 1 and len(old) == len(new)
+    return read_module(data.replace(old, new), "changed.ko")
+
+
+def test_the_machine_is_built_from_its_source_bit_for_bit(tmp_path: Path) -> None:
+    command = ["make", "-s", "-C", str(SOURCE), f"OUT={tmp_path}"]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    made = (tmp_path / "machine.elf").read_bytes()
+    shipped = (Path(job.__file__).parent / "data" / "machine.elf").read_bytes()
+    compiler = re.compile(rb"gcc [\d.]+")
+    if compiler.findall(made) == compiler.findall(shipped):
+        assert made == shipped
+    assert len(shipped) < 64 << 10
+
+
+def test_the_words_of_a_job_have_one_order() -> None:
+    words = re.findall(r"\bJOB_([A-Z0-9_]+)", (SOURCE / "job.h").read_text())
+    order = [each.lower() for each in words if each not in ("H", "IS_OURS", "WORDS")]
+    assert tuple(order) == job.JOB
+
+
+def test_on_qemu_the_patch_is_right_and_the_unpatched_module_is_not() -> None:
+    found = tried(trial(MODULE, case(patched()), "qemu", 1000), "qemu")
+    assert (found.outcome, found.findings, found.rounds) == ("done", (), 2000)
+    found = tried(trial(MODULE, case(sample("kqemu-7.ko")), "qemu", 100), "qemu")
+    # Every CPU but the last has the last one's TSS, after every round.
+    assert [(cpu.ist, cpu.rsp0, cpu.loaded) for cpu in found.cpus] == [(100, 100, 1), (0, 0, 0)]
+
+
+def test_four_cpus_on_qemu() -> None:
+    one = trial(MODULE, case(patched("kqemu-6.ko")), "qemu", 100)
+    found = tried(replace(one, settings=replace(one.settings, cpus=4)), "qemu")
+    assert (found.findings, found.rounds) == ((), 400)
+
+
+def test_on_bochs_the_lock_makes_the_difference() -> None:
+    right = tried(trial(MODULE, case(patched()), "bochs", 150), "bochs")
+    assert (right.outcome, right.findings, right.rounds) == ("done", (), 300)
+    wrong = tried(trial(LOCKLESS, case(patched()), "bochs", 150), "bochs")
+    assert wrong.outcome == "done" and wrong.faults + wrong.wrong_tss > 0
+    assert wrong.rounds < 300, "it ends at the first thing that is wrong"
+
+
+def test_a_hang_is_a_finding_with_the_registers_of_every_cpu() -> None:
+    nops = b"\x90" * len(_STORE_OF_THE_LOCK)
+    never_released = case(changed(_STORE_OF_THE_LOCK, nops))
+    found = tried(trial(MODULE, never_released, "qemu", 100), "qemu", limit=4)
+    assert found.outcome == "hang"
+    assert [each.split(":")[0] for each in found.registers] == ["CPU 0", "CPU 1"]
+    assert all("TR base 0x" in each and "rip 0x" in each for each in found.registers)
+
+
+def test_a_machine_that_resets_is_a_finding() -> None:
+    """Source fix A on private GDTs: CPU 1's TSS goes to CPU 0's slot, and CPU 1 loads it too."""
+    one = trial("the module on private GDTs", case(sample("kqemu-7-fix-a.ko")), "qemu", 100)
+    assert tried(one, "qemu").findings
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("the saved rbx is clobbered", "callee-saved registers or rsp were lost"),
+        ("the direction flag is left set", "flags did not come back"),
+        ("the TSS is written", "memory of the kernel or of the module was changed"),
+    ],
+)
+def test_what_is_not_brought_back_is_a_finding(name: str, finding: str) -> None:
+    (mutant,) = (each for each in MUTANTS if each.name == name)
+    found = tried(trial(MODULE, mutant.case, "qemu", 20), "qemu")
+    assert any(finding in each for each in found.findings), found.findings
+
+
+def test_few_rounds_withhold_the_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(patched_bytes())
+    done = run(*_PROVE_LITTLE, "--machine", "qemu", "--rounds", "1", "--json", path)
+    schema.check(done.document, "verify", done.code)
+    (machine,) = done.document["files"][0]["machines"]
+    assert (done.code, machine["verdict"]) == (17, "withheld")
+    kinds = [(each["kind"], each["holds"]) for each in machine["runs"]]
+    assert kinds == [("control", True), ("control", False), ("test", True), ("test", True)]
+
+
+def test_a_machine_that_is_not_there_is_named_with_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(patched_bytes())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for machine, package in (("qemu", "qemu-system-x86"), ("bochs", "bochs-term")):
+        done = run(*_PROVE_LITTLE, "--machine", machine, path)
+        assert done.code == 2 and package in done.complaint
+
+
+def test_rounds_without_a_machine_are_a_mistake(tmp_path: Path) -> None:
+    done = run(*_PROVE_LITTLE, "--rounds", "5", tmp_path)
+    assert done.code == 2 and "--machine qemu" in done.complaint
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cpu number 0\n", "cpu number 0\nend done\n", "end done\n", "end done", "end\n"]
+)
+def test_a_result_that_is_cut_is_no_result(text: str) -> None:
+    found = read_result(text, 1.0)
+    assert found is None or found.findings
+
+
+def test_a_verdict_needs_its_controls() -> None:
+    of = case(patched())
+    made = machinetest.trials(of, machinetest.settings_for("qemu", of, rounds=10))
+    assert [each.must_fail for each in made] == [True, True, False, False]
+    with pytest.raises(UsageError, match="2 to 16"):
+        machinetest.settings_for("qemu", of, cpus=17)
+    assert emulators.EMULATORS["qemu"].command(Path("/x"), 2, 0)[2] == "tcg,thread=multi"
