@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from kpatch.abi.detect import Detection
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import KpatchError, LinkerRefusalError, OtherModuleError, VerificationError
+from kpatch.errors import (
+    KpatchError,
+    LinkerRefusalError,
+    OtherModuleError,
+    UnknownModuleError,
+    VerificationError,
+)
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.note import Note
+from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature
 
 # Imported for the types only: not everybody who loads this pays for the emulator.
@@ -56,7 +63,14 @@ def case_of(found: Assessment, signatures: Sequence[Signature] | None = None) ->
 
     module = found.module
     if found.note is not None and found.original is not None:
-        original = assess(read_module(found.original, module.name), signatures=signatures)
+        known = load_signatures() if signatures is None else tuple(signatures)
+        if found.note.signature not in {each.id for each in known}:
+            raise UnknownModuleError(
+                f"it is patched with the signature {found.note.signature}, which is not here",
+                where=module.name,
+                todo="name the folder of that signature with --signatures",
+            )
+        original = assess(read_module(found.original, module.name), signatures=known)
         match = _require_match(original)
         require_own_kernels(found.note, module, original.detection)
         caveat = "" if found.verdict is Verdict.PATCHED else _CHANGED

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kpatch"
 FLOORS = (
-    ("units", "errors", "data", "digest"),
+    ("units", "errors", "data", "digest", "entry"),
     ("elf", "isa", "storage"),
     ("containers",),
     ("signature", "abi"),

@@ -7,17 +7,14 @@ trace in a built module means for the version. The file itself documents every k
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 
-from kpatch.abi.schema import Entry
 from kpatch.abi.versions import VersionRange, Versions, join
 from kpatch.data import signatures_folder
-from kpatch.errors import SignatureError
+from kpatch.entry import Entry, parse, read_text
 
 KERNELS_FILE: Final = "kernels.toml"
 SCHEMA: Final = 1
@@ -86,43 +83,22 @@ def builtin_table() -> KernelTable:
 
 def load_table(path: Path) -> KernelTable:
     """Read and check a table. Raises SignatureError with the file and the entry."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SignatureError(
-            f"cannot be read: {error.strerror}", where=path.name, todo="install kpatch again"
-        ) from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both ValueErrors
-        raise SignatureError(
-            f"is not TOML: {error}", where=path.name, todo="correct the data file"
-        ) from error
-    return read_table(document, path.name)
+    return read_table(parse(read_text(path), path.name), path.name)
 
 
-def read_table(document: dict[str, object], where: str) -> KernelTable:
+def read_table(document: object, where: str) -> KernelTable:
     """Check a parsed table. Raises SignatureError with ``where`` (the file) and the entry."""
-    head = Entry({k: v for k, v in document.items() if k not in ("kernel", "evidence")}, where)
+    head = Entry(document, where)
     if head.number("schema") != SCHEMA:
         raise head.error(f"schema must be {SCHEMA}")
+    kernels = tuple(_kernel(entry) for entry in head.tables("kernel"))
+    rules = tuple(_rule(entry) for entry in head.tables("evidence"))
     head.finish()
-    kernels = tuple(_kernel(entry) for entry in _entries(document, "kernel", where))
-    rules = tuple(_rule(entry) for entry in _entries(document, "evidence", where))
     ordered = tuple(sorted(kernels, key=lambda k: k.versions))
     for lower, upper in pairwise(ordered):
         if upper.versions.first <= lower.versions.last:
             raise head.error(f"the kernels {lower.name} and {upper.name} overlap")
     return KernelTable(ordered, rules)
-
-
-def _entries(document: dict[str, object], kind: str, where: str) -> Iterator[Entry]:
-    tables = document.get(kind)
-    if not isinstance(tables, list) or not tables:
-        raise SignatureError(
-            f"there is no [[{kind}]] entry", where=where, todo="correct the data file"
-        )
-    for number, table in enumerate(tables, start=1):
-        name = (table.get("name") or table.get("symbol")) if isinstance(table, dict) else None
-        yield Entry(table, f"{where}: [[{kind}]] {number}" + (f" {name}" if name else ""))
 
 
 def _kernel(entry: Entry) -> Kernel:

@@ -16,9 +16,6 @@ from kpatch.units import SectionOffset
 
 Variant = Literal["A", "B", "C", "unknown"]
 
-OWN_CODE: Final = frozenset({".text.kpatch"})
-"""Sections that kpatch adds: their ``ltr`` is its own, not a source fix."""
-
 _NAME_A: Final = "kqemu_tss_workaround"
 _NAME_B_OR_C: Final = "kqemu_tss_fixup"
 _WANTED_BY_C: Final = frozenset({"mp_ncpus", "gdt"})
@@ -60,7 +57,7 @@ class SourceFix(NamedTuple):
     ltr_sites: tuple[CodePlace, ...]
 
 
-def recognise(module: Module, *, ignored: Collection[str] = OWN_CODE) -> SourceFix | None:
+def recognise(module: Module, *, ignored: Collection[str] = ()) -> SourceFix | None:
     """The source fix in an amd64 module, or None.
 
     By the name of its function; where that is stripped, by an ``ltr`` in executable sections,

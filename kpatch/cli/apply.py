@@ -14,10 +14,12 @@ from kpatch.cli import progress
 from kpatch.cli.common import (
     FILES,
     Console,
+    Signatures,
     console_options,
     each_file,
     kernel_options,
     path_type,
+    signatures_option,
 )
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
@@ -46,6 +48,7 @@ from kpatch.report.style import Style
     help="Switch off source fix A or B first, then patch.",
 )
 @kernel_options
+@signatures_option
 @console_options
 def command(
     paths: tuple[Path, ...],
@@ -55,6 +58,7 @@ def command(
     no_copy: bool,
     replace_source_fix: bool,
     host: Host,
+    signatures: Signatures,
     console: Console,
 ) -> int:
     """Repair each FILE: a module, a .ko.gz, a package, or a folder of them.
@@ -79,6 +83,7 @@ def command(
                         data,
                         name,
                         host=host,
+                        signatures=signatures,
                         replace_source_fix=replace_source_fix,
                         proving=None if no_verify or dry_run else proving,
                         to_write=not dry_run,

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias
 
 import click
 
@@ -20,6 +20,9 @@ from kpatch.report.documents import Document
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
+if TYPE_CHECKING:
+    from kpatch.signature.model import Signature
+
 
 def path_type(text: str) -> Path:
     """The path of an option or argument.
@@ -30,6 +33,9 @@ def path_type(text: str) -> Path:
         raise UsageError("a file name is empty", todo="name a file or a folder")
     return Path(text)
 
+
+Signatures: TypeAlias = "tuple[Signature, ...] | None"
+"""Those that ``--signatures`` adds to the shipped ones; None without the option."""
 
 FILES = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=path_type)
 
@@ -103,6 +109,27 @@ def kernel_options(command: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(command)
     def wrapped(*args: Any, osversion: str | None, kernel: Path | None, **options: Any) -> int:
         return command(*args, host=read_host(osversion, kernel), **options)
+
+    return wrapped
+
+
+def signatures_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command ``--signatures``, read into ``signatures``: None without the option."""
+
+    @click.option(
+        "--signatures",
+        "folders",
+        multiple=True,
+        type=path_type,
+        metavar="DIR",
+        help="A folder with signatures of your own, tried first. May be repeated.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, folders: tuple[Path, ...], **options: Any) -> int:
+        # Imported here: most calls name none, and the shipped ones are read where they are needed.
+        from kpatch.signature.load import load_signatures
+
+        return command(*args, signatures=load_signatures(folders) if folders else None, **options)
 
     return wrapped
 

@@ -10,7 +10,15 @@ import click
 
 from kpatch import repair
 from kpatch.abi.host import Host
-from kpatch.cli.common import Console, console_options, each_file, kernel_options, path_type
+from kpatch.cli.common import (
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    kernel_options,
+    path_type,
+    signatures_option,
+)
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
@@ -40,6 +48,7 @@ from kpatch.report.style import Style
 )
 @click.option("--replace-source-fix", is_flag=True, help="Show it as apply with this option.")
 @kernel_options
+@signatures_option
 @console_options
 def command(
     before: Path,
@@ -48,6 +57,7 @@ def command(
     context: int | None,
     replace_source_fix: bool,
     host: Host,
+    signatures: Signatures,
     console: Console,
 ) -> int:
     """Show sections, symbols, relocations and disassembly that differ, side by side.
@@ -62,7 +72,7 @@ def command(
     def compare(path: Path) -> tuple[list[Document], int]:
         one, other = _module(path), given
         if other is None:
-            one, other = _with_patch(one, host, replace_source_fix)
+            one, other = _with_patch(one, host, signatures, replace_source_fix)
         difference = diff_modules(one, other, CONTEXT if context is None else context)
         document = documents.difference(difference)
         if not console.json:
@@ -93,7 +103,9 @@ def _module(path: Path) -> Module:
     return read_module(modules[0].data, modules[0].name)
 
 
-def _with_patch(one: Module, host: Host, replace_source_fix: bool) -> tuple[Module, Module]:
+def _with_patch(
+    one: Module, host: Host, signatures: Signatures, replace_source_fix: bool
+) -> tuple[Module, Module]:
     note = read_note(one)
     if note is not None:
         return read_module(original_of(one, note), f"{one.name} (original)"), one
@@ -101,6 +113,7 @@ def _with_patch(one: Module, host: Host, replace_source_fix: bool) -> tuple[Modu
         one.data,
         one.name,
         host=host,
+        signatures=signatures,
         replace_source_fix=replace_source_fix,
         proving=None,
         to_write=False,

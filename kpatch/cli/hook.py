@@ -10,7 +10,7 @@ import click
 
 from kpatch.abi.host import Host
 from kpatch.cli import progress
-from kpatch.cli.common import Console, console_options, read_host
+from kpatch.cli.common import Console, Signatures, console_options, read_host, signatures_option
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.ports import build, guide, place, tree
 from kpatch.ports.build import Report, Workshop
@@ -34,6 +34,7 @@ class Settings:
 
     host: Host
     replace_source_fix: bool
+    signatures: Signatures
     proving: Proving | None
 
 
@@ -129,6 +130,7 @@ def _step_command(
     @click.option("--replace-source-fix", is_flag=True, help="Switch off source fix A or B.")
     @click.option("--no-verify", is_flag=True, help="Skip the proof, and say so.")
     @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+    @signatures_option
     @console_options
     def command(
         wrkdir: Path,
@@ -139,6 +141,7 @@ def _step_command(
         replace_source_fix: bool,
         no_verify: bool,
         files: tuple[str, ...],
+        signatures: Signatures,
         console: Console,
     ) -> int:
         # A tree that does not know its OSVERSION gives an empty one: then the module decides.
@@ -148,7 +151,9 @@ def _step_command(
         failure: KpatchError | None = None
         try:
             with progress.shown(console) as proving:
-                settings = Settings(host, replace_source_fix, None if no_verify else proving)
+                settings = Settings(
+                    host, replace_source_fix, signatures, None if no_verify else proving
+                )
                 for report in step(files, folders, open_workshop(settings)):
                     reports.append(report)
                     if report.line and not (console.json or console.quiet):
@@ -218,6 +223,7 @@ def _open(settings: Settings) -> Workshop:
     return ModuleWorkshop(
         settings.host,
         replace_source_fix=settings.replace_source_fix,
+        signatures=settings.signatures,
         proving=settings.proving,
     )
 

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "verify": "Explore every interleaving of a module's world switch.",
     "report": "Write a page that shows the patch, the bug and the proof.",
     "revert": "Give back the original, byte for byte.",
+    "lint-signatures": "Check signature files of your own.",
     "hook": "Put the repair into ports builds.",
 }
 
@@ -55,7 +56,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"kpatch.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"kpatch.cli.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -10,7 +10,15 @@ import click
 from kpatch import storage as files
 from kpatch.abi.host import Host
 from kpatch.cli import progress
-from kpatch.cli.common import Console, console_options, each_file, kernel_options, path_type
+from kpatch.cli.common import (
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    kernel_options,
+    path_type,
+    signatures_option,
+)
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import (
@@ -47,8 +55,16 @@ class _Story(NamedTuple):
 )
 @click.option("--no-verify", is_flag=True, help="Leave the proof out, and the counterexample.")
 @kernel_options
+@signatures_option
 @console_options
-def command(file: Path, output: Path | None, no_verify: bool, host: Host, console: Console) -> int:
+def command(
+    file: Path,
+    output: Path | None,
+    no_verify: bool,
+    host: Host,
+    signatures: Signatures,
+    console: Console,
+) -> int:
     """Write one self-contained page about FILE: the patch, why it is needed, what is proven.
 
     FILE is not changed. If it is not patched, the page is about what apply would make of it. The
@@ -66,8 +82,8 @@ def command(file: Path, output: Path | None, no_verify: bool, host: Host, consol
         )
 
     def write(path: Path) -> tuple[list[Document], int]:
-        story = _story(path, host)
-        proof = None if no_verify else _proof(story, console)
+        story = _story(path, host, signatures)
+        proof = None if no_verify else _proof(story, signatures, console)
         document = page_document(story.assessment, story.plan, story.after, proof)
         if place is not None:
             # Imported here: the templates cost start-up time.
@@ -80,7 +96,7 @@ def command(file: Path, output: Path | None, no_verify: bool, host: Host, consol
     return each_file("report", [file], console, write)
 
 
-def _story(path: Path, host: Host) -> _Story:
+def _story(path: Path, host: Host, signatures: Signatures) -> _Story:
     modules = targets.open_target(path).modules
     if len(modules) != 1:
         raise UnknownModuleError(
@@ -90,7 +106,7 @@ def _story(path: Path, host: Host) -> _Story:
     module = read_module(inside.data, inside.name)
     note = read_note(module)
     original = module if note is None else read_module(original_of(module, note), inside.name)
-    found = assess(original, host=host)
+    found = assess(original, host=host, signatures=signatures)
     if note is not None:
         return _Story(found, _same_plan(found, module), module)
     if found.verdict is Verdict.SOURCE_FIXED:
@@ -108,9 +124,10 @@ def _same_plan(found: Assessment, patched: Module) -> Plan | None:
         return None
 
 
-def _proof(story: _Story, console: Console) -> Document:
+def _proof(story: _Story, signatures: Signatures, console: Console) -> Document:
     with progress.shown(console) as proving:
-        return run_proof(case_of(assess(story.after)), proving).to_document()
+        found = assess(story.after, signatures=signatures)
+        return run_proof(case_of(found, signatures), proving).to_document()
 
 
 def _exit_code(verdict: str) -> int:

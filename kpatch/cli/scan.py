@@ -9,7 +9,15 @@ import click
 from kpatch import repair
 from kpatch import storage as files
 from kpatch.abi.host import Host
-from kpatch.cli.common import FILES, Console, console_options, each_file, kernel_options
+from kpatch.cli.common import (
+    FILES,
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    kernel_options,
+    signatures_option,
+)
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.assess import Assessment, Verdict
@@ -23,8 +31,9 @@ _FINDINGS = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
 @click.command("scan")
 @FILES
 @kernel_options
+@signatures_option
 @console_options
-def command(paths: tuple[Path, ...], host: Host, console: Console) -> int:
+def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console: Console) -> int:
     """Say what each FILE is: affected, patched, fixed by source, not affected, not kqemu.
 
     FILE is a module, a .ko.gz or a package; a folder stands for all of them in it. Nothing is
@@ -36,7 +45,7 @@ def command(paths: tuple[Path, ...], host: Host, console: Console) -> int:
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            result = repair.scan(inside.data, inside.name, host=host)
+            result = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
             document = documents.assessment(result)
             found.append(document)
             code = max(code, _exit_code(result))

@@ -13,7 +13,15 @@ import click
 from kpatch import repair
 from kpatch import storage as files
 from kpatch.cli import machines, progress
-from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
+from kpatch.cli.common import (
+    FILES,
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    path_type,
+    signatures_option,
+)
 from kpatch.cli.machines import MachineTests
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
@@ -73,6 +81,7 @@ _DIGITS = 9
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Processes; all cores without it."
 )
+@signatures_option
 @console_options
 def command(
     paths: tuple[Path, ...],
@@ -89,6 +98,7 @@ def command(
     machine_tests: MachineTests,
     trace: Path | None,
     jobs: int | None,
+    signatures: Signatures,
     console: Console,
 ) -> int:
     """Run each FILE's own switch on emulated CPUs and explore every interleaving.
@@ -120,8 +130,8 @@ def command(
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            assessed = repair.scan(inside.data, inside.name)
-            case = case_of(assessed)
+            assessed = repair.scan(inside.data, inside.name, signatures=signatures)
+            case = case_of(assessed, signatures)
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replay_schedule(case, obligation, schedule, bounds)

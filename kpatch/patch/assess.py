@@ -128,10 +128,12 @@ def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
 def _unpatched(
     module: Module, identity: Identity, host: Host, signatures: Sequence[Signature] | None
 ) -> Assessment:
-    source_fix = recognise(module)
+    known = load_signatures() if signatures is None else signatures
+    # A patch's own code, whose note somebody took away, is no source fix.
+    source_fix = recognise(module, ignored={each.code_section for each in known})
     detection = detect(module, osversion=host.osversion, kernel=host.kernel)
     linker = check(module)
-    match, failure = _match(module, load_signatures() if signatures is None else signatures)
+    match, failure = _match(module, known)
 
     def assessment(verdict: Verdict, reason: str, refusal: KpatchError | None = None) -> Assessment:
         return Assessment(

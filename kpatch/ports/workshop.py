@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,21 +15,32 @@ from kpatch.ports.build import Examined, Standing
 from kpatch.proving import Proving, require_proven
 
 if TYPE_CHECKING:
+    from kpatch.signature.model import Signature
     from kpatch.verify.proof.verdict import Proof
 
 
 class ModuleWorkshop:
     """Examines, repairs and proves module files for one host."""
 
-    def __init__(self, host: Host, *, replace_source_fix: bool, proving: Proving | None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        replace_source_fix: bool,
+        proving: Proving | None,
+        signatures: Sequence[Signature] | None = None,
+    ) -> None:
         """``proving`` is how a proof is run; None skips it, and says so."""
         self._host = host
         self._replace_source_fix = replace_source_fix
         self._proving = proving
+        self._signatures = signatures
 
     def examine(self, path: Path) -> Examined:
         """How the module stands. Raises its refusal where a build must not go on."""
-        found = repair.scan(files.read(path), str(path), host=self._host)
+        found = repair.scan(
+            files.read(path), str(path), host=self._host, signatures=self._signatures
+        )
         if found.verdict is Verdict.PATCHED:
             repair.require_same_kernel(found, self._host)
             return Examined(Standing.REPAIRED, found.reason)
@@ -47,6 +59,7 @@ class ModuleWorkshop:
             files.read(place),
             str(path),
             host=self._host,
+            signatures=self._signatures,
             replace_source_fix=self._replace_source_fix,
             proving=None,
         )
@@ -57,7 +70,9 @@ class ModuleWorkshop:
         if self._proving is None:
             return "NOT VERIFIED (--no-verify)"
         try:
-            proof = repair.prove(files.read(path), str(path), proving=self._proving)
+            proof = repair.prove(
+                files.read(path), str(path), signatures=self._signatures, proving=self._proving
+            )
             require_proven(proof)
         except VerificationError as error:
             raise VerificationError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kpatch.data import signatures_folder
-from kpatch.errors import SignatureError
+from kpatch.entry import Entry, parse, read_text
+from kpatch.errors import SignatureError, UsageError
 from kpatch.signature.model import (
     Example,
     ImageRule,
@@ -25,145 +25,147 @@ SCHEMA: Final = 1
 PARAMETERS: Final = frozenset({"cpuid", "tss_stride"})
 """Names that a trampoline takes from the host kernel's ABI, not from the match."""
 
-FILES: Final = "kqemu-*.toml"
+FILES: Final = "*.toml"
+NO_SIGNATURES: Final = frozenset({"kernels.toml"})
+"""Data files of another kind, which may lie in the same folder."""
 
-Strings = list[str]
-
-_TABLES: Final[Mapping[str, Mapping[str, object]]] = {
-    "": {
-        "schema": int,
-        "id": str,
-        "title": str,
-        "machine": str,
-        "examples": list,
-        "names": dict,
-        "image": dict,
-        "site": list,
-        "lock": dict,
-        "code": dict,
-        "window": dict,
-    },
-    "names": {"registers": Strings, "offsets": Strings},
-    "image": {
-        "symbol": str,
-        "header": Strings,
-        "ascending": Strings,
-        "first_page": int,
-        "anchor": str,
-    },
-    "site": {
-        "name": str,
-        "from": str,
-        "key": str,
-        "max_gap": int,
-        "pattern": str,
-        "trampoline": dict,
-    },
-    "trampoline": {"symbol": str, "clobbers": Strings, "code": str},
-    "lock": {"symbol": str, "size": int, "section": str, "page": int},
-    "code": {"section": str, "align": int},
-    "window": {"bound": int},
-}
-_OPTIONAL: Final[Mapping[str, Mapping[str, object]]] = {"site": {"to": str}}
-
-_POWERS_OF_TWO: Final = frozenset({"align", "page"})
 MACHINE: Final = "x86_64"
 
 
-def load_signatures() -> tuple[Signature, ...]:
-    """Every shipped signature, by file name. Raises SignatureError."""
-    return tuple(
-        parse_signature(path.read_text(encoding="utf-8"), path.name)
-        for path in sorted(Path(signatures_folder()).glob(FILES))
-    )
+def load_signatures(folders: Iterable[Path] = ()) -> tuple[Signature, ...]:
+    """The signatures in the user's ``folders``, then those that come with kpatch.
+
+    Each folder's by file name. One with the id of a later one takes its place. Raises
+    SignatureError for a broken file and for two files of a user with one id, UsageError for a
+    folder that holds none.
+    """
+    found: dict[str, Signature] = {}
+    for folder in folders:
+        own = [read_signature(path, str(path)) for path in _files(folder)]
+        if not own:
+            raise UsageError(
+                "no signature in this folder", where=str(folder), todo="put NAME.toml there"
+            )
+        for each in own:
+            other = found.setdefault(each.id, each)
+            if other is not each:
+                raise SignatureError(
+                    f"it has the id of {other.file}", where=each.file, todo="give it its own id"
+                )
+    for path in _files(signatures_folder()):
+        shipped = read_signature(path, path.name)
+        found.setdefault(shipped.id, shipped)
+    return tuple(found.values())
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in Path(folder).glob(FILES) if path.name not in NO_SIGNATURES)
+
+
+def read_signature(path: Path, name: str) -> Signature:
+    """One signature file, which messages call ``name``. Raises SignatureError."""
+    return parse_signature(read_text(path, name), name)
 
 
 def parse_signature(text: str, file: str) -> Signature:
     """Parse one signature file. Raises SignatureError with the file and the entry or line."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SignatureError(f"not TOML: {error}", where=file, todo="mend the file") from error
-    _check(document, "", file)
-    if document["schema"] != SCHEMA:
-        raise _wrong(file, f"schema {document['schema']} is not {SCHEMA}")
-    if document["machine"] != MACHINE:
-        raise _wrong(file, f"machine '{document['machine']}' is not {MACHINE}")
-    for table in ("names", "image", "lock", "code", "window"):
-        _check(document[table], table, file)
-    registers, offsets = (frozenset(document["names"][kind]) for kind in ("registers", "offsets"))
-    if registers & (offsets | PARAMETERS) or offsets & PARAMETERS:
-        raise _wrong(file, "[names] gives one name two meanings")
-    names = Names(registers, offsets | PARAMETERS, file)
+    head = Entry(parse(text, file), file)
+    if head.number("schema") != SCHEMA:
+        raise head.error(f"schema must be {SCHEMA}")
+    head.word("machine", (MACHINE,))
+    names = _names(head.table("names"), file)
+    image = _image(head.table("image"))
     lines = _block_lines(text)
-    sites = []
-    for table in document["site"]:
-        _check(table, "site", file)
-        _check(table["trampoline"], "trampoline", file)
-        sites.append(_site(table, names, lines, document["image"]["header"], file))
-    if len({each.name for each in sites}) != len(sites) or not sites:
-        raise _wrong(file, "it has no [[site]], or two of one name")
-    image = document["image"]
-    if not set(image["ascending"]) <= set(image["header"]) or len(image["ascending"]) < 2:
-        raise _wrong(file, "image.ascending does not name two or more entries of image.header")
-    return Signature(
-        id=document["id"],
-        title=document["title"],
+    sites = [_site(entry, names, lines, image.header) for entry in head.tables("site")]
+    if len({each.name for each in sites}) != len(sites):
+        raise head.error("it has two [[site]] of one name")
+    code = head.table("code")
+    window = head.table("window")
+    signature = Signature(
+        id=head.text("id"),
+        title=head.text("title"),
         file=file,
-        image=ImageRule(
-            image["symbol"],
-            tuple(image["header"]),
-            tuple(image["ascending"]),
-            image["first_page"],
-            image["anchor"],
-        ),
+        image=image,
         sites=tuple(sites),
-        lock=LockRule(**document["lock"]),
-        code_section=document["code"]["section"],
-        code_align=document["code"]["align"],
-        window_bound=document["window"]["bound"],
-        examples=tuple(_example(each, sites, file) for each in document["examples"]),
+        lock=_lock(head.table("lock")),
+        code_section=code.text("section"),
+        code_align=code.power_of_two("align"),
+        window_bound=window.number("bound"),
+        examples=tuple(_example(each, sites) for each in head.tables("examples", least=0)),
     )
+    for entry in (code, window, head):
+        entry.finish()
+    return signature
 
 
-def _site(
-    table: dict[str, Any], names: Names, lines: list[int], header: list[str], file: str
-) -> SiteRule:
-    for anchor in (table["from"], table.get("to")):
+def _names(entry: Entry, file: str) -> Names:
+    registers, offsets = (frozenset(entry.texts(kind)) for kind in ("registers", "offsets"))
+    entry.finish()
+    if registers & (offsets | PARAMETERS) or offsets & PARAMETERS:
+        raise entry.error("it gives one name two meanings")
+    return Names(registers, offsets | PARAMETERS, file)
+
+
+def _image(entry: Entry) -> ImageRule:
+    rule = ImageRule(
+        symbol=entry.text("symbol"),
+        header=entry.texts("header"),
+        ascending=entry.texts("ascending"),
+        first_page=entry.number("first_page"),
+        anchor=entry.text("anchor"),
+    )
+    entry.finish()
+    if not set(rule.ascending) <= set(rule.header) or len(rule.ascending) < 2:
+        raise entry.error("ascending does not name two or more entries of header")
+    return rule
+
+
+def _site(entry: Entry, names: Names, lines: list[int], header: Sequence[str]) -> SiteRule:
+    name, start, stop = entry.text("name"), entry.text("from"), entry.optional_text("to")
+    for anchor in (start, stop):
         if anchor is not None and anchor not in header:
-            raise _wrong(file, f"site '{table['name']}': '{anchor}' is not in image.header")
+            raise entry.error(f"'{anchor}' is not in header of [image]")
     if len(lines) < 2:
-        raise _wrong(file, "write pattern and code as ''' blocks, each behind its key")
-    pattern = parse_pattern(table["pattern"], names, lines.pop(0))
-    trampoline = table["trampoline"]
-    return SiteRule(
-        name=table["name"],
-        start=table["from"],
-        stop=table.get("to"),
-        key=table["key"],
-        max_gap=table["max_gap"],
+        raise entry.error("write pattern and code as ''' blocks, each behind its key")
+    pattern = parse_pattern(entry.text("pattern"), names, lines.pop(0))
+    trampoline = entry.table("trampoline")
+    site = SiteRule(
+        name=name,
+        start=start,
+        stop=stop,
+        key=entry.text("key"),
+        max_gap=entry.number("max_gap"),
         pattern=pattern,
         trampoline=TrampolineRule(
-            trampoline["symbol"],
-            frozenset(trampoline["clobbers"]),
-            parse_trampoline(trampoline["code"], names, lines.pop(0)),
+            trampoline.text("symbol"),
+            frozenset(trampoline.texts("clobbers")),
+            parse_trampoline(trampoline.text("code"), names, lines.pop(0)),
         ),
     )
+    trampoline.finish()
+    entry.finish()
+    return site
 
 
-def _example(table: Any, sites: list[SiteRule], file: str) -> Example:
-    wanted = {"file", "image"} | {each.name for each in sites}
-    if not isinstance(table, dict) or set(table) != wanted:
-        raise _wrong(file, f"an example has the keys {', '.join(sorted(wanted))}")
-    for key, value in table.items():
-        kind = str if key == "file" else int
-        if not _is(value, kind):
-            raise _wrong(file, f"example: '{key}' is not {_WORDS[kind]}")
-    return Example(
-        table["file"],
-        SectionOffset(table["image"]),
-        {each.name: ImageOffset(table[each.name]) for each in sites},
+def _lock(entry: Entry) -> LockRule:
+    rule = LockRule(
+        symbol=entry.text("symbol"),
+        size=entry.number("size"),
+        section=entry.text("section"),
+        page=entry.power_of_two("page"),
     )
+    entry.finish()
+    return rule
+
+
+def _example(entry: Entry, sites: Sequence[SiteRule]) -> Example:
+    example = Example(
+        entry.text("file"),
+        SectionOffset(entry.number("image")),
+        {each.name: ImageOffset(entry.number(each.name)) for each in sites},
+    )
+    entry.finish()
+    return example
 
 
 def _block_lines(text: str) -> list[int]:
@@ -172,45 +174,3 @@ def _block_lines(text: str) -> list[int]:
     return [
         number + 1 for number, line in enumerate(text.split("\n"), start=1) if opened.match(line)
     ]
-
-
-def _check(table: Any, name: str, file: str) -> None:
-    required, optional = _TABLES[name], _OPTIONAL.get(name, {})
-    place = f"[{name}] " if name else ""
-    if not isinstance(table, dict):
-        raise _wrong(file, f"{place}is not a table")
-    for key, kind in {**required, **optional}.items():
-        if key in required and key not in table:
-            raise _wrong(file, f"{place}lacks '{key}'")
-        if key in table and not _is(table[key], kind):
-            raise _wrong(file, f"{place}'{key}' is not {_WORDS[kind]}")
-        if key in _POWERS_OF_TWO and table[key].bit_count() != 1:
-            raise _wrong(file, f"{place}'{key}' is not a power of two")
-    for key in table:
-        if key not in required and key not in optional:
-            raise _wrong(file, f"{place}'{key}' is not a known key")
-
-
-_WORDS: Final[Mapping[object, str]] = {
-    str: "a text",
-    int: "a number from 0 on",
-    list: "a list",
-    dict: "a table",
-    Strings: "a list of different texts",
-}
-
-
-def _is(value: Any, kind: object) -> bool:
-    if kind == Strings:
-        return (
-            isinstance(value, list)
-            and all(isinstance(each, str) for each in value)
-            and len(set(value)) == len(value)
-        )
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return isinstance(kind, type) and isinstance(value, kind)
-
-
-def _wrong(file: str, what: str) -> SignatureError:
-    return SignatureError(what, where=file, todo="mend the signature")

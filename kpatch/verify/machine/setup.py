@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, TypeVar
 
+from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError, VerificationError
 from kpatch.signature.model import Image
@@ -65,12 +66,23 @@ class Subject:
             )
         section = source.sections[image.section.index]
         code = source.contents(section)[image.at : image.at + image.size]
-        place = ImagePlace(image.section.index, image.at, image.size)
+        place = ImagePlace(
+            image.section.index, image.at, image.size, _writable(module) - _writable(source)
+        )
         return cls(module, place, bind(code), tail)
 
     def instead(self, module: Module) -> Subject:
         """Another module with the same image: a control, a mutant."""
         return Subject(module, self.image, self.layout, self.tail)
+
+
+def _writable(module: Module) -> frozenset[str]:
+    """The names of the sections that hold data which the module may write."""
+    return frozenset(
+        each.name
+        for each in module.sections
+        if each.flags & elf.SHF_WRITE and not each.flags & elf.SHF_EXECINSTR
+    )
 
 
 @dataclass(frozen=True)

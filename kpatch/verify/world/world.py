@@ -53,11 +53,15 @@ _FLAGS: Final = 0x2  # interrupts off: kqemu_exec turned them off before the cal
 
 @dataclass(frozen=True)
 class ImagePlace:
-    """Where the monitor image lies in a module: section index, offset there, bytes."""
+    """Where the monitor image lies in a module: section index, offset there, bytes.
+
+    ``lock_sections`` names the sections in which a patch keeps what its CPUs share.
+    """
 
     section: int
     at: SectionOffset
     size: int
+    lock_sections: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ class World:
         start = self.loaded.address_of(image.section, image.at) - self.loaded.base
         contents = self.loaded.memory[start : start + image.size]
         self.guest = Guest(self.host, layout, contents)
-        self.lock_regions = _sections(module, self.loaded, self.module, _is_lock)
+        self.lock_regions = _sections(
+            module, self.loaded, self.module, lambda _, name: name in image.lock_sections
+        )
         self.tail = tail
         if tail is not None:
             self.host.call_after(self.loaded.address_of(tail.section, tail.at))
@@ -248,11 +254,6 @@ class World:
 
 
 _CODE: Final = elf.SHF_EXECINSTR
-
-
-def _is_lock(flags: int, name: str) -> bool:
-    """A section in which a patch keeps what its CPUs share."""
-    return bool(flags & elf.SHF_WRITE) and not flags & _CODE and name.endswith(".kpatch")
 
 
 def _sections(

@@ -1,8 +1,10 @@
-"""Reads one table of a TOML data file: every key typed, no key unknown."""
+"""Reads TOML data files: one reader for all of them, every key typed, no key unknown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from kpatch.errors import SignatureError
@@ -10,6 +12,33 @@ from kpatch.errors import SignatureError
 Word = TypeVar("Word", bound=str)
 
 U32_LIMIT = 1 << 32
+
+
+def read_text(path: Path, name: str = "") -> str:
+    """The text of a data file, which messages call ``name``. Raises SignatureError."""
+    name = name or path.name
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise SignatureError(
+            f"cannot be read: {error.strerror}", where=name, todo="put the data file there"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SignatureError(
+            f"is not UTF-8: the byte at offset {error.start:#x} is {error.object[error.start]:#x}",
+            where=name,
+            todo="correct the data file",
+        ) from error
+
+
+def parse(text: str, file: str) -> dict[str, object]:
+    """The tables of a whole data file. Raises SignatureError."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SignatureError(
+            f"is not TOML: {error}", where=file, todo="correct the data file"
+        ) from error
 
 
 class Entry:
@@ -68,6 +97,44 @@ class Entry:
         if not isinstance(value, list) or not value:
             raise self.error(f"{key} must be a list of [first, last] pairs, not {value!r}")
         return tuple(self._pair(key, each) for each in value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of different texts, which may be empty."""
+        value = self._take(key)
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise self.error(f"{key} must be a list of texts, not {value!r}")
+        if len(set(value)) != len(value):
+            raise self.error(f"{key} must be a list of different texts, not {value!r}")
+        return tuple(value)
+
+    def power_of_two(self, key: str) -> int:
+        """An integer that is a power of two."""
+        value = self.number(key)
+        if value.bit_count() != 1:
+            raise self.error(f"{key} must be a power of two, not {value}")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        """A text, or None where the key is not given."""
+        return self.text(key) if key in self._left else None
+
+    def table(self, key: str) -> Entry:
+        """A table inside this one."""
+        return Entry(self._take(key), f"{self.where}: [{key}]")
+
+    def tables(self, key: str, least: int = 1) -> Iterator[Entry]:
+        """A list of at least so many tables, each called by its number and its name."""
+        tables = self._left.pop(key, None)
+        if not isinstance(tables, list) or len(tables) < least:
+            raise self.error(f"there is no [[{key}]] entry")
+        for number, table in enumerate(tables, start=1):
+            name = (table.get("name") or table.get("symbol")) if isinstance(table, dict) else None
+            yield Entry(table, f"{self.where}: [[{key}]] {number}" + (f" {name}" if name else ""))
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that nobody has asked for yet."""
+        return frozenset(self._left)
 
     def finish(self) -> None:
         """Refuse the keys that nobody asked for."""

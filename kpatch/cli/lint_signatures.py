@@ -1,0 +1,47 @@
+"""``kpatch lint-signatures``: what is wrong with a signature while it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kpatch import storage as files
+from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
+from kpatch.entry import read_text
+from kpatch.errors import DONE, FINDING
+from kpatch.patch.lint import lint
+from kpatch.report import documents
+from kpatch.report.documents import Document
+
+
+@click.command("lint-signatures")
+@FILES
+@click.option(
+    "--examples",
+    type=path_type,
+    metavar="DIR",
+    help="Where the modules named under examples lie; without it, beside FILE.",
+)
+@console_options
+def command(paths: tuple[Path, ...], examples: Path | None, console: Console) -> int:
+    """Check each signature FILE: its schema, its patterns, its examples, its trampolines.
+
+    The exit code is 0 if nothing was found, 1 if a lint found something, 2 if FILE does not parse.
+    """
+
+    def check(path: Path) -> tuple[list[Document], int]:
+        folder = examples or path.parent
+        found = lint(read_text(path, str(path)), str(path), lambda name: files.read(folder / name))
+        document: Document = {
+            "file": str(path),
+            "findings": [documents.plain(each) for each in found],
+        }
+        if not console.json:
+            for each in found:
+                console.data(f"{path}: {each.lint}: {each.what}; {each.todo}")
+            if not found:
+                console.say(f"{path}: nothing found")
+        return [document], FINDING if found else DONE
+
+    return each_file("lint-signatures", paths, console, check)
