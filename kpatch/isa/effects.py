@@ -80,6 +80,13 @@ def _effects_of(code: bytes) -> Merged | None:
     return merge(*settled(each, effects, second))
 
 
+def beyond_baseline(code: bytes) -> str:
+    """What a CPU must have to run the instruction, if not every x86-64 has it; else empty."""
+    from kpatch.isa.effects_iced import missing_feature
+
+    return missing_feature(code)
+
+
 def merge(one: Effects, other: Effects) -> Merged:
     """What holds if either is right, and the names of what they differ in."""
     doubts = [

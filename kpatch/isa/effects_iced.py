@@ -6,6 +6,7 @@ from functools import cache
 from typing import Final
 
 from iced_x86 import (
+    CpuidFeature,
     Decoder,
     Instruction,
     InstructionInfoFactory,
@@ -71,6 +72,20 @@ def by_iced(code: bytes) -> Effects | None:
         flags_changed=defined | undefined,
         flags_undefined=undefined,
     )
+
+
+def missing_feature(code: bytes) -> str:
+    """The first feature that the instruction needs and the first x86-64 CPUs lack, by name."""
+    names = {value: name for name, value in vars(CpuidFeature).items() if name.isupper()}
+    wanted = [names[each] for each in Decoder(64, code).decode().cpuid_features()]
+    return next((each for each in wanted if each not in _BASELINE), "")
+
+
+_BASELINE: Final = frozenset({
+    "INTEL8086", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CMOV", "CX8", "CPUID",
+    "MSR", "TSC", "SYSCALL", "SSE", "SSE2", "FPU", "MMX", "FXSR", "CLFSH", "PAUSE", "MULTIBYTENOP",
+    "CMPXCHG16B",  # the first AMD64 lack it, but fault then
+})  # fmt: skip
 
 
 @cache

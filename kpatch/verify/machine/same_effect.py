@@ -12,13 +12,16 @@ data of the patched module but for its lock, is compared with what it was.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kpatch.verify.hardware.cpu import Engine
+from kpatch.verify.hardware.cpustate import Run
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.machine.arrival import back_in_kernel
 from kpatch.verify.world.kernel_text import RETURN_AT
+from kpatch.verify.world.places import Places
 from kpatch.verify.world.world import World
 
 # What the switch leaves in DS, ES, FS and GS is the guest's; kqemu_exec restores them.
@@ -37,21 +40,30 @@ class Differences(NamedTuple):
 
     wrong: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    """What the patch's code has read that it has no business to read."""
 
 
-def differences(patched: World, original: World, cpu: int) -> Differences:
-    """Run CPU ``cpu`` of two worlds with the same host, and compare it after each round."""
+def differences(patched: World, original: World, cpu: int, places: Places) -> Differences:
+    """Run CPU ``cpu`` of two worlds with the same host, and compare it after each round.
+
+    ``places`` says which code of ``patched`` is the patch's.
+    """
     ours, theirs = _Alone(patched, cpu), _Alone(original, cpu)
+    reads: dict[str, None] = {}
     for name in _ROUNDS:
         failures = ours.round(), theirs.round()
+        reads |= dict.fromkeys(ours.reads(places))
         if failures[1]:
-            return Differences(unknown=(f"the unpatched switch does not return: {failures[1]}",))
-        if failures[0]:
-            return Differences(wrong=(f"in {name} it does not return: {failures[0]}",))
-        found = (*_registers(ours, theirs), *_memory(ours, theirs), *ours.changed())
+            why = f"the unpatched switch does not return: {failures[1]}"
+            return Differences(unknown=(why,), reads=tuple(reads))
+        found: tuple[str, ...] = (f"in {name} it does not return: {failures[0]}",)
+        if not failures[0]:
+            changes = (*_registers(ours, theirs), *_memory(ours, theirs), *ours.changed())
+            found = tuple(f"after {name} {each}" for each in changes)
         if found:
-            return Differences(wrong=tuple(f"after {name} {each}" for each in found))
-    return Differences()
+            return Differences(wrong=found, reads=tuple(reads))
+    return Differences(reads=tuple(reads))
 
 
 class _Alone:
@@ -61,7 +73,10 @@ class _Alone:
         world.reset()
         self.world = world
         self.engine: Engine = world.engine()
-        self._territory = world.territory(cpu)
+        everything = world.host.arena.base, world.host.arena.end
+        self.engine.watch_reads((everything,))
+        self._territory = replace(world.territory(cpu), watched=(everything,))
+        self._run = Run()
         called = [world.boot(self.engine, each) for each in range(world.model.cpus)]
         self._called = called[cpu]
         self._cpu = cpu
@@ -76,13 +91,23 @@ class _Alone:
         else:
             back_in_kernel(self.world, self.engine, self._called, round_over=True)
         self._rounds += 1
-        run = self.engine.run(self._territory, {RETURN_AT})
+        self._run = run = self.engine.run(self._territory, {RETURN_AT})
         self.registers = self.engine.registers
         return run.failure.what if run.failure is not None else ""
 
     def contents(self, region: Region) -> bytes:
         """What a region holds now."""
         return _arena(self.world, self.engine, region).read(region.physical, region.size)
+
+    def reads(self, places: Places) -> Iterator[str]:
+        """What of the host's memory the patch has read in the last round, and may not."""
+        for access in self._run.accesses:
+            address = self._run.trace[access.step]
+            if access.write or not places.is_patch(address):
+                continue
+            if not places.may_read(self._cpu, access.physical, access.size):
+                where = places.name(access.physical)
+                yield f"'{self.engine.info(address).label}' reads {where}"
 
     def changed(self) -> Iterator[str]:
         """What of the module and the copy of its image is not what it was."""

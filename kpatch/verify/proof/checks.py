@@ -13,9 +13,14 @@ from kpatch.elf.module import Module
 from kpatch.verify.machine.same_effect import differences
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.world.inputs import findings
+from kpatch.verify.world.places import Places
 
 SENTENCES: Final = {
     "inputs": "The trampolines depend on nothing that a guest or a caller leaves, whatever it is.",
+    "reads": (
+        "Of the host's memory the trampolines read cpuid and what stands behind it, the TSS "
+        "descriptor and what the patch itself has written."
+    ),
     "defined-flags": "Nothing in the switch depends on what the SDM leaves undefined.",
     "same-effect": (
         "On one CPU that nobody disturbs the patched switch ends as the unpatched one does, but "
@@ -57,25 +62,34 @@ class Check:
 
 
 def check_inputs(
-    setup: Setup, module: Module, cpuid: int, displaced: frozenset[bytes]
+    setup: Setup,
+    module: Module,
+    cpuid: int,
+    displaced: frozenset[bytes],
+    sites: tuple[range, ...],
 ) -> tuple[Check, Check]:
     """What the patched switch depends on: see :mod:`kpatch.verify.world.inputs`."""
-    found = findings(setup.world, module, cpuid, displaced)
+    found = findings(setup.world, module, cpuid, displaced, sites)
     return (
         Check("inputs", found.junk, found.unknown),
         Check("defined-flags", found.undefined, found.unknown),
     )
 
 
-def check_same_effect(pairs: Iterable[tuple[str, Setup, Setup]]) -> Check:
+def check_same_effect(
+    pairs: Iterable[tuple[str, Setup, Setup]], cpuid: int, sites: tuple[range, ...]
+) -> tuple[Check, Check]:
     """Compare the patched with the unpatched switch, on the first CPU of each host.
 
     ``pairs`` are a host's name, and the patched and the unpatched module on it.
     """
+    reads: dict[str, None] = {}
     wrong: list[str] = []
     unknown: list[str] = []
     for name, patched, original in pairs:
-        found = differences(patched.world, original.world, 0)
+        places = Places(patched.world, patched.subject.module, cpuid, sites)
+        found = differences(patched.world, original.world, 0, places)
+        reads |= dict.fromkeys(found.reads)
         wrong += (f"{name}: {each}" for each in found.wrong)
         unknown += (f"{name}: {each}" for each in found.unknown)
-    return Check("same-effect", tuple(wrong), tuple(unknown))
+    return Check("reads", tuple(reads)), Check("same-effect", tuple(wrong), tuple(unknown))

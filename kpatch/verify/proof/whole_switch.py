@@ -21,7 +21,7 @@ _COMPARED_ON: Final = (
 
 def run_checks(case: Case) -> tuple[Check, ...]:
     """What is to be proven of the patched switch beside the explorations."""
-    return (*inputs_of(case), same_effect_of(case, _COMPARED_ON))
+    return (*inputs_of(case), *same_effect_of(case, _COMPARED_ON))
 
 
 def inputs_of(case: Case) -> tuple[Check, Check]:
@@ -30,12 +30,12 @@ def inputs_of(case: Case) -> tuple[Check, Check]:
     displaced = frozenset(
         each.raw for site in case.match.sites.values() for each in run_elsewhere(site)
     )
-    return check_inputs(setup, case.module, case.cpuid, displaced)
+    return check_inputs(setup, case.module, case.cpuid, displaced, _sites(case))
 
 
-def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> Check:
+def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Check]:
     """The patched and the unpatched switch on each of these hosts."""
-    return check_same_effect(
+    pairs = (
         (
             each.scenario,
             case.setup(case.module, each, Bounds()),
@@ -43,3 +43,9 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> Check:
         )
         for each in hosts
     )
+    return check_same_effect(pairs, case.cpuid, _sites(case))
+
+
+def _sites(case: Case) -> tuple[range, ...]:
+    """Image offsets at which the patch has its calls."""
+    return tuple(range(site.start, site.end) for site in case.match.sites.values())

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Register
-from kpatch.isa.effects import FLAG_NAMES, effects_of
+from kpatch.isa.effects import FLAG_NAMES, beyond_baseline, effects_of
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
@@ -36,6 +36,8 @@ from kpatch.verify.world.transfer import Step
 from kpatch.verify.world.world import World
 
 _MOST_STEPS: Final = 20_000
+_BIT_STRINGS: Final = frozenset({"bt", "bts", "btr", "btc"})
+_STRING_STORES: Final = frozenset({"movs", "stos", "insb", "insd", "insw"})
 _DIVISIONS: Final = frozenset({"div", "idiv"})
 _LOADS_SYSTEM: Final = frozenset({"ltr", "lldt", "lgdt", "lidt", "lmsw"})
 
@@ -50,13 +52,20 @@ class Findings(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def findings(world: World, module: Module, cpuid: int, displaced: frozenset[bytes]) -> Findings:
+def findings(
+    world: World,
+    module: Module,
+    cpuid: int,
+    displaced: frozenset[bytes],
+    sites: tuple[range, ...],
+) -> Findings:
     """Follow the patched switch of ``module``, which ``world`` was made of.
 
     ``cpuid`` is the offset that the patch was made for. ``displaced`` are the instructions of the
-    sites: in a trampoline they may depend on what they depended on before.
+    sites: in a trampoline they may depend on what they depended on before. ``sites`` are the image
+    offsets at which the patch has put code of its own.
     """
-    places = Places(world, module, cpuid)
+    places = Places(world, module, cpuid, sites)
     walk = _Walk(places, displaced, kernel=True)
     guest, layout = world.guest, world.guest.layout
     machine = _start("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
@@ -146,6 +155,8 @@ class _Walk:
         patch = self._places.is_patch(address)
         if patch and effects.doubts:
             self.unknown.setdefault(f"{effects.doubts[0]}: '{each.text}'")
+        if patch:
+            self._note_unusual(each)
         own = patch and each.raw not in self._displaced
         step = Step(self._places, machine, each, effects.effects, kernel=self._kernel, patch=own)
         self._note(step, own)
@@ -160,6 +171,13 @@ class _Walk:
             return []
         return [(each.end, after)]
 
+    def _note_unusual(self, each: Instruction) -> None:
+        if each.mnemonic.startswith("rep") and each.mnemonic.split()[-1][:4] in _STRING_STORES:
+            self.unknown.setdefault(f"how much '{each.text}' stores")
+        feature = beyond_baseline(each.raw)
+        if feature:
+            self.undefined.setdefault(f"'{each.text}' is another one on a CPU without {feature}")
+
     def _go(self, step: Step) -> list[tuple[int, Machine]]:
         each = step.each
         if each.is_far_return or not (each.is_call or each.is_branch or each.is_return):
@@ -168,6 +186,7 @@ class _Walk:
         target: int | None
         if each.is_return:
             target = number(step.pop())
+            step.drop(each.operands[0] if each.operands else None)
         elif each.branch_target is not None:
             target = each.branch_target % (1 << 64)
         else:
@@ -207,6 +226,9 @@ def _dependencies(step: Step, places: Places) -> list[tuple[str, Origins]]:
     """What an instruction decides or passes on, and where that comes from."""
     each = step.each
     found = [("the address", step.address_origins(o)) for o in step.memory_operands()]
+    if step.mnemonic in _BIT_STRINGS and step.memory_operands():
+        # SDM vol. 2, BT: a register names a bit anywhere in memory, from the operand on.
+        found.append(("the address", origins(step.value(each.operands[1]))))
     conditional = each.is_branch and step.mnemonic != "jmp"
     if conditional or each.mnemonic.startswith("rep") or step.mnemonic in _DIVISIONS:
         found.append(("the outcome", step.sources()))

@@ -84,9 +84,7 @@ class Machine:
         return Machine(dict(self.registers), dict(self.flags), dict(self.memory), self.saved)
 
     def joined(self, other: Machine) -> Machine:
-        """What holds on either of two ways. Memory that one of them did not write is left out:
-        it is then what it was at the start.
-        """
+        """What holds on either of two ways."""
         return Machine(
             {name: _join(self.registers[name], other.registers[name]) for name in GENERAL},
             {name: self.flags[name] | other.flags[name] for name in FLAG_NAMES},
@@ -106,4 +104,5 @@ def _either(one: Byte, other: Byte) -> Byte:
 
 
 def _join_memory(one: Mapping[int, Byte], other: Mapping[int, Byte]) -> dict[int, Byte]:
-    return {at: _either(one[at], other[at]) for at in one if at in other}
+    unsure = Byte(None, frozenset({"memory that only some ways have written"}))
+    return {at: _either(one.get(at, unsure), other.get(at, unsure)) for at in (*one, *other)}

@@ -7,6 +7,7 @@ from typing import Final
 from kpatch.elf.module import Module
 from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
 from kpatch.verify.hardware.memory import Region
+from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import CPUID, NONE, SHARED, STACK, TSS, Byte, Machine, Origins
 from kpatch.verify.world.world import World
@@ -18,10 +19,14 @@ _GUARDED: Final = 8
 class Places:
     """The memory of a world as code on one CPU sees it."""
 
-    def __init__(self, world: World, module: Module, cpuid: int) -> None:
+    def __init__(
+        self, world: World, module: Module, cpuid: int, sites: tuple[range, ...] = ()
+    ) -> None:
+        """``sites`` are image offsets at which the patch has put code of its own."""
         self.guest = world.guest
         self._world = world
         self._cpuid = cpuid
+        self._sites = tuple(range(COPY_AT + one.start, COPY_AT + one.stop) for one in sites)
         sections = [each for each in module.sections if each.is_code]
         self.patch = tuple(
             world.module.part(
@@ -32,8 +37,12 @@ class Places:
         )
 
     def is_patch(self, address: int) -> bool:
-        """Whether the module has code there, as the trampolines: the image lies in its data."""
-        return any(region.holds(address) for region in self.patch)
+        """Whether it is code of the patch: at a site, or the module's own, as the trampolines
+        are. (The image lies in the module's data.)
+        """
+        return any(region.holds(address) for region in self.patch) or any(
+            address in site for site in self._sites
+        )
 
     def instruction(self, address: int) -> Instruction | None:
         """The instruction there; None where there is no code."""
@@ -91,6 +100,28 @@ class Places:
             return frozenset({CPUID})
         place = "an unknown offset" if offset is None else f"{offset:#x}"
         return frozenset({f"%gs:{place}, which is not cpuid"})
+
+    def may_read(self, cpu: int, physical: int, size: int) -> bool:
+        """Whether a patch has business with memory of the host's, on one CPU."""
+        host = self._world.host
+        at = self._world.model.pcpu_of(cpu) - host.pcpu.virtual + self._cpuid
+        regions = (
+            host.slot(cpu),
+            host.pcpu.part("cpuid", at, _GUARDED),
+            *self._world.lock_regions,
+            *self.patch,
+        )
+        return any(
+            each.physical <= physical and physical + size <= each.physical + each.size
+            for each in regions
+        )
+
+    def name(self, physical: int) -> str:
+        """A place in the host's memory, for messages."""
+        for each in self._world.host.regions:
+            if each.physical <= physical < each.physical + each.size:
+                return f"{each.name}+{physical - each.physical:#x}"
+        return f"physical memory at {physical:#x}"
 
     def _elsewhere(self, address: int) -> Origins:
         world = self._world

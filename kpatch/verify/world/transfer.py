@@ -12,11 +12,11 @@ from typing import Final
 from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.isa.effects import FLAG_NAMES, Effects
 from kpatch.verify.world.origins import (
-    CPUID,
     GDT,
     NONE,
     SELECTOR,
     SHARED,
+    TSS,
     UNDEFINED,
     Byte,
     Bytes,
@@ -38,7 +38,7 @@ _SUMS: Final[dict[str, Callable[[int, int], int]]] = {
     "shl": lambda a, b: a << (b & 63), "shr": lambda a, b: a >> (b & 63),
     "inc": lambda a, _: a + 1, "dec": lambda a, _: a - 1,
 }  # fmt: skip
-_SOURCES: Final = frozenset({GDT, SHARED, CPUID})
+_SOURCES: Final = frozenset({GDT, SHARED})
 
 
 class Step:
@@ -124,7 +124,10 @@ class Step:
         if special is not None:
             special()
         elif self.mnemonic in _TABLES:
-            self.store(self.each.operands[0], of({_TABLES[self.mnemonic]}, 16))
+            name = _TABLES[self.mnemonic]
+            if name == SELECTOR and not self._kernel:
+                name = "TR, which is the monitor's"
+            self.store(self.each.operands[0], of({name}, 16))
         elif self.mnemonic in _SUMS:
             self._sum()
         else:
@@ -145,6 +148,12 @@ class Step:
             else:
                 held = (*value[: operand.size], *held[operand.size :])
             self.after.registers[operand.whole] = held
+
+    def drop(self, operand: Operand | None) -> None:
+        """What ``ret`` takes off the stack beside the address."""
+        rsp = number(self.after.registers["rsp"])
+        if rsp is not None and isinstance(operand, Immediate):
+            self.after.registers["rsp"] = known(rsp + operand.value)
 
     def push(self, value: Bytes) -> None:
         """Eight bytes onto the stack."""
@@ -181,10 +190,16 @@ class Step:
             self.store(target, of(self.address_origins(source)) if at is None else known(at))
 
     def _push(self) -> None:
-        self.push(self.value(self.each.operands[0]))
+        if _OPERAND_SIZE in self.each.raw[:2]:
+            self._anything()  # two bytes: then it is not known where the stack is
+        else:
+            self.push(self.value(self.each.operands[0]))
 
     def _pop(self) -> None:
-        self.store(self.each.operands[0], self.pop())
+        if _OPERAND_SIZE in self.each.raw[:2]:
+            self._anything()
+        else:
+            self.store(self.each.operands[0], self.pop())
 
     def _pushfq(self) -> None:
         self.push(of(NONE.union(*self.before.flags.values(), {"the flags"})))
@@ -272,7 +287,7 @@ class Step:
         if at is not None:
             return tuple(self._places.byte(self.before, at + n) for n in range(size))
         names = self.address_origins(operand)
-        if names & _SOURCES:  # the descriptor, or the patch's own data
+        if names & _SOURCES and TSS not in names:  # the descriptor, or the patch's own data
             return of(names, size)
         return of(names | {"memory at an address that cannot be told"}, size)
 
@@ -297,4 +312,5 @@ class Step:
         return NONE if held is None else self._places.tag(held)
 
 
+_OPERAND_SIZE: Final = 0x66
 _TEN: Final = frozenset({"sgdt", "sidt"})

@@ -8,7 +8,7 @@ from tests.verify.mutants.changes import Change, Lines, after, before
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.variant import Variant
 
-INPUTS, DEFINED, SAME = "inputs", "defined-flags", "same-effect"
+INPUTS, READS, DEFINED, SAME = "inputs", "reads", "defined-flags", "same-effect"
 
 STRIDE: Final = "imul rcx, rcx, $tss_stride"
 _SPOIL: Final = "mov byte [$state + 0x330], 1"
@@ -38,6 +38,10 @@ def _inputs(name: str, *changes: Change) -> Wrong:
 
 def _undefined(name: str, *changes: Change) -> Wrong:
     return Wrong(name, DEFINED, changes)
+
+
+def _reads(name: str, *changes: Change) -> Wrong:
+    return Wrong(name, READS, changes)
 
 
 def _effect(name: str, *changes: Change) -> Wrong:
@@ -141,6 +145,35 @@ WRONG: Final[tuple[Wrong, ...]] = (
         "CF after bsf, by way of the stack",
         _if("mov r9d, 5; bsf r9d, r9d; pushfq; pop r10; test r10d, 1", "je"),
     ),
+    _undefined(
+        "lzcnt, which is bsr elsewhere", _if("mov r9d, 5; lzcnt r9d, r9d; cmp r9d, 29", "je")
+    ),
+    _undefined(
+        "tzcnt, which is bsf elsewhere", _if("mov r9d, 5; tzcnt r9d, r9d; cmp r9d, 0", "je")
+    ),
+    _inputs(
+        "the TSS that the stash names",
+        before(
+            "test rsi, rsi",
+            "test rsi, rsi; je no; cmp qword [rsi + 4], 5; jne no; xor esi, esi; no:",
+        ),
+    ),
+    _inputs("the TR that the monitor has", _if("str r9d; cmp r9d, 5")),
+    _inputs("a bit that rbx counts to", _if("push rdx; bts qword [rsp], rbx; pop r9; cmp r9, 5")),
+    _inputs(
+        "junk that one way overwrites",
+        before(
+            "push rax",
+            "push rbx; cmp ecx, 1; jne a; mov qword [rsp], 1; a:; pop r11; cmp r11, 1; jne b; b:",
+        ),
+    ),
+    _reads(
+        "the kernel's code descriptor", leave("mov r9, [$state + $gdt + 2]; mov r9, qword [r9 + 8]")
+    ),
+    _reads("the descriptor behind the slot", leave("mov r9, qword [rcx + 16]")),
+    _reads("a TSS", entry("movabs rcx, =common_tss; mov rcx, qword [rcx + 4]")),
+    _reads("curthread", entry("xor edx, edx; mov rcx, gs:[rdx]")),
+    _reads("what stands behind the mask", entry("xor edx, edx; mov ecx, gs:[rdx + $cpuid + 8]")),
     _effect("a byte of the state is set", leave(_SPOIL)),
     _effect("a byte of the state is set at the entry", entry(_SPOIL)),
     _effect("the saved selector is cleared", leave("mov word [$state + $tr_sel], 0")),
