@@ -121,6 +121,20 @@ class FileAccessError(KpatchError):
     kind = "io"
 
 
+class MachineError(KpatchError):
+    """The machine refused what kpatch needs: memory, processes, open files, a library."""
+
+    exit_code = 18
+    kind = "machine"
+
+
+class BugError(KpatchError):
+    """What nobody foresaw: a bug of kpatch, as sysexits.h numbers it (EX_SOFTWARE)."""
+
+    exit_code = 70
+    kind = "bug"
+
+
 class SignatureError(KpatchError):
     """A data file of ours (signature, kernel table) breaks its schema. A bug in the data."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from kpatch.cli import main as entry
+from kpatch.cli import commands as entry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/kpatch.1"
 COMMANDS = ("scan", "apply", "diff", "verify", "report", "revert", "hook")

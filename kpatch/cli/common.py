@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias
@@ -14,7 +15,8 @@ import click
 
 from kpatch import storage as files
 from kpatch.abi.host import Host
-from kpatch.errors import DONE, KpatchError, OtherModuleError, UsageError
+from kpatch.cli import boundary
+from kpatch.errors import DONE, BugError, KpatchError, OtherModuleError, UsageError
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.printable import printable
@@ -176,10 +178,14 @@ def each_file(
                 exit_code = DONE
                 if console.verbose:
                     console.say(f"passed over: {error}")
-        except KpatchError as error:
-            error.within(str(each))
-            console.complain(error)
-            found, exit_code = [documents.refusal(str(each), error)], error.exit_code
+        except Exception as foreign:
+            if isinstance(foreign, OSError) and boundary.is_about_output(foreign):
+                raise
+            ours = boundary.as_ours(foreign).within(str(each))
+            if isinstance(ours, BugError) and console.verbose:
+                traceback.print_exception(foreign)
+            console.complain(ours)
+            found, exit_code = [documents.refusal(str(each), ours)], ours.exit_code
         results += found
         code = max(code, exit_code)
     if passed_over and len(passed_over) == len(results):

@@ -1,165 +1,41 @@
-"""The entry point: finds the command, and turns errors into exit codes."""
+"""The entry point. It imports nothing before an interrupt is answered as everywhere else."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import json
-import os
 import sys
-from collections.abc import Sequence
-from typing import Final, TextIO
 
-import click
-
-from kpatch import __version__
-from kpatch.errors import DONE, FileAccessError, KpatchError, UsageError
-from kpatch.report.printable import printable
-
-_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells say it
-
-_COMMANDS: Final = {
-    "scan": "Say what a file is, and whether it is affected.",
-    "apply": "Repair a module, prove the repair, replace the file.",
-    "diff": "Show what a patch changes, or what two modules differ in.",
-    "verify": "Explore every interleaving of a module's world switch.",
-    "report": "Write a page that shows the patch, the bug and the proof.",
-    "revert": "Give back the original, byte for byte.",
-    "lint-signatures": "Check signature files of your own.",
-    "hook": "Put the repair into ports builds.",
-}
-
-_EXIT_CODES: Final = {
-    "0": "done",
-    "1": "a finding: affected, not proven, different",
-    "2": "the command line does not fit together",
-    "10": "not an ELF file, or a damaged one",
-    "11": "not a module this tool knows",
-    "12": "a place to patch matches nowhere, more than once, or may not be patched",
-    "13": "not affected: nothing to repair",
-    "14": "already fixed by source",
-    "15": "the kernel is unknown, or the evidence contradicts itself",
-    "16": "the kernel linker would refuse the module",
-    "17": "the verification failed",
-    "18": "a file could not be read or written",
-    "130": "interrupted",
-}
+_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+_MACHINE = 18  # errors.MachineError, which may be what cannot be loaded
 
 
-class _Commands(click.Group):
-    """Imports a command when it is called: scan need not pay for what verify imports."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(
-            f"kpatch.cli.{cmd_name.replace('-', '_')}"
-        ).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-        with formatter.section("Exit codes, the highest where there are several files"):
-            formatter.write_dl(list(_EXIT_CODES.items()))
-
-
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="kpatch", message="%(prog)s %(version)s")
-def group() -> None:
-    """Repair a compiled kqemu.ko, and prove the repair.
-
-    'kpatch COMMAND --help' shows the options of a command.
-    """
-
-
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run kpatch and exit with its code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A file may have any name, and a terminal any encoding.
-            stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(argv: list[str]) -> int:
     """Run kpatch and return its exit code. No exception leaves it."""
     try:
-        code = _answered(argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        # Imported here: so that an interrupt in the middle of it has its own words too.
+        from kpatch.cli.commands import answer
+
+        return answer(argv)
     except KeyboardInterrupt:
-        with contextlib.suppress(OSError):
-            click.echo("kpatch: interrupted; no file was changed half-way", err=True)
+        _say("kpatch: interrupted; no file was changed half-way")
         return _INTERRUPTED
-    except OSError as error:
-        # Every access to a file has an error of its own, so this is about our own output.
-        return _output_lost(error)
-    return code
+    except (ImportError, MemoryError) as error:
+        # What tells errors apart could not be loaded itself.
+        _say(
+            f"kpatch: cannot start: {str(error) or 'no memory'}; install kpatch again, or make room"
+        )
+        return 18
 
 
-def _answered(argv: list[str]) -> int:
+def _say(line: str) -> None:
     try:
-        if sys.stdout is None:
-            raise FileAccessError(
-                "standard output is closed", todo="send it to /dev/null to do without"
-            )
-        return _called(argv or ["--help"])
-    except KpatchError as error:
-        return _refuse(error, argv)
-
-
-def _called(argv: list[str]) -> int:
-    """Run the command. Its mistakes in usage become errors of our tree."""
-    try:
-        with group.make_context("kpatch", argv) as context:
-            code = group.invoke(context)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.UsageError as error:
-        name = error.ctx.command_path if error.ctx else "kpatch"
-        raise UsageError(error.format_message().rstrip("."), todo=f"see '{name} --help'") from error
-    return code if isinstance(code, int) else DONE
-
-
-def _refuse(error: KpatchError, argv: list[str]) -> int:
-    options = argv[: argv.index("--")] if "--" in argv else argv
-    if "--json" in options and sys.stdout is not None:
-        document = {
-            "kpatch": __version__,
-            "command": next((each for each in argv if each in _COMMANDS), ""),
-            "exit_code": error.exit_code,
-            "error": error.to_document(),
-            "files": [],
-        }
-        click.echo(json.dumps(document, indent=2, sort_keys=True))
-    else:
-        click.echo(f"kpatch: {printable(str(error))}", err=True)
-    return error.exit_code
-
-
-def _output_lost(cause: OSError) -> int:
-    """Say that the output did not get out, where there is still somebody to say it to."""
-    error = FileAccessError(f"cannot write the output: {cause.strerror}", todo="it is incomplete")
-    with contextlib.suppress(OSError):
-        click.echo(f"kpatch: {error}", err=True)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not _flushed(stream):
-            # What is left in the buffer may not fail once more when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return error.exit_code
-
-
-def _flushed(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except OSError:
-        return False
-    return True
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, AttributeError):
+        return  # nobody is left to say it to
 
 
 if __name__ == "__main__":

@@ -180,12 +180,12 @@ def test_output_that_cannot_be_written_is_exit_code_18(call: list[str]) -> None:
 
 
 @pytest.mark.parametrize("call", [["scan", "-v"], ["scan", "--json"], ["diff"]])
-def test_output_that_nobody_reads_any_more_is_exit_code_18(call: list[str]) -> None:
+def test_output_that_nobody_reads_any_more_ends_in_silence(call: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = _with_output(writer, *call, str(_MODULE))
     os.close(writer)
-    assert done == (18, b"kpatch: cannot write the output: Broken pipe; it is incomplete\n")
+    assert done == (18, b"")
 
 
 def test_a_reader_that_stops_early_gets_what_it_read() -> None:
@@ -198,7 +198,7 @@ def test_a_reader_that_stops_early_gets_what_it_read() -> None:
         check=False,
     )
     assert done.stdout == f"{sample('kqemu-6.ko')}: AFFECTED\n".encode()
-    assert done.returncode == 18 and done.stderr.count(b"\n") == 1
+    assert (done.returncode, done.stderr) == (18, b"")
 
 
 @pytest.mark.parametrize("closed", ["1", "2", "1 2", "0 1 2"])

@@ -1,0 +1,100 @@
+"""Where foreign exceptions end: input, output, the machine, or a bug of kpatch are told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TextIO
+
+import click
+
+from kpatch.errors import BugError, FileAccessError, KpatchError, MachineError
+
+_LIBRARIES: Final = ("capstone", "keystone", "unicorn", "lief", "iced_x86", "zstandard", "elftools")
+_NO_MEMORY: Final = ("out of memory", "cannot allocate memory", "no memory")
+_LIMITS: Final = {
+    errno.ENOMEM: "make room in memory, or raise the limit (ulimit -v)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "wait until fewer files are open on this machine",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or use --jobs 1",
+}
+_ROOM: Final = "make room in memory, or raise the limit (ulimit -v)"
+
+
+def as_ours(error: Exception) -> KpatchError:
+    """The error of our tree for one that is not: MachineError where the machine, or a library on
+    it, refused; BugError for all else.
+    """
+    if isinstance(error, KpatchError):
+        return error
+    said = str(error) or type(error).__name__
+    library = type(error).__module__.partition(".")[0]
+    if isinstance(error, MemoryError) or any(each in said.lower() for each in _NO_MEMORY):
+        return MachineError("there is no memory for it", todo=_ROOM)
+    if isinstance(error, ImportError):
+        return MachineError(
+            f"cannot load {error.name or 'a library'}: {said}", todo="install kpatch again"
+        )
+    if isinstance(error, OSError):
+        place = "" if error.filename is None else str(error.filename)
+        todo = _LIMITS.get(error.errno or 0, "look at the machine's limits and its disk")
+        return MachineError(f"the system refused: {error.strerror or said}", where=place, todo=todo)
+    if library in _LIBRARIES:
+        return MachineError(f"the library {library} failed: {said}", todo="install it again")
+    return BugError(
+        f"a bug of kpatch: {type(error).__name__}: {said}, at {_place(error.__traceback__)}",
+        todo="report it with the file; -v shows where it came from",
+    )
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """File and line of the last frame in kpatch."""
+    place = "an unknown line"
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if f"{os.sep}kpatch{os.sep}" in file:
+            place = f"{Path(file).name}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place
+
+
+def is_about_output(error: OSError) -> bool:
+    """Did this happen while we printed?"""
+    printing = (click.echo.__code__, flush.__code__)
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in printing:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def flush() -> None:
+    """Bring out what was printed. Raises OSError."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def output_lost(cause: OSError) -> int:
+    """Say that the output did not get out, unless its reader has left: then end in silence."""
+    error = FileAccessError(f"cannot write the output: {cause.strerror}", todo="it is incomplete")
+    if cause.errno != errno.EPIPE:
+        with contextlib.suppress(OSError):
+            click.echo(f"kpatch: {error}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not _is_flushed(stream):
+            # What is left in the buffer may not fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return error.exit_code
+
+
+def _is_flushed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True

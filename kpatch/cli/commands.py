@@ -1,0 +1,134 @@
+"""Finds the command, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import sys
+import traceback
+from typing import Final
+
+import click
+
+from kpatch import __version__
+from kpatch.cli import boundary
+from kpatch.errors import DONE, BugError, FileAccessError, KpatchError, UsageError
+from kpatch.report.printable import printable
+
+_COMMANDS: Final = {
+    "scan": "Say what a file is, and whether it is affected.",
+    "apply": "Repair a module, prove the repair, replace the file.",
+    "diff": "Show what a patch changes, or what two modules differ in.",
+    "verify": "Explore every interleaving of a module's world switch.",
+    "report": "Write a page that shows the patch, the bug and the proof.",
+    "revert": "Give back the original, byte for byte.",
+    "lint-signatures": "Check signature files of your own.",
+    "hook": "Put the repair into ports builds.",
+}
+
+_EXIT_CODES: Final = {
+    "0": "done",
+    "1": "a finding: affected, not proven, different",
+    "2": "the command line does not fit together",
+    "10": "not an ELF file, or a damaged one",
+    "11": "not a module this tool knows",
+    "12": "a place to patch matches nowhere, more than once, or may not be patched",
+    "13": "not affected: nothing to repair",
+    "14": "already fixed by source",
+    "15": "the kernel is unknown, or the evidence contradicts itself",
+    "16": "the kernel linker would refuse the module",
+    "17": "the verification failed",
+    "18": "a file could not be read or written, or the machine refused something",
+    "70": "a bug of kpatch",
+    "130": "interrupted",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is called: scan need not pay for what verify imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(
+            f"kpatch.cli.{cmd_name.replace('-', '_')}"
+        ).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+        with formatter.section("Exit codes, the highest where there are several files"):
+            formatter.write_dl(list(_EXIT_CODES.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kpatch", message="%(prog)s %(version)s")
+def group() -> None:
+    """Repair a compiled kqemu.ko, and prove the repair.
+
+    'kpatch COMMAND --help' shows the options of a command.
+    """
+
+
+def answer(argv: list[str]) -> int:
+    """Run kpatch and return its exit code. Only KeyboardInterrupt leaves it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file may have any name, and a terminal any encoding.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _answered(argv)
+        boundary.flush()
+    except OSError as error:
+        return boundary.output_lost(error)
+    return code
+
+
+def _answered(argv: list[str]) -> int:
+    try:
+        if sys.stdout is None:
+            raise FileAccessError(
+                "standard output is closed", todo="send it to /dev/null to do without"
+            )
+        return _called(argv or ["--help"])
+    except Exception as error:
+        if isinstance(error, OSError) and boundary.is_about_output(error):
+            raise
+        ours = boundary.as_ours(error)
+        if isinstance(ours, BugError) and {"-v", "--verbose"} & set(argv):
+            traceback.print_exception(error)
+        return _refuse(ours, argv)
+
+
+def _called(argv: list[str]) -> int:
+    """Run the command. Its mistakes in usage become errors of our tree."""
+    try:
+        with group.make_context("kpatch", argv) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        name = error.ctx.command_path if error.ctx else "kpatch"
+        raise UsageError(error.format_message().rstrip("."), todo=f"see '{name} --help'") from error
+    return code if isinstance(code, int) else DONE
+
+
+def _refuse(error: KpatchError, argv: list[str]) -> int:
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    if "--json" in options and sys.stdout is not None:
+        document = {
+            "kpatch": __version__,
+            "command": next((each for each in argv if each in _COMMANDS), ""),
+            "exit_code": error.exit_code,
+            "error": error.to_document(),
+            "files": [],
+        }
+        click.echo(json.dumps(document, indent=2, sort_keys=True))
+    else:
+        click.echo(f"kpatch: {printable(str(error))}", err=True)
+    return error.exit_code

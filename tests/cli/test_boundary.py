@@ -1,0 +1,109 @@
+"""What is no refusal of ours: the machine, a library, or a bug. Never a traceback, never a 1."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import capstone
+import pytest
+
+from kpatch import repair
+from tests.cli.harness import command_line, copied, environment, run, sample
+
+FOREIGN = {
+    "memory": (MemoryError(), 18, "there is no memory for it"),
+    "memory of a library": (capstone.CsError(capstone.CS_ERR_MEM), 18, "there is no memory"),
+    "a library": (capstone.CsError(capstone.CS_ERR_ARCH), 18, "the library capstone failed"),
+    "an import": (ImportError("no such thing", name="lief"), 18, "cannot load lief"),
+    "descriptors": (OSError(errno.EMFILE, "Too many open files"), 18, "ulimit -n"),
+    "processes": (BlockingIOError(errno.EAGAIN, "try again"), 18, "ulimit -u"),
+    "a bug": (KeyError("x"), 70, "a bug of kpatch: KeyError"),
+    "a deep one": (RecursionError("too deep"), 70, "a bug of kpatch: RecursionError"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_errors_are_told_apart_and_keep_no_other_file_from_its_turn(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign, code, said = FOREIGN[name]
+    bad, good = copied("kqemu-7.ko", tmp_path, "bad.ko"), copied("other.ko", tmp_path, "good.ko")
+    real = repair.scan
+
+    def scan(data: bytes, name: str = "", **options: object) -> object:
+        if name == str(bad):
+            raise foreign
+        return real(data, name, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(repair, "scan", scan)
+    done = run("scan", bad, good)
+    assert done.code == code and said in done.complaint and str(bad) in done.complaint
+    assert f"{good}: NOT-KQEMU" in done.out
+    document = run("scan", "--json", bad).document
+    assert document["files"][0]["error"]["exit_code"] == code
+
+
+def test_verbose_shows_where_a_bug_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scan(*_: object, **__: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(repair, "scan", scan)
+    done = run("scan", "-v", sample("kqemu-7.ko"))
+    assert done.code == 70 and "Traceback" in done.err
+    assert done.err.splitlines()[-1].startswith("kpatch: ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "amount"), [(resource.RLIMIT_AS, 60 << 20), (resource.RLIMIT_NOFILE, 4)]
+)
+def test_a_machine_without_room_is_exit_code_18_or_done(limit: int, amount: int) -> None:
+    done = subprocess.run(
+        command_line("scan", sample("kqemu-7.ko")),
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(limit, (amount, amount)),
+    )
+    assert done.returncode in (1, 18)
+    if done.returncode == 18:
+        assert b"Traceback" not in done.stderr and done.stderr.count(b"\n") == 1
+
+
+def test_an_interrupt_while_kpatch_starts_is_told_as_everywhere() -> None:
+    for wait in (0.04, 0.08, 0.15):
+        code = (
+            "import os, signal, threading, time\n"
+            "from kpatch.cli.main import main\n"
+            f"def later(): time.sleep({wait}); os.kill(os.getpid(), signal.SIGINT)\n"
+            "threading.Thread(target=later).start()\n"
+            "main()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, "scan", *[str(sample("kqemu-7.ko"))] * 20],
+            env=environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == b"kpatch: interrupted; no file was changed half-way\n"
+        assert done.returncode == 130
+
+
+def test_an_interrupt_of_the_program_itself_leaves_no_traceback() -> None:
+    process = subprocess.Popen(
+        command_line("verify", sample("kqemu-7.ko")),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert b"Traceback" not in said
