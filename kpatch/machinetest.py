@@ -76,7 +76,7 @@ def subject_of(case: Case, module: Module) -> Subject:
     Raises UnknownModuleError where the image is no world switch of the known shape.
     """
     image, tail = case.match.image, case.fix.tail
-    layout = bind(case.original.data[image.start : image.start + image.size])
+    layout = bind(case.original.data[image.start : image.start + image.size], image.marks)
     after = (tail.section, tail.at) if tail and module is case.module else None
     place = (image.section.index, image.at, image.size)
     return Subject(module, place, switch_of(layout), after)
@@ -98,7 +98,7 @@ def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
     if not case.is_patched:
         return tests
     unpatched = replace(settings, rounds=min(settings.rounds, _UNPATCHED_ROUNDS))
-    lockless = subject_of(case, without_lock(case.module))
+    lockless = subject_of(case, without_lock(case.module, case.original))
     return (
         Trial("the unpatched module", subject_of(case, case.original), unpatched, must_fail=True),
         Trial("the patch without its lock", lockless, replace(settings, stop=True), must_fail=True),

@@ -137,6 +137,7 @@ def _examine(
         start=module.file_offset(section, SectionOffset(start)),
         size=size,
         header=header,
+        marks=tuple(marks),
         evidence=f"header of {len(header)} offsets at {section.name}+{start:#x}"
         + (f", symbol {rule.symbol}" if named else ""),
     )

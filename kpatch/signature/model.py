@@ -90,7 +90,8 @@ class Image(NamedTuple):
     """A monitor image found in a module.
 
     ``start`` is the file offset of its first byte, ``at`` the offset in ``section``; ``size`` runs
-    to the end of the symbol, or of the section where no symbol tells.
+    to the end of the symbol, or of the section where no symbol tells. ``marks`` are the values of
+    the header's ascending entries: where the entry, the monitor's side and the exit's end begin.
     """
 
     section: Section
@@ -98,6 +99,7 @@ class Image(NamedTuple):
     start: FileOffset
     size: int
     header: Mapping[str, int]
+    marks: tuple[int, ...]
     evidence: str
 
 

@@ -50,7 +50,7 @@ static const struct area {
 #define MSR_KGSBASE 0xc0000102
 
 /* What the image's header says, in its order. */
-enum { HEADER_ENTRY, HEADER_INTERRUPTS, HEADER_ENTRY_END, HEADER_EXIT_END, HEADER_EXEC };
+#include "image_header.h"
 
 static u32 header_word(const u8 *image, unsigned number)
 {

@@ -60,7 +60,9 @@ def test_every_variant_is_bound_patched_and_taken_back(
     variant = VARIANTS[name]
     path = build(tmp_path, variant.kernel, variant.image, variant.front)
     module = read_module(path.read_bytes(), name)
-    layout = bind((tmp_path / "image.bin").read_bytes())
+    image = (tmp_path / "image.bin").read_bytes()
+    entry, _, monitor_side, kernel_side, _ = struct.unpack_from("<5I", image)
+    layout = bind(image, (entry, monitor_side, kernel_side))
     fields = fields_of(variant.image)
     assert {known: vars(layout)[known] for known in BOUND} == {
         known: fields[ours] for known, ours in BOUND.items()

@@ -69,7 +69,7 @@ class Subject:
         place = ImagePlace(
             image.section.index, image.at, image.size, _writable(module) - _writable(source)
         )
-        return cls(module, place, bind(code), tail)
+        return cls(module, place, bind(code, image.marks), tail)
 
     def instead(self, module: Module) -> Subject:
         """Another module with the same image: a control, a mutant."""

@@ -17,7 +17,6 @@ from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import Obligation
 
 _NOP: Final = b"\x90"
-_CODE_SUFFIX: Final = ".kpatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def controls(
     patched: Module, original: Module, models: tuple[MemoryModel, ...]
 ) -> tuple[Control, ...]:
     """The controls for each memory model. Raises VerificationError if there is no lock to take."""
-    lockless = without_lock(patched)
+    lockless = without_lock(patched, original)
     made = []
     for model in models:
         obligation = Obligation("leave", 2, model)
@@ -50,15 +49,16 @@ def controls(
     return tuple(made)
 
 
-def without_lock(patched: Module) -> Module:
+def without_lock(patched: Module, original: Module) -> Module:
     """The patched module with its lock always free: each locked exchange reads zero.
 
     Raises VerificationError where the patch's code has none.
     """
     image = bytearray(patched.data)
+    known = {section.name for section in original.sections}
     found = 0
     for section in patched.sections:
-        if not (section.is_code and section.name.endswith(_CODE_SUFFIX)):
+        if not (section.is_code and section.name not in known):
             continue
         for each in decode(patched.contents(section)):
             free = _always_free(each)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from kpatch.isa.decode import Instruction, Memory, Operand, Register
 
@@ -75,12 +76,24 @@ _IDEMPOTENT = frozenset({"or", "and"})
 _WORD = 8
 
 
-def follow(code: Iterable[Instruction], state: str = "rdi") -> tuple[Event, ...]:
-    """The events of a routine that starts with the state's address in register ``state``."""
-    walk = _Walk({state: State()})
+ARGUMENT: Final = frozenset({"rdi"})
+"""Where a routine that is called finds the state's address (psABI 3.2.3: the first argument)."""
+
+
+class Followed(NamedTuple):
+    """The events of a routine, and the registers that hold the state's address at its end."""
+
+    events: tuple[Event, ...]
+    state: frozenset[str]
+
+
+def follow(code: Iterable[Instruction], state: frozenset[str] = ARGUMENT) -> Followed:
+    """Follow a routine that starts with the state's address in the registers ``state``."""
+    walk = _Walk({register: State() for register in state})
     for instruction in code:
         walk.take(instruction)
-    return tuple(walk.events)
+    held = frozenset(name for name, value in walk.known.items() if value == State())
+    return Followed(tuple(walk.events), held)
 
 
 class _Walk:

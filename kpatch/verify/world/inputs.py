@@ -100,7 +100,9 @@ def _back(places: Places, ended: Machine, host_rsp: int) -> Machine | None:
     rsp = number(saved)
     if rsp is None:
         return None
-    machine = _start("the guest", {"rdi": state, "rsp": rsp})
+    machine = _start(
+        "the guest", {"rsp": rsp, **dict.fromkeys(places.guest.layout.state_at_exit, state)}
+    )
     # What is not the switch's own in the state, the monitor and its guest may use.
     machine.memory = {
         at: byte

@@ -7,8 +7,7 @@ cr3, whatever its offset.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
@@ -17,9 +16,9 @@ from kpatch.errors import UnknownModuleError
 from kpatch.isa.decode import Instruction, decode
 from kpatch.units import ImageOffset
 from kpatch.verify.hardware.memory import PAGE
-from kpatch.verify.world.dataflow import Code, Event, Field, follow
+from kpatch.verify.world.dataflow import ARGUMENT, Code, Event, Field, follow
 
-_HEADER: Final = struct.Struct("<5I")
+_MARKS: Final = 3
 _MOST_BYTES: Final = PAGE  # the switch has to fit the one page that both worlds map
 _LARGEST_STATE: Final = 1 << 20
 _PADDING: Final = frozenset({"nop", "int3"})
@@ -29,6 +28,7 @@ _PADDING: Final = frozenset({"nop", "int3"})
 class SwitchLayout:
     """Image offsets of the switch's routines, and state offsets of the fields that it uses.
 
+    ``state_at_exit`` are the registers that hold the state's address on the kernel's side.
     ``host_`` fields are saved by the entry, ``monitor_`` fields are prepared by kqemu_init and
     kqemu_exec. ``tss_cache`` is a 16-byte descriptor.
     """
@@ -37,6 +37,7 @@ class SwitchLayout:
     monitor_side: ImageOffset
     monitor_to_kernel: ImageOffset
     kernel_side: ImageOffset
+    state_at_exit: frozenset[str]
     monitor_address: int
     kernel_address: int
     monitor_idt: int
@@ -69,22 +70,33 @@ class SwitchLayout:
         return 16 + max(offsets)
 
 
-_ROUTINES: Final = ("kernel_to_monitor", "monitor_side", "monitor_to_kernel", "kernel_side")
+_ROUTINES: Final = (
+    "kernel_to_monitor",
+    "monitor_side",
+    "monitor_to_kernel",
+    "kernel_side",
+    "state_at_exit",
+)
 
 
-def bind(image: bytes) -> SwitchLayout:
+def bind(image: bytes, marks: Sequence[int]) -> SwitchLayout:
     """Read the layout out of an unpatched monitor image.
+
+    ``marks`` are the offsets of the entry, of the monitor's side of it, and of the kernel's side
+    of the exit, as the image's header has them.
 
     Raises UnknownModuleError, saying what is missing and at which image offset, where the code
     is not a world switch of the known shape.
     """
-    if len(image) < _HEADER.size:
-        raise _unknown("the image is shorter than its header", 0)
-    entry, _, monitor_side, kernel_side, _ = _HEADER.unpack_from(image)
+    if len(marks) != _MARKS:
+        raise _unknown(f"its header has {len(marks)} marks of the switch, not {_MARKS}", 0)
+    entry, monitor_side, kernel_side = marks
     code = _Code(image)
     to_monitor = _Events("entry routine", entry, code.until(entry, "retf"))
     in_monitor_code = code.until(monitor_side, "ret")
-    in_monitor = _Events("monitor's side of the entry", monitor_side, in_monitor_code)
+    in_monitor = _Events(
+        "monitor's side of the entry", monitor_side, in_monitor_code, to_monitor.state
+    )
     leave = code.behind(in_monitor_code[-1].end)
     to_kernel = _Events("exit routine", leave, code.until(leave, "retf"))
     code.until(kernel_side, "ret")
@@ -96,6 +108,7 @@ def bind(image: bytes) -> SwitchLayout:
         monitor_side=ImageOffset(monitor_side),
         monitor_to_kernel=ImageOffset(leave),
         kernel_side=ImageOffset(kernel_side),
+        state_at_exit=to_kernel.state,
         monitor_address=to_monitor.field("state address"),
         monitor_idt=to_monitor.field("lidt"),
         monitor_gdt=to_monitor.field("lgdt"),
@@ -177,10 +190,16 @@ class _Code:
 class _Events:
     """The events of one routine, asked for by what must be there exactly once."""
 
-    def __init__(self, name: str, start: int, code: Iterable[Instruction]) -> None:
+    def __init__(
+        self,
+        name: str,
+        start: int,
+        code: Iterable[Instruction],
+        state: frozenset[str] = ARGUMENT,
+    ) -> None:
         self.name = name
         self.start = start
-        self._events = follow(code)
+        self._events, self.state = follow(code, state)
 
     def field(self, what: str) -> int:
         """The one field that ``what`` happens to."""

@@ -35,7 +35,7 @@ def blind(*properties: str) -> Callable[[str], Scenario | None]:
     return named
 
 
-def unchanged(module: Module) -> Module:
+def unchanged(module: Module, _: Module) -> Module:
     """In the place of the patch without its lock: the patch."""
     return module
 
@@ -94,7 +94,11 @@ def test_a_control_that_fails_for_another_reason_does_not_count(
 
 def test_a_patch_that_has_no_lock_any_more_has_no_control(tmp_path: Path) -> None:
     path = tmp_path / "kqemu.ko"
-    path.write_bytes(controls.without_lock(read_module(patched_bytes())).data)
+    path.write_bytes(
+        controls.without_lock(
+            read_module(patched_bytes()), read_module(sample("kqemu-7.ko").read_bytes())
+        ).data
+    )
     done = verify(*LEAVE, path)
     assert (done.code, done.out) == (17, "")
     assert f"{path}: the patch has no locked exchange" in done.complaint
