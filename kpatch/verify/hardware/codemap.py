@@ -84,6 +84,10 @@ class CodeMap:
     def _look(self, address: int) -> CodeInfo:
         for region, arena in self._places:
             if region.holds(address):
+                # The same code at other addresses is known by the first ones.
+                first = next(each for each, _ in self._places if each.name == region.name)
+                if first != region:
+                    return self.look(first.virtual + address - region.virtual)
                 return self._decode(region, arena, address)
         return _not_code(f"{address:#x}", "there is no code")
 

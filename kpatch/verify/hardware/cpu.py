@@ -70,6 +70,7 @@ class Engine:
         self._code = code
         self._infos = code.known
         self._controls = controls
+        self._root = 0
         self._places = tuple(places)
         self._ledger = Ledger(shared, private, places, self._fail)
         self._uc = Uc(UC_ARCH_X86, UC_MODE_64)
@@ -94,6 +95,7 @@ class Engine:
         # In this order long mode comes on as the SDM wants it: vol. 3, 10.8.5.
         uc.reg_write(x86.UC_X86_REG_CR4, numbers["cr4"])
         uc.reg_write(x86.UC_X86_REG_CR3, numbers["cr3"])
+        self._root = numbers["cr3"]
         uc.msr_write(_EFER, numbers["efer"])
         uc.reg_write(x86.UC_X86_REG_CR0, numbers["cr0"])
         for name, (base, limit) in tables.items():
@@ -105,7 +107,8 @@ class Engine:
                 uc.reg_write(_id(name), value)
 
     def write_registers(self, numbers: Mapping[str, int]) -> None:
-        """Set general registers, rip and the like, from outside."""
+        """Set general registers, rip, cr3 and the like, from outside."""
+        self._root = numbers.get("cr3", self._root)
         for name, value in numbers.items():
             self._uc.reg_write(_id(name), value)
 
@@ -159,6 +162,12 @@ class Engine:
             at = chunk * CHUNK - start
             view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
 
+    def write_memory(self, physical: int, data: bytes) -> None:
+        """Change the guest's memory, from outside."""
+        self.private.write(physical, data)
+        last = physical + len(data) - 1
+        self._ledger.touched.update(range(physical // CHUNK, last // CHUNK + 1))
+
     def forget(self, region: Region) -> None:
         """Make a region of the guest's memory what it was at the start."""
         at = region.physical - self.private.base
@@ -167,7 +176,8 @@ class Engine:
     def take_registers(self, snapshot: Snapshot) -> None:
         """Only the registers of a snapshot; memory stays as it is."""
         self._uc.context_restore(snapshot.context)
-        self._uc.reg_write(x86.UC_X86_REG_CR3, snapshot.registers["cr3"])  # drops the TLB
+        self._root = snapshot.registers["cr3"]
+        self._uc.reg_write(x86.UC_X86_REG_CR3, self._root)  # drops the TLB
 
     def run(
         self,
@@ -228,7 +238,7 @@ class Engine:
             return
         if self._check_controls:
             self._check_controls = False
-            complaint = self._controls.complaint(self._reader.read())
+            complaint = self._controls.complaint(self._reader.read(), self._root)
             if complaint:
                 self._fail("no-fault", f"beyond what the emulation models: {complaint}")
                 return

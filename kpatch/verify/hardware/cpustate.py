@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -79,20 +79,23 @@ class Territory:
 
 @dataclass(frozen=True)
 class Controls:
-    """Values of the control registers with which the code map and the memory map are true."""
+    """Values of the control registers with which the code map and the memory map are true.
 
-    page_tables: frozenset[int]
+    ``page_tables`` says for each value of cr3 which others may follow: those of the same guest.
+    """
+
+    page_tables: Mapping[int, frozenset[int]]
     gdt_bases: frozenset[int]
     code_selectors: frozenset[int]
     data_selectors: frozenset[int]
     ldt_selectors: frozenset[int]
 
-    def complaint(self, registers: Registers) -> str:
-        """What is wrong with the registers; empty if nothing."""
+    def complaint(self, registers: Registers, root: int) -> str:
+        """What is wrong with the registers; empty if nothing. ``root`` is what cr3 was."""
         paging = registers["cr0"] & 0x8000_0001 == 0x8000_0001 and registers["cr4"] & 0x20
         checks = (
             (bool(paging), "paging or protection is off"),
-            (registers["cr3"] in self.page_tables, f"cr3 is {registers['cr3']:#x}"),
+            (registers["cr3"] in self.page_tables[root], f"cr3 is {registers['cr3']:#x}"),
             (registers.table("gdtr").base in self.gdt_bases, "GDTR names no known table"),
             (registers["cs"] in self.code_selectors, f"cs is {registers['cs']:#x}"),
             (

@@ -88,15 +88,16 @@ class Region:
 class Bump:
     """Gives out whole pages of an arena, lowest first."""
 
-    def __init__(self, arena: Arena) -> None:
-        self._arena = arena
-        self._next = arena.base
+    def __init__(self, arena: Arena, first: int | None = None, end: int | None = None) -> None:
+        """Between two physical addresses; all of the arena, if none are given."""
+        self._next = arena.base if first is None else first
+        self._end = arena.end if end is None else end
 
     def pages(self, size: int) -> int:
         """The physical address of ``size`` bytes, rounded up to pages. MemoryError when full."""
         start = self._next
-        if start + page_up(size) > self._arena.end:
-            raise MemoryError(f"no room for {size} bytes in an arena of {self._arena.size}")
+        if start + page_up(size) > self._end:
+            raise MemoryError(f"no room for {size} bytes below {self._end:#x} in an arena")
         self._next += page_up(size)
         return start
 

@@ -28,6 +28,16 @@ class AddressSpace:
         self._pages = pages
         self.root = pages.pages(PAGE)
 
+    def branch(self, pages: Bump) -> AddressSpace:
+        """Another tree, with everything that this one maps now; what it maps on top is its own,
+        in pages of ``pages``.
+
+        Only where that lies in other parts of 512 GB: below the root the tables are shared.
+        """
+        branched = AddressSpace(self._arena, pages)
+        self._arena.write(branched.root, self._arena.read(self.root, PAGE))
+        return branched
+
     def map(self, region: Region, *, writable: bool = True, is_global: bool = False) -> None:
         """Map every page of a region at its virtual address, for the kernel only.
 

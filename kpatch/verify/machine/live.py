@@ -46,8 +46,10 @@ class LiveStep:
 class _Cpu:
     engine: Engine
     territory: Territory
-    called: Snapshot
+    home: Snapshot
+    calls: tuple[Snapshot, ...]
     rounds: int
+    seat: int
     phase: OpKind = OpKind.PLAIN
     buffer: list[Store] = field(default_factory=list)
     may_be_buffered: bool = False
@@ -73,14 +75,15 @@ class LiveMachine:
         self._shared = shared
         self._store_buffers = store_buffers
         self._every_instruction = every_instruction
-        self._pool: list[tuple[Snapshot, int]] = []
+        self._pool: list[tuple[Snapshot, int, int]] = []
         world.reset()
         self._cpus: list[_Cpu] = []
         for cpu in range(world.model.cpus):
             engine = world.engine()
-            called = world.boot(engine, cpu)
-            rounds = scenario.rounds - 1
-            self._cpus.append(_Cpu(engine, world.territory(cpu), called, rounds))
+            home = world.boot(engine, cpu)
+            calls = world.calls(engine, cpu, home)
+            rounds, seat = scenario.rounds - 1, world.seat_of(cpu)
+            self._cpus.append(_Cpu(engine, world.territory(cpu), home, calls, rounds, seat))
 
     def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Make the moves. Raises UsageError at one that cannot be made."""
@@ -118,8 +121,9 @@ class LiveMachine:
         if move.kind is MoveKind.DRAIN:
             self._store(cpu.buffer.pop(0))
         elif move.kind is MoveKind.TAKE:
-            snapshot, cpu.rounds = self._pool.pop(move.guest)
+            snapshot, cpu.rounds, cpu.seat = self._pool.pop(move.guest)
             cpu.engine.take_memory(snapshot)
+            cpu.engine.write_registers(self._world.guest.registers(cpu.seat))
             cpu.phase = OpKind.PLAIN
         elif cpu.phase in (OpKind.REST, OpKind.DONE):
             self._leave_rest(cpu)
@@ -142,7 +146,7 @@ class LiveMachine:
             cpu.rounds -= 1
             return
         if cpu.phase is OpKind.REST:
-            self._pool.append((cpu.engine.save(cpu.territory), cpu.rounds - 1))
+            self._pool.append((cpu.engine.save(cpu.territory), cpu.rounds - 1, cpu.seat))
         cpu.phase = OpKind.IDLE
 
     def _run(self, number: int, cpu: _Cpu) -> tuple[tuple[str, ...], tuple[Violation, ...]]:
@@ -207,12 +211,14 @@ class LiveMachine:
         return cpu.may_be_buffered and self._at_fence(cpu)
 
     def _arrive(self, number: int, cpu: _Cpu, run: Run) -> tuple[Violation, ...]:
-        arrival = arrive(self._world, self._scenario, number, cpu.engine, cpu.called, run)
+        called = cpu.calls[cpu.seat]
+        arrival = arrive(self._world, self._scenario, number, cpu.engine, called, run)
         if arrival.violations:
             cpu.phase = OpKind.FAULT
         elif arrival.returned or arrival.round_over:
             over = arrival.round_over
-            back_in_kernel(self._world, cpu.engine, cpu.called, round_over=over)
+            called = cpu.home if over else called
+            back_in_kernel(self._world, cpu.engine, called, round_over=over)
             if over:
                 cpu.phase = OpKind.REST if cpu.rounds else OpKind.DONE
         return arrival.violations

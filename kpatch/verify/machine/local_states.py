@@ -30,13 +30,14 @@ class LocalState:
     """A CPU and its guest. ``rounds`` counts those still to come after this one.
 
     ``buffered`` is set where a plain store may still be in the store buffer: then a fence is a
-    visible operation, because it waits for the buffer.
+    visible operation, because it waits for the buffer. ``seat`` says which guest's addresses it is.
     """
 
     phase: Phase
     snapshot: Snapshot
     rounds: int
     buffered: bool = False
+    seat: int = 0
 
 
 class Locals:
@@ -72,16 +73,16 @@ class Locals:
 
 
 _CHUNK: Final = struct.Struct(f"<I{CHUNK}s")
-_ROUNDS: Final = struct.Struct("<H")
+_ROUNDS: Final = struct.Struct("<HH")
 
 
 def pack_guest(state: LocalState) -> Value:
-    """A guest that waits for a CPU: its memory, and the rounds that it still has to make."""
+    """A guest that waits for a CPU: its memory, its addresses, and the rounds still to make."""
     chunks = (_CHUNK.pack(number, data) for number, data in state.snapshot.chunks)
-    return _ROUNDS.pack(state.rounds) + b"".join(chunks)
+    return _ROUNDS.pack(state.rounds, state.seat) + b"".join(chunks)
 
 
-def unpack_guest(guest: Value) -> tuple[int, tuple[tuple[int, bytes], ...]]:
-    """The rounds and the chunks of a guest that was packed."""
-    (rounds,) = _ROUNDS.unpack_from(guest)
-    return rounds, tuple(_CHUNK.iter_unpack(guest[_ROUNDS.size :]))
+def unpack_guest(guest: Value) -> tuple[int, int, tuple[tuple[int, bytes], ...]]:
+    """The rounds, the seat and the chunks of a guest that was packed."""
+    rounds, seat = _ROUNDS.unpack_from(guest)
+    return rounds, seat, tuple(_CHUNK.iter_unpack(guest[_ROUNDS.size :]))

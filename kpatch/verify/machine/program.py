@@ -74,6 +74,10 @@ class UnicornProgram:
         self._locals = Locals(scenario.name)
         self._pending: dict[tuple[int, Local], Pending] = {}
         self._called = self._boot()
+        self._calls = tuple(
+            world.calls(self._engine, cpu, called) if self.moves else ()
+            for cpu, called in enumerate(self._called)
+        )
         shared.visible |= {RETURN_AT, TAIL_DONE_AT}
         if not shared.cells:
             self._warm_up()
@@ -96,7 +100,8 @@ class UnicornProgram:
     def initial(self, cpu: int) -> Local:
         """In the kernel, about to call the switch."""
         rounds = self.scenario.rounds - 1
-        return self._locals.number(LocalState(Phase.RUNNING, self._called[cpu], rounds))
+        seat = self.world.seat_of(cpu)
+        return self._locals.number(LocalState(Phase.RUNNING, self._called[cpu], rounds, seat=seat))
 
     def pending(self, cpu: int, local: Local) -> Pending:
         """The instruction at rip, and the cells that it touches."""
@@ -111,7 +116,7 @@ class UnicornProgram:
         state = self._locals[local]
         pending = self.pending(cpu, local)
         if state.phase is Phase.REST:
-            state = LocalState(Phase.RUNNING, state.snapshot, state.rounds - 1, state.buffered)
+            state = replace(state, phase=Phase.RUNNING, rounds=state.rounds - 1)
             return Outcome(self._locals.number(state), trace=("the next round begins",))
         buffered = self._store_buffers and _still_buffered(state.buffered, pending)
         engine, territory = self._engine, self._territories[cpu]
@@ -126,15 +131,19 @@ class UnicornProgram:
     def park(self, cpu: int, local: Local) -> tuple[Local, Value]:
         """The CPU keeps TR and its own part of the host; the guest takes its memory along."""
         state = self._locals[local]
-        idle = replace(state.snapshot, chunks=())
-        return self._locals.number(LocalState(Phase.IDLE, idle, 0)), pack_guest(state)
+        idle = LocalState(Phase.IDLE, replace(state.snapshot, chunks=()), 0)
+        return self._locals.number(idle), pack_guest(state)
 
     def resume(self, cpu: int, local: Local, guest: Value) -> Local:
         """The idle CPU as it is, with the guest's memory, about to call the switch."""
-        rounds, chunks = unpack_guest(guest)
-        idle = self._locals[local].snapshot
-        state = LocalState(Phase.RUNNING, replace(idle, chunks=chunks), rounds - 1)
-        return self._locals.number(state)
+        rounds, seat, chunks = unpack_guest(guest)
+        snapshot = replace(self._locals[local].snapshot, chunks=chunks)
+        if seat != self.world.seat_of(cpu):
+            territory = self._territories[cpu]
+            self._engine.load(snapshot, territory)
+            self._engine.write_registers(self.world.guest.registers(seat))
+            snapshot = self._engine.save(territory)
+        return self._locals.number(LocalState(Phase.RUNNING, snapshot, rounds - 1, seat=seat))
 
     def value_families(self) -> tuple[tuple[Cell, tuple[Value, ...]], ...]:
         """In the shared slot the descriptors of every CPU's TSS, free and busy; their addresses."""
@@ -227,7 +236,8 @@ class UnicornProgram:
     def _outcome(
         self, cpu: int, state: LocalState, pending: Pending, run: Run, buffered: bool
     ) -> Outcome:
-        engine, called = self._engine, self._called[cpu]
+        engine = self._engine
+        called = self._calls[cpu][state.seat] if self.moves else self._called[cpu]
         writes = self._writes(run)
         arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
         violations = (
@@ -238,19 +248,23 @@ class UnicornProgram:
         if violations:
             after = LocalState(Phase.FAULT, called, 0)
         else:
-            after = self._after(cpu, state, arrival, buffered)
+            after = self._after(cpu, state, called, arrival, buffered)
         trace = tuple(engine.info(address).label for address in run.trace)
         return Outcome(self._locals.number(after), writes, violations, trace)
 
-    def _after(self, cpu: int, state: LocalState, arrival: Arrival, buffered: bool) -> LocalState:
-        if arrival.returned or arrival.round_over:
-            over = arrival.round_over
-            back_in_kernel(self.world, self._engine, self._called[cpu], round_over=over)
+    def _after(
+        self, cpu: int, state: LocalState, called: Snapshot, arrival: Arrival, buffered: bool
+    ) -> LocalState:
+        over = arrival.round_over
+        if arrival.returned or over:
+            # Behind a round the CPU is not the guest's any more: it is ready for its first one.
+            called = self._called[cpu] if over else called
+            back_in_kernel(self.world, self._engine, called, round_over=over)
         snapshot = self._engine.save(self._territories[cpu])
-        if not arrival.round_over:
-            return LocalState(Phase.RUNNING, snapshot, state.rounds, buffered)
+        if not over:
+            return LocalState(Phase.RUNNING, snapshot, state.rounds, buffered, state.seat)
         if state.rounds:
-            return LocalState(Phase.REST, snapshot, state.rounds, buffered)
+            return LocalState(Phase.REST, snapshot, state.rounds, buffered, state.seat)
         return LocalState(Phase.DONE, replace(snapshot, chunks=()), 0)
 
     def _writes(self, run: Run) -> tuple[tuple[Cell, Value], ...]:

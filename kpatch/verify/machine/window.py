@@ -25,7 +25,7 @@ def window(world: World) -> int | None:
     for each in cpus:
         world.boot(engine, each)
     territory = world.territory(cpu)
-    own, host = world.model.tss_of(cpu), world.host.space.root
+    own, host = world.model.tss_of(cpu), engine.registers["cr3"]
     count = 0
     for _ in range(BUDGET):
         registers = engine.registers

@@ -1,15 +1,15 @@
 """One guest: a kernel thread, its copy of the monitor image, and the monitor's world.
 
-All of it is private memory, at the same physical and virtual addresses whichever CPU runs the
-guest, so that a guest which moves is a copy of bytes, and local states of different CPUs can be
-compared. The price: no CPU can name another thread's memory; a module that tries gets a fault.
-What kqemu_init and kqemu_exec would prepare in the state structure is written here by hand.
+All of it is private memory, at the same physical addresses whichever CPU runs the guest, so that a
+guest which moves is a copy of bytes, and local states of different CPUs can be compared. Where the
+kernel's addresses of it are, :mod:`kpatch.verify.world.addresses` says. What kqemu_init and
+kqemu_exec would prepare in the state structure is written here by hand.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kpatch.errors import UnknownModuleError
@@ -17,6 +17,7 @@ from kpatch.units import Address
 from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descriptor
 from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_up
 from kpatch.verify.hardware.paging import AddressSpace
+from kpatch.verify.world.addresses import seats
 from kpatch.verify.world.host import Host
 from kpatch.verify.world.hostile_guest import GUEST_DATA, hostile_stub
 from kpatch.verify.world.kernel_text import RETURN_AT
@@ -25,7 +26,8 @@ from kpatch.verify.world.worldswitch import SwitchLayout
 PRIVATE_BASE: Final = 0x1000_0000
 # In the kernel's map and in the direct map, as malloc gives it out: not in the top 2 GB, where only
 # the kernel itself and its modules are, so that an address cut to 32 bits is another address.
-STACK_AT: Final = 0xFFFF_FF80_3900_0000
+# Both lie in 512 GB (one entry of the root of the page tables) that have nothing else.
+STACK_AT: Final = 0xFFFF_FF00_3900_0000
 STACK_SIZE: Final = 4 * PAGE  # KSTACK_PAGES on amd64
 COPY_AT: Final = Address(0xFFFF_FF00_3A00_0000)
 LARGEST_IMAGE: Final = 0x40_0000
@@ -51,15 +53,16 @@ CALLER_FRAME: Final = 0x100
 class Guest:
     """The private memory of one guest at the start of its first round."""
 
-    def __init__(self, host: Host, layout: SwitchLayout, image: bytes) -> None:
-        """``image`` is the monitor image as the kernel linker left it. Maps the thread's part
-        into the host's page tables. UnknownModuleError if the image is too large to be one.
+    def __init__(self, host: Host, layout: SwitchLayout, image: bytes, count: int = 1) -> None:
+        """``image`` is the monitor image as the kernel linker left it; ``count`` is how many
+        guests have addresses of their own. Everything of the host's must be mapped already.
+        UnknownModuleError if the image is too large to be one.
         """
         if len(image) > LARGEST_IMAGE:
             raise UnknownModuleError(f"a monitor image of {len(image)} bytes")
         self.layout = layout
         state_size = page_up(layout.state_size) + PAGE
-        size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + 24 * PAGE
+        size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + (24 + 8 * count) * PAGE
         self.arena = Arena(PRIVATE_BASE, size)
         pages = Bump(self.arena)
         self.stack = pages.region("host stack", STACK_AT, STACK_SIZE, private=True)
@@ -78,11 +81,11 @@ class Guest:
         self.monitor_state = _moved(self.state, "state", self.monitor_copy.end)
         self.nexus = self.copy.part("image", 0, PAGE)
 
-        self.monitor_space = AddressSpace(self.arena, pages)
-        for region in (self.monitor_copy, self.monitor_state, tables, self.stub, self.nexus):
-            self.monitor_space.map(region)
-        for region in (self.stack, self.copy, self.state):
-            host.space.map(region, is_global=True)
+        monitor_space = AddressSpace(self.arena, pages)
+        for region in (self.monitor_copy, self.monitor_state, tables, self.stub):
+            monitor_space.map(region)
+        own = (self.stack, self.copy, self.state)
+        self.seats = seats((host.space, host.guest_tables), (monitor_space, pages), own, count)
 
         self._write(self.copy, 0, image)
         self._fill_tables()
@@ -108,7 +111,6 @@ class Guest:
             self.tss,
             self.monitor_stack,
             self.stub,
-            self.nexus,
         )
 
     @property
@@ -126,13 +128,26 @@ class Guest:
 
     @property
     def rsp(self) -> int:
-        """The stack pointer at the call: it points to the return address."""
+        """The first guest's stack pointer at the call: it points to the return address."""
         return self.stack.end - CALLER_FRAME - 8
 
     @property
     def entry(self) -> int:
-        """The address that the kernel calls."""
+        """The address that the first guest's kernel calls."""
         return COPY_AT + self.layout.kernel_to_monitor
+
+    def registers(self, seat: int) -> Mapping[str, int]:
+        """With what a guest's thread calls the switch."""
+        return self.seats[seat].registers(self.layout, self.rsp - self.stack.virtual)
+
+    def fields(self, seat: int) -> Iterator[tuple[int, bytes]]:
+        """What its state has for itself: physical addresses and bytes."""
+        for offset, data in self.seats[seat].fields(self.layout):
+            yield self.state.physical + offset, data
+
+    def seat_at(self, root: int) -> int:
+        """Whose page tables these are; the first guest's, if nobody's."""
+        return next((n for n, each in enumerate(self.seats) if root in each.roots), 0)
 
     @property
     def writable(self) -> tuple[Region, ...]:
@@ -165,7 +180,6 @@ class Guest:
         tables = struct.Struct("<HQ")
         fields: tuple[tuple[int, bytes], ...] = (
             (at.monitor_address, _u64(self.monitor_state.virtual)),
-            (at.kernel_address, _u64(self.state.virtual)),
             (at.monitor_idt, tables.pack(PAGE - 1, self.idt.virtual)),
             (at.monitor_gdt, tables.pack(GDT_SIZE - 1, self.gdt.virtual)),
             (at.monitor_ldt_sel, _u16(MONITOR_LDT)),
@@ -173,11 +187,10 @@ class Guest:
             (at.monitor_jump, _u64(MONITOR_BASE + at.monitor_side)),
             (at.monitor_cs_sel, _u16(MONITOR_CS)),
             (at.monitor_tr_sel, _u16(MONITOR_TR)),
-            (at.monitor_cr3, _u64(self.monitor_space.root)),
             (at.monitor_dr7, _u64(MONITOR_DR7)),
             (at.monitor_rsp, _u64(self.monitor_stack.virtual + _MONITOR_RSP)),
-            (at.nexus_address, _u64(COPY_AT)),
             (at.tss_cache, tss_descriptor(self.tss.virtual)),
+            *self.seats[0].fields(at),
         )
         for offset, data in (*_unsaved(at), *fields):
             self._write(self.state, offset, data)

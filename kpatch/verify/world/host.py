@@ -27,13 +27,14 @@ MAXCPU: Final = 16
 
 SHARED_BASE: Final = 0
 SHARED_SIZE: Final = 0x100_0000
+_GUEST_TABLES: Final = 0xC0_0000
 MODULE_AT: Final = Address(0xFFFF_FFFF_8140_0000)
 MODULE_LIMIT: Final = 0x80_0000
 
 IDT_AT: Final = 0xFFFF_FFFF_80A5_7000
 GDT_AT: Final = 0xFFFF_FFFF_80A5_B000
 PCPU_AT: Final = 0xFFFF_FFFF_80B4_0000
-GDT_SEGS_AT: Final = 0xFFFF_FFFF_80A5_D000
+GDT_SEGS_AT: Final = 0xFFFF_FFFF_80A5_9000
 UNMAPPED_AT: Final = 0xFFFF_FFFF_80F0_0000
 """Where everything of the kernel is said to be that is not modelled."""
 
@@ -141,12 +142,15 @@ class Host:
     def __init__(self, model: HostModel) -> None:
         self.model = model
         self.arena = Arena(SHARED_BASE, SHARED_SIZE)
-        self.pages = Bump(self.arena)
+        self.pages = Bump(self.arena, end=_GUEST_TABLES)
+        # Apart, so that cr3 is the same whatever the size of the module.
+        self.guest_tables = Bump(self.arena, first=_GUEST_TABLES)
         self.pages.pages(PAGE)  # physical page 0 stays unused, so that address 0 means nothing
         self.space = AddressSpace(self.arena, self.pages)
         self.idt = self._new("host IDT", IDT_AT, PAGE)
         self.gdt = self._new("host GDT", GDT_AT, PAGE)
-        self.tss = self._new("common_tss", page_down(model.tss_of(0)), 2 * PAGE)
+        first = page_down(model.tss_of(0))
+        self.tss = self._new("common_tss", first, model.tss_of(model.cpus) - first)
         self.pcpu = self._new("pcpu", PCPU_AT, PAGE * model.cpus)
         self.gdt_segs = self._new("gdt_segs", GDT_SEGS_AT, PAGE)
         self.text = self._new("kernel", TEXT_AT, PAGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kpatch.elf import constants as elf
@@ -86,8 +86,10 @@ class World:
         layout: SwitchLayout,
         tail: Tail | None = None,
         known_code: dict[int, CodeInfo] | None = None,
+        guests: int = 1,
     ) -> None:
         """``known_code`` is filled with what was decoded; worlds of one module may share it.
+        ``guests`` is how many have addresses of their own: one for each CPU, or 1 for all.
 
         Raises LinkerRefusalError if the kernel would not load the module, UnknownModuleError
         if the module or its image is too large for the machine.
@@ -103,7 +105,7 @@ class World:
         self.module = self.host.load(self.loaded)
         start = self.loaded.address_of(image.section, image.at) - self.loaded.base
         contents = self.loaded.memory[start : start + image.size]
-        self.guest = Guest(self.host, layout, contents)
+        self.guest = Guest(self.host, layout, contents, guests)
         self.lock_regions = _sections(
             module, self.loaded, self.module, lambda _, name: name in image.lock_sections
         )
@@ -117,7 +119,11 @@ class World:
             (self.host.text, self.host.arena),
             *(
                 (each, self.guest.arena)
-                for each in (self.guest.copy, self.guest.monitor_copy, self.guest.stub)
+                for each in (
+                    *(seat.copy for seat in self.guest.seats),
+                    self.guest.monitor_copy,
+                    self.guest.stub,
+                )
             ),
         )
         self._chunks, self._edges = _writable(self.guest.writable)
@@ -175,6 +181,10 @@ class World:
         foreign = tuple(slot for each, slot in enumerate(slots) if each != cpu)
         return Territory(self._chunks, self._edges, watched, slots[cpu], foreign)
 
+    def seat_of(self, cpu: int) -> int:
+        """Which guest's addresses the guest has that begins on this CPU."""
+        return cpu % len(self.guest.seats)
+
     def boot(self, engine: Engine, cpu: int) -> Snapshot:
         """What the kernel does on a CPU: write the slot, ``ltr``; then the first call.
 
@@ -184,7 +194,7 @@ class World:
         engine.power_on(
             {
                 "cr0": CR0,
-                "cr3": self.host.space.root,
+                "cr3": self.guest.seats[self.seat_of(cpu)].host_root,
                 "cr4": CR4,
                 "efer": EFER,
                 "cs": model.code_selector,
@@ -206,21 +216,27 @@ class World:
         )
         self.host.write_slot(cpu)
         engine.run(self.territory(cpu), {BOOT_DONE_AT})
-        engine.write_registers(
-            {
-                **_CALLER,
-                "rdi": self.guest.state.virtual,
-                "rsp": self.guest.rsp,
-                "rip": self.guest.entry,
-                "rflags": _FLAGS,
-            }
-        )
+        engine.write_registers({**_CALLER, **self.guest.registers(self.seat_of(cpu))})
+        engine.write_registers({"rflags": _FLAGS})
+        for physical, data in self.guest.fields(self.seat_of(cpu)):
+            engine.write_memory(physical, data)
         return engine.save(self.territory(cpu))
+
+    def calls(self, engine: Engine, cpu: int, called: Snapshot) -> tuple[Snapshot, ...]:
+        """The call as each guest makes it on this CPU; ``called`` is that of its first one."""
+        made = []
+        for seat in range(len(self.guest.seats)):
+            engine.take_registers(called)
+            engine.write_registers(self.guest.registers(seat))
+            call = engine.save(self.territory(cpu))
+            made.append(replace(call, chunks=called.chunks, owned=called.owned))
+        engine.take_registers(called)
+        return tuple(made)
 
     def _controls(self) -> Controls:
         model = self.model
         return Controls(
-            page_tables=frozenset({self.host.space.root, self.guest.monitor_space.root}),
+            page_tables={root: each.roots for each in self.guest.seats for root in each.roots},
             gdt_bases=frozenset(
                 {self.guest.gdt.virtual, *(model.gdt_of(cpu) for cpu in range(model.cpus))}
             ),

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.units import Address
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_up
+from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.host import HostModel
+from kpatch.verify.world.world import World
 from tests.verify.machine.workshop import unpatched, world_of
 
 
@@ -66,7 +67,8 @@ def test_sizes_are_rounded_up_to_pages(size: int, pages: int) -> None:
 def test_the_nexus_page_is_the_same_memory_in_both_worlds() -> None:
     world = world_of(unpatched(), HostModel(2))
     arenas = [world.host.arena, world.guest.arena]
-    host, monitor = world.host.space.root, world.guest.monitor_space.root
+    seat = world.guest.seats[0]
+    host, monitor = seat.host_root, seat.monitor_root
     copy, twin = world.guest.copy, world.guest.monitor_copy
     assert walk(arenas, host, copy.virtual) == copy.physical
     assert walk(arenas, monitor, copy.virtual) == copy.physical
@@ -79,10 +81,35 @@ def test_the_nexus_page_is_the_same_memory_in_both_worlds() -> None:
 def test_nothing_lies_next_to_the_host_stack() -> None:
     world = world_of(unpatched(), HostModel(2))
     arenas = [world.host.arena, world.guest.arena]
-    stack, root = world.guest.stack, world.host.space.root
+    stack, root = world.guest.stack, world.guest.seats[0].host_root
     assert walk(arenas, root, stack.virtual) == stack.physical
     assert walk(arenas, root, stack.virtual - 1) is None
     assert walk(arenas, root, stack.end) is None
+
+
+def test_a_guest_sees_its_own_memory_at_its_own_addresses_and_no_other() -> None:
+    subject = unpatched()
+    world = World(HostModel(4), subject.module, subject.image, subject.layout, guests=4)
+    arenas = [world.host.arena, world.guest.arena]
+    for one in world.guest.seats:
+        for other in world.guest.seats:
+            for own, foreign in ((one.stack, other.stack), (one.state, other.state)):
+                found = walk(arenas, one.host_root, foreign.virtual)
+                assert found == (own.physical if one is other else None)
+            nexus = walk(arenas, one.monitor_root, other.copy.virtual)
+            assert nexus == (one.copy.physical if one is other else None)
+        assert walk(arenas, one.host_root, world.host.gdt.virtual) == world.host.gdt.physical
+
+
+def test_neighbours_by_virtual_address_are_neighbours_in_memory() -> None:
+    world = world_of(unpatched(), HostModel(16))
+    arenas = [world.host.arena, world.guest.arena]
+    roots = world.guest.seats[0].roots
+    regions = [*world.host.regions, *world.guest.host_regions, *world.guest.monitor_regions]
+    for root, region in ((root, each) for root in roots for each in regions):
+        for border in (page_down(region.virtual), page_up(region.end)):
+            below, above = (walk(arenas, root, at) for at in (border - 1, border))
+            assert below is None or above is None or below + 1 == above, region.name
 
 
 def test_regions_never_share_memory_unless_they_are_aliases() -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from kpatch.verify.proof.verdict import Explored
-from tests.verify.mutants import accesses, descriptors, leftovers, locks, machine_state, stashes
+from tests.verify.mutants import (
+    accesses,
+    descriptors,
+    foreign_memory,
+    leftovers,
+    locks,
+    machine_state,
+    stashes,
+)
 from tests.verify.mutants.variant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -19,6 +27,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *machine_state.MUTANTS,
     *accesses.MUTANTS,
     *leftovers.MUTANTS,
+    *foreign_memory.MUTANTS,
 )
 
 TABLE: Final = Path(__file__).with_name("table.txt")
