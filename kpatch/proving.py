@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kpatch.abi.detect import Detection
-from kpatch.elf.module import Module, read_module
+from kpatch.abi.detect import Detection, detect
+from kpatch.elf.module import Module
 from kpatch.errors import (
     KpatchError,
     LinkerRefusalError,
@@ -21,10 +21,9 @@ from kpatch.errors import (
     UnknownModuleError,
     VerificationError,
 )
-from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.note import Note
-from kpatch.signature.load import load_signatures
-from kpatch.signature.model import Match, Signature
+from kpatch.patch.assess import Assessment, Verdict
+from kpatch.patch.before import Means
+from kpatch.signature.model import Match
 
 # Imported for the types only: not everybody who loads this pays for the emulator.
 if TYPE_CHECKING:
@@ -35,9 +34,14 @@ if TYPE_CHECKING:
 _DEFAULT_CPUID: Final = 0x34
 """For a module without a patch, whose switch reads no struct pcpu: any offset will do."""
 
-_CHANGED: Final = (
-    "the file was changed since kpatch patched it; this is about the file as it is now"
-)
+_CAVEATS: Final = {
+    Means.ORIGINAL: "the file was changed since kpatch patched it; this is about the file as it is "
+    "now",
+    Means.TAKEN_OUT: "another tool stripped the file since kpatch patched it; this is about the "
+    "file as it is now",
+    Means.REBUILT: "the file has no kpatch note; this is about the file as it is now, and the "
+    "unpatched module that must fail was rebuilt from the trampolines",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Proving:
 ON_ALL_CORES: Final = Proving()
 
 
-def case_of(found: Assessment, signatures: Sequence[Signature] | None = None) -> Case:
+def case_of(found: Assessment) -> Case:
     """What there is to prove about an assessed module: its patch, or that it is wrong as it is.
 
     Raises the refusal of a module that is neither patched nor affected nor fixed by source, in
@@ -62,19 +66,18 @@ def case_of(found: Assessment, signatures: Sequence[Signature] | None = None) ->
     from kpatch.verify.proof.verdict import Case
 
     module = found.module
-    if found.note is not None and found.original is not None:
-        known = load_signatures() if signatures is None else tuple(signatures)
-        if found.note.signature not in {each.id for each in known}:
+    before = found.before
+    if before is not None:
+        if before.match is None:
+            name = before.note.signature if before.note else "unknown"
             raise UnknownModuleError(
-                f"it is patched with the signature {found.note.signature}, which is not here",
+                f"it is patched with the signature {name}, which is not here",
                 where=module.name,
                 todo="name the folder of that signature with --signatures",
             )
-        original = assess(read_module(found.original, module.name), signatures=known)
-        match = _require_match(original)
-        require_own_kernels(found.note, module, original.detection)
-        caveat = "" if found.verdict is Verdict.PATCHED else _CHANGED
-        return Case(module, original.module, match, found.note.cpuid, FixModel(caveat=caveat))
+        require_own_kernels(before.cpuid, module, detect(before.module))
+        caveat = "" if found.verdict is Verdict.PATCHED else _CAVEATS[before.means]
+        return Case(module, before.module, before.match, before.cpuid, FixModel(caveat=caveat))
     if found.verdict not in (Verdict.AFFECTED, Verdict.SOURCE_FIXED):
         raise _refusal(found)
     if isinstance(found.refusal, LinkerRefusalError):
@@ -93,12 +96,12 @@ def _refusal(found: Assessment) -> KpatchError:
     return found.refusal or OtherModuleError(found.reason, where=found.module.name)
 
 
-def require_own_kernels(note: Note, module: Module, own: Detection | None) -> None:
+def require_own_kernels(cpuid: int, module: Module, own: Detection | None) -> None:
     """Raise VerificationError for a patch with another cpuid than the module's own traces name."""
     wanted = own.cpuid if own else None
-    if wanted not in (None, note.cpuid):
+    if wanted not in (None, cpuid):
         raise VerificationError(
-            f"the patch takes cpuid from {note.cpuid:#x} of struct pcpu, but the kernels that "
+            f"the patch takes cpuid from {cpuid:#x} of struct pcpu, but the kernels that "
             f"this module is for have it at {wanted:#x}",
             where=module.name,
             todo="take the patch back with 'kpatch revert' and apply it again",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from kpatch.abi.detect import detect
 from kpatch.abi.host import UNKNOWN_HOST, Host
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import KernelUnknownError, OtherModuleError
-from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.errors import DamagedFileError, KernelUnknownError
+from kpatch.patch.assess import Assessment, assess
 from kpatch.proving import (
     ON_ALL_CORES,
     Proving,
@@ -29,6 +29,8 @@ from kpatch.signature.model import Signature
 
 # Imported for the types only: a scan pays neither for the assembler nor for the emulator.
 if TYPE_CHECKING:
+    from kpatch.patch.before import Unpatched
+    from kpatch.patch.giveback import GivenBack
     from kpatch.patch.plan import Plan
     from kpatch.verify.proof.verdict import Proof
     from kpatch.witness.readers.readback import Reading
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 class Repaired:
     """A module that went through: what it was, what it is now, the proof, what other readers saw.
 
-    ``proof`` is None where none was asked for, and where the module was patched already.
+    ``proof`` is None where none was asked for.
     """
 
     assessment: Assessment
@@ -80,14 +82,14 @@ def apply(
     """Repair a module, and prove the repair unless ``proving`` is None.
 
     What is ``to_write`` pyelftools and LIEF read back too. A module that is patched already, for
-    the kernel that ``host`` names, comes back as it is.
+    the kernel that ``host`` names, comes back as it is, and that is what is proven.
     Raises the refusals of the patch layer, VerificationError for whatever is not proven, and
     KeyboardInterrupt where somebody interrupted the proof.
     """
     found = scan(data, name, host=host, signatures=signatures)
-    if found.verdict is Verdict.PATCHED:
+    if found.before is not None and found.is_patched:
         require_same_kernel(found, host)
-        return Repaired(found, found.module, None)
+        return _done_before(found, found.before, proving)
     # Imported here, as the proof is below: a module that is done already needs no assembler.
     from kpatch.patch.apply import read_back, write
     from kpatch.patch.prepare import prepare
@@ -98,9 +100,21 @@ def apply(
         readings = read_by_others(patched, plan) if to_write else ()
         return Repaired(found, patched, None, readings)
     if host.is_given:
-        require_own_kernels(plan.note, found.module, detect(found.module))
+        require_own_kernels(plan.cpuid, found.module, detect(found.module))
     proof, readings = _proven(found, plan, patched, proving)
     return Repaired(found, patched, proof, readings)
+
+
+def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) -> Repaired:
+    """A module that is patched already: as kpatch would patch it, and proven unless told not to."""
+    from kpatch.patch.unpatch import require_genuine
+
+    require_genuine(found.module, before)
+    if proving is None:
+        return Repaired(found, found.module, None)
+    proof = run_proof(case_of(found), proving)
+    require_proven(proof)
+    return Repaired(found, found.module, proof)
 
 
 def _proven(
@@ -131,7 +145,7 @@ def prove(
 
     Raises the refusals of :func:`case_of`.
     """
-    return run_proof(case_of(scan(data, name, signatures=signatures), signatures), proving)
+    return run_proof(case_of(scan(data, name, signatures=signatures)), proving)
 
 
 def revert(data: bytes, name: str = "") -> bytes:
@@ -140,27 +154,36 @@ def revert(data: bytes, name: str = "") -> bytes:
     Raises OtherModuleError for a module without a patch, DamagedFileError where the original does
     not come back.
     """
-    from kpatch.patch.note import read_note
-    from kpatch.patch.original import original_of
-
-    module = read_module(data, name)
-    note = read_note(module)
-    if note is None:
-        raise OtherModuleError(
-            "it was not patched by kpatch: it has no note", where=name, todo="nothing to take back"
+    taken = take_back(data, name)
+    if not taken.is_original:
+        raise DamagedFileError(
+            "another tool changed it after the patch, so the original does not come back",
+            where=name,
+            todo="restore it from the copy beside it, or take the repair out of what it is now",
         )
-    return original_of(module, note)
+    return taken.data
+
+
+def take_back(data: bytes, name: str = "") -> GivenBack:
+    """The original of a patched module, or the module with the repair taken out; it says which.
+
+    Raises OtherModuleError for a module without a patch, DamagedFileError where neither comes
+    back.
+    """
+    from kpatch.patch.giveback import given_back
+
+    return given_back(read_module(data, name))
 
 
 def require_same_kernel(found: Assessment, host: Host) -> None:
     """Raise KernelUnknownError if a patched module was patched for another kernel than asked."""
-    if found.note is None or found.original is None or not host.is_given:
+    before = found.before
+    if before is None or not host.is_given:
         return
-    original = read_module(found.original, found.module.name)
-    cpuid = detect(original, osversion=host.osversion, kernel=host.kernel).require_cpuid()
-    if cpuid != found.note.cpuid:
+    cpuid = detect(before.module, osversion=host.osversion, kernel=host.kernel).require_cpuid()
+    if cpuid != before.cpuid:
         raise KernelUnknownError(
-            f"it is patched for kernels with cpuid at {found.note.cpuid:#x}, but this kernel has "
+            f"it is patched for kernels with cpuid at {before.cpuid:#x}, but this kernel has "
             f"it at {cpuid:#x}",
             where=found.module.name,
             todo="take the patch back with 'kpatch revert', then apply it for this kernel",

@@ -182,6 +182,8 @@ def _tell(document: Document, done: Repaired, no_verify: bool, console: Console)
         console.say(f"{file}: {notice}")
     if document["status"] == "already-patched":
         done_with = "nothing to do" if document["in_place"] else "copied as it is"
+        if done.proof is not None:
+            done_with = f"and proven now; {done_with}"
         console.say(f"{file}: patched already, {done_with}")
         return
     fix = done.assessment.source_fix

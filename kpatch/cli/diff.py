@@ -22,9 +22,9 @@ from kpatch.cli.common import (
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
+from kpatch.patch.assess import assess
+from kpatch.patch.before import Means
 from kpatch.patch.diff import CONTEXT, diff_modules
-from kpatch.patch.note import read_note
-from kpatch.patch.original import original_of
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, summary, unified
 from kpatch.report.documents import Document
@@ -106,9 +106,10 @@ def _module(path: Path) -> Module:
 def _with_patch(
     one: Module, host: Host, signatures: Signatures, replace_source_fix: bool
 ) -> tuple[Module, Module]:
-    note = read_note(one)
-    if note is not None:
-        return read_module(original_of(one, note), f"{one.name} (original)"), one
+    before = assess(one, signatures=signatures).before
+    if before is not None:
+        what = "original" if before.means is Means.ORIGINAL else "without the patch"
+        return replace(before.module, name=f"{one.name} ({what})"), one
     made = repair.apply(
         one.data,
         one.name,

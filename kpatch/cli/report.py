@@ -31,8 +31,6 @@ from kpatch.errors import (
 )
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.note import read_note
-from kpatch.patch.original import original_of
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of, run_proof
@@ -104,10 +102,10 @@ def _story(path: Path, host: Host, signatures: Signatures) -> _Story:
         )
     (inside,) = modules
     module = read_module(inside.data, inside.name)
-    note = read_note(module)
-    original = module if note is None else read_module(original_of(module, note), inside.name)
+    before = assess(module, signatures=signatures).before
+    original = before.module if before else module
     found = assess(original, host=host, signatures=signatures)
-    if note is not None:
+    if before is not None:
         return _Story(found, _same_plan(found, module), module)
     if found.verdict is Verdict.SOURCE_FIXED:
         return _Story(found, None, module)
@@ -127,7 +125,7 @@ def _same_plan(found: Assessment, patched: Module) -> Plan | None:
 def _proof(story: _Story, signatures: Signatures, console: Console) -> Document:
     with progress.shown(console) as proving:
         found = assess(story.after, signatures=signatures)
-        return run_proof(case_of(found, signatures), proving).to_document()
+        return run_proof(case_of(found), proving).to_document()
 
 
 def _exit_code(verdict: str) -> int:

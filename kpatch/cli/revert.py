@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,8 +11,11 @@ from kpatch import repair
 from kpatch import storage as files
 from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
 from kpatch.containers import target as targets
+from kpatch.containers.copies import copies_of, holds_digest
+from kpatch.containers.target import Changed
 from kpatch.digest import digest
-from kpatch.errors import DONE
+from kpatch.errors import DONE, DamagedFileError
+from kpatch.patch.giveback import GivenBack
 from kpatch.report.documents import Document
 
 
@@ -30,7 +34,8 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
 
     The original is made from the patched file alone, and its SHA-256 is checked before anything
     is replaced. A compressed file or a package is given back as it was where its kept copy is
-    there; else its contents are the original's, compressed again.
+    there; else its contents are the original's, compressed again. A file that another tool stripped
+    since cannot give the original: the repair is taken out, and that is said.
     """
     chosen = list(files.expand(paths))
     files.require_output(output, chosen)
@@ -38,23 +43,26 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
     def revert(path: Path) -> tuple[list[Document], int]:
         target = targets.open_target(path)
         place = files.destination(path, output)
-        changed = targets.changed(
-            target, lambda name, data: repair.revert(data, name), patched=False
-        )
+        taken: list[GivenBack] = []
+
+        def back(name: str, data: bytes) -> bytes:
+            taken.append(repair.take_back(data, name))
+            return taken[-1].data
+
+        try:
+            changed = targets.changed(target, back, patched=False)
+        except DamagedFileError as error:
+            raise _with_copies(error, path) from None
         stored = targets.store(target, changed.data, place, in_place=output is None)
         notices = [*changed.notices, *stored.notices]
         for notice in notices:
             console.say(f"{place}: {notice}")
-        back = (
-            "the original is back"
-            if changed.is_exact
-            else "the contents are the original's, in a container that was written again"
-        )
-        console.say(f"{place}: {back}, SHA-256 {digest(changed.data)}")
+        for line in _said(taken[0], changed, path):
+            console.say(f"{place}: {line}")
         return [
             {
                 "file": str(path),
-                "status": "reverted",
+                "status": "reverted" if taken[0].is_original else "taken-out",
                 "output": str(place),
                 "before": {"size": len(target.data), "sha256": digest(target.data)},
                 "after": {"size": len(changed.data), "sha256": digest(changed.data)},
@@ -63,3 +71,30 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
         ], DONE
 
     return each_file("revert", chosen, console, revert, named=paths)
+
+
+def _said(taken: GivenBack, changed: Changed, path: Path) -> Iterator[str]:
+    sha256 = digest(changed.data)
+    if taken.is_original and changed.is_exact:
+        yield f"the original is back, SHA-256 {sha256}"
+    elif taken.is_original:
+        yield (
+            "the contents are the original's, in a container that was written again, "
+            f"SHA-256 {sha256}"
+        )
+    else:
+        yield (
+            "the repair is taken out; this is not the original, because another tool changed the "
+            f"file after the patch; SHA-256 {sha256}"
+        )
+        for copy in copies_of(path):
+            if holds_digest(copy, taken.original_sha256):
+                yield f"the original is kept in {copy}"
+
+
+def _with_copies(error: DamagedFileError, path: Path) -> DamagedFileError:
+    """The refusal, naming the copies that are there."""
+    copies = " or ".join(map(str, copies_of(path)))
+    if copies:
+        error.todo = f"a copy of the original was kept in {copies}"
+    return error

@@ -131,7 +131,7 @@ def command(
         code = DONE
         for inside in targets.open_target(path).modules:
             assessed = repair.scan(inside.data, inside.name, signatures=signatures)
-            case = case_of(assessed, signatures)
+            case = case_of(assessed)
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replay_schedule(case, obligation, schedule, bounds)

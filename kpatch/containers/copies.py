@@ -65,7 +65,7 @@ def kept_original(path: Path, original: bytes) -> bytes | None:
     if kind is None:
         return None
     contents: bytes | None = None
-    for copy in _copies_of(path):
+    for copy in copies_of(path):
         try:
             kept = storage.read(copy)
             if kept == original:
@@ -79,13 +79,24 @@ def kept_original(path: Path, original: bytes) -> bytes | None:
     return None
 
 
-def _copies_of(path: Path) -> list[Path]:
-    pattern = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig")
+def copies_of(path: Path) -> list[Path]:
+    """The copies that lie beside ``path``, whatever is in them."""
+    pattern = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig(\.gz)?")
     try:
         copies = sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
     except OSError:
         return []
     return copies[:_MOST_COPIES]
+
+
+def holds_digest(copy: Path, sha256: str) -> bool:
+    """Whether a copy reads, and the module in it has this SHA-256."""
+    try:
+        data = storage.read(copy)
+        kind = recognise(data)
+        return digest(decompress(data, kind) if kind else data) == sha256
+    except KpatchError:
+        return False
 
 
 def _holds(path: Path, data: bytes) -> bool:

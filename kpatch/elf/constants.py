@@ -39,6 +39,7 @@ SHF_WRITE: Final = 0x1
 SHF_ALLOC: Final = 0x2
 SHF_EXECINSTR: Final = 0x4
 SHF_MERGE: Final = 0x10
+SHF_STRINGS: Final = 0x20
 SHF_INFO_LINK: Final = 0x40
 
 STB_LOCAL: Final = 0

@@ -21,8 +21,8 @@ from kpatch.errors import (
     OtherModuleError,
     UnknownModuleError,
 )
+from kpatch.patch.before import Means, Unpatched, by_content, unpatched
 from kpatch.patch.note import Note, read_note, seal_holds
-from kpatch.patch.original import original_of
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
@@ -33,6 +33,7 @@ class Verdict(Enum):
 
     AFFECTED = "affected"
     PATCHED = "patched"
+    STRIPPED = "patched-then-stripped"
     CHANGED = "patched-then-changed"
     SOURCE_FIXED = "fixed-by-source"
     NOT_AFFECTED = "not-affected"
@@ -45,8 +46,7 @@ class Assessment:
     """The verdict on one module, in a sentence, with what was found on the way.
 
     ``refusal`` is the error that ``apply`` would raise; None where it would patch, or where the
-    module is patched already. ``original`` is the file before it was patched, where the note
-    gives it back.
+    module is patched already. ``before`` is what a patched module was before that.
     """
 
     module: Module
@@ -59,7 +59,12 @@ class Assessment:
     detection: Detection | None = None
     match: Match | None = None
     linker: tuple[Finding, ...] = ()
-    original: bytes | None = None
+    before: Unpatched | None = None
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether the patch is in the module, and whole."""
+        return self.verdict in (Verdict.PATCHED, Verdict.STRIPPED)
 
 
 def assess(
@@ -76,9 +81,10 @@ def assess(
         note = read_note(module)
     except DamagedFileError as error:
         return Assessment(module, identity, Verdict.CHANGED, error.what, error)
+    known = load_signatures() if signatures is None else signatures
     if note is not None:
-        return _patched(module, identity, note)
-    return _unpatched(module, identity, host, signatures)
+        return _patched(module, identity, note, known)
+    return _unpatched(module, identity, host, known)
 
 
 def _elsewhere(module: Module, identity: Identity) -> Assessment:
@@ -99,11 +105,15 @@ def _elsewhere(module: Module, identity: Identity) -> Assessment:
     return Assessment(module, identity, Verdict.NOT_KQEMU, refusal.what, refusal)
 
 
-def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
+def _patched(
+    module: Module, identity: Identity, note: Note, known: Sequence[Signature]
+) -> Assessment:
     try:
-        original = original_of(module, note)
-    except DamagedFileError as error:
+        before = unpatched(module, note, known)
+    except KpatchError as error:
         return Assessment(module, identity, Verdict.CHANGED, error.what, error, note)
+    if before is None or before.means is not Means.ORIGINAL:
+        return _stripped(module, identity, before)
     if not seal_holds(module.data, note):
         changed = DamagedFileError(
             "changed since kpatch patched it: the SHA-256 of the patched file is another",
@@ -111,24 +121,31 @@ def _patched(module: Module, identity: Identity, note: Note) -> Assessment:
             todo="take the patch back with 'kpatch revert' and apply it again",
         )
         return Assessment(
-            module, identity, Verdict.CHANGED, changed.what, changed, note, original=original
+            module, identity, Verdict.CHANGED, changed.what, changed, note, before=before
         )
     reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"
     return Assessment(
-        module,
-        identity,
-        Verdict.PATCHED,
-        reason,
-        note=note,
-        linker=check(module),
-        original=original,
+        module, identity, Verdict.PATCHED, reason, note=note, linker=check(module), before=before
+    )
+
+
+def _stripped(module: Module, identity: Identity, before: Unpatched | None) -> Assessment:
+    note = before.note if before else None
+    if note is None:
+        reason = "patched by kpatch, without its note; the patch is intact"
+    else:
+        reason = (
+            f"patched by kpatch {note.version} with {note.signature}; then stripped by another "
+            "tool; the patch is intact"
+        )
+    return Assessment(
+        module, identity, Verdict.STRIPPED, reason, note=note, linker=check(module), before=before
     )
 
 
 def _unpatched(
-    module: Module, identity: Identity, host: Host, signatures: Sequence[Signature] | None
+    module: Module, identity: Identity, host: Host, known: Sequence[Signature]
 ) -> Assessment:
-    known = load_signatures() if signatures is None else signatures
     # A patch's own code, whose note somebody took away, is no source fix.
     source_fix = recognise(module, ignored={each.code_section for each in known})
     detection = detect(module, osversion=host.osversion, kernel=host.kernel)
@@ -150,6 +167,12 @@ def _unpatched(
         )
 
     if match is None and failure is not None:
+        try:
+            before = by_content(module, None, known)
+        except KpatchError as error:
+            return assessment(Verdict.CHANGED, error.what, error)
+        if before is not None:
+            return _stripped(module, identity, before)
         if not identity.is_kqemu and isinstance(failure, UnknownModuleError):
             failure = OtherModuleError(
                 "it is not kqemu: no such name in it, and no monitor image",

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from kpatch.digest import digest
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
-from kpatch.units import FileOffset
+from kpatch.units import FileOffset, SectionOffset
 
 SECTION: Final = ".note.kpatch"
 OWNER: Final = b"kpatch\0"
@@ -25,19 +25,30 @@ _FORMAT: Final = 1
 _DIGITS: Final = 20  # of 2 to the power of 64
 _PCPU_FIRST: Final = 8  # behind curthread
 _PCPU_SIZE: Final = 0x400  # more than any has; what comes behind cpuid differs
+_TSS_STRIDE: Final = 104  # sizeof(struct amd64tss), FreeBSD sys/amd64/include/tss.h
 
 
 class ReplacedBytes(NamedTuple):
-    """Bytes at a file offset, before and after."""
+    """Bytes at a file offset, before and after.
+
+    ``section`` and ``at``, the section's name and the offset in it, find them again when another
+    tool has laid the file out anew.
+    """
 
     offset: FileOffset
     before: bytes
     after: bytes
     what: str
+    section: str = ""
+    at: SectionOffset = SectionOffset(0)
 
 
 class Note(NamedTuple):
-    """The record of one patch. Sizes in bytes, digests as hex SHA-256."""
+    """The record of one patch. Sizes in bytes, digests as hex SHA-256.
+
+    ``loaded_sha256`` is :func:`kpatch.elf.content.loaded_digest` of the original. Nothing says
+    whether the patch was proven: anybody can write that, and the proof can be made at any time.
+    """
 
     version: str
     signature: str
@@ -48,6 +59,8 @@ class Note(NamedTuple):
     replaced: tuple[ReplacedBytes, ...]
     source_fix: str
     patched_sha256: str = NO_DIGEST
+    loaded_sha256: str = NO_DIGEST
+    tss_stride: int = _TSS_STRIDE
 
     def pack(self) -> bytes:
         """The section's contents. gABI, "Note Section": namesz, descsz, type, name, desc."""
@@ -55,12 +68,15 @@ class Note(NamedTuple):
             "cpuid": self.cpuid,
             "format": _FORMAT,
             "header": self.original_header.hex(),
+            "loaded_sha256": self.loaded_sha256,
             "patched_sha256": self.patched_sha256,
             "replaced": [
                 {
                     "after": each.after.hex(),
+                    "at": each.at,
                     "before": each.before.hex(),
                     "offset": each.offset,
+                    "section": each.section,
                     "what": each.what,
                 }
                 for each in self.replaced
@@ -69,6 +85,7 @@ class Note(NamedTuple):
             "signature": self.signature,
             "size": self.original_size,
             "source_fix": self.source_fix,
+            "tss_stride": self.tss_stride,
             "version": self.version,
         }
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
@@ -113,6 +130,8 @@ def _from_document(document: Any) -> Note:
             bytes.fromhex(each["before"]),
             bytes.fromhex(each["after"]),
             str(each["what"]),
+            str(each["section"]),
+            SectionOffset(_natural(each["at"])),
         )
         for each in document["replaced"]
     )
@@ -126,6 +145,8 @@ def _from_document(document: Any) -> Note:
         replaced=replaced,
         source_fix=str(document["source_fix"]),
         patched_sha256=str(document["patched_sha256"]),
+        loaded_sha256=str(document["loaded_sha256"]),
+        tss_stride=_natural(document["tss_stride"]),
     )
     if len(note.original_header) != HEADER_SIZE or len(note.patched_sha256) != len(NO_DIGEST):
         raise ValueError("a field has the wrong length")

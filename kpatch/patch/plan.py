@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from kpatch import __version__
 from kpatch.elf import constants as elf
+from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError, SignatureError
@@ -131,7 +132,7 @@ def make_plan(
             original_sha256=module.sha256,
             original_header=module.data[:HEADER_SIZE],
             replaced=tuple(
-                ReplacedBytes(each.offset, each.old, each.new, what)
+                _replaced(module, each, what)
                 for each, what in zip(
                     overwrites,
                     [
@@ -142,8 +143,16 @@ def make_plan(
                 )
             ),
             source_fix=extra.variant,
+            loaded_sha256=loaded_digest(module),
+            tss_stride=tss_stride,
         ),
     )
+
+
+def _replaced(module: Module, change: Overwrite, what: str) -> ReplacedBytes:
+    home = next(s for s in module.sections if s.is_loaded and s.offset <= change.offset < s.end)
+    at = SectionOffset(change.offset - home.offset)
+    return ReplacedBytes(change.offset, change.old, change.new, what, home.name, at)
 
 
 def note_section(note: Note) -> NewSection:

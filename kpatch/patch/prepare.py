@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from kpatch.abi.detect import Detection, HostLayout
-from kpatch.abi.sourcefix import SourceFix
-from kpatch.elf.edits import Overwrite
 from kpatch.elf.module import Module
-from kpatch.errors import AlreadyFixedError, KpatchError, UnknownModuleError
+from kpatch.errors import KpatchError, UnknownModuleError
 from kpatch.patch.assess import Assessment, Verdict
-from kpatch.patch.plan import Neutralised, Plan, make_plan
-
-_RET = b"\xc3"
+from kpatch.patch.neutralise import neutralise
+from kpatch.patch.plan import Plan, make_plan
 
 
 def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan:
@@ -40,7 +37,7 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
         match,
         cpuid=layout.cpuid,
         tss_stride=layout.tss_stride,
-        neutralised=_neutralise(module, fix) if replaces and fix is not None else None,
+        neutralised=neutralise(module, fix) if replaces and fix is not None else None,
     )
 
 
@@ -55,31 +52,3 @@ def _layout(module: Module, detection: Detection) -> HostLayout:
         return detection.require_layout()
     except KpatchError as error:
         raise (error.within(module.name) if module.name else error) from None
-
-
-def _neutralise(module: Module, fix: SourceFix) -> Neutralised:
-    """A ``ret`` as the first byte of the fix's function, which then does nothing.
-
-    Sound only if that function is all there is of the fix: every ``ltr`` of the module's own
-    code must lie in it, and no relocation may write to the byte.
-    """
-    function = fix.function
-    if function is None:
-        raise _cannot(module, fix, "its function has no symbol any more")
-    end = function.offset + max(function.size, 1)
-    for place in fix.ltr_sites:
-        if place.section != function.section or not function.offset <= place.offset < end:
-            raise _cannot(module, fix, "the compiler put a copy of it elsewhere")
-    if module.relocations_at(function.section, function.offset, function.offset + 1):
-        raise _cannot(module, fix, "a relocation writes to its first byte")
-    offset = module.file_offset(module.sections[function.section], function.offset)
-    old = module.data[offset : offset + 1]
-    return Neutralised(fix.variant, (Overwrite(offset, old, _RET),), ())
-
-
-def _cannot(module: Module, fix: SourceFix, why: str) -> AlreadyFixedError:
-    return AlreadyFixedError(
-        f"source fix {fix.variant} cannot be switched off: {why}",
-        where=module.name,
-        todo="build the module without it, then patch",
-    )

@@ -83,6 +83,11 @@ def build_trampoline(
     return Trampoline(rule.symbol, bytes(clean), fixups, tuple(decode(bytes(clean))))
 
 
+def assembler_text(line: InstructionPattern, names: Bindings) -> str:
+    """One line with its names bound, as the assembler reads it. It names no symbol or label."""
+    return _text(line, names, {}, ())
+
+
 def _bound(
     line: SourceLine, names: Bindings, inserts: Mapping[str, Sequence[Instruction]], file: str
 ) -> SourceLine:

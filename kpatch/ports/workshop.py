@@ -41,7 +41,7 @@ class ModuleWorkshop:
         found = repair.scan(
             files.read(path), str(path), host=self._host, signatures=self._signatures
         )
-        if found.verdict is Verdict.PATCHED:
+        if found.is_patched:
             repair.require_same_kernel(found, self._host)
             return Examined(Standing.REPAIRED, found.reason)
         if found.verdict is Verdict.NOT_AFFECTED:

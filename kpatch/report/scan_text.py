@@ -13,6 +13,7 @@ _MEANING = {
     "affected": "bad",
     "patched-then-changed": "bad",
     "patched": "good",
+    "patched-then-stripped": "good",
     "not-affected": "good",
     "fixed-by-source": "doubt",
     "unknown-build": "doubt",
@@ -43,6 +44,8 @@ def _short(document: Document) -> Iterator[str]:
             )
     if kernel and document["verdict"] in ("affected", "fixed-by-source", "not-affected"):
         yield f"  kernel: {_kernel(kernel)}"
+    if document["verdict"] in ("patched", "patched-then-stripped"):
+        yield "  scan does not prove it: 'kpatch verify' does"
     refusal = document.get("refusal")
     if refusal and refusal["todo"]:
         yield f"  {refusal['todo']}"

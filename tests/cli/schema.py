@@ -133,6 +133,7 @@ MODULE: Final[Shape] = {
         "affected",
         "patched",
         "patched-then-changed",
+        "patched-then-stripped",
         "fixed-by-source",
         "not-affected",
         "unknown-build",
@@ -235,7 +236,7 @@ APPLIED: Final[Shape] = {
 }
 REVERTED: Final[Shape] = {
     "file": str,
-    "status": {"reverted"},
+    "status": {"reverted", "taken-out"},
     "output": str,
     "before": _FACTS,
     "after": _FACTS,

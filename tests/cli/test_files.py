@@ -221,7 +221,7 @@ def test_a_module_that_is_patched_already_is_copied_to_the_output(tmp_path: Path
     path, new = tmp_path / "kqemu.ko", tmp_path / "new.ko"
     path.write_bytes(patched_bytes())
     done = run("apply", "-o", new, path)
-    assert done == type(done)(0, "", f"{new}: patched already, copied as it is\n")
+    assert done == type(done)(0, "", f"{new}: patched already, and proven now; copied as it is\n")
     assert new.read_bytes() == patched_bytes()
 
 

@@ -1,0 +1,81 @@
+"""What a module is once it is loaded, whatever its file looks like.
+
+Tools that strip or link again move sections, renumber symbols and drop what nobody loads. None
+of that changes what this module compares: the allocated sections by name, with their bytes and
+alignment, and their relocations by what they resolve to. Sections of constants that linkers may
+merge (SHF_MERGE) count only through what points into them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Relocation, Section
+
+
+def loaded_digest(module: Module) -> str:
+    """Hex SHA-256 over the loaded content. Two files with the same one load as the same."""
+    lines = "\n".join(sorted(_lines(module)))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def differing(one: Module, other: Module) -> tuple[str, ...]:
+    """Names of the sections whose loaded content is not the same in both, sorted."""
+    first, second = Counter(_lines(one)), Counter(_lines(other))
+    changed = (first - second) + (second - first)
+    return tuple(sorted({line.split(" ", 1)[0] for line in changed}))
+
+
+def _lines(module: Module) -> Iterator[str]:
+    """One line for each allocated section and for each relocation in one, the name in front."""
+    for section in module.sections:
+        if not (section.is_loaded and section.flags & elf.SHF_ALLOC):
+            continue
+        if section.flags & elf.SHF_MERGE:
+            continue
+        name = _name(section)
+        contents = hashlib.sha256(module.contents(section)).hexdigest()
+        yield f"{name} {section.type} {section.size} {section.align} {contents}"
+        for each in module.relocations_of(section.index):
+            yield f"{name} {each.offset} {each.type} {_meaning(module, each)}"
+
+
+def _meaning(module: Module, relocation: Relocation) -> str:
+    """What it resolves to: a section and an offset, or a name and an addend.
+
+    Linkers and strip replace a symbol by its section's; section plus value plus addend stays.
+    """
+    if relocation.symbol >= len(module.symbols):
+        return "nothing"
+    symbol = module.symbols[relocation.symbol]
+    if 0 < symbol.section < len(module.sections):
+        section = module.sections[symbol.section]
+        at = symbol.value + relocation.addend
+        if section.flags & elf.SHF_MERGE and section.has_bytes:
+            return f"constant {_constant(module, section, at, relocation.type)}"
+        return f"{_name(section)}+{at}"
+    if symbol.section == elf.SHN_ABS:
+        return f"absolute+{symbol.value + relocation.addend}"
+    return f"symbol {symbol.section} {symbol.name}+{relocation.addend}"
+
+
+def _constant(module: Module, section: Section, at: int, kind: int) -> str:
+    """The constant that a relocation points into, as hex, and where in it."""
+    if kind in (elf.R_X86_64_PC32, elf.R_X86_64_PLT32):
+        at += elf.field_width(kind)  # counted from the end of the field, as instructions do
+    contents = module.contents(section)
+    if not 0 <= at < len(contents):
+        return f"{_name(section)}+{at}"
+    if section.flags & elf.SHF_STRINGS:
+        end = contents.find(bytes(max(section.entsize, 1)), at)
+        return contents[at : end if end >= 0 else len(contents)].hex()
+    start = at - at % max(section.entsize, 1)
+    return f"{contents[start : start + section.entsize].hex()}+{at - start}"
+
+
+def _name(section: Section) -> str:
+    """The name as one word: it stands first in a line, and may hold anything."""
+    return section.name.replace("\\", "\\\\").replace(" ", "\\s").replace("\n", "\\n")

@@ -1,0 +1,125 @@
+"""What a patched module was before, however it looks now.
+
+The untouched file gives its original back byte for byte. A file that another tool stripped or
+linked again, or which has lost its note, is known by content (:mod:`kpatch.patch.unpatch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
+from kpatch.patch.note import Note, seal_holds
+from kpatch.patch.original import original_of
+from kpatch.patch.traces import traces_of
+from kpatch.signature.model import Match, Signature
+from kpatch.signature.scan import find_any
+
+RESTORE: Final = "restore it from the copy beside it, or build it again"
+_STRIPPED: Final = (
+    "patched by kpatch; then all symbols and relocations were stripped, and no kernel can load it"
+)
+
+
+class Means(Enum):
+    """How the module before the patch was found."""
+
+    ORIGINAL = "original"
+    TAKEN_OUT = "taken-out"
+    REBUILT = "rebuilt"
+
+
+@dataclass(frozen=True)
+class Unpatched:
+    """The module before the patch, and what the patch was made for (offsets in bytes).
+
+    Only with Means.ORIGINAL it is the file that was patched. With TAKEN_OUT it is what the other
+    tool would have made of it, with REBUILT it does the same. Its sections have the numbers that
+    they have in the patched module. ``match`` is None where the note's signature is not known.
+    """
+
+    module: Module
+    means: Means
+    match: Match | None
+    cpuid: int
+    tss_stride: int
+    note: Note | None
+
+
+def unpatched(
+    module: Module, note: Note | None, signatures: Sequence[Signature]
+) -> Unpatched | None:
+    """What ``module``, whose note is ``note``, was before; None where it has no trace of a patch.
+
+    Raises DamagedFileError for a patch that is not whole, LinkerRefusalError for a module that
+    no kernel loads any more, and the refusals of the signature layer.
+    """
+    if note is None:
+        return by_content(module, None, signatures)
+    try:
+        original = read_module(original_of(module, note), module.name)
+    except DamagedFileError as error:
+        if seal_holds(module.data, note):
+            raise  # as it was written, so the note lies
+        found = by_content(module, note, signatures, error)
+        if found is None:
+            raise
+        return found
+    known = any(each.id == note.signature for each in signatures)
+    match = _genuine_match(original, signatures) if known else None
+    return Unpatched(original, Means.ORIGINAL, match, note.cpuid, note.tss_stride, note)
+
+
+def by_content(
+    module: Module,
+    note: Note | None,
+    signatures: Sequence[Signature],
+    otherwise: DamagedFileError | None = None,
+) -> Unpatched | None:
+    """The same for a file that was laid out anew, or has lost its note.
+
+    None where there is no trace of a patch. Where the patch is not whole, ``otherwise`` is raised
+    if it is given.
+    """
+    traces = traces_of(module, signatures)
+    if traces is None or (note is None and _is_unpatched(module, signatures)):
+        return None
+    if module.symtab is None:
+        raise LinkerRefusalError(_STRIPPED, where=module.name, todo=RESTORE)
+    # Imported here: this is rare, and costs the assembler.
+    from kpatch.patch.unpatch import taken_out
+
+    try:
+        return taken_out(module, traces, note, signatures)
+    except LinkerRefusalError:
+        raise
+    except KpatchError as error:
+        raise (otherwise or error) from None
+
+
+def _genuine_match(original: Module, signatures: Sequence[Signature]) -> Match:
+    """The match of the original that a note gives back. Raises DamagedFileError for none.
+
+    Whoever can write a file can seal a note over any original: it must be one that is patched.
+    """
+    try:
+        return find_any(original, signatures)
+    except KpatchError as error:
+        raise DamagedFileError(
+            f"what its note gives back is not what kpatch patches: {error.what}",
+            where=original.name,
+            todo=RESTORE,
+        ) from error
+
+
+def _is_unpatched(module: Module, signatures: Sequence[Signature]) -> bool:
+    """Whether the sites are there, so that names of ours in the module say nothing."""
+    try:
+        find_any(module, signatures)
+    except KpatchError:
+        return False
+    return True

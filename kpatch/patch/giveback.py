@@ -1,0 +1,50 @@
+"""What a patched module gives back: its original, or itself without the repair."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kpatch.elf.module import Module
+from kpatch.elf.remover import dense
+from kpatch.errors import DamagedFileError, OtherModuleError
+from kpatch.patch.before import Means, unpatched
+from kpatch.patch.note import read_note, seal_holds
+from kpatch.patch.unpatch import require_genuine
+from kpatch.signature.load import load_signatures
+
+
+class GivenBack(NamedTuple):
+    """What a patched module gives back. The digest is of the original, empty without a note."""
+
+    data: bytes
+    is_original: bool
+    original_sha256: str
+
+
+def given_back(module: Module) -> GivenBack:
+    """Take the patch out of one module.
+
+    Raises OtherModuleError for a module without a patch, DamagedFileError where neither the
+    original nor the module without the repair comes back, and what reading it raises.
+    """
+    note = read_note(module)
+    before = unpatched(module, note, load_signatures())
+    if before is None:
+        raise OtherModuleError(
+            "it was not patched by kpatch: it has no note",
+            where=module.name,
+            todo="nothing to take back",
+        )
+    if note is None:
+        raise DamagedFileError(
+            "patched by kpatch, but its note is gone, and the bytes that were displaced with it",
+            where=module.name,
+            todo="restore it from the copy beside it, or build it again",
+        )
+    if before.means is Means.ORIGINAL:
+        if seal_holds(module.data, note):
+            require_genuine(module, before)
+        return GivenBack(before.module.data, is_original=True, original_sha256=note.original_sha256)
+    return GivenBack(
+        dense(before.module.data), is_original=False, original_sha256=note.original_sha256
+    )

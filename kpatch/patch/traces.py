@@ -1,0 +1,112 @@
+"""What a patch leaves in a module beside its note: sections and symbols that a signature names.
+
+A tool that takes the note away leaves these; one that lays the file out anew only moves them. So
+they tell a patched module, and where in it the patch lies now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Relocation, Section
+from kpatch.errors import DamagedFileError
+from kpatch.patch.note import SECTION
+from kpatch.signature.model import Signature, SiteRule
+from kpatch.signature.safety import CALL_LENGTH
+from kpatch.units import SectionOffset
+
+CALL_FIELD: Final = slice(2, 10)
+"""Where the trampoline's address lies in the call to it: ``movabs rax, address; call rax``."""
+
+_NOP: Final = 0x90
+_PADDING: Final = b"\xcc"
+
+
+@dataclass(frozen=True)
+class Traces:
+    """The sections of a patch, as far as they are left. ``signature`` names them."""
+
+    signature: Signature
+    code: Section | None
+    lock: Section | None
+    note: Section | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site that calls a trampoline: ``room`` bytes from ``start``, the call and its nops."""
+
+    rule: SiteRule
+    section: Section
+    start: SectionOffset
+    room: int
+    call: Relocation
+    trampoline: bytes
+
+
+def traces_of(module: Module, signatures: Iterable[Signature]) -> Traces | None:
+    """The traces of the first signature that left any, or None. A note alone is none."""
+    for signature in signatures:
+        code = module.section_named(signature.code_section)
+        lock = module.section_named(signature.lock.section)
+        names = {signature.lock.symbol, *(each.trampoline.symbol for each in signature.sites)}
+        if code or lock or any(module.defined(name) for name in names):
+            return Traces(signature, code, lock, module.section_named(SECTION))
+    return None
+
+
+def places_of(module: Module, traces: Traces) -> tuple[Place, ...]:
+    """The sites, in the order of the signature: the trampolines lie in that order.
+
+    Raises DamagedFileError where there are not as many calls as sites, or one is overwritten.
+    """
+    code = traces.code
+    if code is None or traces.lock is None:
+        raise _broken(module, "the section of its code, or of its lock, is gone")
+    calls = sorted(
+        (target, each)
+        for each in module.relocations
+        if each.target not in (code.index, 0)
+        and (target := _target(module, each, code)) is not None
+    )
+    rules = traces.signature.sites
+    if len(calls) != len(rules):
+        raise _broken(module, f"{len(calls)} calls lead to its {len(rules)} trampolines")
+    contents = module.contents(code)
+    ends = [*(target for target, _ in calls[1:]), len(contents)]
+    return tuple(
+        _place(module, rule, call, contents[target:end].rstrip(_PADDING))
+        for rule, (target, call), end in zip(rules, calls, ends, strict=True)
+    )
+
+
+def _target(module: Module, relocation: Relocation, code: Section) -> int | None:
+    """The offset in the code section that a relocation stands for, if any."""
+    if relocation.type != elf.R_X86_64_64:
+        return None
+    symbol = module.symbols[relocation.symbol]
+    target = symbol.value + relocation.addend
+    return target if symbol.section == code.index and 0 <= target < code.size else None
+
+
+def _place(module: Module, rule: SiteRule, call: Relocation, trampoline: bytes) -> Place:
+    section = module.sections[call.target]
+    contents = module.contents(section)
+    start = call.offset - CALL_FIELD.start
+    end = start + CALL_LENGTH
+    if start < 0 or end > len(contents):
+        raise _broken(module, f"the {rule.name} site lies outside its section")
+    while end < len(contents) and contents[end] == _NOP:
+        end += 1
+    return Place(rule, section, SectionOffset(start), end - start, call, trampoline)
+
+
+def _broken(module: Module, what: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"patched by kpatch, but not whole: {what}",
+        where=module.name,
+        todo="restore it from the copy beside it, or build it again",
+    )

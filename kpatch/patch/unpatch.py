@@ -1,0 +1,199 @@
+"""Knows a patched module by content, where its file is no longer the one that kpatch wrote.
+
+The repair is taken out, the result is patched again, and what comes out must load as the file
+does. Without the note the sites' bytes are rebuilt first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kpatch import __version__
+from kpatch.abi.sourcefix import recognise
+from kpatch.elf.content import differing, loaded_digest
+from kpatch.elf.edits import Overwrite
+from kpatch.elf.klink import require
+from kpatch.elf.module import Module, Section, read_module
+from kpatch.elf.remover import Removal, without
+from kpatch.errors import DamagedFileError, KpatchError
+from kpatch.patch.apply import apply_plan
+from kpatch.patch.before import RESTORE, Means, Unpatched
+from kpatch.patch.neutralise import RET, neutralise
+from kpatch.patch.note import Note
+from kpatch.patch.plan import Neutralised, make_plan
+from kpatch.patch.rebuild import rebuild
+from kpatch.patch.traces import Place, Traces, places_of
+from kpatch.signature.model import Match, Signature
+from kpatch.signature.pattern import InstructionPattern, SymbolAddress
+from kpatch.signature.scan import find_any
+from kpatch.units import FileOffset
+
+
+def require_genuine(module: Module, found: Unpatched) -> None:
+    """Raise DamagedFileError unless patching what ``module`` was gives ``module`` again."""
+    note = found.note
+    if found.means is not Means.ORIGINAL or note is None or found.match is None:
+        return  # known by having been patched again, or not to be patched again without signature
+    again = _patched_again(found.module, found.match, note.cpuid, note.tss_stride, note)
+    if note.version == __version__:
+        same = again == module.data
+    else:
+        same = not differing(read_module(again), module)
+    if not same:
+        raise DamagedFileError(
+            "patching its original again gives another file: its note or its patch is not "
+            "kpatch's own",
+            where=module.name,
+            todo=RESTORE,
+        )
+
+
+def taken_out(
+    module: Module, traces: Traces, note: Note | None, signatures: Sequence[Signature]
+) -> Unpatched:
+    """The module with the repair taken out.
+
+    Raises LinkerRefusalError for a module that no kernel loads, and DamagedFileError where taking
+    the repair out and putting it in again does not lead back to ``module``.
+    """
+    require(module)
+    places = places_of(module, traces)
+    if note is not None:
+        changes = _noted(module, places, note)
+        found = _tried(
+            module, traces, places, changes, note, (note.cpuid, note.tss_stride), signatures
+        )
+        if found is None:
+            raise _not_whole(module, "its trampolines, sites or lock are other ones")
+        if loaded_digest(found.module) != note.loaded_sha256:
+            raise _not_whole(module, "parts of the module beside the patch were changed")
+        return found
+    rebuilt = rebuild(places, module.name)
+    numbers = [rebuilt.names.get(name) for name in ("cpuid", "tss_stride")]
+    cpuid, stride = (each if isinstance(each, int) else 0 for each in numbers)
+    *first, last = rebuilt.sites
+    for bytes_of_last in last:
+        before = (*(each[0] for each in first), bytes_of_last)
+        changes = [_change(module, p, b) for p, b in zip(places, before, strict=True)]
+        found = _tried(module, traces, places, changes, None, (cpuid, stride), signatures)
+        if found is not None:
+            return found
+    raise _not_whole(module, "its trampolines, sites or lock are not what kpatch makes")
+
+
+def _tried(
+    module: Module,
+    traces: Traces,
+    places: Sequence[Place],
+    changes: Sequence[Overwrite],
+    note: Note | None,
+    host: tuple[int, int],
+    signatures: Sequence[Signature],
+) -> Unpatched | None:
+    """The module with ``changes`` made and the rest of the patch gone, if patching undoes that."""
+    cpuid, stride = host
+    data = without(module, _removal(module, traces, places), changes)
+    before = read_module(data, module.name)
+    try:
+        match = find_any(before, signatures)
+        again = read_module(_patched_again(before, match, cpuid, stride, note), module.name)
+    except KpatchError:
+        return None
+    if differing(again, module):
+        return None
+    means = Means.REBUILT if note is None else Means.TAKEN_OUT
+    return Unpatched(before, means, match, cpuid, stride, note)
+
+
+def _patched_again(
+    before: Module, match: Match, cpuid: int, stride: int, note: Note | None
+) -> bytes:
+    neutralised = _source_fix(before, note) if note is not None and note.source_fix else None
+    plan = make_plan(before, match, cpuid=cpuid, tss_stride=stride, neutralised=neutralised)
+    if note is not None:
+        record = plan.note._replace(version=note.version)
+        plan = replace(plan, note=record)
+    return apply_plan(plan)
+
+
+def _source_fix(before: Module, note: Note) -> Neutralised:
+    """The source fix that the patch switched off; by its note where its symbol is stripped."""
+    fix = recognise(before)
+    if fix is not None and fix.function is not None and fix.variant == note.source_fix:
+        return neutralise(before, fix)
+    changes = [
+        Overwrite(_offset(before, each.section, each.at), each.before, RET)
+        for each in note.replaced
+        if each.what == "source fix" and each.after == RET
+    ]
+    return Neutralised(note.source_fix, tuple(changes), ())
+
+
+def _noted(module: Module, places: Sequence[Place], note: Note) -> list[Overwrite]:
+    """The note's replacements undone, by section and not by file offset."""
+    changes = []
+    for each in note.replaced:
+        place = next((p for p in places if f"{p.rule.name} site" == each.what), None)
+        if place is not None and len(each.before) > place.room:
+            raise _not_whole(module, f"the {each.what} was changed")
+        if place is not None:
+            changes.append(_change(module, place, each.before))
+            continue
+        offset = _offset(module, each.section, each.at)
+        changes.append(Overwrite(offset, each.after, each.before))
+    return changes
+
+
+def _change(module: Module, place: Place, before: bytes) -> Overwrite:
+    at = module.file_offset(place.section, place.start)
+    return Overwrite(at, module.data[at : at + len(before)], before)
+
+
+def _offset(module: Module, name: str, at: int) -> FileOffset:
+    section: Section | None = module.section_named(name)
+    if section is None or at >= section.size or not section.has_bytes:
+        raise _not_whole(module, f"there is no {name}+{at:#x}")
+    return FileOffset(section.offset + at)
+
+
+def _removal(module: Module, traces: Traces, places: Sequence[Place]) -> Removal:
+    """Everything of the patch: its sections, their tables, its symbols, the calls to it."""
+    sections = {s.index for s in (traces.code, traces.lock, traces.note) if s is not None}
+    tables = {s.index for s in module.sections if s.is_relocation_table and s.info in sections}
+    calls = frozenset((each.call.table, each.call.index) for each in places)
+    kept = [
+        each
+        for each in module.relocations
+        if each.table not in tables and (each.table, each.index) not in calls
+    ]
+    emptied = {table for table, _ in calls} - {each.table for each in kept}
+    used = {each.symbol for each in kept}
+    wanted = _wanted(traces)
+    symbols = {
+        symbol.index
+        for symbol in module.symbols
+        if symbol.section in sections
+        or (symbol.is_undefined and symbol.name in wanted and symbol.index not in used)
+    }
+    return Removal(frozenset(sections | tables | emptied), frozenset(symbols), calls)
+
+
+def _wanted(traces: Traces) -> set[str]:
+    """Names that the trampolines want from the kernel."""
+    return {
+        operand.symbol
+        for site in traces.signature.sites
+        for line in site.trampoline.source
+        if isinstance(line, InstructionPattern)
+        for operand in line.operands
+        if isinstance(operand, SymbolAddress)
+    } - {traces.signature.lock.symbol}
+
+
+def _not_whole(module: Module, what: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"patched by kpatch; then changed by another tool: {what}",
+        where=module.name,
+        todo=RESTORE,
+    )
