@@ -14,6 +14,9 @@ from kpatch.storage.reasons import naming
 LARGEST: Final = 512 << 20
 """The largest file that is read. A module has under a megabyte, a package a few."""
 
+_MOST_LINKS: Final = 40
+"""Links that Linux follows in one name (path_resolution(7))."""
+
 MODULE_SUFFIXES: Final = (".ko", ".ko.gz", ".ko.bz2", ".ko.xz", ".ko.zst")
 PACKAGE_SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
 _SUFFIXES: Final = MODULE_SUFFIXES + PACKAGE_SUFFIXES
@@ -87,8 +90,10 @@ def require_replaceable(path: Path) -> Path:
     """The file that ``path`` stands for, symbolic links followed.
 
     Raises FileAccessError for what is not a plain file of one name: replacing one of two hard
-    links would leave the other as it was, unseen.
+    links would leave the other as it was, unseen. What stands for an open file, as /dev/stdin
+    does, is no name to put a new file under.
     """
+    _require_name(path)
     with naming(path, "find it", "check the name and the permissions"):
         real = path.resolve(strict=True) if path.is_symlink() else path
         status = real.stat()
@@ -101,6 +106,20 @@ def require_replaceable(path: Path) -> Path:
             todo="copy it to a file of its own, or write elsewhere with -o",
         )
     return real
+
+
+def _require_name(path: Path) -> None:
+    hop = path
+    for _ in range(_MOST_LINKS):
+        if Path.cwd().joinpath(hop).parts[1:2] in (("dev",), ("proc",)):
+            raise FileAccessError(
+                "it stands for an open file, which cannot be replaced by that name",
+                where=str(path),
+                todo="name the file itself",
+            )
+        if not hop.is_symlink():
+            return
+        hop = hop.parent / hop.readlink()
 
 
 def require_output(output: Path | None, paths: Sequence[Path]) -> None:

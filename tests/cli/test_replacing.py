@@ -13,7 +13,7 @@ import pytest
 
 from kpatch.errors import FileAccessError
 from kpatch.storage import read, replace, writer
-from tests.cli.harness import copied, names, run
+from tests.cli.harness import command_line, copied, environment, names, run
 
 
 def shell(*words: str | Path) -> None:
@@ -144,3 +144,25 @@ def test_what_an_earlier_run_left_goes_with_the_next(tmp_path: Path) -> None:
         patch.setattr(time, "time", lambda: now + 2 * 24 * 3600)
         assert run("revert", path).code == 0
     assert not left.exists() and all(each.exists() for each in others)
+
+
+@pytest.mark.parametrize("command", [["apply", "--no-verify"], ["revert"]])
+def test_standard_input_is_no_name_for_the_file_behind_it(
+    command: list[str], tmp_path: Path
+) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    before = path.read_bytes()
+    (tmp_path / "link.ko").symlink_to("/dev/stdin")
+    for name in ("/dev/stdin", "/proc/self/fd/0", tmp_path / "link.ko"):
+        with path.open("rb") as file:
+            done = subprocess.run(
+                command_line(*command, name),
+                env=environment(),
+                stdin=file,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 18 and "stands for an open file" in done.stderr
+    assert path.read_bytes() == before and names(tmp_path) == [path.name, "link.ko"]
