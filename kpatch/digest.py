@@ -6,9 +6,10 @@ counts how often a module is hashed has one function to watch.
 
 from __future__ import annotations
 
-import hashlib
-
 
 def digest(data: bytes) -> str:
     """SHA-256 in lower-case hex (FIPS 180-4), as sha256(1) prints it."""
+    # Imported here: it loads OpenSSL, and most files in a folder need no digest.
+    import hashlib
+
     return hashlib.sha256(data).hexdigest()

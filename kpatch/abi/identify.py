@@ -40,12 +40,13 @@ class Identity(NamedTuple):
 
 def identify(module: Module) -> Identity:
     """Say what a file is, by its header, sections, symbols and metadata. Raises nothing."""
-    kind, reasons = _kind(module)
+    kind, reasons = kind_of(module)
     traces = tuple(_kqemu_traces(module))
     return Identity(kind, bool(traces), (*reasons, *traces))
 
 
-def _kind(module: Module) -> tuple[Kind, tuple[str, ...]]:
+def kind_of(module: Module) -> tuple[Kind, tuple[str, ...]]:
+    """Which system and machine a file is for, and the sentences that say why."""
     machine = _machine(module)
     if machine is None:
         return "other-machine", (_machine_sentence(module),)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import sys
-import traceback
 from typing import Final
 
 import click
@@ -101,6 +99,8 @@ def _answered(argv: list[str]) -> int:
             raise
         ours = boundary.as_ours(error)
         if isinstance(ours, BugError) and {"-v", "--verbose"} & set(argv):
+            import traceback
+
             traceback.print_exception(error)
         return _refuse(ours, argv)
 
@@ -128,6 +128,8 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
             "error": error.to_document(),
             "files": [],
         }
+        import json
+
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
         click.echo(f"kpatch: {printable(str(error))}", err=True)

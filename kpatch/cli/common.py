@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias
@@ -17,12 +15,11 @@ from kpatch import storage as files
 from kpatch.abi.host import Host
 from kpatch.cli import boundary
 from kpatch.errors import DONE, BugError, KpatchError, OtherModuleError, UsageError
-from kpatch.report import documents
-from kpatch.report.documents import Document
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 if TYPE_CHECKING:
+    from kpatch.report.documents import Document
     from kpatch.signature.model import Signature
 
 
@@ -70,6 +67,8 @@ class Console(NamedTuple):
 
     def document(self, document: Document) -> None:
         """Print a document."""
+        import json
+
         click.echo(json.dumps(document, indent=2, sort_keys=True))
 
 
@@ -128,16 +127,20 @@ def signatures_option(command: Callable[..., int]) -> Callable[..., int]:
     )
     @functools.wraps(command)
     def wrapped(*args: Any, folders: tuple[Path, ...], **options: Any) -> int:
+        if not folders:
+            return command(*args, signatures=None, **options)
         # Imported here: most calls name none, and the shipped ones are read where they are needed.
         from kpatch.signature.load import load_signatures
 
-        return command(*args, signatures=load_signatures(folders) if folders else None, **options)
+        return command(*args, signatures=load_signatures(folders), **options)
 
     return wrapped
 
 
 def read_host(osversion: str | None, kernel: Path | None) -> Host:
     """Read the two options. Raises UsageError and what reading a kernel file raises."""
+    if osversion is None and kernel is None:
+        return Host()
     # Imported here: most calls name no kernel.
     from kpatch.abi.kernelfile import read_kernel
     from kpatch.abi.versions import parse_osversion
@@ -169,7 +172,7 @@ def each_file(
             found, exit_code = action(each)
         except OtherModuleError as error:
             error.within(str(each))
-            found, exit_code = [documents.refusal(str(each), error)], error.exit_code
+            found, exit_code = [_refusal(each, error)], error.exit_code
             if named is None or each in named:
                 console.complain(error)
             else:
@@ -183,17 +186,27 @@ def each_file(
                 raise
             ours = boundary.as_ours(foreign).within(str(each))
             if isinstance(ours, BugError) and console.verbose:
+                import traceback
+
                 traceback.print_exception(foreign)
             console.complain(ours)
-            found, exit_code = [documents.refusal(str(each), ours)], ours.exit_code
+            found, exit_code = [_refusal(each, ours)], ours.exit_code
         results += found
         code = max(code, exit_code)
     if passed_over and len(passed_over) == len(results):
         console.complain(_nothing_for_us(len(passed_over)))
         code = OtherModuleError.exit_code
     if console.json:
+        from kpatch.report import documents
+
         console.document(documents.envelope(command, results, code))
     return code
+
+
+def _refusal(path: Path, error: KpatchError) -> Document:
+    from kpatch.report import documents
+
+    return documents.refusal(str(path), error)
 
 
 def _nothing_for_us(count: int) -> OtherModuleError:

@@ -17,6 +17,12 @@ def run(argv: list[str]) -> int:
     """Run kpatch and return its exit code. No exception leaves it."""
     try:
         # Imported here: so that an interrupt in the middle of it has its own words too.
+        if argv[:1] == ["scan"]:
+            from kpatch.cli import brief
+
+            code = brief.scan(argv[1:])
+            if code is not None:
+                return code
         from kpatch.cli.commands import answer
 
         return answer(argv)

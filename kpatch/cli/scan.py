@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from kpatch import repair
 from kpatch import storage as files
 from kpatch.abi.host import Host
+from kpatch.cli import workers
 from kpatch.cli.common import (
     FILES,
     Console,
@@ -19,13 +21,14 @@ from kpatch.cli.common import (
     signatures_option,
 )
 from kpatch.containers import target as targets
-from kpatch.errors import DONE, FINDING
-from kpatch.patch.assess import Assessment, Verdict
-from kpatch.report import documents
-from kpatch.report.documents import Document
-from kpatch.report.scan_text import scan_text
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, FINDING, KpatchError
+from kpatch.patch.brief import is_nothing_for_us
+from kpatch.report.scan_text import not_kqemu_text, scan_text
 
-_FINDINGS = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
+if TYPE_CHECKING:
+    from kpatch.patch.assess import Assessment
+    from kpatch.report.documents import Document
 
 
 @click.command("scan")
@@ -40,23 +43,59 @@ def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console
     changed. The exit code is 0 if nothing needs attention, 1 if something is affected, unknown,
     changed or fixed by source unsoundly, and higher where a file could not be read.
     """
+    chosen = list(files.expand(paths))
+    is_brief = not (console.json or console.verbose or signatures)
+    found = workers.in_order(partial(_scan, host, signatures, console, is_brief), chosen)
 
-    def scan(path: Path) -> tuple[list[Document], int]:
-        found: list[Document] = []
-        code = DONE
-        for inside in targets.open_target(path).modules:
-            result = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
-            document = documents.assessment(result)
-            found.append(document)
-            code = max(code, _exit_code(result))
-            if not console.json:
-                console.data(scan_text(document, console.style, verbose=console.verbose))
-        return found, code
+    def told(path: Path) -> tuple[list[Document], int]:
+        outcome = next(found)
+        if isinstance(outcome, KpatchError):
+            raise outcome
+        for text in outcome.texts:
+            console.data(text)
+        return outcome.documents, outcome.code
 
-    return each_file("scan", files.expand(paths), console, scan)
+    return each_file("scan", chosen, console, told)
+
+
+class _Scanned(NamedTuple):
+    """What there is to say of one file: to print, or as documents, and its exit code."""
+
+    texts: list[str]
+    documents: list[Document]
+    code: int
+
+
+def _scan(
+    host: Host, signatures: Signatures, console: Console, is_brief: bool, path: Path
+) -> _Scanned:
+    """Scan one file. With ``is_brief`` what is nothing for kpatch is told by its bytes."""
+    done = _Scanned([], [], DONE)
+    for inside in targets.open_target(path).modules:
+        module = read_module(inside.data, inside.name)
+        refusal = is_nothing_for_us(module) if is_brief else None
+        if refusal is not None:
+            done.texts.append(not_kqemu_text(inside.name, refusal, console.style))
+            continue
+        # Imported here: most files in a folder do not come this far.
+        from kpatch.patch.assess import assess
+        from kpatch.report import documents
+
+        result = assess(module, host=host, signatures=signatures)
+        document = documents.assessment(result)
+        code = max(done.code, _exit_code(result))
+        if console.json:
+            done.documents.append(document)
+        else:
+            done.texts.append(scan_text(document, console.style, verbose=console.verbose))
+        done = done._replace(code=code)
+    return done
 
 
 def _exit_code(result: Assessment) -> int:
+    from kpatch.patch.assess import Verdict
+
     fix = result.source_fix
     unsound = result.verdict is Verdict.SOURCE_FIXED and fix is not None and fix.variant != "C"
-    return FINDING if result.verdict in _FINDINGS or unsound else DONE
+    findings = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
+    return FINDING if result.verdict in findings or unsound else DONE

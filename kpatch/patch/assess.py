@@ -18,10 +18,10 @@ from kpatch.errors import (
     KpatchError,
     MatchError,
     NotAffectedError,
-    OtherModuleError,
     UnknownModuleError,
 )
 from kpatch.patch.before import Means, Unpatched, by_content, unpatched
+from kpatch.patch.brief import not_for_amd64, not_kqemu, of_another_system
 from kpatch.patch.note import Note, read_note, seal_holds
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature
@@ -88,20 +88,10 @@ def assess(
 
 
 def _elsewhere(module: Module, identity: Identity) -> Assessment:
-    reason = identity.reasons[0]
-    if identity.is_kqemu and identity.kind in ("freebsd-i386", "linux"):
-        system = "FreeBSD/i386" if identity.kind == "freebsd-i386" else "Linux"
-        refusal: KpatchError = NotAffectedError(
-            f"it is kqemu for {system}, whose kernels do not share a GDT slot for the TSS",
-            where=module.name,
-            todo="nothing to repair",
-        )
-        return Assessment(module, identity, Verdict.NOT_AFFECTED, refusal.what, refusal)
-    refusal = OtherModuleError(
-        f"it is not a kernel module of FreeBSD/amd64: {reason}",
-        where=module.name,
-        todo="give it the kqemu.ko of a FreeBSD/amd64 host",
-    )
+    other = of_another_system(identity, module.name)
+    if other is not None:
+        return Assessment(module, identity, Verdict.NOT_AFFECTED, other.what, other)
+    refusal = not_for_amd64(identity, module.name)
     return Assessment(module, identity, Verdict.NOT_KQEMU, refusal.what, refusal)
 
 
@@ -174,10 +164,7 @@ def _unpatched(
         if before is not None:
             return _stripped(module, identity, before)
         if not identity.is_kqemu and isinstance(failure, UnknownModuleError):
-            failure = OtherModuleError(
-                "it is not kqemu: no such name in it, and no monitor image",
-                todo="give it a kqemu.ko",
-            )
+            failure = not_kqemu(module.name)
             return assessment(Verdict.NOT_KQEMU, failure.what, failure)
         return assessment(Verdict.UNKNOWN_BUILD, failure.what, failure)
     if source_fix is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kpatch.report.documents import Document
+from kpatch.errors import KpatchError
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.report.documents import Document
 
 _MEANING = {
     "affected": "bad",
@@ -31,6 +34,17 @@ def scan_text(document: Document, style: Style, *, verbose: bool) -> str:
     if verbose:
         lines += _evidence(document)
     return "\n".join(lines)
+
+
+def not_kqemu_text(name: str, refusal: KpatchError, style: Style) -> str:
+    """The same for a file that is nothing for kpatch, of which there is no document."""
+    document = {
+        "file": name,
+        "verdict": "not-kqemu",
+        "reason": refusal.what,
+        "refusal": refusal.to_document(),
+    }
+    return scan_text(document, style, verbose=False)
 
 
 def _short(document: Document) -> Iterator[str]:

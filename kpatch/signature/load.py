@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -52,10 +53,15 @@ def load_signatures(folders: Iterable[Path] = ()) -> tuple[Signature, ...]:
                 raise SignatureError(
                     f"it has the id of {other.file}", where=each.file, todo="give it its own id"
                 )
-    for path in _files(signatures_folder()):
-        shipped = read_signature(path, path.name)
+    for shipped in _shipped(signatures_folder()):
         found.setdefault(shipped.id, shipped)
     return tuple(found.values())
+
+
+@cache
+def _shipped(folder: Path) -> tuple[Signature, ...]:
+    """Read once: a scan of a folder asks for them at every module."""
+    return tuple(read_signature(path, path.name) for path in _files(folder))
 
 
 def _files(folder: Path) -> list[Path]:

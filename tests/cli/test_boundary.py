@@ -13,7 +13,8 @@ from pathlib import Path
 import capstone
 import pytest
 
-from kpatch import repair
+from kpatch.elf.module import Module
+from kpatch.patch import assess
 from tests.cli.harness import command_line, copied, environment, run, sample
 
 FOREIGN = {
@@ -34,14 +35,14 @@ def test_foreign_errors_are_told_apart_and_keep_no_other_file_from_its_turn(
 ) -> None:
     foreign, code, said = FOREIGN[name]
     bad, good = copied("kqemu-7.ko", tmp_path, "bad.ko"), copied("other.ko", tmp_path, "good.ko")
-    real = repair.scan
+    real = assess.assess
 
-    def scan(data: bytes, name: str = "", **options: object) -> object:
-        if name == str(bad):
+    def scan(module: Module, **options: object) -> object:
+        if module.name == str(bad):
             raise foreign
-        return real(data, name, **options)  # type: ignore[arg-type]
+        return real(module, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(repair, "scan", scan)
+    monkeypatch.setattr(assess, "assess", scan)
     done = run("scan", bad, good)
     assert done.code == code and said in done.complaint and str(bad) in done.complaint
     assert f"{good}: NOT-KQEMU" in done.out
@@ -53,7 +54,7 @@ def test_verbose_shows_where_a_bug_came_from(monkeypatch: pytest.MonkeyPatch) ->
     def scan(*_: object, **__: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(repair, "scan", scan)
+    monkeypatch.setattr(assess, "assess", scan)
     done = run("scan", "-v", sample("kqemu-7.ko"))
     assert done.code == 70 and "Traceback" in done.err
     assert done.err.splitlines()[-1].startswith("kpatch: ")

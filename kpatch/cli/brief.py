@@ -1,0 +1,52 @@
+"""``kpatch scan FILE...`` for files that are nothing for kpatch, before even click is imported."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+from kpatch.elf.constants import ELF_MAGIC
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, KpatchError
+from kpatch.patch.brief import is_nothing_for_us
+from kpatch.report.scan_text import not_kqemu_text
+from kpatch.report.style import Style
+from kpatch.storage import read
+
+_MOST_FILES = 8
+"""More than these are worth the imports that the other way needs."""
+
+
+def scan(names: list[str]) -> int | None:
+    """Say of each file what it is, and return the exit code; None where one needs more than this.
+
+    Then nothing was printed, and the other way says everything, errors too.
+    """
+    if not 0 < len(names) <= _MOST_FILES or any(name.startswith("-") or not name for name in names):
+        return None
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return None
+    style = Style(sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    texts: list[str] = []
+    for name in names:
+        try:
+            data = read(Path(name))
+            refusal = is_nothing_for_us(read_module(data, name)) if _is_elf(data) else None
+        except KpatchError:
+            return None
+        if refusal is None:
+            return None
+        texts.append(not_kqemu_text(name, refusal, style))
+    sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        sys.stdout.write("\n".join(texts) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        return None  # it happens again there, and is told
+    return DONE
+
+
+def _is_elf(data: bytes) -> bool:
+    return data.startswith(ELF_MAGIC)
