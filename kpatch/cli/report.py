@@ -129,5 +129,5 @@ def _proof(story: _Story, signatures: Signatures, console: Console) -> Document:
 
 
 def _exit_code(verdict: str) -> int:
-    codes = {"proven": DONE, "not-verified": DONE, "not-proven": FINDING}
+    codes = {"proven": DONE, "not-verified": DONE, "not-proven": FINDING, "not-judged": FINDING}
     return codes.get(verdict, VerificationError.exit_code)

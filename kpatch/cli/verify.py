@@ -105,7 +105,8 @@ def command(
 
     Without options: every scenario, under sc and tso with 2 and 4 CPUs, and under sc with 16.
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
-    something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early.
+    something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early, or
+    a source fix in the module cannot be run (not judged).
     """
     machine_tests.require()
     obligations = _obligations(scenarios, cpus, model, tr_selector)
@@ -235,4 +236,5 @@ def _exit_code(document: Document) -> int:
         return VerificationError.exit_code
     if document["verdict"] == "proven":
         return DONE
-    return FINDING if document["verdict"] == "not-proven" else VerificationError.exit_code
+    undecided = document["verdict"] in ("not-proven", "not-judged")
+    return FINDING if undecided else VerificationError.exit_code

@@ -11,7 +11,13 @@ from kpatch.report.machine_text import machine_lines
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
-_MEANING = {"proven": "good", "violated": "bad", "not-proven": "doubt", "withheld": "doubt"}
+_MEANING = {
+    "proven": "good",
+    "violated": "bad",
+    "not-proven": "doubt",
+    "not-judged": "doubt",
+    "withheld": "doubt",
+}
 
 _USUAL_SELECTOR = 0x30
 """What TR holds up to FreeBSD 7.3."""
@@ -83,6 +89,9 @@ def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:
 
 def _coverage(document: Document) -> Iterator[str]:
     """How much was explored, and exactly what of it is proven."""
+    if document["verdict"] == "not-judged":
+        yield "nothing was explored: the module may be right or wrong"
+        return
     if not document["obligations"]:
         yield "nothing to explore: the scenarios that were asked for say nothing about this module"
         return

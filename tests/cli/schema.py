@@ -257,7 +257,7 @@ _EXPLORED: Final[Shape] = {
 }
 PROOF: Final[Shape] = {
     "file": Optional(str),
-    "verdict": {"proven", "violated", "not-proven", "withheld"},
+    "verdict": {"proven", "violated", "not-proven", "withheld", "not-judged"},
     "patched": bool,
     "cpuid": int,
     "signature": str,

@@ -25,6 +25,9 @@ class FixModel:
     tail: Tail | None = None
     private_only: bool = False
     caveat: str = ""
+    judged: bool = True
+    """False where the fix cannot be run: then nothing is, because the switch alone is not what
+    the module does."""
 
 
 def model_of(module: Module) -> FixModel:
@@ -39,7 +42,7 @@ def model_of(module: Module) -> FixModel:
             "where every CPU has a GDT of its own",
         )
     if fix.function is None:
-        return FixModel(caveat="the source fix has no symbol any more: only the switch is run")
+        return _not_run("the source fix", "it has no symbol any more")
     return _behind_the_switch(module, fix.function, fix.variant)
 
 
@@ -61,6 +64,10 @@ def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Ob
     return tuple(kept)
 
 
+def _not_run(name: str, why: str) -> FixModel:
+    return FixModel(caveat=f"{name} cannot be run, because {why}", judged=False)
+
+
 def _behind_the_switch(module: Module, function: FixFunction, variant: str) -> FixModel:
     name = f"source fix {variant}"
     end = function.offset + max(function.size, 1)
@@ -68,15 +75,11 @@ def _behind_the_switch(module: Module, function: FixFunction, variant: str) -> F
     symbols = [module.symbols[each.symbol] for each in relocations]
     unknown = sorted({each.name for each in symbols if each.is_undefined} - MODELLED)
     if unknown:
-        return FixModel(
-            caveat=f"{name} is not run, because it uses {', '.join(unknown)}, which the model of "
-            "the kernel does not have: only the switch is run"
-        )
+        why = f"it uses {', '.join(unknown)}, which the model of the kernel does not have"
+        return _not_run(name, why)
     lock = next(filter(None, (_object(module, each) for each in relocations)), None)
     if lock is None:
-        return FixModel(
-            caveat=f"{name} is not run, because its lock is not found in it: only the switch is run"
-        )
+        return _not_run(name, "the lock that it runs under is not found")
     return FixModel(
         tail=Tail(function.section, function.offset, lock.name),
         caveat=f"{name} is run behind the switch; the kernel functions that it calls are models",

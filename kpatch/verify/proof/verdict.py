@@ -166,6 +166,8 @@ def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:
 
     Raises VerificationError if a control cannot be made.
     """
+    if not case.fix.judged:
+        return ()
     if not case.is_patched:
         obligations = applicable(tuple(obligations), case.fix)
     models = tuple(dict.fromkeys(each.model for each in obligations))
@@ -236,13 +238,16 @@ class Proof:
     checks: tuple[Check, ...] = ()
 
     @property
-    def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld"]:
-        """``proven`` only if every obligation is, and every control failed as it must.
+    def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld", "not-judged"]:
+        """``proven`` only if every obligation is, and every control failed as it must;
+        ``not-judged`` where a part of the module that belongs to the switch cannot be run.
 
         A control that was explored to its end and did not fail withholds it, whatever else was
         found: what it says about the check is true of an accusation as well. One that a bound
         ended early says as little as an obligation does.
         """
+        if not self.case.fix.judged:
+            return "not-judged"
         obligations = [each for each in self.explored if each.task.kind == "obligation"]
         failed = [each for each in self.explored if not each.holds]
         if any(each.task.kind == "control" and not each.result.bound for each in failed):

@@ -72,7 +72,7 @@ def prove(
     """
     started = time.monotonic()
     todo = tasks(case, obligations)
-    alone = jobs == 1 or len(todo) == 1
+    alone = jobs == 1 or len(todo) <= 1
     stop: Stop = RawValue("b", 0)
     work = _one_by_one(case, todo, bounds, report, stop) if alone else _shared(
         case, todo, bounds, jobs, report, stop

@@ -47,6 +47,25 @@ def test_on_private_tables_fix_a_writes_the_slot_of_another_cpu(
     assert found(document, "private-gdt") == {"footprint"}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b"_mtx_lock_spin_flags", b"_mtx_lock_spin_other", "_mtx_lock_spin_other"),
+        (b"kqemu_tss_workaround\0", b"kqemu_tss_whatever__\0", "no symbol"),
+    ],
+)
+def test_a_fix_that_cannot_be_run_is_not_judged(
+    old: bytes, new: bytes, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes((SAMPLES / "kqemu-7-fix-a.ko").read_bytes().replace(old, new))
+    code, document = verified(str(path), capsys)
+    assert (code, document["verdict"], document["explored"]) == (1, "not-judged", [])
+    assert why in document["caveat"]
+    assert run(["verify", *SMALL[:-1], str(path)]) == 1
+    assert "NOT-JUDGED" in capsys.readouterr().out
+
+
 def test_fix_c_is_taken_as_done_and_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     code, document = verified("kqemu-7-fix-c.ko", capsys)
     assert (code, document["verdict"]) == (0, "proven")
