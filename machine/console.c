@@ -40,7 +40,8 @@ static void number(const char *name, u64 value, unsigned base)
 	while ((value /= base) != 0);
 	print(" ");
 	print(name);
-	print(base == 16 ? " 0x" : " ");
+	print(*name == 0 ? "" : " ");
+	print(base == 16 ? "0x" : "");
 	print(at);
 }
 

@@ -7,6 +7,8 @@
 #define USER_CODE64 0x00affb000000ffffULL
 #define USER_DATA 0x00cff3000000ffffULL
 
+#define DOUBLE_FAULT 8
+
 #define HOST_CODE (job[JOB_TR] == 0x30 ? 0x08 : 0x20)
 #define HOST_DATA (HOST_CODE + 8)
 #define HOST_USER_DATA (job[JOB_TR] == 0x30 ? 0x20 : 0x38)
@@ -21,6 +23,7 @@ static u64 own_gdt[MOST_CPUS][16] __attribute__((aligned(16)));
 static u64 idt[512] __attribute__((aligned(4096)));
 static u8 pcpus[MOST_CPUS][PAGE] __attribute__((aligned(4096)));
 static u8 ist_stacks[MOST_CPUS][PAGE] __attribute__((aligned(4096)));
+static u8 double_fault_stacks[MOST_CPUS][PAGE] __attribute__((aligned(4096)));
 static u8 rsp0_stacks[MOST_CPUS][PAGE] __attribute__((aligned(4096)));
 static u8 user_stacks[MOST_CPUS][PAGE] __attribute__((aligned(4096)));
 
@@ -104,6 +107,10 @@ static void fill_idt(void)
 		set_gate(idt, vector, (u64)fault_stubs + 16 * vector, HOST_CODE, 0, 0);
 	set_gate(idt, VECTOR_IST, (u64)seen, HOST_CODE, 1, 0);
 	set_gate(idt, VECTOR_RSP0, (u64)seen, HOST_CODE, 0, 3);
+	set_gate(idt, VECTOR_TIMER, (u64)clock_entry, HOST_CODE, 0, 0);
+	set_gate(idt, VECTOR_CALL, (u64)call_entry, HOST_CODE, 0, 3);
+	set_gate(idt, VECTOR_SPURIOUS, (u64)spurious_entry, HOST_CODE, 0, 0);
+	set_gate(idt, DOUBLE_FAULT, (u64)fault_stubs + 16 * DOUBLE_FAULT, HOST_CODE, 2, 0);
 }
 
 static void load_idt(void)
@@ -143,6 +150,7 @@ void kernel_boot(struct cpu *cpu)
 	fill_pcpu(number);
 	common_tss[number].rsp[0] = KERNEL(rsp0_stacks[number] + PAGE);
 	common_tss[number].ist[0] = KERNEL(ist_stacks[number] + PAGE);
+	common_tss[number].ist[1] = KERNEL(double_fault_stacks[number] + PAGE);
 	common_tss[number].ports = sizeof(struct tss);
 	cpu->user_cs = HOST_USER_CODE | 3;
 	cpu->user_ss = HOST_USER_DATA | 3;
@@ -152,6 +160,14 @@ void kernel_boot(struct cpu *cpu)
 	gdt_segs[job[JOB_TR] / 8].base = base;
 	write_tss(&gdt_of(cpu)[job[JOB_TR] / 8], base);
 	load_task_register();
+}
+
+/* On which CPU's kernel stack it is, or WHOSE_NOBODY. */
+u64 stack_owner(u64 rsp)
+{
+	u64 page = (rsp - KERNEL(rsp0_stacks)) / PAGE;
+
+	return page < MOST_CPUS ? page : WHOSE_NOBODY;
 }
 
 /* Functions that a module's source fix calls. */

@@ -43,6 +43,8 @@
 #define VECTOR_IST 0x80
 #define VECTOR_RSP0 0x81
 #define VECTOR_TIMER 0x82
+#define VECTOR_CALL 0x83
+#define VECTOR_SPURIOUS 0xff
 
 #define HOSTILE_FLAGS 0x2438d7	/* ID, AC, I/O privilege 3, overflow, sign, zero, adjust, parity, carry */
 #define HOSTILE_BASE 0x5eed0bad0000

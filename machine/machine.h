@@ -80,6 +80,15 @@ void make_guest(struct cpu *cpu);
 void *new_pages(u64 size);
 extern struct tss monitor_tss[MOST_CPUS];
 
+/* panic.c, process.S */
+void run_process(struct cpu *cpu) __attribute__((noreturn));
+void kernel_panic(struct cpu *cpu, const struct fault_frame *frame) __attribute__((noreturn));
+void enter_process(struct cpu *cpu, u64 flags) __attribute__((noreturn));
+void clock_entry(void);
+void call_entry(void);
+void spurious_entry(void);
+u64 stack_owner(u64 rsp);
+
 /* observe.c */
 int observe(struct cpu *cpu);
 int came_back(struct cpu *cpu, u64 cr0);

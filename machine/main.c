@@ -76,6 +76,8 @@ void fault(u64 number)
 		cpu->cr2 = frame->cr2;
 		cpu->cr3 = frame->cr3;
 	}
+	if (job[JOB_MODE] == MODE_PANIC)
+		kernel_panic(cpu, frame);
 	if (!cpu->in_round) {
 		print("broken");
 		print_number("cpu", number);
@@ -187,6 +189,8 @@ void cpu_main(u64 number)
 	__atomic_fetch_add(&ready, 1, __ATOMIC_SEQ_CST);
 	while (ready != job[JOB_CPUS])
 		relax();
+	if (job[JOB_MODE] == MODE_PANIC)
+		run_process(cpu);
 	rounds(cpu);
 	__atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
 	if (number != 0)

@@ -20,6 +20,7 @@ FLOORS = (
     ("patch", "verify", "witness"),
     ("expected",),
     ("machinetest", "proving", "readback"),
+    ("panicdemo",),
     ("repair",),
     ("ports",),
     ("report",),

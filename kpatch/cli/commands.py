@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "diff": "Show what a patch changes, or what two modules differ in.",
     "verify": "Explore every interleaving of a module's world switch.",
     "report": "Write a page that shows the patch, the bug and the proof.",
+    "demo": "Show the panic of 2008 on this module, and that it is gone.",
     "revert": "Give back the original, byte for byte.",
     "lint-signatures": "Check signature files of your own.",
     "hook": "Put the repair into ports builds.",

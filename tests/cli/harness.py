@@ -30,7 +30,7 @@ GOLDEN: Final = REPOSITORY / "tests" / "golden" / "cli"
 MANIFEST: Final[list[dict[str, Any]]] = tomllib.loads((SAMPLES / "MANIFEST.toml").read_text())[
     "sample"
 ]
-COMMANDS: Final = ("scan", "apply", "diff", "verify", "revert", "hook")
+COMMANDS: Final = ("scan", "apply", "diff", "verify", "demo", "revert", "hook")
 _LIMIT: Final = 120
 
 

@@ -277,6 +277,29 @@ FILES: Final = {
     "apply": {**APPLIED, "proof": Optional(PROOF), "readers": [_READER]},
     "diff": DIFFERENCE,
     "revert": REVERTED,
+    "demo": {
+        "file": str,
+        "machine": {"qemu", "bochs"},
+        "name": str,
+        "version": str,
+        "cpus": int,
+        "rounds": int,
+        "holds": bool,
+        "scenes": [
+            {
+                "name": str,
+                "must_panic": bool,
+                "holds": bool,
+                "panicked": bool,
+                "outcome": {"done", "hang", "reset", "broken"},
+                "said": str,
+                "seconds": (int, float),
+                "panic": Optional(dict),
+                "processes": [{"cpu": int, "rounds": int, "clobbered": int}],
+                "registers": [str],
+            }
+        ],
+    },
     "verify": {**PROOF, "readers": [_READER], "machines": [_MACHINE]},
 }
 

@@ -35,6 +35,26 @@ class CpuReport(NamedTuple):
     cr2: int
 
 
+class Process(NamedTuple):
+    """A process on a CPU of the panic: its calls of the switch, and how often its kernel stack was
+    not what it had left there.
+    """
+
+    cpu: int
+    rounds: int
+    clobbered: int
+
+
+class Panic(NamedTuple):
+    """The lines on the console, the CPU that stopped, and whose kernel stack it was on."""
+
+    message: tuple[str, ...]
+    cpu: int
+    stack: int
+    vector: int
+    error: int
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of one module on one machine. ``registers`` has a line for each CPU of a hang."""
@@ -46,6 +66,8 @@ class Run:
     seconds: float = 0.0
     said: str = ""
     registers: tuple[str, ...] = field(default=())
+    processes: tuple[Process, ...] = ()
+    panic: Panic | None = None
 
     @property
     def rounds(self) -> int:
@@ -131,10 +153,21 @@ def read_result(text: str, seconds: float) -> Run | None:
         return Run("broken", seconds=seconds, said=f"{said}: {' '.join(lines[0])}")
     try:
         reports = tuple(_report(words[1:]) for words in lines if words[0] == "cpu")
+        processes = tuple(Process(**_numbers(w[1:])) for w in lines if w[0] == "process")
+        if processes:
+            return Run("done", seconds=seconds, processes=processes, panic=_panic(text, lines))
         memory = _numbers(next(words[1:] for words in lines if words[0] == "memory"))
         return Run("done", reports, memory["lock"], memory["changed"], seconds)
     except (ValueError, KeyError, TypeError, StopIteration):
         return Run("broken", seconds=seconds, said="its result does not read")
+
+
+def _panic(text: str, lines: list[list[str]]) -> Panic | None:
+    for words in lines:
+        if words[0] == "panic":
+            shown = text.replace("\r", "").partition("message\n")[2].partition("\npanic cpu ")[0]
+            return Panic(tuple(shown.splitlines()), **_numbers(words[1:]))
+    return None
 
 
 def _report(words: list[str]) -> CpuReport:

@@ -1,0 +1,84 @@
+"""``kpatch demo``: the panic of 2008 on a module, and that it is gone once it is patched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kpatch import repair
+from kpatch.cli.common import FILES, Console, console_options, each_file
+from kpatch.containers import target as targets
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, FINDING
+from kpatch.patch.apply import apply_plan
+from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.patch.prepare import prepare
+from kpatch.proving import case_of
+from kpatch.report.demo_text import demo_text
+from kpatch.report.documents import Document
+
+
+@click.command("demo")
+@FILES
+@click.option(
+    "--machine",
+    type=click.Choice(["qemu", "bochs"]),
+    default="qemu",
+    show_default=True,
+    help="Where it is shown.",
+)
+@click.option(
+    "--machine-cpus",
+    type=click.IntRange(2, 16),
+    default=2,
+    metavar="N",
+    show_default=True,
+    help="CPUs of that machine.",
+)
+@click.option(
+    "--machine-seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="The most that one run there may take.",
+)
+@console_options
+def command(
+    paths: tuple[Path, ...],
+    machine: str,
+    machine_cpus: int,
+    machine_seconds: float | None,
+    console: Console,
+) -> int:
+    """Run each FILE as it was built, and patched, on a bare machine with processes and a clock.
+
+    As it was built, the module leaves another CPU's TSS behind, two CPUs use one kernel stack,
+    and the kernel panics: the message is shown. Patched, it runs on. FILE is not changed. The
+    exit code is 0 if both are shown, 1 if not.
+    """
+    from kpatch.panicdemo import show
+    from kpatch.witness.machine.emulators import require
+
+    require(machine)
+
+    def demonstrate(path: Path) -> tuple[list[Document], int]:
+        found: list[Document] = []
+        for inside in targets.open_target(path).modules:
+            case = case_of(_patched(repair.scan(inside.data, inside.name)))
+            document = show(machine, case, cpus=machine_cpus, limit=machine_seconds)
+            document["file"] = inside.name
+            found.append(document)
+            if not console.json:
+                console.data(demo_text(inside.name, document, console.style))
+        shown = all(each["holds"] for each in found)
+        return found, DONE if shown else FINDING
+
+    return each_file("demo", paths, console, demonstrate, named=paths)
+
+
+def _patched(found: Assessment) -> Assessment:
+    """The module as apply would make it; itself where there is nothing to apply."""
+    if found.verdict is not Verdict.AFFECTED:
+        return found
+    made = apply_plan(prepare(found))
+    return assess(read_module(made, found.module.name))
