@@ -11,12 +11,13 @@ from pathlib import Path
 import lief
 import pytest
 from elftools.elf.elffile import ELFFile
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 
 from kpatch import expected
 from kpatch.elf import constants as elf
 from kpatch.elf.layouts import AMD64
 from kpatch.elf.module import Module, Section, read_module
+from kpatch.errors import MatchError
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.plan import Plan
@@ -56,7 +57,10 @@ def test_both_readers_find_a_source_fix_switched_off() -> None:
 @settings(max_examples=10)
 @given(kqemu_modules())
 def test_both_readers_find_what_was_planned_for_any_module(drawn: DrawnModule) -> None:
-    plan, data = planned(drawn.data)
+    try:
+        plan, data = planned(drawn.data)
+    except MatchError:  # a site with something in it that may not be moved
+        reject()
     for reading in read_back(data, expected.after(plan, data)):
         assert reading.differences == ()
 
