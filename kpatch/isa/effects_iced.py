@@ -76,8 +76,7 @@ def by_iced(code: bytes) -> Effects | None:
 
 def missing_feature(code: bytes) -> str:
     """The first feature that the instruction needs and the first x86-64 CPUs lack, by name."""
-    names = {value: name for name, value in vars(CpuidFeature).items() if name.isupper()}
-    wanted = [names[each] for each in Decoder(64, code).decode().cpuid_features()]
+    wanted = [_features()[each] for each in Decoder(64, code).decode().cpuid_features()]
     return next((each for each in wanted if each not in _BASELINE), "")
 
 
@@ -86,6 +85,11 @@ _BASELINE: Final = frozenset({
     "MSR", "TSC", "SYSCALL", "SSE", "SSE2", "FPU", "MMX", "FXSR", "CLFSH", "PAUSE", "MULTIBYTENOP",
     "CMPXCHG16B",  # the first AMD64 lack it, but fault then
 })  # fmt: skip
+
+
+@cache
+def _features() -> dict[int, str]:
+    return {value: name for name, value in vars(CpuidFeature).items() if name.isupper()}
 
 
 @cache

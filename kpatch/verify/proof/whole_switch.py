@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import scenario_named
+from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, check_inputs, check_same_effect
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
 from kpatch.verify.proof.verdict import Bounds, Case
@@ -35,15 +38,18 @@ def inputs_of(case: Case) -> tuple[Check, Check]:
 
 def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Check]:
     """The patched and the unpatched switch on each of these hosts."""
-    pairs = (
-        (
-            each.scenario,
-            case.setup(case.module, each, Bounds()),
-            case.setup(case.original, each, Bounds()),
-        )
-        for each in hosts
+    first = hosts[0]
+    patched, original = (
+        case.setup(module, first, Bounds()) for module in (case.module, case.original)
     )
+    pairs = ((each.scenario, _on(patched, each), _on(original, each)) for each in hosts)
     return check_same_effect(pairs, case.cpuid, _sites(case))
+
+
+def _on(setup: Setup, host: Obligation) -> Setup:
+    """The same module on another host; what was decoded of it is kept."""
+    scenario = scenario_named(host.scenario) or setup.scenario
+    return replace(setup, scenario=scenario, cpus=host.cpus, tr_selector=host.tr_selector)
 
 
 def _sites(case: Case) -> tuple[range, ...]:
