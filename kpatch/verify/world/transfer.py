@@ -38,7 +38,6 @@ _SUMS: Final[dict[str, Callable[[int, int], int]]] = {
     "shl": lambda a, b: a << (b & 63), "shr": lambda a, b: a >> (b & 63),
     "inc": lambda a, _: a + 1, "dec": lambda a, _: a - 1,
 }  # fmt: skip
-_SOURCES: Final = frozenset({GDT, SHARED})
 
 
 class Step:
@@ -287,7 +286,8 @@ class Step:
         if at is not None:
             return tuple(self._places.byte(self.before, at + n) for n in range(size))
         names = self.address_origins(operand)
-        if names & _SOURCES and TSS not in names:  # the descriptor, or the patch's own data
+        # The patch's own data, at a place that may depend on the CPU; or the descriptor.
+        if SHARED in names or (GDT in names and TSS not in names):
             return of(names, size)
         return of(names | {"memory at an address that cannot be told"}, size)
 

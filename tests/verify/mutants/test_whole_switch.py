@@ -7,7 +7,7 @@ import pytest
 from kpatch.verify.proof.checks import SENTENCES, Check
 from kpatch.verify.proof.verdict import Bounds, Case, Proof
 from kpatch.verify.proof.whole_switch import inputs_of, run_checks, same_effect_of
-from tests.verify.mutants.harmless import HARMLESS
+from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
 from tests.verify.mutants.whole_switch import READS, RIGHT_ODD, SAME, WRONG, Wrong
 
@@ -32,6 +32,10 @@ def test_a_patch_that_is_right_keeps_every_property(variant: Variant) -> None:
 @pytest.mark.parametrize("variant", RIGHT_ODD, ids=lambda each: each.name)
 def test_an_odd_patch_that_is_right_is_explored_as_right(variant: Variant) -> None:
     assert variant.explored(LEAVE).holds
+
+
+def test_a_lock_by_the_cpus_number_depends_on_nothing_else() -> None:
+    assert all(each.holds for each in inputs_of(FENCED.case))
 
 
 def test_every_check_is_broken_by_some_patch() -> None:
