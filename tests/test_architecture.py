@@ -1,0 +1,40 @@
+"""docs/architecture.md: the tour leads to files that are there, and the picture is current."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+MOST_LINES = 310
+
+
+def test_the_picture_is_what_the_imports_say() -> None:
+    drawn = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "rooms.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    shipped = (ROOT / "docs" / "rooms.svg").read_text()
+    assert drawn == shipped, "run: python3 docs/rooms.py > docs/rooms.svg"
+
+
+def test_the_tour_has_ten_stops_of_a_page() -> None:
+    stops = re.findall(r"^\| (\d+) \| `(kpatch/[^`]*)` \|", PAGE, re.MULTILINE)
+    assert [int(number) for number, _ in stops] == list(range(1, 11))
+    for _, file in stops:
+        lines = (ROOT / file).read_text().splitlines()
+        assert 30 <= len(lines) <= MOST_LINES, file
+
+
+def test_every_room_stands_in_the_table() -> None:
+    names = {path.stem for path in (ROOT / "kpatch").glob("*.py")}
+    names |= {path.parent.name for path in (ROOT / "kpatch").glob("*/__init__.py")}
+    names -= {"__init__", "__main__", "units", "errors", "data", "digest", "entry"}
+    named = set(re.findall(r"`(\w+)/?`", PAGE))
+    assert names <= named, names - named
