@@ -48,6 +48,8 @@ class Note(NamedTuple):
 
     ``loaded_sha256`` is :func:`kpatch.elf.content.loaded_digest` of the original. Nothing says
     whether the patch was proven: anybody can write that, and the proof can be made at any time.
+    The first notes had neither that digest nor ``tss_stride`` nor a section for each replacement;
+    they still read.
     """
 
     version: str
@@ -112,7 +114,7 @@ def read_note(module: Module) -> Note | None:
             raise ValueError("not a note of ours")
         text = contents[desc : desc + descsz]
         return _from_document(json.loads(text, parse_int=_short_number))
-    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DamagedFileError(
             f"{SECTION} does not read: {why}",
@@ -130,8 +132,8 @@ def _from_document(document: Any) -> Note:
             bytes.fromhex(each["before"]),
             bytes.fromhex(each["after"]),
             str(each["what"]),
-            str(each["section"]),
-            SectionOffset(_natural(each["at"])),
+            str(each.get("section", "")),
+            SectionOffset(_natural(each.get("at", 0))),
         )
         for each in document["replaced"]
     )
@@ -145,8 +147,8 @@ def _from_document(document: Any) -> Note:
         replaced=replaced,
         source_fix=str(document["source_fix"]),
         patched_sha256=str(document["patched_sha256"]),
-        loaded_sha256=str(document["loaded_sha256"]),
-        tss_stride=_natural(document["tss_stride"]),
+        loaded_sha256=str(document.get("loaded_sha256", NO_DIGEST)),
+        tss_stride=_natural(document.get("tss_stride", _TSS_STRIDE)),
     )
     if len(note.original_header) != HEADER_SIZE or len(note.patched_sha256) != len(NO_DIGEST):
         raise ValueError("a field has the wrong length")

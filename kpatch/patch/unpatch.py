@@ -20,7 +20,7 @@ from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.before import RESTORE, Means, Unpatched
 from kpatch.patch.neutralise import RET, neutralise
-from kpatch.patch.note import Note
+from kpatch.patch.note import NO_DIGEST, Note
 from kpatch.patch.plan import Neutralised, make_plan
 from kpatch.patch.rebuild import rebuild
 from kpatch.patch.traces import Place, Traces, places_of
@@ -36,7 +36,7 @@ def require_genuine(module: Module, found: Unpatched) -> None:
     if found.means is not Means.ORIGINAL or note is None or found.match is None:
         return  # known by having been patched again, or not to be patched again without signature
     again = _patched_again(found.module, found.match, note.cpuid, note.tss_stride, note)
-    if note.version == __version__:
+    if note.version == __version__ and note.loaded_sha256 != NO_DIGEST:
         same = again == module.data
     else:
         same = not differing(read_module(again), module)
@@ -66,7 +66,7 @@ def taken_out(
         )
         if found is None:
             raise _not_whole(module, "its trampolines, sites or lock are other ones")
-        if loaded_digest(found.module) != note.loaded_sha256:
+        if note.loaded_sha256 not in (NO_DIGEST, loaded_digest(found.module)):
             raise _not_whole(module, "parts of the module beside the patch were changed")
         return found
     rebuilt = rebuild(places, module.name)
