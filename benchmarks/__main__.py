@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import explore, proof, reductions, startup, throughput
+from benchmarks import explore, machine, proof, reductions, startup, throughput
 
 _ALL = {
     "startup": startup.main,
@@ -12,6 +12,7 @@ _ALL = {
     "proof": proof.main,
     "explore": explore.main,
     "reductions": reductions.main,
+    "machine": machine.main,
 }
 
 

@@ -1,0 +1,136 @@
+"""A round through the switch on QEMU and on Bochs: unpatched, patched, and with source fix A."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from kpatch.elf.module import Module, read_module
+from kpatch.isa.decode import Instruction, decode
+from kpatch.machinetest import settings_for, subject_of
+from kpatch.patch.apply import apply_plan
+from kpatch.patch.assess import assess
+from kpatch.patch.prepare import prepare
+from kpatch.proving import case_of
+from kpatch.verify.proof.verdict import Case
+from kpatch.witness.machine.emulators import run
+from kpatch.witness.machine.job import Settings, disk
+
+_SAMPLES = Path(__file__).parents[1] / "samples"
+_REPEATS = 5
+_FEW = 1_000
+_ROUNDS = {"qemu": 20_000, "bochs": 500}
+
+# SDM vol. 3, 9.3, "Serializing Instructions", as far as the switch has them.
+_SERIALIZING = ("lgdt", "lidt", "lldt", "ltr", "wrmsr", "cpuid", "iretq")
+
+
+def _read(name: str) -> Module:
+    return read_module((_SAMPLES / name).read_bytes(), name)
+
+
+def _cases() -> dict[str, Case]:
+    unpatched = _read("kqemu-7.ko")
+    patched = read_module(apply_plan(prepare(assess(unpatched))), "kqemu-7.ko")
+    modules = {
+        "unpatched": unpatched,
+        "patched": patched,
+        "source fix A": _read("kqemu-7-fix-a.ko"),
+    }
+    return {name: case_of(assess(module)) for name, module in modules.items()}
+
+
+def _settings(machine: str, case: Case) -> Settings:
+    """One CPU that waits for nobody and looks at nothing: what is left is the switch."""
+    usual = settings_for(machine, case, rounds=_ROUNDS[machine])
+    return Settings(
+        cpus=1,
+        rounds=_ROUNDS[machine],
+        delay=0,
+        observe=False,
+        cpuid_offset=usual.cpuid_offset,
+        tr_selector=usual.tr_selector,
+    )
+
+
+def _run(machine: str, case: Case, rounds: int) -> tuple[float, int]:
+    """Seconds of processor time of the whole machine, and ticks of its CPU's counter."""
+    settings = replace(_settings(machine, case), rounds=rounds)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = run(machine, disk(subject_of(case, case.module), settings), 1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if found.findings:
+        raise SystemExit(f"{machine}: {found.findings}")
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return spent, found.cpus[0].ticks
+
+
+def _microseconds(case: Case) -> float:
+    """Processor time of a round on QEMU: of many rounds, without what the start takes."""
+    few, many = _FEW, _ROUNDS["qemu"]
+    return (_run("qemu", case, many)[0] - _run("qemu", case, few)[0]) / (many - few) * 1e6
+
+
+def _instructions(case: Case) -> float:
+    """Instructions of a round, with the machine's own: the ticks of a CPU in Bochs."""
+    return _run("bochs", case, _ROUNDS["bochs"])[1] / _ROUNDS["bochs"]
+
+
+def _serializing(case: Case) -> int:
+    """Serializing instructions in the code that a round runs through."""
+    return sum(
+        each.mnemonic in _SERIALIZING or (each.mnemonic == "mov" and _control(each))
+        for each in _code(case)
+    )
+
+
+def _control(instruction: Instruction) -> bool:
+    target = instruction.text.split()[1]
+    return target.startswith(("cr", "dr"))
+
+
+def _code(case: Case) -> Iterator[Instruction]:
+    image = case.match.image
+    contents = case.module.data[image.start : image.start + image.size]
+    routines = subject_of(case, case.module).switch
+    for start in ("kernel_to_monitor", "monitor_side", "monitor_to_kernel"):
+        yield from _until_return(contents, routines[start])
+    yield from _until_return(contents, case.match.image.header["exit_end"])
+    section = case.module.section_named(case.match.signature.code_section)
+    if section is not None:
+        yield from decode(case.module.contents(section))
+    if case.fix.tail is not None:
+        home = case.module.sections[case.fix.tail.section]
+        yield from _until_return(case.module.contents(home), case.fix.tail.at)
+
+
+def _until_return(contents: bytes, start: int) -> Iterator[Instruction]:
+    for each in decode(contents[start:], start):
+        yield each
+        if each.is_return:
+            return
+
+
+def main() -> None:
+    """Print time a round, ratios, instructions and serializing instructions."""
+    cases = _cases()
+    best: dict[str, float] = {}
+    for _ in range(_REPEATS):
+        # In turn, and the least of each: what else runs here slows all alike.
+        for name, case in cases.items():
+            found = _microseconds(case)
+            best[name] = min(found, best.get(name, found))
+    for name, case in cases.items():
+        print(
+            f"{name:<13} {best[name]:6.1f} us a round on QEMU, "
+            f"{1e6 / best[name]:.0f} rounds a second, "
+            f"{best[name] / best['unpatched']:.3f} of unpatched; "
+            f"{_instructions(case):.0f} instructions a round with the machine's own, "
+            f"{_serializing(case)} in the switch serializing"
+        )
+
+
+if __name__ == "__main__":
+    main()
