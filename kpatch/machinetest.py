@@ -18,11 +18,21 @@ from kpatch.verify.proof.verdict import Case
 from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 from kpatch.witness.machine.emulators import EMULATORS, require, run, version_of
-from kpatch.witness.machine.job import MOST_CPUS, SWITCH_FIELDS, Settings, Subject, disk
+from kpatch.witness.machine.job import (
+    MOST_CPUS,
+    SWITCH_FIELDS,
+    Settings,
+    Subject,
+    disk,
+    require_functions,
+)
 from kpatch.witness.machine.result import Run
 
 _UNPATCHED_ROUNDS: Final = 1_000
 """Every round of the unpatched module is wrong on a shared GDT, on all CPUs but the last."""
+
+_DRIVER_ROUNDS: Final = 1_000
+"""The C side takes longer, and all of it lies outside of what CPUs share."""
 
 _PRIVATE_SHARE: Final = 10
 """Where nothing is shared there is little to see: a tenth of the rounds."""
@@ -106,6 +116,18 @@ def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
     )
 
 
+def driver_trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
+    """The module's C side as well: its ioctl, with a guest on every CPU.
+
+    Raises UnknownModuleError if the module wants more of the kernel than the machine has.
+    """
+    subject = subject_of(case, case.module)
+    require_functions(case.module)
+    rounds = min(settings.rounds, _DRIVER_ROUNDS)
+    driver = replace(settings, mode="driver", rounds=rounds)
+    return (Trial("the whole driver", replace(subject, after=None), driver, must_fail=False),)
+
+
 def settings_for(
     machine: str, case: Case, *, cpus: int = 2, rounds: int | None = None, seed: int = 1
 ) -> Settings:
@@ -131,16 +153,18 @@ def test_on(
     case: Case,
     settings: Settings,
     *,
+    with_driver: bool = False,
     limit: float | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run everything on one machine, and say what came of it, as JSON-ready data.
 
-    Raises UsageError if the machine is not there.
+    Raises UsageError if the machine is not there, and what :func:`driver_trials` raises.
     """
     emulator = require(machine)
     tried = []
-    for trial in trials(case, settings):
+    extra = driver_trials(case, settings) if with_driver else ()
+    for trial in (*trials(case, settings), *extra):
         report(f"{emulator.name}: {trial.name}")
         made = disk(trial.subject, trial.settings)
         tried.append(Tried(trial, run(machine, made, trial.settings.cpus, limit)))

@@ -79,6 +79,18 @@ one_round:
 	pop_saved
 	ret
 
+/* int guarded(struct cpu *, void (*)(struct cpu *)): calls it. 1 after a fault, else 0. */
+	.globl	guarded
+guarded:
+	push_saved
+	mov	%rsp, CPU_SAVED_RSP(%rdi)
+	sub	$8, %rsp
+	call	*%rsi
+	add	$8, %rsp
+	xor	%eax, %eax
+	pop_saved
+	ret
+
 /* noreturn give_up(struct cpu *): back to the caller of one_round, after a fault. */
 	.globl	give_up
 give_up:

@@ -80,6 +80,14 @@ void make_guest(struct cpu *cpu);
 void *new_pages(u64 size);
 extern struct tss monitor_tss[MOST_CPUS];
 
+void _mtx_lock_spin_flags(volatile u32 *lock);
+void _mtx_unlock_spin_flags(volatile u32 *lock);
+
+/* driver.c */
+void load_driver(void);
+void open_driver(struct cpu *cpu);
+void driver_round(struct cpu *cpu);
+
 /* panic.c, process.S */
 void run_process(struct cpu *cpu) __attribute__((noreturn));
 void kernel_panic(struct cpu *cpu, const struct fault_frame *frame) __attribute__((noreturn));
@@ -103,6 +111,7 @@ void end_run(const char *text) __attribute__((noreturn));
 
 /* entry.S, boot.S */
 int one_round(struct cpu *cpu);
+int guarded(struct cpu *cpu, void (*function)(struct cpu *));
 void give_up(struct cpu *cpu) __attribute__((noreturn));
 void guest(void);
 void seen(void);

@@ -40,8 +40,8 @@ static u64 sum_of_kernel(void)
 		found = sum((u64)&gdt[cpu][slot + 2], sizeof(gdt[cpu]) - slot * 8 - 16, found);
 		found = sum(pcpu_of(cpu) - KERNEL_BASE, PAGE, found);
 	}
-	if (job[JOB_AFTER] != 0)
-		return found;	/* a source fix writes data of its module */
+	if (job[JOB_AFTER] != 0 || job[JOB_MODE] == MODE_DRIVER)
+		return found;	/* a source fix and the C side write data of their module */
 	found = sum(MODULE_PHYS, lock, found);
 	return sum(MODULE_PHYS + end, job[JOB_MODULE_SIZE] - end, found);
 }
@@ -123,6 +123,19 @@ static void rounds(struct cpu *cpu)
 	cpu->ticks = ticks() - begin;
 }
 
+/* The same through the module's C side. A fault there leaves a guest that cannot go on: the end. */
+static void driver_rounds(struct cpu *cpu)
+{
+	for (; cpu->rounds < job[JOB_ROUNDS] && !found; cpu->rounds++) {
+		cpu->in_round = 1;
+		if (guarded(cpu, driver_round) != 0)
+			found = 1;
+		else if (!observe(cpu))
+			own_tss(cpu);
+		cpu->in_round = 0;
+	}
+}
+
 static void report(u64 before)
 {
 	u64 lock = 0;
@@ -180,7 +193,13 @@ void cpu_main(u64 number)
 	cpu->number = number;
 	cpu->random = (job[JOB_SEED] + number + 1) * 0x9e3779b97f4a7c15ULL | 1;
 	kernel_boot(cpu);
-	make_guest(cpu);
+	if (job[JOB_MODE] == MODE_DRIVER) {
+		if (number == 0)
+			load_driver();
+		open_driver(cpu);
+	} else {
+		make_guest(cpu);
+	}
 	__atomic_fetch_add(&turn, 1, __ATOMIC_SEQ_CST);
 	while (turn != job[JOB_CPUS])
 		relax();
@@ -191,7 +210,10 @@ void cpu_main(u64 number)
 		relax();
 	if (job[JOB_MODE] == MODE_PANIC)
 		run_process(cpu);
-	rounds(cpu);
+	if (job[JOB_MODE] == MODE_DRIVER)
+		driver_rounds(cpu);
+	else
+		rounds(cpu);
 	__atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
 	if (number != 0)
 		for (;;)

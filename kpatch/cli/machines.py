@@ -23,14 +23,14 @@ class MachineTests(NamedTuple):
     cpus: int
     rounds: int | None
     seconds: float | None
+    driver: bool
 
     def require(self) -> None:
         """Raise UsageError if a machine is not installed, before anything long begins."""
         if not self.machines:
-            if self.rounds is not None:
-                raise UsageError(
-                    "no machine is to run them", where="--rounds", todo="add --machine qemu"
-                )
+            for option, given in (("--rounds", self.rounds is not None), ("--driver", self.driver)):
+                if given:
+                    raise UsageError("it is for a machine", where=option, todo="add --machine qemu")
             return
         from kpatch.witness.machine.emulators import require
 
@@ -49,6 +49,7 @@ class MachineTests(NamedTuple):
                 each,
                 case,
                 settings_for(each, case, cpus=self.cpus, rounds=self.rounds),
+                with_driver=self.driver,
                 limit=self.seconds,
                 report=console.say if console.verbose else _nobody,
             )
@@ -81,9 +82,13 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
         metavar="N",
         help="The most that one run there may take.",
     )
+    @click.option(
+        "--driver", is_flag=True, help="Run the module's C side there too, through its ioctl."
+    )
     @functools.wraps(command)
     def wrapped(
         *args: Any,
+        driver: bool,
         machines: tuple[str, ...],
         machine_cpus: int,
         rounds: int | None,
@@ -91,7 +96,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
         **rest: Any,
     ) -> int:
         chosen = tuple(dict.fromkeys(machines))
-        tests = MachineTests(chosen, machine_cpus, rounds, machine_seconds)
+        tests = MachineTests(chosen, machine_cpus, rounds, machine_seconds, driver)
         return command(*args, machine_tests=tests, **rest)
 
     return wrapped

@@ -11,7 +11,7 @@ import pytest
 
 from kpatch import machinetest
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import UsageError
+from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.witness.machine import emulators, job
 from kpatch.witness.machine.result import read_result
 from tests import referees
@@ -102,6 +102,24 @@ def test_what_is_not_brought_back_is_a_finding(name: str, finding: str) -> None:
     (mutant,) = (each for each in MUTANTS if each.name == name)
     found = tried(trial(MODULE, mutant.case, "qemu", 20), "qemu")
     assert any(finding in each for each in found.findings), found.findings
+
+
+@pytest.mark.parametrize("name", ["kqemu-7.ko", "kqemu-7-stripped.ko"])
+def test_the_whole_driver_runs_through_its_ioctl(name: str) -> None:
+    for module, right in ((patched(name), True), (sample(name), False)):
+        of = case(module)
+        (one,) = machinetest.driver_trials(of, machinetest.settings_for("qemu", of, rounds=100))
+        found = tried(one, "qemu")
+        assert (found.outcome, found.rounds, found.faults) == ("done", 200, 0)
+        assert (found.wrong_tss == 0) is right
+        assert not any(cpu.monitor for cpu in found.cpus), "each guest comes to its hlt"
+
+
+def test_a_driver_that_wants_more_of_the_kernel_is_told_what() -> None:
+    data = sample("kqemu-7.ko").data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0")
+    of = case(read_module(data, "more.ko"))
+    with pytest.raises(UnknownModuleError, match="has no vm_fault_anything"):
+        machinetest.driver_trials(of, machinetest.settings_for("qemu", of))
 
 
 def test_few_rounds_withhold_the_verdict(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ SWITCH_FIELDS: Final = (
 JOB: Final = (
     "magic", "mode", "cpus", "rounds", "seed", "delay", "patience", "stop", "observe",
     "private_gdt", "tr", "cpuid", "module_size", "image_at", "image_size", "lock_at", "lock_size",
-    "after",
+    "after", "sysinit_at", "sysinit_size",
     *SWITCH_FIELDS,
 )  # fmt: skip
 """The words of the job's page, in the order of job.h."""
@@ -115,6 +115,7 @@ def disk(subject: Subject, settings: Settings) -> bytes:
     module = loaded(subject)
     section, at, size = subject.image
     lock_at, lock_size = _lock(subject.module, module)
+    sysinit_at, sysinit_size = _section(subject.module, module, "set_sysinit_set")
     after = module.address_of(*subject.after) if subject.after else 0
     words = {
         "magic": _MAGIC,
@@ -135,6 +136,8 @@ def disk(subject: Subject, settings: Settings) -> bytes:
         "lock_at": lock_at,
         "lock_size": lock_size,
         "after": after,
+        "sysinit_at": sysinit_at,
+        "sysinit_size": sysinit_size,
         **{name: subject.switch[name] for name in SWITCH_FIELDS},
     }
     page = struct.pack(f"<{len(JOB)}Q", *(words[name] for name in JOB))
@@ -160,6 +163,26 @@ def _symbol(name: str) -> int:
             f"the machine has no symbol {name}", where="machine.elf", todo="install kpatch again"
         )
     return symbol.value
+
+
+def require_functions(module: Module) -> None:
+    """Raise UnknownModuleError, with their names, if the module wants more of the kernel than the
+    machine has, so that its C side cannot be run.
+    """
+    missing = sorted(module.undefined - {s.name for s in machine().symbols if not s.is_local})
+    if missing:
+        raise UnknownModuleError(
+            f"the bare machine's kernel has no {', '.join(missing)}",
+            where=module.name,
+            todo="the switch can be tested without --driver",
+        )
+
+
+def _section(module: Module, made: LoadedModule, name: str) -> tuple[int, int]:
+    section = module.section_named(name)
+    if section is None or section.index not in made.sections:
+        return 0, 0
+    return made.sections[section.index] - made.base, section.size
 
 
 def _lock(module: Module, made: LoadedModule) -> tuple[int, int]:

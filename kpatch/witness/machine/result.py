@@ -140,7 +140,7 @@ def _of_cpu(cpu: CpuReport) -> Iterator[str]:
     if cpu.stack:
         yield "the caller's stack was written"
     if cpu.monitor:
-        yield "the monitor's registers were lost"
+        yield "the monitor's registers were lost, or its guest did not come to its end"
 
 
 def read_result(text: str, seconds: float) -> Run | None:
