@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.counterexample import Reporter
 from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
-from kpatch.verify.explore.finals import FinalCheck, concrete_finals
+from kpatch.verify.explore.finals import FinalCheck, concrete_finals, concrete_memory
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.program import Program
@@ -90,7 +90,11 @@ class _Exploration:
         finals: frozenset[FinalState] = frozenset()
         if self.options.keep_finals:
             finals = concrete_finals(space, shapes, (graph.states[n] for n in graph.finals))
-        return self._result(graph, symmetry, found, finals)
+        kept = dict.fromkeys(graph.states[n][0] for n in graph.finals)
+        memories = tuple(
+            concrete_memory(shapes, memory, tuple(range(self.program.cpus))) for memory in kept
+        )
+        return replace(self._result(graph, symmetry, found), finals=finals, final_memories=memories)
 
     def _search(self, space: Space, check: FinalCheck) -> tuple[Start, Graph]:
         """Searches until the members of the waiting loops stay the same."""
@@ -104,7 +108,7 @@ class _Exploration:
 
     def nothing(self, bound: str) -> Result:
         """The result when the search could not even begin."""
-        return self._result(Graph(bound=bound), "off", (), frozenset())
+        return self._result(Graph(bound=bound), "off", ())
 
     def _lost(self, graph: Graph, space: Space) -> dict[str, list[int]]:
         """The states without progress, by kind. It can be judged on a complete graph only."""
@@ -131,7 +135,6 @@ class _Exploration:
         graph: Graph,
         symmetry: str,
         found: tuple[Counterexample, ...],
-        finals: frozenset[FinalState],
     ) -> Result:
         return Result(
             verdict=_verdict(graph, found),
@@ -146,7 +149,6 @@ class _Exploration:
             bound=graph.bound,
             symmetry=symmetry,
             counterexamples=found,
-            finals=finals,
         )
 
 

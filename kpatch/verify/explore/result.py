@@ -55,7 +55,7 @@ class Result:
     ended the search, or is empty. ``symmetry`` is on, off, or "broken: " and the reason; then
     the figures are those of the search without it. ``final_states`` counts canonical ones;
     ``finals`` lists them concretely, under every renaming that the symmetry allows, if the options
-    asked for it.
+    asked for it. ``final_memories`` has every final memory, one for each class under renaming.
     """
 
     verdict: Verdict
@@ -71,6 +71,7 @@ class Result:
     symmetry: str
     counterexamples: tuple[Counterexample, ...]
     finals: frozenset[FinalState] = frozenset()
+    final_memories: tuple[tuple[Value, ...], ...] = ()
 
     def to_document(self) -> dict[str, object]:
         """The result as JSON-ready data."""

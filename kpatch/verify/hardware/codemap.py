@@ -51,6 +51,7 @@ class CodeInfo:
     changes_controls: bool
     is_ltr: bool
     breakpoints_from: str
+    loads_gdtr: bool = False
 
     @property
     def is_fence(self) -> bool:
@@ -66,13 +67,17 @@ class CodeMap:
         places: Iterable[tuple[Region, Arena]],
         trusted: Iterable[Region],
         known: dict[int, CodeInfo],
+        *,
+        locks: bool = True,
     ) -> None:
         """``trusted`` are the places that may use any instruction: code of the harness.
-        ``known`` is what was decoded already; worlds with the same code may share it.
+        ``known`` is what was decoded already; worlds with the same code may share it. Without
+        ``locks`` what reads and writes memory in one operation does it in two.
         """
         self.known = known
         self._places = tuple(places)
         self._trusted = tuple(trusted)
+        self._locks = locks
 
     def look(self, address: int) -> CodeInfo:
         """The instruction at a virtual address."""
@@ -99,13 +104,17 @@ class CodeMap:
         if instruction is None:
             return _not_code(place, "these bytes are no instruction")
         trusted = any(each.holds(address) for each in self._trusted)
+        kind = _kind(instruction)
+        if kind is OpKind.LOCKED and not self._locks:
+            kind = OpKind.PLAIN
         return CodeInfo(
             label=f"{place}  {instruction.text}",
-            kind=_kind(instruction),
+            kind=kind,
             refused="" if trusted else _refusal(instruction),
             changes_controls=_changes_controls(instruction),
             is_ltr=instruction.mnemonic == "ltr",
             breakpoints_from=_breakpoints_from(instruction),
+            loads_gdtr=instruction.mnemonic == "lgdt",
         )
 
 

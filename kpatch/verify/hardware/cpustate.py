@@ -81,11 +81,15 @@ class Territory:
 class Controls:
     """Values of the control registers with which the code map and the memory map are true.
 
+    ``own_tables`` are ranges of virtual addresses in which a patch may keep a GDT of its own:
+    while it is in force, TR may be loaded from it, and no other segment.
+
     ``page_tables`` says for each value of cr3 which others may follow: those of the same guest.
     """
 
     page_tables: Mapping[int, frozenset[int]]
     gdt_bases: frozenset[int]
+    own_tables: tuple[tuple[int, int], ...]
     code_selectors: frozenset[int]
     data_selectors: frozenset[int]
     ldt_selectors: frozenset[int]
@@ -96,7 +100,10 @@ class Controls:
         checks = (
             (bool(paging), "paging or protection is off"),
             (registers["cr3"] in self.page_tables[root], f"cr3 is {registers['cr3']:#x}"),
-            (registers.table("gdtr").base in self.gdt_bases, "GDTR names no known table"),
+            (
+                registers.table("gdtr").base in self.gdt_bases or self.is_own_table(registers),
+                "GDTR names no known table",
+            ),
             (registers["cs"] in self.code_selectors, f"cs is {registers['cs']:#x}"),
             (
                 all(registers[name] in self.data_selectors for name in ("ss", "ds", "es")),
@@ -106,6 +113,13 @@ class Controls:
             (not registers["rflags"] & 0x300, "interrupts or single-stepping are on"),
         )
         return ", ".join(text for good, text in checks if not good)
+
+    def is_own_table(self, registers: Registers) -> bool:
+        """Whether GDTR names a table of the patch's own."""
+        table = registers.table("gdtr")
+        return any(
+            low <= table.base and table.base + table.limit < high for low, high in self.own_tables
+        )
 
 
 class _Everywhere(Container[int]):

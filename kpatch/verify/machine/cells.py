@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from kpatch.verify.hardware.cpustate import Access
 
+Start = tuple[tuple[int, bytes], ...]
+"""Shared memory where a round may begin: physical addresses, and what lies there."""
+
 
 class SharedMemoryGrewError(Exception):
     """A step touched shared memory in a way not seen before. Never leaves this package."""
@@ -33,6 +36,10 @@ class SharedMemory:
         self._writes: set[tuple[int, int]] = set()
         self.cells: tuple[CellRange, ...] = ()
         self.visible: set[int] = set()
+        self.accessed: set[tuple[int, int, int]] = set()
+        """Addresses of instructions, and the bytes that they touch: ``start <= byte < end``."""
+        self.flow: set[tuple[int, int]] = set()
+        """Addresses of instructions of which the second has followed the first."""
 
     def learn(self, accesses: Iterable[Access]) -> bool:
         """Take note of accesses. True if the cells are others now."""

@@ -17,7 +17,7 @@ from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import EVERYWHERE, Run, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import SystemDescriptor, parse
 from kpatch.verify.machine.arrival import arrive, back_in_kernel, interruptible, shared_accesses
-from kpatch.verify.machine.cells import SharedMemory
+from kpatch.verify.machine.cells import SharedMemory, Start
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.world import World
 
@@ -66,9 +66,10 @@ class LiveMachine:
         *,
         store_buffers: bool,
         every_instruction: bool = False,
+        start: Start = (),
     ) -> None:
         """``shared`` says which instructions end a step, unless ``every_instruction`` does;
-        ``store_buffers`` makes it x86-TSO.
+        ``store_buffers`` makes it x86-TSO; ``start`` is what earlier rounds left in memory.
         """
         self._world = world
         self._scenario = scenario
@@ -84,6 +85,7 @@ class LiveMachine:
             calls = world.calls(engine, cpu, home)
             rounds, seat = scenario.rounds - 1, world.seat_of(cpu)
             self._cpus.append(_Cpu(engine, world.territory(cpu), home, calls, rounds, seat))
+        self._store(start)
 
     def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Make the moves. Raises UsageError at one that cannot be made."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final, Literal
 
 from kpatch.verify.explore.program import (
@@ -31,7 +32,7 @@ from kpatch.verify.machine.arrival import (
     interruptible,
     shared_accesses,
 )
-from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError
+from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, Start
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_DONE_AT
@@ -62,8 +63,11 @@ class UnicornProgram:
         mode: Mode = "visible",
         *,
         store_buffers: bool = True,
+        start: Start = (),
     ) -> None:
-        """``store_buffers`` makes fences visible; without them (sc) they have no effect."""
+        """``store_buffers`` makes fences visible; without them (sc) they have no effect.
+        ``start`` is what earlier rounds have left in shared memory, where the boot did not.
+        """
         self.world = world
         self.scenario = scenario
         self._shared = shared
@@ -81,6 +85,8 @@ class UnicornProgram:
         shared.visible |= {RETURN_AT, TAIL_DONE_AT}
         if not shared.cells:
             self._warm_up()
+        for physical, left in start:
+            world.host.arena.write(physical, left)
         self._memory = tuple(self._read_cells())
 
     @property
@@ -162,13 +168,10 @@ class UnicornProgram:
         return tuple(dict.fromkeys(families))
 
     def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
-        """The lock is free again, and the slot names a TSS."""
+        """The slot names a TSS. What later rounds make of the rest is seen by making them
+        (:mod:`kpatch.verify.machine.rounds`).
+        """
         found = []
-        for cell, start, end in zip(self._shared.cells, self._memory, memory, strict=True):
-            for region in self.world.lock_regions:
-                if region.physical <= cell.start < region.physical + region.size and end != start:
-                    place = f"{region.name}+{cell.start - region.physical:#x}"
-                    found.append(Violation("progress", f"{place} is left at {end.hex()}"))
         if self.world.shared_slot is not None:
             self._write_cells(tuple(range(len(memory))), memory)
             complaint = self.world.slot_complaint()
@@ -205,6 +208,10 @@ class UnicornProgram:
         Raises SharedMemoryGrewError if the cells are others now.
         """
         accesses = shared_accesses(self._engine, run)
+        self._shared.flow.update(pairwise(run.trace))
+        for each in accesses:
+            bounds = each.physical, each.physical + each.size
+            self._shared.accessed.add((run.trace[each.step], *bounds))
         if self._shared.learn(accesses):
             raise SharedMemoryGrewError
         missed = self._visible_in(run, [each for each in accesses if each.step > 0])
@@ -240,6 +247,7 @@ class UnicornProgram:
         called = self._calls[cpu][state.seat] if self.moves else self._called[cpu]
         writes = self._writes(run)
         arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
+        self._shared.flow.add((run.trace[-1], arrival.registers["rip"]))
         violations = (
             interruptible(engine, self._shared, run)
             or self._unforeseen(run, pending)

@@ -8,7 +8,7 @@ steps = setup.replay(schedule)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, TypeVar
@@ -18,10 +18,11 @@ from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError, VerificationError
 from kpatch.signature.model import Image
 from kpatch.verify.explore.options import MemoryModel
+from kpatch.verify.explore.program import Value
 from kpatch.verify.explore.replay import replay
 from kpatch.verify.explore.schedule import Schedule
 from kpatch.verify.hardware.codemap import CodeInfo
-from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError
+from kpatch.verify.machine.cells import CellRange, SharedMemory, SharedMemoryGrewError, Start
 from kpatch.verify.machine.live import LiveMachine, LiveStep
 from kpatch.verify.machine.program import Mode, UnicornProgram
 from kpatch.verify.machine.scenarios import Scenario
@@ -93,7 +94,9 @@ class Setup:
     """A module in a scenario, on a host with ``cpus`` CPUs (one, where the scenario says so).
 
     ``cpuid_offset`` is where the host's struct pcpu keeps the CPU's number; ``model`` is the
-    memory model; mode "instruction" makes every instruction a step of its own.
+    memory model; mode "instruction" makes every instruction a step of its own. Without ``locks``
+    nothing orders the CPUs (:class:`~kpatch.verify.world.world.World`). ``start`` is what earlier
+    rounds have left in shared memory.
     """
 
     subject: Subject
@@ -103,6 +106,8 @@ class Setup:
     tr_selector: int = 0x30
     model: MemoryModel = MemoryModel.SC
     mode: Mode = "visible"
+    locks: bool = True
+    start: Start = ()
     _shared: SharedMemory = field(default_factory=SharedMemory, compare=False, repr=False)
 
     def explore(self, run: Callable[[UnicornProgram], Result]) -> Result:
@@ -126,7 +131,53 @@ class Setup:
     def program(self) -> UnicornProgram:
         """The program to explore. It may raise SharedMemoryGrewError; see :meth:`explore`."""
         return UnicornProgram(
-            self.world, self.scenario, self._shared, self.mode, store_buffers=self._store_buffers
+            self.world,
+            self.scenario,
+            self._shared,
+            self.mode,
+            store_buffers=self._store_buffers,
+            start=self.start,
+        )
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether, as far as was explored, a CPU writes what another one touches."""
+        return bool(self._shared.cells)
+
+    @property
+    def ranges(self) -> tuple[CellRange, ...]:
+        """The cells, as far as they are known."""
+        return self._shared.cells
+
+    def instructions_on(self, places: Sequence[tuple[int, int]]) -> frozenset[int]:
+        """Addresses of the instructions that were seen to touch these bytes."""
+        return frozenset(
+            address
+            for address, start, end in self._shared.accessed
+            if any(low < end and start < high for low, high in places)
+        )
+
+    def flow(self) -> dict[int, frozenset[int]]:
+        """Where each instruction was seen to go on."""
+        following: dict[int, set[int]] = {}
+        for address, after in self._shared.flow:
+            following.setdefault(address, set()).add(after)
+        return {address: frozenset(seen) for address, seen in following.items()}
+
+    def loaded_at(self, physical: int, size: int) -> bytes:
+        """What the kernel linker put into the patch's memory."""
+        for region in self.world.lock_regions:
+            if region.physical <= physical and physical + size <= region.physical + region.size:
+                at = region.virtual - self.world.loaded.base + physical - region.physical
+                return bytes(self.world.loaded.memory[at : at + size])
+        return b""
+
+    def left(self, memory: Sequence[Value]) -> Start:
+        """A final memory, as the start of later rounds."""
+        cells = self._shared.cells
+        return tuple(
+            (cell.start, end[: cell.end - cell.start])
+            for cell, end in zip(cells, memory, strict=True)
         )
 
     def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
@@ -142,6 +193,7 @@ class Setup:
             self._shared,
             store_buffers=self._store_buffers,
             every_instruction=self.mode == "instruction",
+            start=self.start,
         )
         try:
             steps = machine.replay(schedule)
@@ -183,7 +235,8 @@ class Setup:
             subject.image,
             subject.layout,
             subject.tail,
-            subject._known_code,
+            subject._known_code if self.locks else {},
+            locks=self.locks,
             guests=1 if self.scenario.moves and host.cpus > MOST_SEATS else host.cpus,
         )
 

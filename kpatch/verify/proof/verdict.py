@@ -25,10 +25,11 @@ from kpatch.verify.explore import (
     from_text,
 )
 from kpatch.verify.explore.options import INTERRUPTED
+from kpatch.verify.machine.rounds import explore_rounds
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
 from kpatch.verify.proof.checks import Check
-from kpatch.verify.proof.controls import Control, controls
+from kpatch.verify.proof.controls import controls
 from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
@@ -96,13 +97,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Task:
-    """One exploration of a proof. ``expected`` is empty for obligations."""
+    """One exploration. ``expected`` is empty for obligations; ``locks`` is as in a control."""
 
     kind: Kind
     name: str
     module: Module = field(repr=False)
     obligation: Obligation
     expected: frozenset[str] = frozenset()
+    locks: bool = True
 
     @property
     def title(self) -> str:
@@ -119,13 +121,20 @@ class Explored:
     task: Task
     result: Result
     counterexamples: tuple[tuple[Counterexample, Lanes], ...] = ()
+    shares_memory: bool = True
 
     @property
     def holds(self) -> bool:
-        """True where an obligation is proven, or a control failed as it must."""
-        if self.task.kind == "control":
-            return bool(self.task.expected & {each.prop for each, _ in self.counterexamples})
-        return self.result.verdict is Verdict.PROVEN
+        """True where an obligation is proven, or a control failed as it must.
+
+        A patch that shares no memory at all, such as one with a descriptor of each CPU's own,
+        needs no lock: then there is nothing to take away.
+        """
+        if self.task.kind != "control":
+            return self.result.verdict is Verdict.PROVEN
+        if not self.task.locks and not self.shares_memory:
+            return self.result.verdict is Verdict.PROVEN
+        return bool(self.task.expected & {each.prop for each, _ in self.counterexamples})
 
     def to_document(self) -> Document:
         """JSON-ready data."""
@@ -171,11 +180,12 @@ def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:
     if not case.is_patched:
         obligations = applicable(tuple(obligations), case.fix)
     models = tuple(dict.fromkeys(each.model for each in obligations))
-    made: tuple[Control, ...] = ()
-    if case.is_patched:
-        made = controls(case.module, case.original, models)
+    made = controls(case.module, case.original, models) if case.is_patched else ()
     return (
-        *(Task("control", each.name, each.module, each.obligation, each.expected) for each in made),
+        *(
+            Task("control", each.name, each.module, each.obligation, each.expected, each.locks)
+            for each in made
+        ),
         *(Task("obligation", each.title, case.module, each) for each in obligations),
     )
 
@@ -190,14 +200,16 @@ def run_task(
     """
     if task.kind == "control":
         bounds = replace(bounds, every_instruction=False)
-    setup = case.setup(task.module, task.obligation, bounds)
+    setup = replace(case.setup(task.module, task.obligation, bounds), locks=task.locks)
     options = bounds.options(task.obligation.model)
-    result = setup.explore(lambda program: explore(program, options, report=progress or _nobody))
+    result, setup = explore_rounds(
+        setup, lambda program: explore(program, options, report=progress or _nobody)
+    )
     shown = tuple(
         (each, confirmed(setup.confirm(from_text(each.schedule)), setup.world, each))
         for each in result.counterexamples[:_SHOWN]
     )
-    return Explored(task, result, shown)
+    return Explored(task, result, shown, setup.shares_memory)
 
 
 def replay(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bounds) -> Lanes:

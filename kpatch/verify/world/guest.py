@@ -9,13 +9,13 @@ kqemu_exec would prepare in the state structure is written here by hand.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kpatch.errors import UnknownModuleError
 from kpatch.units import Address
 from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descriptor
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_up
+from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.addresses import seats
 from kpatch.verify.world.host import Host
@@ -53,9 +53,17 @@ CALLER_FRAME: Final = 0x100
 class Guest:
     """The private memory of one guest at the start of its first round."""
 
-    def __init__(self, host: Host, layout: SwitchLayout, image: bytes, count: int = 1) -> None:
+    def __init__(
+        self,
+        host: Host,
+        layout: SwitchLayout,
+        image: bytes,
+        count: int = 1,
+        unshared: Sequence[Region] = (),
+    ) -> None:
         """``image`` is the monitor image as the kernel linker left it; ``count`` is how many
         guests have addresses of their own. Everything of the host's must be mapped already.
+        ``unshared`` are parts of the host's memory of which each thread has a copy of its own.
         UnknownModuleError if the image is too large to be one.
         """
         if len(image) > LARGEST_IMAGE:
@@ -63,6 +71,7 @@ class Guest:
         self.layout = layout
         state_size = page_up(layout.state_size) + PAGE
         size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + (24 + 8 * count) * PAGE
+        size += sum(page_up(each.size) + PAGE for each in unshared)
         self.arena = Arena(PRIVATE_BASE, size)
         pages = Bump(self.arena)
         self.stack = pages.region("host stack", STACK_AT, STACK_SIZE, private=True)
@@ -85,6 +94,7 @@ class Guest:
         for region in (self.monitor_copy, self.monitor_state, tables, self.stub):
             monitor_space.map(region)
         own = (self.stack, self.copy, self.state)
+        self.unshared = tuple(self._take_over(host, pages, each) for each in unshared)
         self.seats = seats((host.space, host.guest_tables), (monitor_space, pages), own, count)
 
         self._write(self.copy, 0, image)
@@ -159,7 +169,17 @@ class Guest:
             self.state,
             self.monitor_stack,
             self.gdt.part("monitor descriptor", MONITOR_TR, 16),
+            *self.unshared,
         )
+
+    def _take_over(self, host: Host, pages: Bump, region: Region) -> Region:
+        """A copy of the pages of a region of the host's, in their place; the region in it."""
+        first = page_down(region.virtual)
+        copy = pages.region(region.name, first, page_up(region.end - first), private=True)
+        before = region.physical - (region.virtual - first)
+        self.arena.write(copy.physical, host.arena.read(before, copy.size))
+        host.space.map(copy, is_global=True)
+        return copy.part(region.name, region.virtual - first, region.size)
 
     def _fill_tables(self) -> None:
         # Base 0: a CPU in 64-bit mode ignores the base of DS, ES, SS and CS (SDM vol. 3, 3.4.4);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -87,9 +87,13 @@ class World:
         tail: Tail | None = None,
         known_code: dict[int, CodeInfo] | None = None,
         guests: int = 1,
+        *,
+        locks: bool = True,
     ) -> None:
         """``known_code`` is filled with what was decoded; worlds of one module may share it.
         ``guests`` is how many have addresses of their own: one for each CPU, or 1 for all.
+        Without ``locks`` nothing orders the CPUs: each has a copy of its own of the memory in
+        which a patch keeps what its CPUs share, and no instruction but ``ltr`` is locked.
 
         Raises LinkerRefusalError if the kernel would not load the module, UnknownModuleError
         if the module or its image is too large for the machine.
@@ -105,7 +109,6 @@ class World:
         self.module = self.host.load(self.loaded)
         start = self.loaded.address_of(image.section, image.at) - self.loaded.base
         contents = self.loaded.memory[start : start + image.size]
-        self.guest = Guest(self.host, layout, contents, guests)
         self.lock_regions = _sections(
             module, self.loaded, self.module, lambda _, name: name in image.lock_sections
         )
@@ -113,6 +116,11 @@ class World:
         if tail is not None:
             self.host.call_after(self.loaded.address_of(tail.section, tail.at))
             self.lock_regions += (self._lock_of(module, tail),)
+        unshared = () if locks else self.lock_regions
+        self.guest = Guest(self.host, layout, contents, guests, unshared)
+        if unshared:
+            self.lock_regions = ()
+        self._locks = locks
         self._known_code = {} if known_code is None else known_code
         self._code = (
             *((each, self.host.arena) for each in self._module_code(module)),
@@ -151,6 +159,13 @@ class World:
                 return f"the slot is left with {left}, but {other}"
         return ""
 
+    def code_at(self, address: int, size: int) -> bytes:
+        """Up to ``size`` bytes of code; none where no code may run."""
+        for region, arena in self._code:
+            if region.holds(address):
+                return arena.read(region.physical_of(address), min(size, region.end - address))
+        return b""
+
     def engine(self) -> Engine:
         """A new engine over the shared memory, with the memory of a new guest."""
         private = Arena(self.guest.arena.base, self.guest.arena.size)
@@ -158,9 +173,16 @@ class World:
         engine = Engine(
             self.host.arena,
             private,
-            CodeMap(self._code, (self.guest.stub, self.host.text), self._known_code),
+            CodeMap(
+                self._code, (self.guest.stub, self.host.text), self._known_code, locks=self._locks
+            ),
             self._controls(),
-            (*self.host.regions, *self.guest.host_regions, *self.guest.monitor_regions),
+            (
+                *self.host.regions,
+                *self.guest.host_regions,
+                *self.guest.monitor_regions,
+                *self._threads(),
+            ),
         )
         slots = (_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus))
         engine.watch_reads(sorted({*slots, *self._watched()}))
@@ -233,13 +255,20 @@ class World:
         engine.take_registers(called)
         return tuple(made)
 
+    def _threads(self) -> Iterator[Region]:
+        """The stack and the state of every thread, where its own page tables have them."""
+        for seat in self.guest.seats:
+            yield from (seat.stack, seat.state)
+
     def _controls(self) -> Controls:
         model = self.model
+        own = (*self._threads(), *self.lock_regions, *self.guest.unshared)
         return Controls(
             page_tables={root: each.roots for each in self.guest.seats for root in each.roots},
             gdt_bases=frozenset(
                 {self.guest.gdt.virtual, *(model.gdt_of(cpu) for cpu in range(model.cpus))}
             ),
+            own_tables=tuple((each.virtual, each.end) for each in own),
             code_selectors=frozenset({model.code_selector, MONITOR_CS}),
             # Of descriptors that nobody writes, with base 0: Unicorn adds the base of a segment
             # that a prefix names, a CPU in 64-bit mode does not.

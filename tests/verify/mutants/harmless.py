@@ -112,6 +112,12 @@ HARMLESS: Final = (
     Variant("a null ss", (leave("xor eax, eax; mov ss, eax"),)),
     # C restores them, because the guest has spoiled them.
     Variant("null ds and es", (leave("xor eax, eax; mov ds, eax; mov es, eax"),)),
+    # What is left there nobody reads, or only adds to.
+    Variant("a word beside the lock is left written", (leave("mov dword [r8 + 64], 1"),)),
+    Variant(
+        "the lock's section counts the rounds",
+        (before(RELEASE, "inc dword [r8 + 64]"),),
+    ),
     Variant("the stack is used", (leave("push rax; push rcx; pop rcx; pop rax"),)),
     Variant("a call of its own", (leave("call own; jmp rdx; own:; ret"),)),
 )

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.verify.mutants.changes import Lines, after, before
 from tests.verify.mutants.descriptors import DESCRIPTOR, PRESENT
-from tests.verify.mutants.locks import NO_FAULT, PROGRESS
+from tests.verify.mutants.locks import NO_FAULT
 from tests.verify.mutants.variant import Mutant, at
 
 ALONE: Final = at("up", 1)
@@ -80,8 +80,20 @@ MUTANTS: Final = (
         at("leave", selector=0x48),
     ),
     Mutant(
-        "the lock's section counts the rounds",
-        (before("mov dword [r8], 0", "inc dword [r8 + 64]"),),
-        (PROGRESS,),
+        "the lock's section counts the rounds, and from the third on nobody takes the lock",
+        (
+            before("acquire:", "cmp dword [r8 + 64], 3; jae owner"),
+            before("mov dword [r8], 0", "inc dword [r8 + 64]"),
+        ),
+        ("no-fault", "own-tss"),
+    ),
+    Mutant(
+        "a word beside the lock is left written, and whoever finds it takes the TSS of CPU 0",
+        (
+            before("test rsi, rsi", "cmp dword [r8 + 64], 0; je first; movabs rsi, =common_tss"),
+            before("mov r9, qword [rcx]", "mov dword [r8 + 64], 1"),
+            before("test rsi, rsi", "first:"),
+        ),
+        ("own-tss",),
     ),
 )

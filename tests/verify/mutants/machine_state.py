@@ -102,9 +102,6 @@ MUTANTS: Final = (
     Mutant("the return address is written", (leave("mov qword [rsp + 48], rdx"),), (FOOTPRINT,)),
     Mutant("its caller's frame is written", (leave("mov qword [rsp + 56], 0"),), (FOOTPRINT,)),
     Mutant(
-        "a word beside the lock is left written", (leave("mov dword [r8 + 64], 1"),), (PROGRESS,)
-    ),
-    Mutant(
         "another CPU's slot is read",
         (before("mov r9, qword [rcx]", "movabs r10, =gdt; mov r10, qword [r10 + 0x30]"),),
         (FOOTPRINT,),

@@ -16,6 +16,7 @@ from tests.verify.mutants import (
     leftovers,
     locks,
     machine_state,
+    right_locks,
     stashes,
 )
 from tests.verify.mutants.variant import Mutant
@@ -28,6 +29,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *accesses.MUTANTS,
     *leftovers.MUTANTS,
     *foreign_memory.MUTANTS,
+    *right_locks.MUTANTS,
 )
 
 TABLE: Final = Path(__file__).with_name("table.txt")

@@ -22,7 +22,7 @@ CASES: Final = (
     _case("proven-verbose", *_LEAVE, "-v", "patched.ko"),
     _case("violated", *_LEAVE, "kqemu-7.ko"),
     _case("violated-colour", *_LEAVE, "--color", "always", "kqemu-7.ko"),
-    _case("not-proven", *_LEAVE, "--max-states", "20", "patched.ko"),
+    _case("not-proven", *_LEAVE, "--max-states", "12", "patched.ko"),
     _case("controls-not-proven", *_LEAVE, "--max-states", "2", "patched.ko"),
     _case("nothing-to-explore", "--scenario", "unknown-layout", "kqemu-7.ko"),
     _case("source-fix-a", *_LEAVE, "kqemu-7-fix-a.ko"),

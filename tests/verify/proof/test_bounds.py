@@ -25,7 +25,7 @@ from tests.verify.proof.calls import LEAVE, LONG, UP, document, patched, verify
 _LATEST = 60
 
 
-@pytest.mark.parametrize("states", [1, 2, 3, 10, 17])
+@pytest.mark.parametrize("states", [1, 2, 3, 10, 14])
 def test_no_bound_on_states_makes_a_proof(states: int, tmp_path: Path) -> None:
     done = verify(*LEAVE, "--max-states", str(states), patched(tmp_path))
     assert done.code == 1

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kpatch.elf.module import Module, read_module
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import Scenario, scenario_named
 from kpatch.verify.proof import controls, obligations
 from kpatch.verify.proof import verdict as proof
 from kpatch.verify.proof.obligations import suite
-from tests.cli.harness import MANIFEST, copied, look, names, patched_bytes, run, sample
+from tests.cli.harness import MANIFEST, copied, look, names, run, sample
+from tests.verify.mutants.changes import Lines
+from tests.verify.mutants.locks import EXCHANGE
+from tests.verify.mutants.variant import Variant
 from tests.verify.proof.calls import LEAVE, UP, document, patched, verify
 
 UNPATCHED, LOCKLESS = "the unpatched module", "the patch without its lock"
@@ -35,14 +38,14 @@ def blind(*properties: str) -> Callable[[str], Scenario | None]:
     return named
 
 
-def unchanged(module: Module, _: Module) -> Module:
-    """In the place of the patch without its lock: the patch."""
-    return module
-
-
 def loose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the control without the lock one that does not fail."""
-    monkeypatch.setattr(controls, "without_lock", unchanged)
+    """Make the control without the lock one that does not fail: the patch."""
+    made = controls.controls
+
+    def with_locks(*arguments: Any) -> tuple[controls.Control, ...]:
+        return tuple(replace(each, locks=True) for each in made(*arguments))
+
+    monkeypatch.setattr(proof, "controls", with_locks)
 
 
 @pytest.mark.parametrize("name", AFFECTED)
@@ -92,17 +95,13 @@ def test_a_control_that_fails_for_another_reason_does_not_count(
     assert f"control: {LOCKLESS} (sc): refuted, found no-fault" in done.out
 
 
-def test_a_patch_that_has_no_lock_any_more_has_no_control(tmp_path: Path) -> None:
+def test_a_patch_that_has_no_lock_is_refuted(tmp_path: Path) -> None:
+    lockless = Variant("no lock", (Lines(EXCHANGE, "xor r9d, r9d"),))
     path = tmp_path / "kqemu.ko"
-    path.write_bytes(
-        controls.without_lock(
-            read_module(patched_bytes()), read_module(sample("kqemu-7.ko").read_bytes())
-        ).data
-    )
-    done = verify(*LEAVE, path)
-    assert (done.code, done.out) == (17, "")
-    assert f"{path}: the patch has no locked exchange" in done.complaint
-    assert "kpatch revert" in done.complaint
+    path.write_bytes(lockless.case.module.data)
+    found = document(*LEAVE, path)
+    assert found["verdict"] == "violated"
+    assert all(each["holds"] for each in found["explored"] if each["kind"] == "control")
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

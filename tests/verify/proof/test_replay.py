@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from kpatch.verify.proof import controls
 from tests.cli.harness import run, sample
 from tests.verify.mutants.table import MUTANTS
 from tests.verify.proof.calls import LEAVE, UP, document, patched, verify
@@ -62,9 +61,7 @@ def test_the_options_that_are_printed_show_the_violation_again(
     options: tuple[str, ...],
     count: int,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(controls, "without_lock", lambda patched: patched)
     path = written(mutant, tmp_path)
     text = verify(*options, path).out
     printed = lines_of_replays(text)

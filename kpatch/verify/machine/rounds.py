@@ -1,0 +1,188 @@
+"""Any number of rounds: what a round leaves behind is where the next one begins.
+
+A scenario has one round or two. Where they leave the patch's own memory as they found it,
+there is nothing else for later ones to find. Where they do not (Peterson's turn, the queue nodes of
+MCS), the scenario is explored again from what was left, until nothing new is left: a fixed
+point. Every one of these explorations has to be proven.
+
+What nobody reads before somebody has written it cannot make a difference. So a byte that is left
+different is at first taken to be *unknown* at the start of later rounds: an exploration in which no
+step reads it is true of every value. A byte that is read is known from then on, and all its values
+are tried. Counters, which never come to an end, are
+:mod:`kpatch.verify.machine.counters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value, Violation
+from kpatch.verify.explore.result import Result, Verdict
+from kpatch.verify.machine.cells import Start
+from kpatch.verify.machine.counters import only_counts
+from kpatch.verify.machine.program import UnicornProgram
+from kpatch.verify.machine.setup import Setup
+
+MOST_STARTS: Final = 32
+"""Ways to leave the patch's memory. A patch with more has a memory of its own, and is no lock."""
+
+_LATER: Final = " (in a later round, which begins with what earlier ones left in memory)"
+
+Bytes = frozenset[tuple[int, int]]  # physical address, contents
+Explore = Callable[[Program], Result]
+
+
+def explore_rounds(setup: Setup, explore: Explore) -> tuple[Result, Setup]:
+    """The result for any number of rounds, and the set-up in which its counterexamples replay."""
+    result = setup.explore(explore)
+    unknown: frozenset[int] | None = None
+    while result.verdict is Verdict.PROVEN:
+        left = _left(setup, result)
+        if not left or only_counts(setup, left):
+            break
+        if unknown is None:
+            unknown = frozenset(address for each in left for address, _ in each)
+        try:
+            return _fixed_point(setup, explore, result, unknown)
+        except _UnknownReadError as read:
+            unknown -= read.addresses
+    return result, setup
+
+
+def _fixed_point(
+    setup: Setup, explore: Explore, result: Result, unknown: frozenset[int]
+) -> tuple[Result, Setup]:
+    """Explore from everything that is left. Raises _UnknownReadError."""
+    done: set[Bytes] = set()
+    todo = list(_known(setup, result, unknown))
+    while todo:
+        start = todo.pop()
+        if start in done:
+            continue
+        if len(done) == MOST_STARTS:
+            bound = f"rounds: the patch's memory is left in more than {MOST_STARTS} ways"
+            return replace(result, verdict=Verdict.NOT_PROVEN, bound=bound), setup
+        done.add(start)
+        later = replace(setup, start=tuple((at, bytes((byte,))) for at, byte in sorted(start)))
+        found = later.explore(lambda program: explore(_Forgetful(program, setup, unknown)))
+        result = replace(
+            found,
+            states=result.states + found.states,
+            transitions=result.transitions + found.transitions,
+            merged=result.merged + found.merged,
+            final_states=result.final_states + found.final_states,
+            seconds=result.seconds + found.seconds,
+            counterexamples=tuple(
+                replace(each, what=f"{each.what}{_LATER}") for each in found.counterexamples
+            ),
+        )
+        if found.verdict is not Verdict.PROVEN:
+            return result, later
+        todo.extend(_known(setup, result, unknown))
+    return result, setup
+
+
+def _known(setup: Setup, result: Result, unknown: frozenset[int]) -> set[Bytes]:
+    """What is left of shared memory, but for what is unknown."""
+    starts = set()
+    for memory in result.final_memories:
+        left = _bytes(setup.left(memory))
+        if _changed(setup, left):
+            starts.add(frozenset(each for each in left if each[0] not in unknown))
+    return starts
+
+
+def _left(setup: Setup, result: Result) -> set[Bytes]:
+    """Each way in which the patch's own memory is left other than it was: the bytes that differ."""
+    left = (_changed(setup, _bytes(setup.left(memory))) for memory in result.final_memories)
+    return {each for each in left if each}
+
+
+def _changed(setup: Setup, left: Bytes) -> Bytes:
+    world = setup.world
+    loaded = {
+        address: world.loaded.memory[region.virtual - world.loaded.base + index]
+        for region in world.lock_regions
+        for index, address in enumerate(range(region.physical, region.physical + region.size))
+    }
+    return frozenset((at, byte) for at, byte in left if loaded.get(at, byte) != byte)
+
+
+def _bytes(start: Start) -> Bytes:
+    return frozenset((at + index, byte) for at, data in start for index, byte in enumerate(data))
+
+
+class _UnknownReadError(Exception):
+    """A step reads what earlier rounds have left. Never leaves this module."""
+
+    def __init__(self, addresses: frozenset[int]) -> None:
+        super().__init__(addresses)
+        self.addresses = addresses
+
+
+class _Forgetful:
+    """The program, from a start at which some bytes of memory are unknown."""
+
+    def __init__(self, program: UnicornProgram, setup: Setup, unknown: frozenset[int]) -> None:
+        self._program = program
+        self._memory = program.initial_memory()
+        ranges = setup.ranges
+        self._unknown = {
+            cell: unknown.intersection(range(place.start, place.end))
+            for cell, place in enumerate(ranges)
+            if not unknown.isdisjoint(range(place.start, place.end))
+        }
+        # A value that no store can make: one byte too long.
+        self._marks = {cell: bytes(len(self._memory[cell]) + 1) for cell in self._unknown}
+
+    @property
+    def cpus(self) -> int:
+        """The number of CPUs."""
+        return self._program.cpus
+
+    @property
+    def moves(self) -> bool:
+        """Whether guests move."""
+        return self._program.moves
+
+    def initial_memory(self) -> tuple[Value, ...]:
+        """The cells, with a mark where the contents are unknown."""
+        return tuple(self._marks.get(cell, value) for cell, value in enumerate(self._memory))
+
+    def initial(self, cpu: int) -> Local:
+        """As the program has it."""
+        return self._program.initial(cpu)
+
+    def pending(self, cpu: int, local: Local) -> Pending:
+        """As the program has it."""
+        return self._program.pending(cpu, local)
+
+    def step(self, cpu: int, local: Local, values: tuple[Value, ...]) -> Outcome:
+        """As the program has it. Raises _UnknownReadError."""
+        reads = self._program.pending(cpu, local).reads
+        for cell, value in zip(reads, values, strict=True):
+            if value == self._marks.get(cell):
+                raise _UnknownReadError(self._unknown[cell])
+        return self._program.step(cpu, local, values)
+
+    def park(self, cpu: int, local: Local) -> tuple[Local, Value]:
+        """As the program has it."""
+        return self._program.park(cpu, local)
+
+    def resume(self, cpu: int, local: Local, guest: Value) -> Local:
+        """As the program has it."""
+        return self._program.resume(cpu, local, guest)
+
+    def value_families(self) -> tuple[tuple[Cell, tuple[Value, ...]], ...]:
+        """As the program has it."""
+        return self._program.value_families()
+
+    def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
+        """As the program has it; what nobody wrote is as it was loaded."""
+        shown = (
+            self._memory[cell] if value == self._marks.get(cell) else value
+            for cell, value in enumerate(memory)
+        )
+        return self._program.final_violations(tuple(shown))
