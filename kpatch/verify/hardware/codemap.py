@@ -42,7 +42,7 @@ class CodeInfo:
     ``refused`` says why it may not run, empty if it may. ``changes_controls`` is set where what
     may be decoded, or which memory is behind an address, can change with it: the emulation looks
     at the control registers after it. ``breakpoints_from`` is the register that it moves to DR7,
-    if it does.
+    if it does. ``loads_segment``: it changes such a register, and is not ``lgdt``.
     """
 
     label: str
@@ -51,7 +51,7 @@ class CodeInfo:
     changes_controls: bool
     is_ltr: bool
     breakpoints_from: str
-    loads_gdtr: bool = False
+    loads_segment: bool = False
 
     @property
     def is_fence(self) -> bool:
@@ -114,7 +114,7 @@ class CodeMap:
             changes_controls=_changes_controls(instruction),
             is_ltr=instruction.mnemonic == "ltr",
             breakpoints_from=_breakpoints_from(instruction),
-            loads_gdtr=instruction.mnemonic == "lgdt",
+            loads_segment=_changes_controls(instruction) and instruction.mnemonic != "lgdt",
         )
 
 

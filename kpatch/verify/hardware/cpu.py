@@ -259,7 +259,7 @@ class Engine:
             self._fail("no-fault", info.refused)
         elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
             self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
-        elif info.changes_controls and not info.loads_gdtr and self._has_own_gdt():
+        elif info.loads_segment and self._controls.is_own_table(self._reader.read()):
             self._fail("no-fault", "loads a segment from a GDT of the patch's own")
         elif self._taken + len(run.trace) > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
@@ -269,9 +269,6 @@ class Engine:
             self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr
-
-    def _has_own_gdt(self) -> bool:
-        return self._controls.is_own_table(self._reader.read())
 
     def _loaded_task(self) -> LoadedTask:
         registers = self._reader.read()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
-from kpatch.verify.hardware.cpustate import Access
+from kpatch.verify.hardware.cpustate import Access, Run
 
 Start = tuple[tuple[int, bytes], ...]
 """Shared memory where a round may begin: physical addresses, and what lies there."""
@@ -40,6 +41,13 @@ class SharedMemory:
         """Addresses of instructions, and the bytes that they touch: ``start <= byte < end``."""
         self.flow: set[tuple[int, int]] = set()
         """Addresses of instructions of which the second has followed the first."""
+
+    def note(self, run: Run, accesses: Iterable[Access]) -> None:
+        """Take note of which instructions a run was, and what they touch."""
+        self.flow.update(pairwise(run.trace))
+        for each in accesses:
+            bounds = each.physical, each.physical + each.size
+            self.accessed.add((run.trace[each.step], *bounds))
 
     def learn(self, accesses: Iterable[Access]) -> bool:
         """Take note of accesses. True if the cells are others now."""

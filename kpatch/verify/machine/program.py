@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final, Literal
 
 from kpatch.verify.explore.program import (
@@ -208,10 +207,7 @@ class UnicornProgram:
         Raises SharedMemoryGrewError if the cells are others now.
         """
         accesses = shared_accesses(self._engine, run)
-        self._shared.flow.update(pairwise(run.trace))
-        for each in accesses:
-            bounds = each.physical, each.physical + each.size
-            self._shared.accessed.add((run.trace[each.step], *bounds))
+        self._shared.note(run, accesses)
         if self._shared.learn(accesses):
             raise SharedMemoryGrewError
         missed = self._visible_in(run, [each for each in accesses if each.step > 0])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 from kpatch.elf import constants as elf
-from kpatch.elf.klink import LoadedModule, load
+from kpatch.elf.klink import load
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
 from kpatch.units import SectionOffset
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
-from kpatch.verify.hardware.cpustate import CHUNK, Controls, Snapshot, Territory
+from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import BUSY, changed, parse, tss_descriptor
 from kpatch.verify.hardware.memory import PAGE, Arena, Region
 from kpatch.verify.world.guest import MONITOR_CS, MONITOR_LDT, Guest
@@ -28,6 +28,7 @@ from kpatch.verify.world.host import (
 )
 from kpatch.verify.world.hostile_guest import GUEST_DATA
 from kpatch.verify.world.kernel_text import BOOT_DONE_AT, BOOT_LTR_AT
+from kpatch.verify.world.ranges import bounds, sections, writable
 from kpatch.verify.world.worldswitch import SwitchLayout
 
 # What C has in the registers that it expects back, and junk in the others.
@@ -109,7 +110,7 @@ class World:
         self.module = self.host.load(self.loaded)
         start = self.loaded.address_of(image.section, image.at) - self.loaded.base
         contents = self.loaded.memory[start : start + image.size]
-        self.lock_regions = _sections(
+        self.lock_regions = sections(
             module, self.loaded, self.module, lambda _, name: name in image.lock_sections
         )
         self.tail = tail
@@ -134,7 +135,7 @@ class World:
                 )
             ),
         )
-        self._chunks, self._edges = _writable(self.guest.writable)
+        self._chunks, self._edges = writable(self.guest.writable)
 
     @property
     def shared_slot(self) -> Region | None:
@@ -184,7 +185,7 @@ class World:
                 *self._threads(),
             ),
         )
-        slots = (_bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus))
+        slots = (bounds(self.host.slot(cpu)) for cpu in range(self.model.cpus))
         engine.watch_reads(sorted({*slots, *self._watched()}))
         return engine
 
@@ -197,7 +198,7 @@ class World:
     def territory(self, cpu: int) -> Territory:
         """What this CPU may touch."""
         watched = self._watched()
-        slots = [_bounds(self.host.slot(each)) for each in range(self.model.cpus)]
+        slots = [bounds(self.host.slot(each)) for each in range(self.model.cpus)]
         if self.model.gdt == "shared":
             return Territory(self._chunks, self._edges, (*watched, slots[0]), None, ())
         foreign = tuple(slot for each, slot in enumerate(slots) if each != cpu)
@@ -281,7 +282,7 @@ class World:
         regions = self.lock_regions
         if self.tail is not None:
             regions += (self.host.soft_segment,)
-        return tuple(map(_bounds, regions))
+        return tuple(map(bounds, regions))
 
     def _lock_of(self, module: Module, tail: Tail) -> Region:
         symbol = module.defined(tail.lock)
@@ -295,28 +296,7 @@ class World:
         return self.module.part(tail.lock, start, symbol.size)
 
     def _module_code(self, module: Module) -> tuple[Region, ...]:
-        return _sections(module, self.loaded, self.module, lambda flags, _: bool(flags & _CODE))
+        return sections(module, self.loaded, self.module, lambda flags, _: bool(flags & _CODE))
 
 
 _CODE: Final = elf.SHF_EXECINSTR
-
-
-def _sections(
-    module: Module, loaded: LoadedModule, region: Region, wanted: Callable[[int, str], bool]
-) -> tuple[Region, ...]:
-    return tuple(
-        region.part(section.name, loaded.sections[section.index] - loaded.base, section.size)
-        for section in module.sections
-        if section.index in loaded.sections and wanted(section.flags, section.name)
-    )
-
-
-def _bounds(region: Region) -> tuple[int, int]:
-    return region.physical, region.physical + region.size
-
-
-def _writable(regions: Iterable[Region]) -> tuple[frozenset[int], tuple[tuple[int, int], ...]]:
-    """Whole chunks, and the exact ranges."""
-    edges = tuple(_bounds(region) for region in regions)
-    chunks = {chunk for low, high in edges for chunk in range(-(-low // CHUNK), high // CHUNK)}
-    return frozenset(chunks), edges
