@@ -48,7 +48,10 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
             has_common_tss=kernel.defined("common_tss") is not None,
             has_gdt=kernel.defined("gdt") is not None,
         )
-    except (DamagedFileError, KernelUnknownError) as error:
+    except DamagedFileError as error:
+        error.todo = "give the kernel of the machine, usually /boot/kernel/kernel"
+        raise error.within(name) from None
+    except KernelUnknownError as error:
         raise error.within(name) from None
 
 

@@ -10,6 +10,9 @@ from kpatch.abi.claims import Claim, Source
 from kpatch.abi.kernels import Confidence, Kernel, KernelTable
 from kpatch.abi.versions import Versions, intersect, join, show
 
+_BRANCH = 100_000
+_LAST_BRANCH = 99
+
 
 class Evidence(NamedTuple):
     """One word of one source, and what became of it.
@@ -133,8 +136,27 @@ class _Scale:
 
     def _matters(self, claim: Claim) -> bool:
         if any(accepted.is_option for accepted in self.accepted):
-            return claim.confidence == "proven"  # an option settles what is only inferred
+            # An option settles what is only inferred, except that nothing is to repair.
+            return claim.confidence == "proven" or self._decides(claim)
         return not _cpuids(self.table, claim.versions) & _cpuids(self.table, self.left)
+
+    def _decides(self, claim: Claim) -> bool:
+        """Whether a module counts as not affected on a word that ``claim`` rules out.
+
+        A module runs on every kernel of the branch that it was built for, a later one too, but
+        on none of another branch.
+        """
+        gdts = {k.gdt for k in self.table.kernels if intersect((k.versions,), self.left)}
+        return gdts == {"private"} and not _branches(self.left) & _branches(claim.versions)
+
+
+def _branches(versions: Versions) -> set[int]:
+    """The major versions of FreeBSD that ``versions`` lie in: 7 for 700055."""
+    return {
+        branch
+        for each in versions
+        for branch in range(each.first // _BRANCH, min(each.last // _BRANCH, _LAST_BRANCH) + 1)
+    }
 
 
 def _cpuids(table: KernelTable, versions: Versions) -> set[int]:

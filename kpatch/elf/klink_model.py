@@ -15,6 +15,7 @@ class Outcome(Enum):
 
     REFUSED = "the kernel refuses the module"
     PANIC = "the kernel may panic"
+    MISPLACED = "the kernel loads the module, and it works on memory that is not its own"
     WRONG = "the kernel loads the module, and it is wrong"
     NOT_PRELOADED = "the boot loader refuses the module"
 
@@ -35,8 +36,8 @@ class Finding(NamedTuple):
 
     @property
     def is_fatal(self) -> bool:
-        """Whether kldload fails, or worse."""
-        return self.outcome in (Outcome.REFUSED, Outcome.PANIC)
+        """Whether kldload fails, or what it loads must not run."""
+        return self.outcome in (Outcome.REFUSED, Outcome.PANIC, Outcome.MISPLACED)
 
     def error(self) -> LinkerRefusalError:
         """The finding as an error."""
@@ -45,7 +46,8 @@ class Finding(NamedTuple):
         )
 
 
-Breaches = Iterator[tuple[str, str]]  # what is wrong, where
+# What is wrong, where; and what to do, where it is not what the rule says.
+Breaches = Iterator[tuple[str, str] | tuple[str, str, str]]
 
 
 class Rule(NamedTuple):
@@ -59,6 +61,7 @@ class Rule(NamedTuple):
 
     def check(self, module: Module) -> Iterator[Finding]:
         """Every place where the module breaks the rule."""
-        for what, where in self.breaches(module):
+        for what, where, *other in self.breaches(module):
             place = ", ".join(part for part in (module.name, where) if part)
-            yield Finding(self.name, what, place, self.todo, self.outcome)
+            todo = other[0] if other else self.todo
+            yield Finding(self.name, what, place, todo, self.outcome)

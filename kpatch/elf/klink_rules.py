@@ -33,6 +33,8 @@ KNOWN_TYPES = SYMBOL_TYPES | {elf.R_X86_64_NONE, elf.R_X86_64_RELATIVE}
 _REBUILD = "build the module for FreeBSD/amd64"
 _RECOMPILE = "compile the module again, with the compiler of its FreeBSD release"
 
+_DECOMPRESS = "run 'objcopy --decompress-debug-sections' on the module, or strip its debug sections"
+
 _RULES: list[Rule] = []
 
 
@@ -102,7 +104,10 @@ def _contents(module: Module) -> Breaches:
 def _one_symbol_table(module: Module) -> Breaches:
     tables = [section for section in module.sections if section.type == elf.SHT_SYMTAB]
     if len(tables) != 1:
-        yield f"the module has {len(tables)} symbol tables", "section headers"
+        if tables:
+            yield f"the module has {len(tables)} symbol tables", "section headers"
+        else:
+            yield "the module has no symbol table: all symbols were stripped", "section headers"
 
 
 @_rule("alignment-not-zero", "No loaded section has alignment 0.", Outcome.PANIC, _RECOMPILE)
@@ -145,7 +150,12 @@ def _relocated_sections_loaded(module: Module) -> Breaches:
 def _fields_inside(module: Module) -> Breaches:
     for relocation in module.relocations:
         target = module.sections[relocation.target]
-        if target.is_loaded and relocation.width and relocation.end > target.size:
+        if not (target.is_loaded and relocation.width and relocation.end > target.size):
+            continue
+        if target.flags & elf.SHF_COMPRESSED:
+            what = f"{target.name} is compressed, and its relocations are for what it was"
+            yield what, _of(module, relocation), _DECOMPRESS
+        else:
             yield "it writes behind the end of its section", _of(module, relocation)
 
 
@@ -156,13 +166,19 @@ def _fields_inside(module: Module) -> Breaches:
     _RECOMPILE,
 )
 def _known_types(module: Module) -> Breaches:
+    unknown: dict[tuple[int, int], list[tuple[Relocation, Symbol]]] = {}
     for relocation, symbol in _with_symbols(module):
         if not symbol.is_local and relocation.type not in KNOWN_TYPES:
-            name = elf.relocation_name(relocation.type)
-            yield (
-                f"the kernel does not know {name} (against {symbol.name})",
-                _of(module, relocation),
-            )
+            unknown.setdefault((relocation.table, relocation.type), []).append((relocation, symbol))
+    for (_, kind), found in unknown.items():
+        relocation, symbol = found[0]
+        against = f"against {symbol.name}"
+        if len(found) > 1:
+            against = f"{len(found)} relocations, the first {against}"
+        yield (
+            f"the kernel does not know {elf.relocation_name(kind)} ({against})",
+            _of(module, relocation),
+        )
 
 
 @_rule(
@@ -226,7 +242,12 @@ def _symbols_placed(module: Module) -> Breaches:
             yield f"symbol {symbol.name} is not in a loaded section", _of(module, relocation)
 
 
-@_rule("no-common", "No symbol is common.", Outcome.WRONG, "compile with -fno-common")
+@_rule(
+    "no-common",
+    "No symbol is common.",
+    Outcome.MISPLACED,
+    "link it again with 'ld -r -d', or compile it with -fno-common",
+)
 def _no_common(module: Module) -> Breaches:
     for symbol in module.symbols:
         if symbol.section == elf.SHN_COMMON:

@@ -243,9 +243,11 @@ def _far_indices(
 
 def _check_rows(table: Section, size: int) -> None:
     if table.entsize != size or table.size % size:
-        _damaged(
+        left_out = table.entsize == 0 and table.size % size == 0
+        raise DamagedFileError(
             f"a table of {table.size} bytes with entries of {table.entsize}, not of {size}",
-            _at(table),
+            where=_at(table),
+            todo=f"{_GET_IT_AGAIN}, or set its sh_entsize to {size}" if left_out else _GET_IT_AGAIN,
         )
 
 

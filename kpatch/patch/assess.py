@@ -186,8 +186,8 @@ def _unpatched(
         # Inferred from the module's data only, so it may be wrong: patching is harmless, not
         # patching may not be.
         reason += (
-            "; its traces point to kernels that give every CPU a GDT of its own, where the patch "
-            "is harmless and not needed: --osversion or --kernel settle it"
+            ", unless its kernel gives every CPU a GDT of its own, as its traces suggest: "
+            "the patch is harmless then and not needed; --osversion or --kernel settle it"
         )
     return assessment(Verdict.AFFECTED, reason)
 

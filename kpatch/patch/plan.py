@@ -11,7 +11,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
 from kpatch.elf.module import Module
-from kpatch.errors import MatchError, SignatureError
+from kpatch.errors import LinkerRefusalError, MatchError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import decode
 from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes
@@ -223,6 +223,7 @@ def _undefined(module: Module, trampolines: Sequence[Trampoline], lock: str) -> 
     """
     wanted = sorted({fixup.symbol for each in trampolines for fixup in each.fixups} - {lock})
     for name in wanted:
+        _require_plain(module, name)
         symbol = module.defined(name)
         if symbol is not None and not symbol.is_local:
             raise MatchError(
@@ -231,3 +232,19 @@ def _undefined(module: Module, trampolines: Sequence[Trampoline], lock: str) -> 
                 todo="this build needs a signature of its own",
             )
     return [NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in wanted]
+
+
+def _require_plain(module: Module, name: str) -> None:
+    """Raise LinkerRefusalError for an undefined ``name`` that the kernel linker would not look up.
+
+    It looks up global symbols only (link_elf_obj.c, elf_obj_lookup).
+    """
+    symbol = module.symbol_named(name)
+    if symbol is not None and symbol.is_undefined and symbol.bind != elf.STB_GLOBAL:
+        raise LinkerRefusalError(
+            f"its undefined symbol {name} is weak or local, and the kernel looks up neither; the "
+            "patch needs it",
+            where=module.name,
+            todo=f"run 'objcopy --globalize-symbol={name}' on the module, or build it without "
+            "that declaration",
+        )

@@ -68,7 +68,10 @@ def _short(document: Document) -> Iterator[str]:
 def _kernel(kernel: dict[str, Any]) -> str:
     names = ", ".join(kernel["kernels"]) or "unknown"
     cpuid = "in doubt" if kernel["cpuid"] is None else f"%gs:{kernel['cpuid']:#x}"
-    return f"{names}; GDT {kernel['gdt']}; cpuid {cpuid}"
+    gdt = kernel["gdt"]
+    if gdt == "private" and not kernel["not_affected"]:
+        gdt = "probably private, not certain"  # by traces alone, which settle nothing
+    return f"{names}; GDT {gdt}; cpuid {cpuid}"
 
 
 def _evidence(document: Document) -> Iterator[str]:

@@ -72,6 +72,8 @@ def test_the_kernel_settles_where_cpuid_is(
         ("kqemu-8.ko", ["--osversion=700055"], 15, "conflict"),
         ("kqemu-7.ko", ["--osversion=703000"], 13, "GDT of its own"),
         ("kqemu-7.ko", ["--kernel=7.3"], 13, "GDT of its own"),
+        ("kqemu-7.ko", ["--osversion=1302001"], 15, "conflict"),
+        ("kqemu-7.ko", ["--osversion=900044"], 15, "conflict"),
         ("kqemu-7.ko", ["--kernel=i386"], 13, "i386"),
         ("kqemu-7.ko", ["--osversion=702000"], 13, "GDT of its own"),
         ("kqemu-7.ko", ["--kernel=cut"], 10, "cut"),
