@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kpatch import repair
 from kpatch import storage as files
 from kpatch.abi.host import Host
-from kpatch.errors import VerificationError
+from kpatch.errors import DamagedFileError, KernelUnknownError, VerificationError
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.ports.build import Examined, Standing
 from kpatch.proving import Proving, require_proven
@@ -37,7 +37,23 @@ class ModuleWorkshop:
         self._signatures = signatures
 
     def examine(self, path: Path) -> Examined:
-        """How the module stands. Raises its refusal where a build must not go on."""
+        """How the module stands. Raises its refusal where a build must not go on.
+
+        What to do is said in a build's words: it has variables, and can be made again.
+        """
+        try:
+            return self._examined(path)
+        except KernelUnknownError as error:
+            error.todo = (
+                "set KPATCH_OSVERSION to the version of the kernel that loads the module (there: "
+                "sysctl -n kern.osreldate), make clean, and build again"
+            )
+            raise
+        except DamagedFileError as error:
+            error.todo = "make clean, and build again"
+            raise
+
+    def _examined(self, path: Path) -> Examined:
         found = repair.scan(
             files.read(path), str(path), host=self._host, signatures=self._signatures
         )
