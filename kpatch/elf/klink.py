@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
 from kpatch.elf.klink_model import Finding, Outcome
-from kpatch.elf.klink_rules import PAGE_SIZE, RULES, SYMBOL_TYPES, takes_effect
+from kpatch.elf.klink_rules import PAGE_SIZE, RULES
+from kpatch.elf.klink_types import SYMBOL_TYPES, takes_effect
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import Address, SectionOffset

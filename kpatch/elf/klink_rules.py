@@ -12,23 +12,11 @@ from collections.abc import Callable, Iterator
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Section, Symbol
 from kpatch.elf.klink_model import Breaches, Outcome, Rule
+from kpatch.elf.klink_types import KNOWN_TYPES, SYMBOL_TYPES, is_placed, takes_effect
 from kpatch.elf.metadata import METADATA_SET, POINTER_SIZE, SET_PREFIX
 from kpatch.elf.module import Module
 
 PAGE_SIZE = 4096
-
-# Relocation types that elf_reloc_internal() carries out. Those in the first set look their
-# symbol up, and fail if its address is 0.
-SYMBOL_TYPES = frozenset(
-    {
-        elf.R_X86_64_64,
-        elf.R_X86_64_PC32,
-        elf.R_X86_64_32S,
-        elf.R_X86_64_GLOB_DAT,
-        elf.R_X86_64_JUMP_SLOT,
-    }
-)
-KNOWN_TYPES = SYMBOL_TYPES | {elf.R_X86_64_NONE, elf.R_X86_64_RELATIVE}
 
 _REBUILD = "build the module for FreeBSD/amd64"
 _RECOMPILE = "compile the module again, with the compiler of its FreeBSD release"
@@ -207,7 +195,7 @@ def _symbols_have_addresses(module: Module) -> Breaches:
             and relocation.type in SYMBOL_TYPES
             and not symbol.is_undefined
             and symbol.value == 0
-            and not _is_placed(module, symbol)
+            and not is_placed(module, symbol)
         ):
             yield f"symbol {symbol.name} would have address 0", _of(module, relocation)
 
@@ -238,7 +226,7 @@ def _local_take_effect(module: Module) -> Breaches:
 def _symbols_placed(module: Module) -> Breaches:
     for relocation, symbol in _with_symbols(module):
         in_section = elf.SHN_UNDEF < symbol.section < elf.SHN_LORESERVE
-        if relocation.type in SYMBOL_TYPES and in_section and not _is_placed(module, symbol):
+        if relocation.type in SYMBOL_TYPES and in_section and not is_placed(module, symbol):
             yield f"symbol {symbol.name} is not in a loaded section", _of(module, relocation)
 
 
@@ -283,14 +271,6 @@ def _boot_loader(module: Module) -> Breaches:
         yield f"there is no section {METADATA_SET}", "section headers"
 
 
-def takes_effect(module: Module, relocation: Relocation) -> bool:
-    """Whether the kernel carries out a relocation against a symbol of this file."""
-    if relocation.type not in SYMBOL_TYPES:
-        return relocation.type in KNOWN_TYPES
-    symbol = module.symbols[relocation.symbol]
-    return not symbol.is_undefined and (symbol.value != 0 or _is_placed(module, symbol))
-
-
 RULES = tuple(_RULES)
 
 
@@ -303,11 +283,6 @@ def _with_symbols(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
     for relocation in module.relocations:
         if relocation.symbol < len(module.symbols):
             yield relocation, module.symbols[relocation.symbol]
-
-
-def _is_placed(module: Module, symbol: Symbol) -> bool:
-    """Whether its section gets an address, which the kernel then adds to its value."""
-    return symbol.section < len(module.sections) and module.sections[symbol.section].is_loaded
 
 
 def _order(module: Module) -> str:
