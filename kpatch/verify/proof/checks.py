@@ -13,13 +13,17 @@ from kpatch.elf.module import Module
 from kpatch.verify.machine.same_effect import differences
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.world.inputs import findings
-from kpatch.verify.world.places import Places
+from kpatch.verify.world.places import Places, Site
 
 SENTENCES: Final = {
     "inputs": "The trampolines depend on nothing that a guest or a caller leaves, whatever it is.",
     "reads": (
         "Of the host's memory the trampolines read cpuid and what stands behind it, the TSS "
         "descriptor and what the patch itself has written."
+    ),
+    "stores": (
+        "The trampolines store nothing to the state but where the module's own entry saves "
+        "something."
     ),
     "defined-flags": "Nothing in the switch depends on what the SDM leaves undefined.",
     "same-effect": (
@@ -65,19 +69,19 @@ def check_inputs(
     setup: Setup,
     module: Module,
     cpuid: int,
-    displaced: frozenset[bytes],
-    sites: tuple[range, ...],
-) -> tuple[Check, Check]:
+    sites: tuple[Site, ...],
+) -> tuple[Check, ...]:
     """What the patched switch depends on: see :mod:`kpatch.verify.world.inputs`."""
-    found = findings(setup.world, module, cpuid, displaced, sites)
+    found = findings(setup.world, module, cpuid, sites)
     return (
         Check("inputs", found.junk, found.unknown),
+        Check("stores", found.stores, found.unknown),
         Check("defined-flags", found.undefined, found.unknown),
     )
 
 
 def check_same_effect(
-    pairs: Iterable[tuple[str, Setup, Setup]], cpuid: int, sites: tuple[range, ...]
+    pairs: Iterable[tuple[str, Setup, Setup]], cpuid: int, sites: tuple[Site, ...]
 ) -> tuple[Check, Check]:
     """Compare the patched with the unpatched switch, on the first CPU of each host.
 

@@ -13,6 +13,7 @@ from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, check_inputs, check_same_effect
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
 from kpatch.verify.proof.verdict import Bounds, Case
+from kpatch.verify.world.places import Site
 
 _COMPARED_ON: Final = (
     Obligation("leave", 2, MemoryModel.SC),
@@ -27,13 +28,10 @@ def run_checks(case: Case) -> tuple[Check, ...]:
     return (*inputs_of(case), *same_effect_of(case, _COMPARED_ON))
 
 
-def inputs_of(case: Case) -> tuple[Check, Check]:
-    """What the switch depends on: it does not depend on the host."""
+def inputs_of(case: Case) -> tuple[Check, ...]:
+    """What the switch depends on, and what it stores: it does not depend on the host."""
     setup = case.setup(case.module, _COMPARED_ON[0], Bounds())
-    displaced = frozenset(
-        each.raw for site in case.match.sites.values() for each in run_elsewhere(site)
-    )
-    return check_inputs(setup, case.module, case.cpuid, displaced, _sites(case))
+    return check_inputs(setup, case.module, case.cpuid, _sites(case))
 
 
 def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Check]:
@@ -52,6 +50,8 @@ def _on(setup: Setup, host: Obligation) -> Setup:
     return replace(setup, scenario=scenario, cpus=host.cpus, tr_selector=host.tr_selector)
 
 
-def _sites(case: Case) -> tuple[range, ...]:
-    """Image offsets at which the patch has its calls."""
-    return tuple(range(site.start, site.end) for site in case.match.sites.values())
+def _sites(case: Case) -> tuple[Site, ...]:
+    return tuple(
+        Site(range(each.start, each.end), frozenset(one.raw for one in run_elsewhere(each)))
+        for each in case.match.sites.values()
+    )

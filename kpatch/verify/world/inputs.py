@@ -12,16 +12,18 @@ code segment to its ``ret``. (Between them nothing of the patch runs.)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
-from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Register
+from kpatch.isa.decode import Instruction, Register
 from kpatch.isa.effects import FLAG_NAMES, beyond_baseline, effects_of
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
     NONE,
+    STACK,
     UNDEFINED,
     Machine,
     Origins,
@@ -29,26 +31,27 @@ from kpatch.verify.world.origins import (
     known,
     number,
     of,
-    origins,
 )
-from kpatch.verify.world.places import Places
+from kpatch.verify.world.places import Places, Site
+from kpatch.verify.world.sinks import dependencies, stored_to
 from kpatch.verify.world.transfer import Step
 from kpatch.verify.world.world import World
 
 _MOST_STEPS: Final = 20_000
-_BIT_STRINGS: Final = frozenset({"bt", "bts", "btr", "btc"})
 _STRING_STORES: Final = frozenset({"movs", "stos", "insb", "insd", "insw"})
-_DIVISIONS: Final = frozenset({"div", "idiv"})
-_LOADS_SYSTEM: Final = frozenset({"ltr", "lldt", "lgdt", "lidt", "lmsw"})
+
+
+_NOTHING: Final[frozenset[int]] = frozenset()
 
 
 class Findings(NamedTuple):
-    """``junk`` and ``undefined``: what the switch depends on and may not; ``unknown``: where it
-    could not be told.
+    """``junk`` and ``undefined``: what the switch depends on and may not; ``stores``: what the
+    patch stores to the state; ``unknown``: what could not be told.
     """
 
     junk: tuple[str, ...]
     undefined: tuple[str, ...]
+    stores: tuple[str, ...]
     unknown: tuple[str, ...]
 
 
@@ -56,31 +59,35 @@ def findings(
     world: World,
     module: Module,
     cpuid: int,
-    displaced: frozenset[bytes],
-    sites: tuple[range, ...],
+    sites: tuple[Site, ...],
 ) -> Findings:
     """Follow the patched switch of ``module``, which ``world`` was made of.
 
-    ``cpuid`` is the offset that the patch was made for. ``displaced`` are the instructions of the
-    sites: in a trampoline they may depend on what they depended on before. ``sites`` are the image
-    offsets at which the patch has put code of its own.
+    ``cpuid`` is the offset that the patch was made for. An instruction of a site that its
+    trampoline runs may depend there on what it depended on before.
     """
     places = Places(world, module, cpuid, sites)
-    walk = _Walk(places, displaced, kernel=True)
     guest, layout = world.guest, world.guest.layout
+    at_entry = [each for each in sites if each.at.start < layout.kernel_side]
+    walk = _Walk(places, _displaced(at_entry), kernel=True)
     machine = _start("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
     ended = walk.follow(guest.entry, machine)
     if ended is None:
         walk.unknown.setdefault("no way leads from the entry to the monitor")
-        return walk.found()
+        return walk.found(_NOTHING)
     back = _back(places, ended, layout.host_rsp)
     if back is None:
         walk.unknown.setdefault("where the entry saves the stack pointer")
-        return walk.found()
-    leave = _Walk(places, displaced, kernel=False)
+        return walk.found(ended.saved)
+    at_exit = [each for each in sites if each not in at_entry]
+    leave = _Walk(places, _displaced(at_exit), kernel=False)
     leave.follow(COPY_AT + layout.kernel_side, back)
-    return Findings(*(tuple(dict.fromkeys((*one, *other)))
-                      for one, other in zip(walk.found(), leave.found(), strict=True)))  # fmt: skip
+    both = zip(walk.found(ended.saved), leave.found(_NOTHING), strict=True)
+    return Findings(*(tuple(dict.fromkeys((*one, *other))) for one, other in both))
+
+
+def _displaced(sites: Iterable[Site]) -> frozenset[bytes]:
+    return frozenset[bytes]().union(*(each.displaced for each in sites))
 
 
 def _start(whose: str, numbers: dict[str, int]) -> Machine:
@@ -120,14 +127,18 @@ class _Walk:
         self.junk: dict[str, None] = {}
         self.undefined: dict[str, None] = {}
         self.unknown: dict[str, None] = {}
+        self.stores: dict[str, set[int]] = {}
         self._places = places
         self._displaced = displaced
         self._kernel = kernel
         self._ended: Machine | None = None
 
-    def found(self) -> Findings:
-        """What was noted, each once."""
-        return Findings(tuple(self.junk), tuple(self.undefined), tuple(self.unknown))
+    def found(self, saved: frozenset[int]) -> Findings:
+        """What was noted, each once; ``saved`` is what of the state the patch may store to."""
+        stores = tuple(
+            f"'{text}' stores to the state" for text, at in self.stores.items() if at - saved
+        )
+        return Findings(tuple(self.junk), tuple(self.undefined), stores, tuple(self.unknown))
 
     def follow(self, start: int, machine: Machine) -> Machine | None:
         """Every way to its end, to a fixed point; what holds at all ends."""
@@ -205,9 +216,23 @@ class _Walk:
             ways.append((each.end, step.after.copy()))
         return ways
 
+    def _note_stores(self, step: Step) -> None:
+        """Into the state: the stack and shared memory are the patch's to write."""
+        for operand in stored_to(step):
+            address = None if operand.segment else step.address(operand)
+            if address is not None:
+                size = operand.size or 8
+                if any(self._places.is_state(address + at) for at in range(size)):
+                    stores = self.stores.setdefault(step.each.text, set())
+                    stores |= set(range(address, address + size))
+            elif STACK in step.address_origins(operand):
+                self.unknown.setdefault(f"where '{step.each.text}' stores")
+
     def _note(self, step: Step, own: bool) -> None:
         each = step.each
-        for what, names in _dependencies(step, self._places):
+        if own:
+            self._note_stores(step)
+        for what, names in dependencies(step, self._places):
             undefined = sorted(name for name in names if name.startswith(UNDEFINED))
             for name in undefined:
                 self.undefined.setdefault(f"{what} of '{each.text}' depends on {name}")
@@ -222,77 +247,3 @@ def _writes_cr3(each: Instruction) -> bool:
             return True
         case _:
             return False
-
-
-def _dependencies(step: Step, places: Places) -> list[tuple[str, Origins]]:
-    """What an instruction decides or passes on, and where that comes from."""
-    each = step.each
-    found = [("the address", step.address_origins(o)) for o in step.memory_operands()]
-    if step.mnemonic in _BIT_STRINGS and step.memory_operands():
-        # SDM vol. 2, BT: a register names a bit anywhere in memory, from the operand on.
-        found.append(("the address", origins(step.value(each.operands[1]))))
-    conditional = each.is_branch and step.mnemonic != "jmp"
-    if conditional or each.mnemonic.startswith("rep") or step.mnemonic in _DIVISIONS:
-        found.append(("the outcome", step.sources()))
-    if (each.is_call or each.is_branch) and each.branch_target is None:
-        found.append(("the target", origins(step.value(each.operands[0]))))
-    if step.mnemonic in _LOADS_SYSTEM:
-        found.append(("the operand", origins(step.value(each.operands[0]))))
-    target = each.operands[0] if each.operands else None
-    if isinstance(target, Register) and target.name not in REGISTERS and len(each.operands) == 2:
-        source = origins(step.value(each.operands[1])) - {target.name}
-        found.append(("the operand", source))
-    found += [("what is stored", names) for names in _stored(step, places)]
-    return found
-
-
-def _stored(step: Step, places: Places) -> list[Origins]:
-    """The origins of what goes to memory other than the stack."""
-    each = step.each
-    found = []
-    for at, operand in enumerate(each.operands):
-        if not isinstance(operand, Memory) or operand not in step.memory_operands():
-            continue
-        address = step.address(operand)
-        if address is not None and not operand.segment and places.is_stack(address):
-            continue
-        if at == 0 and step.mnemonic in _READ_ONLY:
-            continue
-        others = [o for n, o in enumerate(each.operands) if n != at]
-        if at == 0 or step.mnemonic in ("xchg", "xadd"):
-            names = NONE.union(
-                *(origins(step.value(o)) for o in others if not isinstance(o, Immediate))
-            )
-            if step.mnemonic not in _PLAIN_STORES:
-                names |= step.sources()
-            found.append(names)
-    return found
-
-
-_READ_ONLY: Final = frozenset(
-    {
-        "cmp",
-        "test",
-        "bt",
-        "push",
-        "jmp",
-        "call",
-        "ltr",
-        "lldt",
-        "lgdt",
-        "lidt",
-        "str",
-        "sldt",
-        "sgdt",
-        "sidt",
-        "mul",
-        "imul",
-        "div",
-        "idiv",
-        "lmsw",
-        "invlpg",
-        "pop",
-        "nop",
-    }
-)
-_PLAIN_STORES: Final = frozenset({"mov", "xchg", "movabs"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
@@ -16,17 +16,26 @@ _GUARDED: Final = 8
 """Bytes of struct pcpu that a patch looks at: cpuid, and the mask behind it."""
 
 
+class Site(NamedTuple):
+    """The image offsets at which the patch has put code of its own, and the instructions that
+    stood there and that it runs elsewhere as they are.
+    """
+
+    at: range
+    displaced: frozenset[bytes]
+
+
 class Places:
     """The memory of a world as code on one CPU sees it."""
 
     def __init__(
-        self, world: World, module: Module, cpuid: int, sites: tuple[range, ...] = ()
+        self, world: World, module: Module, cpuid: int, sites: tuple[Site, ...] = ()
     ) -> None:
-        """``sites`` are image offsets at which the patch has put code of its own."""
+        """``cpuid`` is the offset that the patch was made for."""
         self.guest = world.guest
         self._world = world
         self._cpuid = cpuid
-        self._sites = tuple(range(COPY_AT + one.start, COPY_AT + one.stop) for one in sites)
+        self._sites = tuple(range(COPY_AT + one.at.start, COPY_AT + one.at.stop) for one in sites)
         sections = [each for each in module.sections if each.is_code]
         self.patch = tuple(
             world.module.part(

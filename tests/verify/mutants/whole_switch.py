@@ -8,7 +8,8 @@ from tests.verify.mutants.changes import Change, Lines, after, before
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.variant import Variant
 
-INPUTS, READS, DEFINED, SAME = "inputs", "reads", "defined-flags", "same-effect"
+INPUTS, READS, STORES = "inputs", "reads", "stores"
+DEFINED, SAME = "defined-flags", "same-effect"
 
 STRIDE: Final = "imul rcx, rcx, $tss_stride"
 _SPOIL: Final = "mov byte [$state + 0x330], 1"
@@ -42,6 +43,10 @@ def _undefined(name: str, *changes: Change) -> Wrong:
 
 def _reads(name: str, *changes: Change) -> Wrong:
     return Wrong(name, READS, changes)
+
+
+def _stores(name: str, *changes: Change) -> Wrong:
+    return Wrong(name, STORES, changes)
 
 
 def _effect(name: str, *changes: Change) -> Wrong:
@@ -174,6 +179,12 @@ WRONG: Final[tuple[Wrong, ...]] = (
     _reads("a TSS", entry("movabs rcx, =common_tss; mov rcx, qword [rcx + 4]")),
     _reads("curthread", entry("xor edx, edx; mov rcx, gs:[rdx]")),
     _reads("what stands behind the mask", entry("xor edx, edx; mov ecx, gs:[rdx + $cpuid + 8]")),
+    _inputs("junk popped into the state", leave("push rbx; pop qword [$state + 0x330]")),
+    _stores("the state, on the eighth CPU", entry(f"cmp ecx, 7; jne fine; {_SPOIL}; fine:")),
+    _stores("the state, where no CPU is known", leave("bts dword [$state + 0x330], 3")),
+    _stores("the state, by an exchange", leave("xor r9d, r9d; xchg dword [$state + 0x330], r9d")),
+    _stores("a field of the entry's, at the exit", leave("str [$state + $tr_sel]")),
+    _stores("the state, by way of another register", leave("lea r9, [rdi + 8]; mov byte [r9], 0")),
     _effect("a byte of the state is set", leave(_SPOIL)),
     _effect("a byte of the state is set at the entry", entry(_SPOIL)),
     _effect("the saved selector is cleared", leave("mov word [$state + $tr_sel], 0")),

@@ -1,0 +1,152 @@
+"""The operands of one instruction, in one state of knowledge about a CPU."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
+from kpatch.isa.effects import FLAG_NAMES, Effects
+from kpatch.verify.world.origins import (
+    GDT,
+    NONE,
+    SHARED,
+    TSS,
+    Byte,
+    Bytes,
+    Machine,
+    Origins,
+    known,
+    number,
+    of,
+    origins,
+)
+from kpatch.verify.world.places import Places
+
+_MASK: Final = (1 << 64) - 1
+HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
+"""The second byte of a register."""
+
+
+class Operands:
+    """One instruction, and what is known in front of it. What is known behind it begins alike."""
+
+    def __init__(
+        self,
+        places: Places,
+        machine: Machine,
+        each: Instruction,
+        effects: Effects,
+        *,
+        kernel: bool,
+        patch: bool,
+    ) -> None:
+        """``kernel`` says whether %gs is the kernel's, ``patch`` that this is none of the module's
+        own instructions.
+        """
+        self.each = each
+        self.effects = effects
+        self.before = machine
+        self.after = machine.copy()
+        self._places = places
+        self._kernel = kernel
+        self._patch = patch
+        self.mnemonic = each.mnemonic.split()[-1]
+
+    def address(self, operand: Memory) -> int | None:
+        """The address of a memory operand; None if it is not known."""
+        total = operand.displacement
+        for name, scale in ((operand.base, 1), (operand.index, operand.scale)):
+            if name == "rip":
+                total += self.each.end
+            elif name is not None and name not in ("riz", "eiz"):
+                held = number(self.before.registers[REGISTERS[name][0]])
+                if held is None:
+                    return None
+                total += held * scale
+        return total & _MASK
+
+    def address_origins(self, operand: Memory) -> Origins:
+        """What the address comes from."""
+        names = {name for name in (operand.base, operand.index) if name in REGISTERS}
+        return NONE.union(*(self._held(REGISTERS[name][0]) for name in names if name))
+
+    def memory_operands(self) -> tuple[Memory, ...]:
+        """Those that are accessed."""
+        if self.mnemonic in ("lea", "nop"):
+            return ()
+        return tuple(o for o in self.each.operands if isinstance(o, Memory))
+
+    def value(self, operand: Operand) -> Bytes:
+        """What an operand holds in front of the instruction."""
+        if isinstance(operand, Immediate):
+            return known(operand.value, operand.size)
+        if isinstance(operand, Memory):
+            return self._load(operand)
+        if operand.name not in REGISTERS:
+            return of({operand.name}, operand.size)
+        held = self.before.registers[operand.whole]
+        return held[1:2] if operand.name in HIGH else held[: operand.size]
+
+    def sources(self) -> Origins:
+        """Everything that the results come from."""
+        found = NONE
+        addressing = self._addressing()
+        for name, mask in self.effects.reads.items():
+            held = self.before.registers[name]
+            read = tuple(byte for at, byte in enumerate(held) if mask >> at & 1)
+            found |= origins(read)
+            if name not in addressing:  # what is loaded is no address of where it lay
+                found |= self._tagged(name)
+        for bit, name in enumerate(FLAG_NAMES):
+            if self.effects.flags_read >> bit & 1:
+                found |= self.before.flags[name]
+        for operand in self.each.operands:
+            if isinstance(operand, Memory) and operand in self.memory_operands():
+                found |= origins(self._load(operand))
+            elif isinstance(operand, Register) and operand.name not in REGISTERS:
+                found |= {operand.name}
+        return found
+
+    def _load(self, operand: Memory) -> Bytes:
+        at = self.address(operand)
+        size = operand.size or 8
+        if operand.segment == "gs":
+            return tuple(
+                Byte(
+                    None, self._places.pcpu(None if at is None else at + n, in_kernel=self._kernel)
+                )
+                for n in range(size)
+            )
+        if operand.segment == "fs":
+            return of({"%fs, which is another's"}, size)
+        if at is not None:
+            return tuple(self._places.byte(self.before, at + n) for n in range(size))
+        names = self.address_origins(operand)
+        # The patch's own data, at a place that may depend on the CPU; or the descriptor.
+        if SHARED in names or (GDT in names and TSS not in names):
+            return of(names, size)
+        return of(names | {"memory at an address that cannot be told"}, size)
+
+    def _addressing(self) -> frozenset[str]:
+        """Registers that do nothing but address memory."""
+        used = frozenset(
+            REGISTERS[name][0]
+            for operand in self.memory_operands()
+            for name in (operand.base, operand.index)
+            if name in REGISTERS
+        )
+        return used - {o.whole for o in self.each.operands if isinstance(o, Register)}
+
+    def _held(self, name: str) -> Origins:
+        return origins(self.before.registers[name]) | self._tagged(name)
+
+    def _tagged(self, name: str) -> Origins:
+        held = number(self.before.registers[name])
+        return NONE if held is None else self._places.tag(held)
+
+    def top(self) -> Bytes:
+        """The eight bytes on top of the stack."""
+        rsp = number(self.before.registers["rsp"])
+        if rsp is None:
+            return of({"the stack, at a place that is not known"})
+        return tuple(self._places.byte(self.before, rsp + at) for at in range(8))

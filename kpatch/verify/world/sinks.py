@@ -1,0 +1,74 @@
+"""What an instruction decides or passes on: where values begin to matter."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kpatch.isa.decode import REGISTERS, Immediate, Memory, Register
+from kpatch.verify.world.origins import NONE, Origins, origins
+from kpatch.verify.world.places import Places
+from kpatch.verify.world.transfer import Step
+
+_BIT_STRINGS: Final = frozenset({"bt", "bts", "btr", "btc"})
+_DIVISIONS: Final = frozenset({"div", "idiv"})
+_LOADS_SYSTEM: Final = frozenset({"ltr", "lldt", "lgdt", "lidt", "lmsw"})
+_ONLY_READ: Final = frozenset({
+    "cmp", "test", "bt", "push", "jmp", "call", "mul", "imul", "div", "idiv", "invlpg", "nop",
+    "clflush", "prefetchw", "verr", "verw", *_LOADS_SYSTEM,
+})  # fmt: skip
+"""Do not write their first operand where it is memory."""
+
+_STORE_TABLES: Final = frozenset({"str", "sldt", "sgdt", "sidt"})
+_PLAIN_STORES: Final = frozenset({"mov", "xchg", "movabs"})
+
+
+def dependencies(step: Step, places: Places) -> list[tuple[str, Origins]]:
+    """What an instruction decides or passes on, and where that comes from."""
+    each = step.each
+    found = [("the address", step.address_origins(o)) for o in step.memory_operands()]
+    if step.mnemonic in _BIT_STRINGS and step.memory_operands():
+        # SDM vol. 2, BT: a register names a bit anywhere in memory, from the operand on.
+        found.append(("the address", origins(step.value(each.operands[1]))))
+    conditional = each.is_branch and step.mnemonic != "jmp"
+    if conditional or each.mnemonic.startswith("rep") or step.mnemonic in _DIVISIONS:
+        found.append(("the outcome", step.sources()))
+    if (each.is_call or each.is_branch) and each.branch_target is None:
+        found.append(("the target", origins(step.value(each.operands[0]))))
+    if step.mnemonic in _LOADS_SYSTEM:
+        found.append(("the operand", origins(step.value(each.operands[0]))))
+    target = each.operands[0] if each.operands else None
+    if isinstance(target, Register) and target.name not in REGISTERS and len(each.operands) == 2:
+        source = origins(step.value(each.operands[1])) - {target.name}
+        found.append(("the operand", source))
+    found += [("what is stored", names) for names in _stored(step, places)]
+    return found
+
+
+def stored_to(step: Step) -> tuple[Memory, ...]:
+    """The memory operands that it may write."""
+    return tuple(
+        operand
+        for at, operand in enumerate(step.each.operands)
+        if isinstance(operand, Memory)
+        and operand in step.memory_operands()
+        and (at == 0 or step.mnemonic in ("xchg", "xadd"))
+        and step.mnemonic not in _ONLY_READ
+    )
+
+
+def _stored(step: Step, places: Places) -> list[Origins]:
+    """The origins of what goes to memory other than the stack."""
+    found = []
+    for operand in stored_to(step):
+        address = step.address(operand)
+        own = address is not None and not operand.segment and places.is_stack(address)
+        if own or step.mnemonic in _STORE_TABLES:
+            continue
+        others = [o for o in step.each.operands if o != operand and not isinstance(o, Immediate)]
+        names = NONE.union(*(origins(step.value(other)) for other in others))
+        if step.mnemonic == "pop":
+            names |= origins(step.top())
+        elif step.mnemonic not in _PLAIN_STORES:
+            names |= step.sources()
+        found.append(names)
+    return found
