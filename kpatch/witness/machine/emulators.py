@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,11 +19,10 @@ from typing import Final, NamedTuple
 
 from kpatch.errors import UsageError
 from kpatch.witness.machine.job import CYLINDER
+from kpatch.witness.machine.registers import bochs_registers, qemu_registers
 from kpatch.witness.machine.result import Run, read_result
 
 _POLL: Final = 0.05
-_ANSWER: Final = 5.0
-"""Seconds that a hanging QEMU gets for its CPUs' registers."""
 
 
 class Emulator(NamedTuple):
@@ -38,6 +36,7 @@ class Emulator(NamedTuple):
     patience: int
     limit: float
     command: Callable[[Path, int, int], list[str]]
+    registers: Callable[[subprocess.Popen[bytes], Path, int], tuple[str, ...]]
 
 
 def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
@@ -88,6 +87,7 @@ EMULATORS: Final = {
         patience=200_000,
         limit=180.0,
         command=_qemu,
+        registers=qemu_registers,
     ),
     "bochs": Emulator(
         name="Bochs",
@@ -98,6 +98,7 @@ EMULATORS: Final = {
         patience=2_000,
         limit=180.0,
         command=_bochs,
+        registers=bochs_registers,
     ),
 }
 """By the word that ``--machine`` takes. Patience is in ticks: nanoseconds or so in QEMU,
@@ -150,7 +151,7 @@ def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> Run:
         began = time.monotonic()
         with _started(command, folder, emulator) as process:
             ended = _wait(process, began + (limit or emulator.limit))
-            registers = () if ended else _registers(folder)
+            registers = () if ended else emulator.registers(process, folder, cpus)
         seconds = time.monotonic() - began
         serial = folder / "serial"
         said = serial.read_text("ascii", "replace") if serial.exists() else ""
@@ -171,7 +172,7 @@ def _started(
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing comes, but for Bochs' debugger after a hang
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin", "TERM": "xterm", "HOME": str(folder)},
@@ -186,6 +187,9 @@ def _started(
     finally:
         process.kill()
         process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
 
 
 def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
@@ -210,32 +214,3 @@ def _stopped(folder: Path, seconds: float) -> Run:
     if not panics and (folder / "output").read_bytes().strip() and not (folder / "log").exists():
         return Run("broken", seconds=seconds, said=logs.strip().splitlines()[-1])
     return Run("reset", seconds=seconds)
-
-
-def _registers(folder: Path) -> tuple[str, ...]:
-    """A line for each CPU of a hanging QEMU: where it is, and its TR. Bochs has no such door."""
-    text = ""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
-        monitor.settimeout(_ANSWER)
-        monitor.connect(str(folder / "monitor"))
-        monitor.sendall(b"info registers -a\n")
-        until = time.monotonic() + _ANSWER
-        while time.monotonic() < until and not text.rstrip().endswith("(qemu)\n(qemu)"):
-            text += monitor.recv(65536).decode("ascii", "replace")
-    return tuple(_line(part) for part in re.split(r"CPU#", text)[1:])
-
-
-def _line(part: str) -> str:
-    number = part.split()[0]
-    found = {
-        name: match[1]
-        for name, pattern in (
-            ("rip", r"RIP=(\w+)"),
-            ("rsp", r"RSP=(\w+)"),
-            ("cr3", r"CR3=(\w+)"),
-            ("TR base", r"TR =\w+ (\w+)"),
-        )
-        if (match := re.search(pattern, part))
-    }
-    values = ", ".join(f"{name} {int(value, 16):#x}" for name, value in found.items())
-    return f"CPU {number}: {values}"
