@@ -38,6 +38,17 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
+# Coverage-guided, over all targets of tests/fuzz/targets.py: make fuzz SECONDS=600
+SECONDS = 60
+fuzz: $(VENV)/.installed-dev
+	$(PIP) install -e '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz $(SECONDS)
+
+# System calls that fail, one at a time, by strace; FAULTS=n: so many of each scenario, 0: all.
+FAULTS = 0
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults $(FAULTS)
+
 # Needs gcc, binutils and gzip; the built samples are committed, so nobody else does.
 samples: $(VENV)/.installed
 	$(BIN)/python samples/build.py

@@ -55,7 +55,8 @@ def replace(
             else:
                 _replace_expected(temporary, path, expected)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
         _make_lasting(folder, path)
     return lost
@@ -76,7 +77,14 @@ def _replace_expected(temporary: Path, path: Path, expected: bytes) -> None:
     except BaseException:
         _exchange(temporary, path)
         raise
-    temporary.unlink()
+    try:
+        temporary.unlink()
+    except OSError as error:
+        raise FileAccessError(
+            f"it is replaced, but the old file could not be removed: {explain(path, error)[0]}",
+            where=str(path),
+            todo=f"remove {temporary.name} in its folder",
+        ) from error
 
 
 def _require(place: Path, path: Path, expected: bytes) -> None:

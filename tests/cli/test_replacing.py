@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -129,6 +130,28 @@ def test_after_the_rename_the_message_says_that_it_is_replaced(
     assert "it is replaced, but its folder could not be written out" in done.err
     assert path.read_bytes() != before
     assert names(tmp_path) == [path.name, f"{path.name}.orig.gz"], "the only copy stays"
+
+
+def test_an_old_file_that_cannot_be_removed_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two names are exchanged, and then the old file is under the temporary one."""
+    path = copied("kqemu-7.ko", tmp_path)
+    before = path.read_bytes()
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.name.startswith(".kpatch-"):
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    done = run("apply", "--no-verify", "--no-copy", path)
+    assert done.code == 18
+    assert "it is replaced, but the old file could not be removed" in done.err
+    assert path.read_bytes() != before
+    (left,) = set(names(tmp_path)) - {path.name}
+    assert left in done.err and (tmp_path / left).read_bytes() == before
 
 
 def test_what_an_earlier_run_left_goes_with_the_next(tmp_path: Path) -> None:

@@ -1,0 +1,229 @@
+"""Lets each system call of a run fail once, by strace, and judges what is left behind.
+
+A first run counts the calls from the moment on when the file's folder is first named; a point is
+one of them. At each point each kind of fault is injected in a run of its own.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.cli.harness import environment, package_bytes, patched_bytes, sample
+
+CALLS: Final = (
+    *("open", "openat", "read", "write", "close", "fsync", "rename", "renameat2", "unlink"),
+    *("fchmod", "fchown", "stat", "newfstatat", "lstat", "fstat", "mmap", "getdents64", "ioctl"),
+    *("flistxattr", "listxattr", "pipe2", "clone", "clone3", "fork", "vfork"),
+)
+ERRORS: Final = ("EIO", "ENOSPC", "EINTR", "EMFILE", "EAGAIN", "ENOMEM")
+SIGNALS: Final = ("SIGKILL", "SIGTERM")
+_LINE: Final = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)")
+_HANGS: Final = 120
+_TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.new")
+_REFUSED: Final = (2, 10, 11, 17, 18)
+"""Exit codes that a fault may have: a file that cannot be read whole may be a damaged one, and a
+signature that cannot be read is a wrong one."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command on a file; ``done`` is what the file, or the output, holds afterwards."""
+
+    name: str
+    arguments: tuple[str, ...]
+    file: str
+    before: bytes
+    output: str = ""
+
+    def command(self, folder: Path) -> list[str]:
+        """The command line in ``folder``."""
+        options = [f"{folder}/{each}" if each == self.output else each for each in self.arguments]
+        return [sys.executable, "-m", "kpatch", *options, str(folder / self.file)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault at the ``number``-th call of a system call in the first process."""
+
+    call: str
+    number: int
+    what: str
+
+    @property
+    def option(self) -> str:
+        """How strace is told."""
+        kind = "signal" if self.what in SIGNALS else "error"
+        return f"inject={self.call}:{kind}={self.what}:when={self.number}"
+
+
+def scenarios() -> tuple[Scenario, ...]:
+    """Apply in place and elsewhere, revert, a package, and apply with the proof and its workers."""
+    module, patched = sample("kqemu-7.ko").read_bytes(), patched_bytes()
+    bare = ("apply", "--no-verify")
+    return (
+        Scenario("apply", bare, "kqemu.ko", module),
+        Scenario("apply -o", (*bare, "-o", "new.ko"), "kqemu.ko", module, "new.ko"),
+        Scenario("revert", ("revert",), "kqemu.ko", patched),
+        Scenario("package", bare, "kqemu.tbz", package_bytes("bzip2")),
+        Scenario("proof", ("apply",), "kqemu.ko", module),
+    )
+
+
+def expected(scenario: Scenario) -> bytes:
+    """What a run without a fault leaves."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / scenario.file).write_bytes(scenario.before)
+        subprocess.run(
+            scenario.command(folder),
+            env=environment(),
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+        return (folder / (scenario.output or scenario.file)).read_bytes()
+
+
+def points(scenario: Scenario) -> list[tuple[str, int]]:
+    """The calls of the first process from the first one on that names the folder."""
+    with tempfile.TemporaryDirectory() as name, tempfile.NamedTemporaryFile() as log:
+        folder = Path(name)
+        (folder / scenario.file).write_bytes(scenario.before)
+        trace = ["strace", "-f", "-o", log.name, "-e", f"trace={','.join(_known())}"]
+        subprocess.run(
+            [*trace, *scenario.command(folder)],
+            env=environment(),
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+        return list(_counted(Path(log.name).read_text(errors="replace"), name))
+
+
+def _counted(log: str, folder: str) -> Iterator[tuple[str, int]]:
+    first = ""
+    began = False
+    counts: Counter[str] = Counter()
+    for line in log.splitlines():
+        found = _LINE.match(line)
+        if found is None:
+            continue
+        first = first or found["pid"]
+        if found["pid"] != first:
+            continue
+        counts[found["call"]] += 1
+        # The first line is the execve of the command itself, whose arguments name the folder too.
+        began = began or (folder in found["rest"] and found["call"] != "execve")
+        if began:
+            yield found["call"], counts[found["call"]]
+
+
+def _known() -> list[str]:
+    """Those of the calls that this machine has: arm64 has no open, say."""
+    listed = subprocess.run(
+        ["strace", "-e", "trace=" + ",".join(f"?{call}" for call in CALLS), "true"],
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert listed.returncode == 0, listed.stderr
+    return [f"?{call}" for call in CALLS]
+
+
+def faults(scenario: Scenario, most: int | None, seed: int = 1) -> list[Fault]:
+    """All faults of a scenario, or ``most`` of them, chosen by ``seed``."""
+    every = [
+        Fault(call, number, what)
+        for call, number in points(scenario)
+        for what in (*ERRORS, *SIGNALS)
+    ]
+    if most is None or most >= len(every):
+        return every
+    return random.Random(seed).sample(every, most)
+
+
+def judged(scenario: Scenario, fault: Fault, done: bytes) -> str:
+    """What is wrong after one fault; empty where nothing is."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / scenario.file).write_bytes(scenario.before)
+        command = [
+            *("strace", "-f", "-o", "/dev/null", "-e", f"trace={fault.call}", "-e", fault.option),
+            *scenario.command(folder),
+        ]
+        try:
+            run = subprocess.run(
+                command, env=environment(), capture_output=True, check=False, timeout=_HANGS
+            )
+        except subprocess.TimeoutExpired:
+            return "it hangs"
+        return _verdict(scenario, fault, folder, run, done)
+
+
+def _verdict(
+    scenario: Scenario,
+    fault: Fault,
+    folder: Path,
+    run: subprocess.CompletedProcess[bytes],
+    done: bytes,
+) -> str:
+    said = run.stderr.decode(errors="replace")
+    killed = fault.what in SIGNALS
+    if "Traceback" in said:
+        return f"a traceback: {said[-300:]}"
+    if not killed and run.returncode not in (0, *_REFUSED):
+        return f"exit code {run.returncode}: {said[-300:]}"
+    place = folder / (scenario.output or scenario.file)
+    found = place.read_bytes() if place.exists() else None
+    whole = (done, None) if scenario.output else (done, scenario.before)
+    if found not in whole:
+        return "a third file"
+    if run.returncode == 0 and found != done and not killed:
+        return "exit code 0, and nothing was done"
+    if run.returncode != 0 and found == done and not killed and "it is replaced" not in said:
+        return f"it is replaced, and nobody says so: {said[-300:]}"
+    if scenario.output and (folder / scenario.file).read_bytes() != scenario.before:
+        return "the input changed"
+    return _left(scenario, folder, killed=killed)
+
+
+def _left(scenario: Scenario, folder: Path, *, killed: bool) -> str:
+    for path in folder.iterdir():
+        if path.name in (scenario.file, scenario.output):
+            continue
+        if _TEMPORARY.fullmatch(path.name):
+            if not killed:
+                return f"{path.name} is left behind"
+            continue
+        copy = path.read_bytes()
+        if (gzip.decompress(copy) if path.name.endswith(".gz") else copy) != scenario.before:
+            return f"{path.name} is not the original"
+    return ""
+
+
+def run(names: Sequence[str], most: int | None) -> int:
+    """Run the campaign and print its figures. Returns the number of failures."""
+    failures = 0
+    for scenario in scenarios():
+        if names and scenario.name not in names:
+            continue
+        done = expected(scenario)
+        chosen = faults(scenario, most)
+        bad = [(each, what) for each in chosen if (what := judged(scenario, each, done))]
+        at = len({(each.call, each.number) for each in chosen})
+        print(f"{scenario.name:<10} {at:5} points {len(chosen):6} faults {len(bad):4} failures")
+        for fault, what in bad:
+            print(f"  {fault.option}: {what}")
+        failures += len(bad)
+        sys.stdout.flush()
+    return failures

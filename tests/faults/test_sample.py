@@ -1,0 +1,17 @@
+"""A sample of the campaign, which runs whole by ``make faults``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.campaign import Scenario, expected, faults, judged, scenarios
+
+_FEW = {"apply": 2, "package": 2, "proof": 1}
+_CHOSEN = [each for each in scenarios() if each.name in _FEW]
+
+
+@pytest.mark.parametrize("scenario", _CHOSEN, ids=lambda each: str(each.name))
+def test_a_call_that_fails_leaves_the_old_file_or_the_new_one(scenario: Scenario) -> None:
+    done = expected(scenario)
+    for fault in faults(scenario, _FEW[scenario.name], seed=len(scenario.name)):
+        assert judged(scenario, fault, done) == "", fault.option
