@@ -52,6 +52,19 @@ def copy(source: str, cell: str) -> Instruction:
     return Instruction("copy", cell, value=source)
 
 
+def add(cell: str, value: str) -> Instruction:
+    """A load, then a store of the sum: not atomic."""
+    return Instruction("add", cell, value=value)
+
+
+def lock_add(cell: str, value: str) -> Instruction:
+    return Instruction("lock add", cell, value=value)
+
+
+def move(register: str, value: str) -> Instruction:
+    return Instruction("move", register=register, value=value)
+
+
 def fence() -> Instruction:
     return Instruction("fence")
 
@@ -139,7 +152,9 @@ class Toy:
             return Pending(OpKind.PLAIN, writes=cell, label=text)
         if now.name == "copy":
             return Pending(OpKind.PLAIN, (self.cells[now.value],), cell, text)
-        if now.name == "xchg":
+        if now.name == "add":
+            return Pending(OpKind.PLAIN, cell, cell, text)
+        if now.name in ("xchg", "lock add"):
             return Pending(OpKind.LOCKED, cell, cell, text)
         if now.name == "ltr":
             return Pending(OpKind.SERIALIZING, cell, cell, text)
@@ -163,6 +178,10 @@ class Toy:
             writes = ((cell, value.encode()),)
         elif now.name == "copy":
             writes = ((cell, seen.encode()),)
+        elif now.name in ("add", "lock add"):
+            writes = ((cell, str(int(seen) + int(value)).encode()),)
+        elif now.name == "move":
+            registers[now.register] = value
         elif now.name == "xchg":
             registers[now.register] = seen
             writes = ((cell, value.encode()),)
