@@ -11,7 +11,7 @@ REFEREES: Final = frozenset(
     {
         *("ar", "as", "elfedit", "gcc", "ld", "nm", "objcopy", "objdump", "readelf", "strip"),
         *("bsdtar", "bzip2", "gzip", "tar", "xz", "zstd"),
-        *("chromium", "chromedriver"),
+        *("bash", "chromium", "chromedriver", "fish", "zsh"),
         *("bmake", "bochs", "make", "mandoc", "md5sum", "qemu-system-x86_64", "sha256sum"),
     }
 )

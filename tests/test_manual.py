@@ -13,7 +13,10 @@ import pytest
 from kpatch.cli import commands as entry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/kpatch.1"
-COMMANDS = ("scan", "apply", "diff", "verify", "report", "demo", "revert", "hook")
+COMMANDS = (
+    *("scan", "apply", "diff", "verify", "report", "demo", "revert", "hook"),
+    *("explain", "schema"),
+)
 
 
 def test_mandoc_has_nothing_to_warn_of() -> None:
@@ -37,5 +40,5 @@ def test_every_command_and_exit_code_is_on_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name in COMMANDS:
         assert f".It Cm {name}\n" in page
-    for code in entry._EXIT_CODES:
+    for code in entry.EXIT_CODES:
         assert f".It {code}\n" in page

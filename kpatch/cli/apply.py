@@ -77,7 +77,7 @@ def command(
         done: list[Repaired] = []
 
         def change(name: str, data: bytes) -> bytes:
-            with progress.shown(console) as proving:
+            with progress.shown(console, name=name) as proving:
                 done.append(
                     repair.apply(
                         data,
@@ -99,7 +99,7 @@ def command(
             _show(document, done[0], console)
         else:
             _write(document, place, target, changed, copy=not no_copy)
-            _tell(document, done[0], no_verify, console)
+            _tell(document, console, alone=len(chosen) == 1)
         return [document], DONE
 
     return each_file("apply", chosen, console, patch, named=paths)
@@ -130,10 +130,10 @@ def _show_evidence(document: Document, console: Console) -> None:
     from kpatch.report.proof_text import proof_text
     from kpatch.report.scan_text import scan_text
 
-    plain, found = Style(), document["module"]
-    texts = [scan_text(found, plain, verbose=True)]
+    plain, found, level = Style(), document["module"], console.verbose
+    texts = [scan_text(found, plain, verbose=level)]
     if document["proof"] is not None:
-        texts.append(proof_text(found["file"], document["proof"], plain, verbose=True))
+        texts.append(proof_text(found["file"], document["proof"], plain, verbose=level))
     for text in texts:
         for line in text.splitlines():
             console.say(line)
@@ -176,22 +176,32 @@ def _write(
             document["copy"] = str(stored.copy)
 
 
-def _tell(document: Document, done: Repaired, no_verify: bool, console: Console) -> None:
+def _tell(document: Document, console: Console, *, alone: bool) -> None:
+    """What was done: a screen for a file ``alone``, a line for one of several."""
     file = document["file"] if document["in_place"] else document["output"]
     for notice in document["notices"]:
         console.say(f"{file}: {notice}")
     if document["status"] == "already-patched":
         done_with = "nothing to do" if document["in_place"] else "copied as it is"
-        if done.proof is not None:
+        if document["proof"] is not None:
             done_with = f"and proven now; {done_with}"
         console.say(f"{file}: patched already, {done_with}")
-        return
-    fix = done.assessment.source_fix
-    if fix is not None:
-        console.say(f"{file}: source fix {fix.variant} is switched off")
-    if "copy" in document:
-        console.say(f"{file}: the original is kept in {document['copy']}")
-    if no_verify:
-        console.warn(f"{file}: patched, NOT VERIFIED (--no-verify): run 'kpatch verify {file}'")
+    elif alone and not console.json and not console.quiet:
+        # Imported here: most runs of several files do not need it.
+        from kpatch.report.apply_text import applied_text
+
+        console.screen(applied_text(document, console.error_style, console.width))
     else:
-        console.say(f"{file}: patched and proven")
+        _tell_in_a_line(document, file, console)
+
+
+def _tell_in_a_line(document: Document, file: str, console: Console) -> None:
+    fix = document["module"].get("source_fix")
+    more = f"; source fix {fix['variant']} is switched off" if fix else ""
+    if "copy" in document:
+        more += f"; the original is kept in {document['copy']}"
+    if document["proof"] is None:
+        again = f"run 'kpatch verify {file}'"
+        console.warn(f"{file}: patched, NOT VERIFIED (--no-verify): {again}{more}")
+    else:
+        console.say(f"{file}: patched and proven{more}")

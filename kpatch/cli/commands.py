@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from typing import Final
 
@@ -14,6 +15,9 @@ from kpatch.cli import boundary
 from kpatch.errors import DONE, BugError, FileAccessError, KpatchError, UsageError
 from kpatch.report.printable import printable
 
+_COMPLETE: Final = "_KPATCH_COMPLETE"
+"""Set by the shell scripts that click gives; its value says what the shell wants."""
+
 _COMMANDS: Final = {
     "scan": "Say what a file is, and whether it is affected.",
     "apply": "Repair a module, prove the repair, replace the file.",
@@ -22,11 +26,13 @@ _COMMANDS: Final = {
     "report": "Write a page that shows the patch, the bug and the proof.",
     "demo": "Show the panic of 2008 on this module, and that it is gone.",
     "revert": "Give back the original, byte for byte.",
+    "explain": "Say what the bug is on a file, or what a word means.",
+    "schema": "Print the JSON Schema of the documents.",
     "lint-signatures": "Check signature files of your own.",
     "hook": "Put the repair into ports builds.",
 }
 
-_EXIT_CODES: Final = {
+EXIT_CODES: Final = {
     "0": "done",
     "1": "a finding: affected, not proven, different",
     "2": "the command line does not fit together",
@@ -58,11 +64,24 @@ class _Commands(click.Group):
         ).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name not in _COMMANDS and not name.startswith("-"):
+            # Imported here: only a mistake needs it.
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, _COMMANDS, 3, 0.5)
+            todo = f"did you mean {' or '.join(near)}?" if near else "see 'kpatch --help'"
+            raise UsageError(f"no such command '{name}'", todo=todo)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
         with formatter.section("Exit codes, the highest where there are several files"):
-            formatter.write_dl(list(_EXIT_CODES.items()))
+            formatter.write_dl(list(EXIT_CODES.items()))
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,11 +100,19 @@ def answer(argv: list[str]) -> int:
             # A file may have any name, and a terminal any encoding.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _answered(argv)
+        asked = os.environ.get(_COMPLETE)
+        code = _answered(argv) if asked is None else _completed(asked)
         boundary.flush()
     except OSError as error:
         return boundary.output_lost(error)
     return code
+
+
+def _completed(instruction: str) -> int:
+    """Answer a shell that completes a command line, or give it the script that asks."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(group, {}, "kpatch", _COMPLETE, instruction)
 
 
 def _answered(argv: list[str]) -> int:
@@ -122,15 +149,14 @@ def _called(argv: list[str]) -> int:
 def _refuse(error: KpatchError, argv: list[str]) -> int:
     options = argv[: argv.index("--")] if "--" in argv else argv
     if "--json" in options and sys.stdout is not None:
-        document = {
-            "kpatch": __version__,
-            "command": next((each for each in argv if each in _COMMANDS), ""),
-            "exit_code": error.exit_code,
-            "error": error.to_document(),
-            "files": [],
-        }
+        # Imported here: a scan that goes well needs neither.
         import json
 
+        from kpatch.report import documents
+
+        command = next((each for each in argv if each in _COMMANDS), "")
+        document = documents.envelope(command, [], error.exit_code)
+        document["error"] = error.to_document()
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
         click.echo(f"kpatch: {printable(str(error))}", err=True)

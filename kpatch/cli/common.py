@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -14,23 +15,51 @@ import click
 from kpatch import storage as files
 from kpatch.abi.host import Host
 from kpatch.cli import boundary
-from kpatch.errors import DONE, BugError, KpatchError, OtherModuleError, UsageError
+from kpatch.errors import (
+    DONE,
+    BugError,
+    KpatchError,
+    NotAffectedError,
+    OtherModuleError,
+    UsageError,
+)
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from kpatch.report.documents import Document
     from kpatch.signature.model import Signature
 
+    _ParamType: TypeAlias = click.ParamType[Path]
+else:
+    _ParamType = click.ParamType  # generic since click 8.2 only
 
-def path_type(text: str) -> Path:
-    """The path of an option or argument.
+
+class _PathType(_ParamType):
+    """The path of an option or argument. Shells complete it with the names of files.
 
     Raises UsageError for the empty name, which would stand for the current folder.
     """
-    if not text:
-        raise UsageError("a file name is empty", todo="name a file or a folder")
-    return Path(text)
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not value:
+            raise UsageError("a file name is empty", todo="name a file or a folder")
+        return Path(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        # Imported here: only a shell that completes needs it.
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+path_type = _PathType()
 
 
 Signatures: TypeAlias = "tuple[Signature, ...] | None"
@@ -44,8 +73,9 @@ class Console(NamedTuple):
 
     json: bool
     quiet: bool
-    verbose: bool
+    verbose: int
     style: Style
+    color: str = "auto"
 
     def data(self, text: str) -> None:
         """Print what the user asked for."""
@@ -55,6 +85,23 @@ class Console(NamedTuple):
         """Say what happened in one line, unless told to be quiet."""
         if not self.quiet:
             self.warn(text)
+
+    def screen(self, text: str) -> None:
+        """Say what takes more than a line. ``text`` is printable already."""
+        if not self.quiet:
+            click.echo(text, err=True, color=self.error_style.colour or None)
+
+    @property
+    def error_style(self) -> Style:
+        """Colour for standard error: as told, or as that terminal can."""
+        if self.color == "auto":
+            return Style(_can_colour(sys.stderr))
+        return Style(self.color == "always")
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal, or 80."""
+        return shutil.get_terminal_size((80, 24)).columns
 
     def warn(self, text: str) -> None:
         """Say in one line what nobody may miss."""
@@ -83,15 +130,13 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
         help="Colour: auto is a terminal without NO_COLOR.",
     )
     @click.option("-q", "--quiet", is_flag=True, help="On standard error, only what went wrong.")
-    @click.option("-v", "--verbose", is_flag=True, help="Show the evidence too.")
+    @click.option("-v", "--verbose", count=True, help="Show the evidence too; -vv shows all.")
     @functools.wraps(command)
     def wrapped(
-        *args: Any, as_json: bool, color: str, quiet: bool, verbose: bool, **options: Any
+        *args: Any, as_json: bool, color: str, quiet: bool, verbose: int, **options: Any
     ) -> int:
-        colour = color == "always" or (
-            color == "auto" and is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
-        )
-        console = Console(as_json, quiet, verbose, Style(colour))
+        colour = color == "always" or (color == "auto" and _can_colour(sys.stdout))
+        console = Console(as_json, quiet, verbose, Style(colour), color)
         return command(*args, console=console, **options)
 
     return wrapped
@@ -100,6 +145,12 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
 def is_terminal(stream: TextIO | None) -> bool:
     """True for a terminal. A stream that was closed before kpatch began is None."""
     return stream is not None and stream.isatty()
+
+
+def _can_colour(stream: TextIO | None) -> bool:
+    """Whether ``auto`` is colour: a terminal that can, whose user wants it."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return is_terminal(stream) and not plain
 
 
 def kernel_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -200,6 +251,8 @@ def each_file(
         from kpatch.report import documents
 
         console.document(documents.envelope(command, results, code))
+    elif len(results) > 1:
+        console.say(f"{len(results)} files: {_counted(results)}")
     return code
 
 
@@ -207,6 +260,25 @@ def _refusal(path: Path, error: KpatchError) -> Document:
     from kpatch.report import documents
 
     return documents.refusal(str(path), error)
+
+
+def _counted(results: Iterable[Document]) -> str:
+    """What became of the files, as ``10 patched, 2 refused, 9 nothing to do``."""
+    words = [_outcome(each) for each in results]
+    return ", ".join(f"{words.count(each)} {each}" for each in sorted(set(words), key=words.index))
+
+
+def _outcome(entry: Document) -> str:
+    """One word for the closing line; what needs no repair is not called refused."""
+    if entry.get("status") == "patched":
+        return "patched"
+    if entry.get("status") in ("already-patched", "passed-over"):
+        return "nothing to do"
+    if "error" in entry and entry["error"]["exit_code"] == NotAffectedError.exit_code:
+        return "nothing to do"
+    from kpatch.report import documents
+
+    return documents.verdict_of(entry)
 
 
 def _nothing_for_us(count: int) -> OtherModuleError:

@@ -123,7 +123,7 @@ def _same_plan(found: Assessment, patched: Module) -> Plan | None:
 
 
 def _proof(story: _Story, signatures: Signatures, console: Console) -> Document:
-    with progress.shown(console) as proving:
+    with progress.shown(console, name=story.after.name) as proving:
         found = assess(story.after, signatures=signatures)
         return run_proof(case_of(found), proving).to_document()
 

@@ -59,7 +59,7 @@ def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console
 
 
 class _Scanned(NamedTuple):
-    """What there is to say of one file: to print, or as documents, and its exit code."""
+    """What there is to say of one file: to print, as documents, and its exit code."""
 
     texts: list[str]
     documents: list[Document]
@@ -76,6 +76,7 @@ def _scan(
         refusal = is_nothing_for_us(module) if is_brief else None
         if refusal is not None:
             done.texts.append(not_kqemu_text(inside.name, refusal, console.style))
+            done.documents.append({"file": inside.name, "verdict": "not-kqemu"})
             continue
         # Imported here: most files in a folder do not come this far.
         from kpatch.patch.assess import assess
@@ -84,10 +85,11 @@ def _scan(
         result = assess(module, host=host, signatures=signatures)
         document = documents.assessment(result)
         code = max(done.code, _exit_code(result))
-        if console.json:
-            done.documents.append(document)
-        else:
-            done.texts.append(scan_text(document, console.style, verbose=console.verbose))
+        done.documents.append(document)
+        if not console.json:
+            done.texts.append(
+                scan_text(document, console.style, verbose=console.verbose, path=str(path))
+            )
         done = done._replace(code=code)
     return done
 

@@ -142,7 +142,7 @@ def command(
                 }
                 text = "\n".join(lanes_text(document["lanes"], console.style))
             else:
-                with progress.shown(console, jobs or 0) as proving:
+                with progress.shown(console, jobs or 0, inside.name) as proving:
                     proof = run_proof(case, proving, obligations, bounds)
                 interrupted = proof.is_interrupted
                 document = proof.to_document()

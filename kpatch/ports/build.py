@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from kpatch.errors import AlreadyFixedError, FileAccessError, VerificationError
 from kpatch.ports import locate
@@ -39,6 +39,14 @@ class Examined:
     reason: str
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a proof showed, in one phrase, and its document; None where it was skipped."""
+
+    phrase: str
+    proof: dict[str, Any] | None = None
+
+
 class Workshop(Protocol):
     """The rest of kpatch, as a build uses it. The command line binds it.
 
@@ -51,8 +59,8 @@ class Workshop(Protocol):
     def apply(self, path: Path) -> None:
         """Repair the file in place. Called for AFFECTED modules only."""
 
-    def verify(self, path: Path) -> str:
-        """Prove the repair in the file. Returns what was shown, in one phrase."""
+    def verify(self, path: Path) -> Shown:
+        """Prove the repair in the file."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Report:
     standing: Standing
     sha256: str
     line: str
+    proof: dict[str, Any] | None = None
 
     def to_document(self) -> dict[str, object]:
         """The report as JSON-ready data."""
@@ -77,6 +86,7 @@ class Report:
             "standing": self.standing.value,
             "sha256": self.sha256,
             "line": self.line,
+            "proof": self.proof,
         }
 
 
@@ -116,8 +126,8 @@ def verify(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterat
         _refuse_unsound(examined, path)
         _refuse_unrepaired(examined, path, "built")
         untouched = examined.standing in PASSES_UNTOUCHED
-        line = "" if untouched else workshop.verify(path)
-        yield _report("verify", path, examined, line)
+        shown = Shown("") if untouched else workshop.verify(path)
+        yield _report("verify", path, examined, shown.phrase, shown.proof)
 
 
 def staged(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterator[Report]:
@@ -133,13 +143,15 @@ def staged(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterat
             _refuse_unsound(examined, path)
             _refuse_unrepaired(examined, path, "staged")
             untouched = examined.standing in PASSES_UNTOUCHED
+            proof = None
             if _sha256(path) == proven:
                 line = "" if untouched else f"staged as built, SHA-256 {proven}"
             elif untouched:
                 line = f"staged with other bytes than built, left as it is: {examined.reason}"
             else:
-                line = f"staged with other bytes than built, {workshop.verify(path)}"
-            yield _report("staged", path, examined, line)
+                shown = workshop.verify(path)
+                line, proof = f"staged with other bytes than built, {shown.phrase}", shown.proof
+            yield _report("staged", path, examined, line, proof)
 
 
 def _refuse_unsound(examined: Examined, path: Path) -> None:
@@ -166,9 +178,15 @@ def _as_it_was(examined: Examined) -> str:
     return f"left as it is: {examined.reason}"
 
 
-def _report(step: str, path: Path, examined: Examined, line: str) -> Report:
+def _report(
+    step: str,
+    path: Path,
+    examined: Examined,
+    line: str,
+    proof: dict[str, Any] | None = None,
+) -> Report:
     line = f"{path.name}: {line}" if line else ""
-    return Report(step, path, examined.standing, _sha256(path), line)
+    return Report(step, path, examined.standing, _sha256(path), line, proof)
 
 
 def _sha256(path: Path) -> str:

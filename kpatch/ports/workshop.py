@@ -11,7 +11,7 @@ from kpatch import storage as files
 from kpatch.abi.host import Host
 from kpatch.errors import DamagedFileError, KernelUnknownError, VerificationError
 from kpatch.patch.assess import Assessment, Verdict
-from kpatch.ports.build import Examined, Standing
+from kpatch.ports.build import Examined, Shown, Standing
 from kpatch.proving import Proving, require_proven
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class ModuleWorkshop:
         )
         files.replace(place, done.module.data)
 
-    def verify(self, path: Path) -> str:
+    def verify(self, path: Path) -> Shown:
         """Prove the repair in the file as it is. Raises VerificationError."""
         if self._proving is None:
-            return "NOT VERIFIED (--no-verify)"
+            return Shown("NOT VERIFIED (--no-verify)")
         try:
             proof = repair.prove(
                 files.read(path), str(path), signatures=self._signatures, proving=self._proving
@@ -96,7 +96,7 @@ class ModuleWorkshop:
                 where=str(path),
                 todo="the build stops here; do not load this module, and report it",
             ) from error
-        return _shown(proof)
+        return Shown(_phrase(proof), proof.to_document())
 
     def _standing_of_fix(self, found: Assessment) -> Standing:
         variant = found.source_fix.variant if found.source_fix else "unknown"
@@ -107,7 +107,7 @@ class ModuleWorkshop:
         return Standing.UNSOUND_SOURCE_FIX
 
 
-def _shown(proof: Proof) -> str:
+def _phrase(proof: Proof) -> str:
     """What was proven, by numbers that are the same in every run."""
     proven = [each for each in proof.explored if each.task.kind == "obligation"]
     states = sum(each.result.states for each in proven)

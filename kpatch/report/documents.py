@@ -22,9 +22,35 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
+SCHEMA = 1
+"""The version of the documents; docs/json.md says what may change within one."""
+
+
 def envelope(command: str, files: list[Document], exit_code: int) -> Document:
-    """The whole answer of one command."""
-    return {"kpatch": __version__, "command": command, "exit_code": exit_code, "files": files}
+    """The whole answer of one command. Every file's entry gets its ``verdict``, in one word."""
+    return {
+        "schema": SCHEMA,
+        "kpatch": __version__,
+        "command": command,
+        "exit_code": exit_code,
+        "files": [{**each, "verdict": verdict_of(each)} for each in files],
+    }
+
+
+def verdict_of(entry: Document) -> str:
+    """What the command found of one file, in one word."""
+    status = entry.get("status", "")
+    if "verdict" in entry:
+        return str(entry["verdict"])
+    if status == "patched":
+        return str(entry["proof"]["verdict"]) if entry["proof"] else "not-verified"
+    if status:
+        return str(status)
+    if "findings" in entry:
+        return "wrong" if entry["findings"] else "right"
+    if "hunks" in entry:
+        return "same" if entry["before"]["sha256"] == entry["after"]["sha256"] else "different"
+    return "replayed" if "lanes" in entry else str(entry.get("standing", ""))
 
 
 def refusal(file: str, error: KpatchError) -> Document:

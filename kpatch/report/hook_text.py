@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kpatch import __version__
 from kpatch.errors import KpatchError
 from kpatch.ports.build import Report
 from kpatch.ports.guide import Guide
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Survey
+from kpatch.report import documents
 from kpatch.report.documents import Document
 
 
@@ -69,7 +69,8 @@ def steps_document(reports: Sequence[Report], error: KpatchError | None) -> Docu
 
 def envelope(command: str, exit_code: int, document: Document) -> Document:
     """The whole answer of one command."""
-    return {"kpatch": __version__, "command": command, "exit_code": exit_code} | document
+    files = document.get("files", [])
+    return document | documents.envelope(command, files, exit_code)
 
 
 def _steps(guide: Guide) -> Iterator[str]:

@@ -23,12 +23,12 @@ _USUAL_SELECTOR = 0x30
 """What TR holds up to FreeBSD 7.3."""
 
 
-def proof_text(file: str, document: Document, style: Style, *, verbose: bool) -> str:
+def proof_text(file: str, document: Document, style: Style, *, verbose: int) -> str:
     """Render the document of :class:`kpatch.verify.proof.verdict.Proof`."""
     return "\n".join(_lines(printable(file), printable(document), style, verbose))
 
 
-def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterator[str]:
+def _lines(file: str, document: Document, style: Style, verbose: int) -> Iterator[str]:
     verdict = document["verdict"]
     yield f"{file}: {style.paint(_MEANING[verdict], verdict.upper())}"
     yield from (f"  {line}" for line in _coverage(document))
@@ -52,7 +52,8 @@ def _lines(file: str, document: Document, style: Style, verbose: bool) -> Iterat
             yield f"  {_explored(each)}"
     shown: set[str] = set()
     for each in document["explored"]:
-        if each["kind"] == "obligation" and not each["holds"]:
+        wanted = each["kind"] == "control" and verbose > 1
+        if wanted or (each["kind"] == "obligation" and not each["holds"]):
             yield f"  {each['name']}: {style.paint(_MEANING[each['verdict']], _why(each))}"
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:

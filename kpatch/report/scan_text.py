@@ -24,7 +24,7 @@ _MEANING = {
 }
 
 
-def scan_text(document: Document, style: Style, *, verbose: bool) -> str:
+def scan_text(document: Document, style: Style, *, verbose: int, path: str = "") -> str:
     """Render one file's document from :func:`kpatch.report.documents.assessment`."""
     document = printable(document)
     verdict = document["verdict"]
@@ -33,6 +33,7 @@ def scan_text(document: Document, style: Style, *, verbose: bool) -> str:
     lines += _short(document)
     if verbose:
         lines += _evidence(document)
+    lines += _next(document, printable(path))
     return "\n".join(lines)
 
 
@@ -63,6 +64,16 @@ def _short(document: Document) -> Iterator[str]:
     refusal = document.get("refusal")
     if refusal and refusal["todo"]:
         yield f"  {refusal['todo']}"
+
+
+def _next(document: Document, path: str) -> Iterator[str]:
+    """The command to run now. A refusal has said what to do."""
+    if not path or document.get("refusal"):
+        return
+    if document["verdict"] == "affected":
+        yield f"  next: kpatch apply {path}"
+    elif document["verdict"] == "patched":
+        yield f"  next: nothing; 'kpatch verify {path}' proves it again"
 
 
 def _kernel(kernel: dict[str, Any]) -> str:

@@ -129,6 +129,7 @@ def test_no_refusal_is_a_traceback_in_a_process_of_its_own(tmp_path: Path) -> No
     assert done.code == max(each["apply_exit"] for each in MANIFEST)
     assert done.out == ""
     lines = done.err.splitlines()
+    assert lines.pop().startswith(f"{len(refused)} files: ")
     assert len(lines) == len(refused)
     assert all(
         line.startswith(f"kpatch: {path}: ") for line, path in zip(lines, paths, strict=True)

@@ -14,7 +14,7 @@ import click
 
 from kpatch.cli.hook import Settings, make_command
 from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
-from kpatch.ports.build import Examined, Standing
+from kpatch.ports.build import Examined, Shown, Standing
 
 REASONS = {
     Standing.AFFECTED: "it loads the task register from a shared table",
@@ -47,13 +47,13 @@ class PlayWorkshop:
         if "silently" not in self.failing:
             path.write_text(Standing.REPAIRED.value + "\n")
 
-    def verify(self, path: Path) -> str:
+    def verify(self, path: Path) -> Shown:
         """Say the kernel, so that tests can see what came through."""
         if "verify" in self.failing:
             raise VerificationError("the play proof was told to fail", where=str(path))
         if self.settings.proving is None:
-            return "NOT VERIFIED (--no-verify)"
-        return f"proven for {self.settings.host.osversion}"
+            return Shown("NOT VERIFIED (--no-verify)")
+        return Shown(f"proven for {self.settings.host.osversion}")
 
 
 def main() -> None:

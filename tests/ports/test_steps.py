@@ -9,7 +9,7 @@ import pytest
 
 from kpatch.errors import AlreadyFixedError, UnknownModuleError, UsageError, VerificationError
 from kpatch.ports import build, locate
-from kpatch.ports.build import Examined, Report, Standing, Workshop
+from kpatch.ports.build import Examined, Report, Shown, Standing, Workshop
 from kpatch.ports.locate import Folders
 
 Step = Callable[[Sequence[str], Folders, Workshop], Iterator[Report]]
@@ -32,10 +32,10 @@ class Bench:
         if self.honest:
             path.write_text(Standing.REPAIRED.value)
 
-    def verify(self, path: Path) -> str:
+    def verify(self, path: Path) -> Shown:
         """Always proven."""
         self.asked.append("verify")
-        return "proven"
+        return Shown("proven", {"verdict": "proven"})
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""``kpatch explain``: the bug on one file, or a word that kpatch prints."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from kpatch import repair
+from kpatch.abi.host import Host
+from kpatch.cli import progress
+from kpatch.cli.common import Console, console_options, each_file, kernel_options
+from kpatch.containers import target as targets
+from kpatch.errors import DONE, UsageError
+from kpatch.patch.assess import Assessment, Verdict
+from kpatch.report import documents
+from kpatch.report.documents import Document
+from kpatch.report.explain_text import explanation, wrapped
+
+_WIDEST = 100
+_LEAST = 40
+
+
+@click.command("explain")
+@click.argument("about", metavar="FILE|TERM")
+@kernel_options
+@console_options
+def command(about: str, host: Host, console: Console) -> int:
+    """Say what the bug is on FILE, with its own addresses and code, or what TERM means.
+
+    TERM is a word that kpatch prints: a verdict, a scenario, a property, "TR 0x48", "schedule",
+    "exit code 17". What is a file is taken as one. Without a match the nearest terms are named.
+    """
+    path = Path(about)
+    if path.exists() or "/" in about:
+
+        def explain(place: Path) -> tuple[list[Document], int]:
+            modules = targets.open_target(place).modules
+            return [_of_module(each.data, each.name, host, console) for each in modules], DONE
+
+        return each_file("explain", [path], console, explain)
+    document = _of_term(about)
+    if console.json:
+        console.document(documents.envelope("explain", [document], DONE))
+    else:
+        console.data(wrapped(document["lines"], _width()))
+    return DONE
+
+
+def _width() -> int:
+    return max(_LEAST, min(_WIDEST, shutil.get_terminal_size((80, 24)).columns))
+
+
+def _of_term(about: str) -> Document:
+    # Imported here: the scenarios and properties are defined beside the emulator.
+    from difflib import get_close_matches
+
+    from kpatch.cli.commands import EXIT_CODES
+    from kpatch.report.glossary import terms
+
+    known = terms(EXIT_CODES)
+    word = " ".join(about.lower().replace("_", "-").split())
+    for each in (word, word.removesuffix("s"), f"exit code {word}", f"tr {word}"):
+        if each in known:
+            return {"about": each, "verdict": "term", "lines": [f"{each}: {known[each]}"]}
+    near = get_close_matches(word, known, 4, 0.5)
+    raise UsageError(
+        f"'{about}' is no file and no term",
+        todo=f"did you mean {' or '.join(near)}?" if near else "terms: " + ", ".join(sorted(known)),
+    )
+
+
+def _of_module(data: bytes, name: str, host: Host, console: Console) -> Document:
+    found = repair.scan(data, name, host=host)
+    lines = []
+    if found.verdict is Verdict.PATCHED:
+        lines = [f"{name}: PATCHED. {found.reason}. This is about its original:", ""]
+        found = repair.scan(repair.revert(data, name), name, host=host)
+    document = documents.assessment(found)
+    lines += explanation(document, _counterexample(found, console))
+    if not console.json:
+        console.data(wrapped(lines, _width()))
+    return {"about": name, "verdict": document["verdict"], "lines": lines}
+
+
+def _counterexample(found: Assessment, console: Console) -> Document | None:
+    """What the unpatched module does on two CPUs; None where that is not known to be wrong."""
+    if found.verdict is not Verdict.AFFECTED or found.match is None:
+        return None
+    from kpatch.proving import case_of, run_proof
+    from kpatch.verify.explore import MemoryModel
+    from kpatch.verify.proof.obligations import suite
+
+    # The refusal, if there is one, is about patching it, not about running it.
+    case = case_of(replace(found, refusal=None))
+    with progress.shown(console, 1, found.module.name) as proving:
+        proof = run_proof(case, proving, suite(("leave",), (2,), (MemoryModel.SC,)))
+    shown = proof.to_document()
+    found_here = [one for each in shown["explored"] for one in each["counterexamples"]]
+    return next((one for one in found_here if one["prop"] == "own-tss"), None)

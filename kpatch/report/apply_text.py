@@ -1,0 +1,110 @@
+"""What ``apply`` did to a file, on one screen: for somebody who has never seen kpatch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from kpatch.report.documents import Document
+from kpatch.report.printable import printable
+from kpatch.report.style import Style
+
+WIDEST = 100
+_LEAST = 60
+_LABEL = 12
+
+
+def applied_text(document: Document, style: Style, width: int) -> str:
+    """Render the entry of one file that ``apply`` patched, in at most 20 lines of 80 columns."""
+    document = printable(document)
+    width = max(_LEAST, min(WIDEST, width))
+    verdict = _headline(document)
+    file = document["file"] if document["in_place"] else document["output"]
+    lines = [f"{file}: {style.paint('good' if document['proof'] else 'doubt', verdict)}"]
+    for label, text in _parts(document, file):
+        lines += textwrap.wrap(
+            text,
+            width,
+            initial_indent=f"  {label:<{_LABEL}}",
+            subsequent_indent=" " * (_LABEL + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+def _headline(document: Document) -> str:
+    """Whether it was verified."""
+    return "PATCHED AND PROVEN" if document["proof"] else "PATCHED, NOT VERIFIED (--no-verify)"
+
+
+def _parts(document: Document, file: str) -> Iterator[tuple[str, str]]:
+    yield "file", _what(document)
+    yield "wrong", _wrong(document)
+    yield "changed", _changed(document)
+    proof = document["proof"]
+    if proof:
+        yield "proven", _proven(proof)
+        yield "not proven", _left_out(proof)
+    else:
+        yield "proven", f"nothing (--no-verify). Do it with: kpatch verify {file}"
+    yield "undo", _undo(document, file)
+
+
+def _what(document: Document) -> str:
+    kernel = document["module"].get("kernel") or {}
+    names = kernel.get("kernels") or []
+    known = f" {names[0]}" if len(names) == 1 else f" {names[0]} to {names[-1]}" if names else ""
+    return f"kqemu for FreeBSD/amd64{known}"
+
+
+def _wrong(document: Document) -> str:
+    match = document["module"]["match"]
+    section = match["image"]["section"]
+    at = {site["site"]: f"{section}+{site['section_offset']:#x}" for site in match["sites"]}
+    return (
+        f"Leaving the guest ({at.get('exit', '?')}), it loaded TR from a GDT slot that may hold "
+        "another CPU's TSS, and two CPUs could do so at once: the kernel panics. Entering "
+        f"({at.get('entry', '?')}), it kept nothing that says which TSS is right."
+    )
+
+
+def _changed(document: Document) -> str:
+    before, after = document["before"]["size"], document["after"]["size"]
+    fix = document["module"].get("source_fix")
+    off = f" Source fix {fix['variant']} is switched off." if fix else ""
+    return (
+        "Both places now call new code behind the old: one CPU at a time puts its own TSS into "
+        "the slot and loads it. Every other old byte stays, but for pointers in the ELF header; "
+        f"{before} bytes became {after}.{off}"
+    )
+
+
+def _proven(proof: Document) -> str:
+    held = [each for each in proof["explored"] if each["kind"] == "obligation"]
+    counts = sorted({each["cpus"] for each in held})
+    models = " and ".join(sorted({each["model"] for each in held}))
+    states = sum(each["states"] for each in held)
+    cpus = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}" if counts[1:] else f"{counts[0]}"
+    return (
+        f"Whatever the order of the instructions of {cpus} CPUs ({len(held)} explorations, "
+        f"{states} states, memory models {models}), each CPU comes back with its own TSS; nothing "
+        "faults, hangs or stays altered. The unpatched module, and the patch without its lock, "
+        "failed in the same run."
+    )
+
+
+def _left_out(proof: Document) -> str:
+    return (
+        f"More CPUs; kernels whose cpuid is not at %gs:{proof['cpuid']:#x}; NMIs and "
+        "machine checks at the wrong moment, DMA, other kernel code. It ran emulated, not on "
+        "your machine."
+    )
+
+
+def _undo(document: Document, file: str) -> str:
+    copy = document.get("copy")
+    kept = f"; the original is also kept in {copy}" if copy else ""
+    if not document["in_place"]:
+        kept = f"; {document['file']} is as it was"
+    return f"kpatch revert {file}{kept}"

@@ -1,0 +1,111 @@
+"""The bug on one file, in words: its own addresses and instructions, and what its own code does."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from kpatch.report.documents import Document
+
+
+def explanation(module: Document, found: Document | None) -> list[str]:
+    """Paragraphs about a module, from its assessment and, where it was run, one counterexample."""
+    return [*_what(module), *_where(module), *_how(found), *_next(module)]
+
+
+def wrapped(lines: list[str], width: int) -> str:
+    """The paragraphs as text; lines that are indented stay as they are."""
+    return "\n".join(_filled(line, width) for line in lines)
+
+
+def _filled(line: str, width: int) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=f"{indent}   " if indent else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _what(module: Document) -> Iterator[str]:
+    yield f"{module['file']}: {module['verdict'].upper()}. {_sentence(module['reason'])}"
+
+
+def _where(module: Document) -> Iterator[str]:
+    match = module.get("match")
+    if not match:
+        return
+    image = match["image"]
+    yield ""
+    yield (
+        f"kqemu's switch to its monitor and back is code inside {image['section']} (from "
+        f"{image['section']}+{image['section_offset']:#x} on, {image['size']} bytes), so a "
+        "disassembly of the module does not show it. Two places of it matter:"
+    )
+    words = {
+        "entry": "Entering the guest, it saves the kernel's TR, but only the selector:",
+        "exit": "Leaving it, it clears the busy bit of that GDT slot and loads TR from it:",
+    }
+    for site in match["sites"]:
+        yield ""
+        yield words.get(site["site"], f"The {site['site']} site:")
+        yield (
+            f"  {image['section']}+{site['section_offset']:#x}, file offset "
+            f"{site['file_offset']:#x}, {site['size']} bytes"
+        )
+        yield from (f"    {each}" for each in site["instructions"])
+    yield ""
+    yield (
+        "Where all CPUs share one GDT, the slot holds the TSS of the CPU that started last. Every "
+        "other CPU comes back with that TSS, and with that CPU's stacks. And nothing keeps another "
+        "CPU out between the two instructions that clear the busy bit and load TR: then the load "
+        "faults."
+    )
+
+
+def _how(found: Document | None) -> Iterator[str]:
+    """The counterexample in words, and the TSS that each CPU ends with."""
+    if found is None:
+        return
+    lanes = found["lanes"]
+    yield ""
+    yield f"Run on {lanes['cpus']} emulated CPUs, its own code does this:"
+    for number, step in enumerate(lanes["steps"], 1):
+        yield f"  {number}. {_step(step)}"
+    last = lanes["steps"][-1]
+    yield ""
+    for cpu, task in enumerate(last["tasks"]):
+        wrong = task.startswith("TSS ") and task != f"TSS {cpu}"
+        yield f"  CPU {cpu} ends with {task}" + (": WRONG, that is another CPU's" if wrong else "")
+    yield f"So {found['prop']} does not hold: {found['what']}."
+
+
+def _step(step: dict[str, Any]) -> str:
+    instructions = [each.split("  ", 1)[-1] for each in step["instructions"]]
+    slot = ", ".join(step["descriptor"])
+    if step["move"] == "drain":
+        done = "its oldest store reaches memory"
+    elif len(instructions) > 1:
+        done = f"{instructions[0]}, and {len(instructions) - 1} more up to {instructions[-1]}"
+    else:
+        done = instructions[0] if instructions else step["move"]
+    return f"CPU {step['cpu']}: {done}; the slot is now {slot}"
+
+
+def _next(module: Document) -> Iterator[str]:
+    advice = {
+        "affected": f"Repair it with: kpatch apply {module['file']}",
+        "patched": f"Take the patch back with: kpatch revert {module['file']}",
+    }
+    refusal = module.get("refusal")
+    todo = refusal["todo"] if refusal else advice.get(module["verdict"], "")
+    if todo:
+        yield ""
+        yield _sentence(todo) if refusal else todo
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

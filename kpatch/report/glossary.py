@@ -1,0 +1,100 @@
+"""Every word that kpatch prints and that is not plain English: what ``kpatch explain TERM`` says.
+
+Scenarios and properties have their sentences where they are defined; they are read from there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_VERDICTS: Final = {
+    "affected": "It has the bug: on its way out of the guest it reloads TR from a GDT slot that "
+    "may hold the TSS of another CPU. 'kpatch apply' repairs it.",
+    "patched": "kpatch has patched it, and not one byte was changed since.",
+    "patched-then-changed": "kpatch has patched it, and somebody changed it since (strip does). "
+    "Take the original from its copy, or build it again.",
+    "fixed-by-source": "It was built with one of the source fixes of 2008: see 'source fix'.",
+    "not-affected": "It is kqemu for a system, or the kernel is one, without the bug.",
+    "unknown-build": "It is kqemu, but no signature matches it once and only once. "
+    "docs/new-signature.md says how to write one.",
+    "not-kqemu": "It is something else. Nothing to do.",
+    "proven": "Every reachable state of every exploration was visited, nothing was wrong in any, "
+    "and the controls failed as they must.",
+    "violated": "Something is wrong: a property is broken, and a schedule shows it.",
+    "not-proven": "Nothing wrong was found, but a bound or an interrupt ended the search early. "
+    "That is no proof.",
+    "withheld": "A control did not fail. A check that cannot fail proves nothing, so there is no "
+    "verdict.",
+    "refused": "kpatch did nothing to this file; the error says why.",
+    "not-verified": "It was patched without a proof (--no-verify). Run 'kpatch verify' on it.",
+}
+
+_MACHINE: Final = {
+    "tr": "The task register. It holds a selector and, hidden, the base of the TSS that the CPU "
+    "uses when it switches stacks. Each CPU must have its own TSS in it.",
+    "tss": "Task state segment: where a CPU finds its kernel stacks (rsp0 and the IST). FreeBSD "
+    "keeps one for each CPU in common_tss[].",
+    "gdt": "Global descriptor table. TR is loaded from a slot of it. Kernels before about 7.1 have "
+    "one for all CPUs, so the slot holds the TSS of the CPU that started last.",
+    "tr 0x30": "The selector of the TSS slot in the kernels up to 7.3.",
+    "tr 0x48": "The selector of the TSS slot in FreeBSD 8. kpatch proves some scenarios with it.",
+    "cpuid": "The number of a CPU, in the kernel's struct pcpu, behind %gs: at 0x3c in 5.x and "
+    "6.x, at 0x34 in 7.x and 8.x. With the wrong one the exit does what it did before.",
+    "descriptor": "Sixteen bytes of the GDT that say where a TSS is. Free (type 9) can be loaded; "
+    "ltr makes it busy (type 11), and a busy one faults.",
+    "busy": "A TSS descriptor that ltr has loaded. Loading it once more is a fault (#GP).",
+    "monitor": "The part of kqemu that runs instead of the kernel while a guest runs. Its code is "
+    "an array of bytes in the module, the monitor image; its TSS is the monitor's.",
+    "monitor image": "Code inside a data section, which kqemu_init copies to where it runs.",
+    "site": "A place that is patched. The entry site saves TR, IDT, GDT and LDT; the exit site "
+    "reloads TR.",
+    "trampoline": "The code that a site calls after the patch, in a section of its own.",
+    "source fix": "A fix of 2008 in the port's source. A (kqemu_tss_workaround) and B "
+    "(kqemu_tss_fixup) repair TR afterwards, without a lock of their own; C moves the CPU to a GDT "
+    "of its own first, and is sound.",
+    "guard": "The entry trampoline checks that the u32 behind cpuid is 1 << cpuid. If not, the "
+    "exit does what the unpatched module did, under the lock.",
+    "window": "Instructions under the host's page tables while TR is not this CPU's. A patch may "
+    "lengthen it by no more than the declared bound, the lock being free.",
+}
+
+_PROOF: Final = {
+    "exploration": "One search through every order that the instructions of several CPUs can have, "
+    "for one scenario, one number of CPUs and one memory model.",
+    "obligation": "One thing to prove: a scenario with a number of CPUs under a memory model.",
+    "control": "A module that must fail: the unpatched one, and the patch without its lock. A "
+    "verdict counts only if the same run refutes them.",
+    "state": "The memory, the registers of every CPU and their store buffers, at one moment.",
+    "transition": "One move of one CPU from one state to another.",
+    "preemption": "A CPU is taken away although it could go on. Counterexamples have as few as "
+    "possible.",
+    "sc": "Memory model: stores reach memory at once, in program order.",
+    "tso": "Memory model of x86: each CPU has a buffer, and its stores reach memory later, in "
+    "order, unless a locked or serializing instruction drains it.",
+    "symmetry": "CPUs with the same code are interchangeable, so states are kept up to renaming.",
+    "bound": "Where a search was told to end. A proof that hit one says so, and is none.",
+    "frontier": "States that were found and not looked into when a bound ended the search.",
+    "counterexample": "A schedule that shows a broken property; 'kpatch verify --replay' runs it "
+    "again. docs/counterexample.md reads one step by step.",
+    "lane": "A column of a counterexample: what one CPU does.",
+    "schedule": "Who moves next, as words: '1' CPU 1 goes on to its next access that others can "
+    "see; '1d' its oldest buffered store reaches memory; '2t1' CPU 2 takes guest 1 of those "
+    "that wait; '0*12' twelve times '0'.",
+    "not modelled": "NMIs and machine checks in the window, DMA, and other kernel code: the proof "
+    "says nothing about them. docs/limits.md.",
+}
+
+ENTRIES: Final = {**_VERDICTS, **_MACHINE, **_PROOF}
+"""The term, in lower case, and what it means, in a sentence or a few."""
+
+
+def terms(exit_codes: dict[str, str]) -> dict[str, str]:
+    """All of them: those here, scenarios, properties, and exit codes as ``exit code 17``."""
+    from kpatch.verify.machine.properties import CATALOG
+    from kpatch.verify.machine.scenarios import SCENARIOS
+
+    found = dict(ENTRIES)
+    found |= {each.name: f"Scenario: {each.title}." for each in SCENARIOS}
+    found |= {each.name: f"Property: {each.sentence}" for each in CATALOG}
+    found |= {f"exit code {code}": f"{what.capitalize()}." for code, what in exit_codes.items()}
+    return found
