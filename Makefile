@@ -1,4 +1,4 @@
-# For GNU make and for bmake. Targets: run test lint bench samples machine clean.
+# For GNU make and for bmake. Targets: run test lint bench samples machine docs clean.
 
 PYTHON ?= python3
 VENV = .venv
@@ -57,7 +57,11 @@ samples: $(VENV)/.installed
 machine:
 	$(MAKE) -C machine
 
+# What the pages show of the program, written anew; the picture needs chromium.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/regenerate.py
+
 clean:
 	rm -rf $(VENV) build dist kpatch.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: all run test lint bench samples machine clean
+.PHONY: all run test lint bench samples machine docs clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kpatch.cli.common import (
     Signatures,
     console_options,
     each_file,
+    is_terminal,
     kernel_options,
     path_type,
     signatures_option,
@@ -84,7 +86,9 @@ def command(
 
 
 def _unified(document: Document, style: Style) -> str:
-    return unified(document, style, shutil.get_terminal_size((0, 0)).columns)
+    # Exact when piped; a terminal's lines fold at its width.
+    width = shutil.get_terminal_size((0, 0)).columns if is_terminal(sys.stdout) else 0
+    return unified(document, style, width)
 
 
 def _columns(document: Document, style: Style) -> str:

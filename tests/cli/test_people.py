@@ -194,8 +194,8 @@ def test_the_schema_is_one_and_refuses_what_is_none() -> None:
             "bash",
             'eval "$(_KPATCH_COMPLETE=bash_source kpatch)"; COMP_WORDS=(kpatch ap); COMP_CWORD=1; '
             '_kpatch_completion kpatch; echo "${COMPREPLY[@]}"; '
-            "COMPREPLY=(); COMP_WORDS=(kpatch verify --mod); COMP_CWORD=2; _kpatch_completion kpatch; "
-            'echo "${COMPREPLY[@]}"',
+            "COMPREPLY=(); COMP_WORDS=(kpatch verify --mod); COMP_CWORD=2; "
+            '_kpatch_completion kpatch; echo "${COMPREPLY[@]}"',
         ),
         ("zsh", 'eval "$(_KPATCH_COMPLETE=zsh_source kpatch)"; whence -w _kpatch_completion'),
         (

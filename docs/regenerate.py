@@ -1,0 +1,149 @@
+"""Writes what the pages show of the program: ``make docs``. A test checks that it changes nothing.
+
+In the manual page: the synopsis and every option of every command, out of the command line itself.
+In Markdown: the output of each command that stands behind a ``$`` in a console block, run in a
+folder with ``kqemu.ko``, a copy of samples/kqemu-7.ko. A block that starts with ``# not run`` is
+left alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+MANUAL = ROOT / "docs" / "kpatch.1"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+EVERYWHERE = ("as_json", "color", "quiet", "verbose", "help")
+_BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
+
+
+def manual(text: str) -> str:
+    """The manual page with its generated parts written anew."""
+    from kpatch.cli.commands import group
+
+    names = group.list_commands(click.Context(group))
+    commands = {
+        name: importlib.import_module(f"kpatch.cli.{name.replace('-', '_')}").command
+        for name in names
+    }
+    synopsis = "\n".join(_synopsis(name, each) for name, each in commands.items())
+    options = "\n".join(_options(name, each) for name, each in commands.items())
+    return _between(_between(text, "synopsis", synopsis), "options", options)
+
+
+def _between(text: str, name: str, new: str) -> str:
+    start, end = f'.\\" generated: {name}\n', f'.\\" end: {name}\n'
+    head, rest = text.split(start)
+    return f"{head}{start}{new}\n{end}{rest.split(end)[1]}"
+
+
+def _own(command: click.Command) -> list[click.Option]:
+    return [
+        each
+        for each in command.params
+        if isinstance(each, click.Option) and each.name not in EVERYWHERE
+    ]
+
+
+def _synopsis(name: str, command: click.Command) -> str:
+    lines = [".Nm", f".Cm {name}"]
+    for each in _own(command):
+        lines.append(f".Op {_flags(each)}{_value(each)}")
+    for each in command.params:
+        if isinstance(each, click.Argument):
+            word = (each.metavar or each.name or "").strip("[]").lower().replace("|", " | ")
+            dots = " ..." if each.nargs == -1 else ""
+            lines.append(f"{'.Ar' if each.required else '.Op Ar'} {word.removesuffix('...')}{dots}")
+    return "\n".join(lines)
+
+
+def _flags(option: click.Option) -> str:
+    """As mdoc has them: ``Fl o , Fl -output``."""
+    return " , ".join(f"Fl {each[1:]}" for each in option.opts)
+
+
+def _value(option: click.Option) -> str:
+    if option.is_flag or option.count:
+        return ""
+    if isinstance(option.type, click.Choice):
+        return f" Cm {' | '.join(map(str, option.type.choices))}"
+    return f" Ar {(option.metavar or option.name or '').lower().replace('[,n...]', ',...')}"
+
+
+def _options(name: str, command: click.Command) -> str:
+    own = _own(command)
+    if not own:
+        return f".Ss Options of {name}\nOnly those that every command has."
+    lines = [f".Ss Options of {name}", '.Bl -tag -width "--replace-source-fix"']
+    for each in own:
+        lines.append(f".It {_flags(each)}{_value(each)}")
+        words = (each.help or _UNSAID.get(each.name or "", "")).strip()
+        lines += [_escaped(line) for line in re.split(r"(?<=[.:;]) (?=[A-Z])", words)]
+        if each.show_default and each.default is not None:
+            lines.append(f"Without it {_escaped(str(each.default))}.")
+    return "\n".join([*lines, ".El"])
+
+
+_UNSAID = {"make_conf": "The make.conf of the machine.", "overlay": "Where the overlay goes."}
+
+
+def _escaped(text: str) -> str:
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("FreeBSD", "Free\\&BSD")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+
+
+def page(text: str) -> str:
+    """A Markdown page with the outputs of its console blocks written anew."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(ROOT / "samples" / "kqemu-7.ko", folder / "kqemu.ko")
+        return _BLOCK.sub(lambda found: f"```console\n{_block(found[1], folder)}```", text)
+
+
+def _block(block: str, folder: Path) -> str:
+    if block.startswith("# not run"):
+        return block
+    shown = []
+    for line in block.splitlines():
+        if not line.startswith("$ "):
+            continue
+        shown.append(line)
+        words = shlex.split(line[2:].split("  #")[0])
+        if words[0] != "kpatch":
+            raise SystemExit(f"{line}: only kpatch is run here; start the block with '# not run'")
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "dumb"},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        output = (done.stdout + done.stderr).rstrip("\n").splitlines()
+        if done.returncode not in (0, 1, 17, 18):
+            raise SystemExit(f"{line}: exit code {done.returncode}: {done.stderr}")
+        shown += [re.sub(r"\d+\.\d+ s$", "N s", each) for each in output]
+    return "".join(f"{line}\n" for line in shown)
+
+
+def main() -> None:
+    """Write all pages."""
+    MANUAL.write_text(manual(MANUAL.read_text(encoding="utf-8")), encoding="utf-8")
+    for each in PAGES:
+        each.write_text(page(each.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
