@@ -22,7 +22,7 @@ def _regenerate() -> ModuleType:
 
 
 def plain(text: str) -> str:
-    """The words without how they are folded, and without amounts that each better search changes."""
+    """The words, however they are folded, without amounts that a better search changes."""
     return _AMOUNT.sub("N", " ".join(text.split()))
 
 
