@@ -46,6 +46,8 @@ def verdict_of(entry: Document) -> str:
         return str(entry["proof"]["verdict"]) if entry["proof"] else "not-verified"
     if status:
         return str(status)
+    if "scenes" in entry:
+        return "shown" if entry["holds"] else "not-shown"
     if "findings" in entry:
         return "wrong" if entry["findings"] else "right"
     if "hunks" in entry:
