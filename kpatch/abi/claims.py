@@ -73,7 +73,9 @@ def _from_option(osversion: int | None) -> Iterator[Claim]:
 
 def _from_kernel(kernel: KernelFile | None) -> Iterator[Claim]:
     # Versions of an i386 kernel say nothing about amd64 offsets; detect() reports it instead.
-    if kernel is not None and kernel.architecture == "amd64":
+    if kernel is None or kernel.osreldate is None:
+        return
+    if kernel.architecture == "amd64":
         yield Claim(
             source="--kernel",
             seen=f"osreldate is {kernel.osreldate} in {kernel.name}",

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from kpatch.abi.claims import claims_of
 from kpatch.abi.kernelfile import KernelFile
 from kpatch.abi.kernels import Kernel, KernelTable, builtin_table
+from kpatch.abi.ownlayout import HostLayout, own_layout
 from kpatch.abi.versions import Versions
 from kpatch.abi.weigh import Conflict, Evidence, Weighed, weigh
 from kpatch.elf.module import Module
@@ -29,24 +30,14 @@ _ADD_IT: Final = "if that is the right version, examine that kernel and add it t
 _GET_ANOTHER: Final = "the module contradicts itself: build it again, or get another copy"
 
 
-class HostLayout(NamedTuple):
-    """What a patch must know of the host, in bytes.
-
-    ``cpuid`` is the offset of that field in ``struct pcpu``, ``tss_stride`` the distance from
-    one element of ``common_tss`` to the next.
-    """
-
-    cpuid: int
-    tss_stride: int
-
-
 @dataclass(frozen=True, slots=True)
 class Detection:
     """What is known about the kernel. It raises only when somebody requires an answer.
 
     ``not_affected`` is the reason why the kernel cannot have the bug, where an option or the
     metadata names a kernel that cannot; None otherwise. ``uncovered`` says which kernel was
-    named that the table does not know.
+    named that the table does not know. ``exact`` is the layout that a kernel file's debugging
+    information proves; it outweighs the table.
     """
 
     candidates: tuple[Kernel, ...]
@@ -55,6 +46,7 @@ class Detection:
     conflicts: tuple[Conflict, ...]
     not_affected: str | None
     uncovered: str | None
+    exact: HostLayout | None = None
 
     @property
     def low(self) -> int | None:
@@ -69,6 +61,8 @@ class Detection:
     @property
     def cpuid(self) -> int | None:
         """Byte offset of cpuid in ``struct pcpu``; None where unknown or in doubt."""
+        if self.exact is not None:
+            return self.exact.cpuid
         offsets = {kernel.cpuid for kernel in self.candidates}
         return offsets.pop() if len(offsets) == 1 else None
 
@@ -86,12 +80,14 @@ class Detection:
         Raises KernelUnknownError, which says which option settles it, where the evidence
         leaves two layouts, contradicts itself, or is about a kernel that nobody examined.
         """
-        if self.uncovered is not None:
+        if self.uncovered is not None and self.exact is None:
             raise KernelUnknownError(self.uncovered, todo=_ADD_IT)
         for conflict in self.conflicts:
             if conflict.matters:
                 todo = _GET_ANOTHER if conflict.in_module else _SETTLES
                 raise KernelUnknownError(f"conflict: {conflict.what}", todo=todo)
+        if self.exact is not None:
+            return self.exact
         strides = {kernel.tss_stride for kernel in self.candidates}
         if self.cpuid is None or len(strides) != 1:
             raise KernelUnknownError(_doubt(self.candidates), todo=_SETTLES)
@@ -121,17 +117,20 @@ def detect(
     """
     known = table if table is not None else builtin_table()
     weighed = weigh(claims_of(module, known, osversion, kernel), known)
+    own = own_layout(kernel, weighed, known)
     return Detection(
         candidates=weighed.candidates,
         versions=weighed.versions,
         evidence=(
             *weighed.evidence,
             *_remarks(kernel),
+            *own.evidence,
             *_conclusion(weighed),
         ),
-        conflicts=weighed.conflicts,
+        conflicts=(*weighed.conflicts, *own.conflicts),
         not_affected=_not_affected(weighed, kernel),
         uncovered=weighed.uncovered,
+        exact=own.layout,
     )
 
 

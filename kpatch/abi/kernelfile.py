@@ -6,13 +6,17 @@ vers.c), so its value can be read from the file through its symbol.
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from kpatch.containers.compression import Compression, decompress
 from kpatch.containers.gzip import is_gzip
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol, read_module
 from kpatch.errors import DamagedFileError, KernelUnknownError
+
+# For the type only: the reader of debugging information costs start-up time.
+if TYPE_CHECKING:
+    from kpatch.elf.debuginfo import DebugInfo
 
 INFLATE_LIMIT: Final = 256 << 20
 """Bytes that a compressed kernel may unpack to; kernels of the time have 10 to 20 MB."""
@@ -24,13 +28,17 @@ Architecture = Literal["amd64", "i386"]
 
 
 class KernelFile(NamedTuple):
-    """A kernel that was read. The two ``has`` say which symbols of a patch's it defines."""
+    """A kernel that was read. The two ``has`` say which symbols of a patch's it defines.
+
+    ``osreldate`` is None only where ``debug_info`` says the rest, as in kernel.symbols.
+    """
 
     name: str
     architecture: Architecture
-    osreldate: int
+    osreldate: int | None
     has_common_tss: bool
     has_gdt: bool
+    debug_info: DebugInfo | None = None
 
 
 def read_kernel(data: bytes, name: str) -> KernelFile:
@@ -40,13 +48,17 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
     that does not say which FreeBSD kernel it is.
     """
     try:
-        kernel = read_module(unpacked(data))
+        contents = unpacked(data)
+        kernel = read_module(contents)
+        architecture = _architecture(kernel)
+        info = _debug_info(kernel) if architecture == "amd64" else None
         return KernelFile(
             name=name,
-            architecture=_architecture(kernel),
-            osreldate=_osreldate(kernel),
+            architecture=architecture,
+            osreldate=_osreldate(kernel) if info is None else _osreldate_if_there(kernel),
             has_common_tss=kernel.defined("common_tss") is not None,
             has_gdt=kernel.defined("gdt") is not None,
+            debug_info=info,
         )
     except DamagedFileError as error:
         error.todo = "give the kernel of the machine, usually /boot/kernel/kernel"
@@ -75,6 +87,23 @@ def _architecture(kernel: Module) -> Architecture:
         f"this is a kernel for {header.machine_name}, not for amd64",
         todo="give the amd64 kernel that loads the module",
     )
+
+
+def _debug_info(kernel: Module) -> DebugInfo | None:
+    if not any(each.name.startswith((".debug_info", ".zdebug_info")) for each in kernel.sections):
+        return None
+    # Imported here: few kernels have it, and the reader costs start-up time.
+    from kpatch.elf.debuginfo import read_debug_info
+
+    return read_debug_info(kernel.data)
+
+
+def _osreldate_if_there(kernel: Module) -> int | None:
+    """The version, where debugging information says the rest: kernel.symbols has none."""
+    try:
+        return _osreldate(kernel)
+    except KernelUnknownError:
+        return None
 
 
 def _osreldate(kernel: Module) -> int:
