@@ -55,6 +55,7 @@ HOMES = {
 """Where each library may be imported."""
 
 MOST_LINES = 320
+LONGEST_FUNCTION = 50
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -119,6 +120,19 @@ def test_a_library_is_imported_in_its_room_only(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < MOST_LINES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_function_fits_a_page(path: Path) -> None:
+    """Its own lines: neither its parameters and docstring, nor the functions inside it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node) is not None and len(node.body) > 1
+            lines = set(range(node.body[documented].lineno, (node.end_lineno or 0) + 1))
+            for inner in ast.walk(node):
+                if inner is not node and isinstance(inner, ast.FunctionDef):
+                    lines -= set(range(inner.lineno, (inner.end_lineno or 0) + 1))
+            assert len(lines) <= LONGEST_FUNCTION, f"{node.name}, line {node.lineno}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

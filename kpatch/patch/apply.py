@@ -28,7 +28,6 @@ def write(plan: Plan) -> bytes:
             sections=(*plan.sections, note_section(plan.note)),
             symbols=plan.symbols,
             relocations=plan.relocations,
-            retypes=plan.retypes,
         )
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from kpatch.abi.detect import Detection, detect
 from kpatch.abi.host import UNKNOWN_HOST, Host
@@ -133,6 +134,34 @@ def _stripped(module: Module, identity: Identity, before: Unpatched | None) -> A
     )
 
 
+class _Found(NamedTuple):
+    """What was found in a module without a patch, before it has a verdict."""
+
+    module: Module
+    identity: Identity
+    source_fix: SourceFix | None
+    detection: Detection
+    match: Match | None
+    linker: tuple[Finding, ...]
+
+    def assessment(
+        self, verdict: Verdict, reason: str, refusal: KpatchError | None = None
+    ) -> Assessment:
+        """The verdict, with all of this."""
+        name = self.module.name
+        return Assessment(
+            self.module,
+            self.identity,
+            verdict,
+            reason,
+            refusal.within(name) if refusal and name else refusal,
+            source_fix=self.source_fix,
+            detection=self.detection,
+            match=self.match,
+            linker=self.linker,
+        )
+
+
 def _unpatched(
     module: Module, identity: Identity, host: Host, known: Sequence[Signature]
 ) -> Assessment:
@@ -142,54 +171,46 @@ def _unpatched(
     linker = check(module)
     match, failure = _match(module, known)
 
-    def assessment(verdict: Verdict, reason: str, refusal: KpatchError | None = None) -> Assessment:
-        return Assessment(
-            module,
-            identity,
-            verdict,
-            reason,
-            refusal.within(module.name) if refusal and module.name else refusal,
-            None,
-            source_fix,
-            detection,
-            match,
-            linker,
-        )
-
+    found = _Found(module, identity, source_fix, detection, match, linker)
     if match is None and failure is not None:
         try:
             before = by_content(module, None, known)
         except KpatchError as error:
-            return assessment(Verdict.CHANGED, error.what, error)
+            return found.assessment(Verdict.CHANGED, error.what, error)
         if before is not None:
             return _stripped(module, identity, before)
         if not identity.is_kqemu and isinstance(failure, UnknownModuleError):
             failure = not_kqemu(module.name)
-            return assessment(Verdict.NOT_KQEMU, failure.what, failure)
-        return assessment(Verdict.UNKNOWN_BUILD, failure.what, failure)
+            return found.assessment(Verdict.NOT_KQEMU, failure.what, failure)
+        return found.assessment(Verdict.UNKNOWN_BUILD, failure.what, failure)
     if source_fix is not None:
         fixed = _already_fixed(source_fix)
-        return assessment(Verdict.SOURCE_FIXED, fixed.what, fixed)
+        return found.assessment(Verdict.SOURCE_FIXED, fixed.what, fixed)
     try:
         detection.require_affected()
     except NotAffectedError as error:
-        return assessment(Verdict.NOT_AFFECTED, error.what, error)
+        return found.assessment(Verdict.NOT_AFFECTED, error.what, error)
+    return _affected(found)
+
+
+def _affected(found: _Found) -> Assessment:
+    """It has the bug. What else may keep it from being patched?"""
     reason = "it reloads TR from a GDT slot that may hold another CPU's TSS"
-    fatal = next((each for each in linker if each.is_fatal), None)
+    fatal = next((each for each in found.linker if each.is_fatal), None)
     if fatal is not None:
-        return assessment(Verdict.AFFECTED, f"{reason}; {fatal.error().what}", fatal.error())
+        return found.assessment(Verdict.AFFECTED, f"{reason}; {fatal.error().what}", fatal.error())
     try:
-        detection.require_cpuid()
+        found.detection.require_cpuid()
     except KpatchError as error:
-        return assessment(Verdict.AFFECTED, f"{reason}; {error.what}", error)
-    if detection.gdt == "private":
+        return found.assessment(Verdict.AFFECTED, f"{reason}; {error.what}", error)
+    if found.detection.gdt == "private":
         # Inferred from the module's data only, so it may be wrong: patching is harmless, not
         # patching may not be.
         reason += (
             ", unless its kernel gives every CPU a GDT of its own, as its traces suggest: "
             "the patch is harmless then and not needed; --osversion or --kernel settle it"
         )
-    return assessment(Verdict.AFFECTED, reason)
+    return found.assessment(Verdict.AFFECTED, reason)
 
 
 def _match(

@@ -28,7 +28,7 @@ def neutralise(module: Module, fix: SourceFix) -> Neutralised:
         raise _cannot(module, fix, "a relocation writes to its first byte")
     offset = module.file_offset(module.sections[function.section], function.offset)
     old = module.data[offset : offset + 1]
-    return Neutralised(fix.variant, (Overwrite(offset, old, RET),), ())
+    return Neutralised(fix.variant, (Overwrite(offset, old, RET),))
 
 
 def _cannot(module: Module, fix: SourceFix, why: str) -> AlreadyFixedError:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from kpatch import __version__
 from kpatch.elf import constants as elf
 from kpatch.elf.content import loaded_digest
-from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError, MatchError, SignatureError
 from kpatch.isa.assemble import assemble
@@ -17,7 +17,7 @@ from kpatch.isa.decode import decode
 from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
-from kpatch.signature.model import Match, SiteMatch
+from kpatch.signature.model import Match, Signature, SiteMatch
 from kpatch.signature.safety import CALL_LENGTH
 from kpatch.units import SectionOffset
 
@@ -32,7 +32,6 @@ class Neutralised(NamedTuple):
 
     variant: str
     overwrites: tuple[Overwrite, ...]
-    retypes: tuple[Retype, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class Plan:
     sections: tuple[NewSection, ...]
     symbols: tuple[NewSymbol, ...]
     relocations: tuple[NewRelocation, ...]
-    retypes: tuple[Retype, ...]
     note: Note
 
 
@@ -72,9 +70,12 @@ def make_plan(
     trampolines = tuple(_trampoline(site, names, signature.file) for site in sites)
     placed, code = _place(trampolines, signature.code_align)
     calls = tuple(_call_site(site) for site in sites)
-    extra = neutralised or Neutralised("", (), ())
+    extra = neutralised or Neutralised("", ())
+    whats = [
+        *(f"{site.rule.name} site" for site in sites),
+        *("source fix" for _ in extra.overwrites),
+    ]
     overwrites = (*calls, *extra.overwrites)
-    lock = signature.lock
     return Plan(
         module=module,
         match=match,
@@ -82,48 +83,15 @@ def make_plan(
         trampolines=trampolines,
         placed=placed,
         overwrites=overwrites,
-        sections=(
-            NewSection(
-                name=signature.code_section,
-                type=elf.SHT_PROGBITS,
-                flags=elf.SHF_ALLOC | elf.SHF_EXECINSTR,
-                align=signature.code_align,
-                contents=code,
-            ),
-            NewSection(
-                name=lock.section,
-                type=elf.SHT_NOBITS,
-                flags=elf.SHF_ALLOC | elf.SHF_WRITE,
-                align=lock.page,
-                contents=b"",
-                size=lock.page,
-            ),
-        ),
+        sections=_sections(signature, code),
         symbols=(
-            *(
-                NewSymbol(
-                    name=each.symbol,
-                    section=signature.code_section,
-                    value=at,
-                    size=len(each.code),
-                    type=elf.STT_FUNC,
-                )
-                for at, each in zip(placed, trampolines, strict=True)
-            ),
-            NewSymbol(
-                name=lock.symbol,
-                section=lock.section,
-                value=0,
-                size=lock.size,
-                type=elf.STT_OBJECT,
-            ),
-            *_undefined(module, trampolines, lock.symbol),
+            *_symbols(signature, trampolines, placed),
+            *_undefined(module, trampolines, signature.lock.symbol),
         ),
         relocations=(
             *(_site_relocation(match, site) for site in sites),
             *_trampoline_relocations(trampolines, placed, signature.code_section),
         ),
-        retypes=extra.retypes,
         note=Note(
             version=__version__,
             signature=signature.id,
@@ -132,19 +100,55 @@ def make_plan(
             original_sha256=module.sha256,
             original_header=module.data[:HEADER_SIZE],
             replaced=tuple(
-                _replaced(module, each, what)
-                for each, what in zip(
-                    overwrites,
-                    [
-                        *(f"{site.rule.name} site" for site in sites),
-                        *("source fix" for _ in extra.overwrites),
-                    ],
-                    strict=True,
-                )
+                _replaced(module, each, what) for each, what in zip(overwrites, whats, strict=True)
             ),
             source_fix=extra.variant,
             loaded_sha256=loaded_digest(module),
             tss_stride=tss_stride,
+        ),
+    )
+
+
+def _sections(signature: Signature, code: bytes) -> tuple[NewSection, NewSection]:
+    """The trampolines, and the lock in a page of its own."""
+    lock = signature.lock
+    return (
+        NewSection(
+            name=signature.code_section,
+            type=elf.SHT_PROGBITS,
+            flags=elf.SHF_ALLOC | elf.SHF_EXECINSTR,
+            align=signature.code_align,
+            contents=code,
+        ),
+        NewSection(
+            name=lock.section,
+            type=elf.SHT_NOBITS,
+            flags=elf.SHF_ALLOC | elf.SHF_WRITE,
+            align=lock.page,
+            contents=b"",
+            size=lock.page,
+        ),
+    )
+
+
+def _symbols(
+    signature: Signature, trampolines: Sequence[Trampoline], placed: Sequence[int]
+) -> tuple[NewSymbol, ...]:
+    """A symbol for each trampoline and for the lock."""
+    lock = signature.lock
+    return (
+        *(
+            NewSymbol(
+                name=each.symbol,
+                section=signature.code_section,
+                value=at,
+                size=len(each.code),
+                type=elf.STT_FUNC,
+            )
+            for at, each in zip(placed, trampolines, strict=True)
+        ),
+        NewSymbol(
+            name=lock.symbol, section=lock.section, value=0, size=lock.size, type=elf.STT_OBJECT
         ),
     )
 

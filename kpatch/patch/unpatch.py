@@ -127,7 +127,7 @@ def _source_fix(before: Module, note: Note) -> Neutralised:
         for each in note.replaced
         if each.what == "source fix" and each.after == RET
     ]
-    return Neutralised(note.source_fix, tuple(changes), ())
+    return Neutralised(note.source_fix, tuple(changes))
 
 
 def _noted(module: Module, places: Sequence[Place], note: Note) -> list[Overwrite]:
