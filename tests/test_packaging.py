@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from pathlib import Path
 
 from kpatch.data import signatures_folder
@@ -23,6 +24,12 @@ def test_every_package_of_the_tree_is_listed() -> None:
         for path in (ROOT / "kpatch").rglob("__init__.py")
     }
     assert listed == in_tree | {"kpatch.signatures"}
+
+
+def test_every_dependency_has_the_bounds_that_are_tested() -> None:
+    """The lowest ones are installed by a step of .ci/run, the newest ones by all others."""
+    for line in _setup()["options"]["install_requires"].split("\n"):
+        assert not line or re.fullmatch(r"[\w-]+ >=[\d.]+, <[\d.]+", line), line
 
 
 def test_every_data_file_of_the_tree_is_listed() -> None:
