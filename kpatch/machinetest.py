@@ -85,9 +85,9 @@ def subject_of(case: Case, module: Module) -> Subject:
 
     Raises UnknownModuleError where the image is no world switch of the known shape.
     """
-    image, tail = case.match.image, case.fix.tail
+    image, fix = case.match.image, case.fix.function
     layout = bind(case.original.data[image.start : image.start + image.size], image.marks)
-    after = (tail.section, tail.at) if tail and module is case.module else None
+    after = (fix.section, fix.offset) if fix and module is case.module else None
     place = (image.section.index, image.at, image.size)
     return Subject(module, place, switch_of(layout), after)
 

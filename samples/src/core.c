@@ -182,12 +182,38 @@ void *kqemu_guest_memory(struct kqemu_session *session)
 	return session->area[AREA_GUEST];
 }
 
+#ifdef SAMPLE_FIX_AFTER
+static struct kqemu_global *global;
+
+/* The first guest allocates it, the last one frees it; the front end holds Giant. */
+static struct kqemu_global *take_global(void)
+{
+	if (global == NULL) {
+		global = malloc(sizeof(*global), M_KQEMU, M_WAITOK | M_ZERO);
+		global->lock = 1;
+	}
+	global->guests++;
+	return global;
+}
+
+static void drop_global(void)
+{
+	if (--global->guests == 0) {
+		free(global, M_KQEMU);
+		global = NULL;
+	}
+}
+#endif
+
 struct kqemu_session *kqemu_init(void)
 {
 	struct kqemu_session *session;
 	u64 image_size = PAGE_OF(sizeof(monitor_code)), state_size = PAGE_OF(sizeof(*session->state));
 
 	session = malloc(sizeof(*session), M_KQEMU, M_WAITOK | M_ZERO);
+#ifdef SAMPLE_FIX_AFTER
+	session->global = take_global();
+#endif
 	session->image = malloc(image_size + state_size, M_KQEMU, M_WAITOK | M_ZERO);
 	memcpy(session->image, monitor_code, sizeof(monitor_code));
 	session->state = (struct kqemu_state *)(void *)(session->image + image_size);
@@ -211,6 +237,9 @@ void kqemu_delete(struct kqemu_session *session)
 	for (unsigned number = 0; number < AREAS; number++)
 		free(session->area[number], M_KQEMU);
 	free(session->image, M_KQEMU);
+#ifdef SAMPLE_FIX_AFTER
+	drop_global();
+#endif
 	free(session, M_KQEMU);
 }
 
@@ -256,6 +285,24 @@ static void restore_segments(const struct segments *kept)
 	write_msr(MSR_KGSBASE, kept->other_gs_base);
 }
 
+#ifdef SAMPLE_FIX_AFTER
+/* Taken by who makes 0 of its 1; the others make it negative, and wait until it is positive. */
+static inline __attribute__((always_inline)) void spin_lock(u8 *lock)
+{
+	__asm__ volatile("1: lock; decb %0; jns 3f\n"
+			 "2: pause; cmpb $0, %0; jle 2b; jmp 1b\n"
+			 "3:"
+			 : "+m"(*lock) : : "memory", "cc");
+}
+
+static inline __attribute__((always_inline)) void spin_unlock(u8 *lock)
+{
+	u8 free = 1;
+
+	__asm__ volatile("xchgb %0, %1" : "+q"(free), "+m"(*lock) : : "memory");
+}
+#endif
+
 /* One visit to the monitor, on this CPU and without interrupts. */
 void kqemu_exec(struct kqemu_session *session)
 {
@@ -272,7 +319,9 @@ void kqemu_exec(struct kqemu_session *session)
 	kernel2monitor(session->state);
 	restore_segments(&kept);
 #ifdef SAMPLE_FIX_AFTER
+	spin_lock(&session->global->lock);
 	SAMPLE_FIX_AFTER();
+	spin_unlock(&session->global->lock);
 #endif
 	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
 }

@@ -8,7 +8,18 @@
 
 #define SESSION_PAGES 64
 
+#ifdef SAMPLE_FIX_AFTER
+/* What all guests share. */
+struct kqemu_global {
+	u64 guests, entries[2];
+	u8 lock;			/* 1: free */
+};
+#endif
+
 struct kqemu_session {
+#ifdef SAMPLE_FIX_AFTER
+	struct kqemu_global *global;
+#endif
 	u8 *image;			/* the copy that runs, page aligned */
 	struct kqemu_state *state;	/* behind it, page aligned */
 	u64 *top;			/* the monitor's uppermost page table */

@@ -27,7 +27,8 @@ from kpatch.verify.machine.live import LiveMachine, LiveStep
 from kpatch.verify.machine.program import Mode, UnicornProgram
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.machine.window import window
-from kpatch.verify.world.world import ImagePlace, Tail, World
+from kpatch.verify.world.caller import LockedPart
+from kpatch.verify.world.world import ImagePlace, World
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 
 Result = TypeVar("Result")
@@ -46,7 +47,7 @@ class Subject:
     module: Module
     image: ImagePlace
     layout: SwitchLayout
-    tail: Tail | None = None
+    tail: LockedPart | None = None
     _known_code: dict[int, CodeInfo] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -55,7 +56,7 @@ class Subject:
         module: Module,
         image: Image,
         original: Module | None = None,
-        tail: Tail | None = None,
+        tail: LockedPart | None = None,
     ) -> Subject:
         """``original`` is the module before it was patched, if it was: the layout is read from
         its code. ``tail`` is a source fix that runs after the switch.

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kpatch.abi.codescan import CallSite
 from kpatch.abi.sourcefix import FixFunction, recognise
-from kpatch.elf import constants as elf
-from kpatch.elf.module import Module, Relocation, Symbol
+from kpatch.elf.module import Module
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
+from kpatch.verify.world.caller import LockedPart, locked_part
 from kpatch.verify.world.host import MODELLED
-from kpatch.verify.world.world import Tail
 
 
 @dataclass(frozen=True)
 class FixModel:
     """What runs behind the switch, which hosts make sense, and what the model leaves out."""
 
-    tail: Tail | None = None
+    tail: LockedPart | None = None
+    function: FixFunction | None = None
     private_only: bool = False
     caveat: str = ""
     judged: bool = True
@@ -43,7 +44,7 @@ def model_of(module: Module) -> FixModel:
         )
     if fix.function is None:
         return _not_run("the source fix", "it has no symbol any more")
-    return _behind_the_switch(module, fix.function, fix.variant)
+    return _behind_the_switch(module, fix.function, fix.variant, fix.calls)
 
 
 def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Obligation, ...]:
@@ -68,7 +69,9 @@ def _not_run(name: str, why: str) -> FixModel:
     return FixModel(caveat=f"{name} cannot be run, because {why}", judged=False)
 
 
-def _behind_the_switch(module: Module, function: FixFunction, variant: str) -> FixModel:
+def _behind_the_switch(
+    module: Module, function: FixFunction, variant: str, calls: tuple[CallSite, ...]
+) -> FixModel:
     name = f"source fix {variant}"
     end = function.offset + max(function.size, 1)
     relocations = module.relocations_at(function.section, function.offset, end)
@@ -77,30 +80,12 @@ def _behind_the_switch(module: Module, function: FixFunction, variant: str) -> F
     if unknown:
         why = f"it uses {', '.join(unknown)}, which the model of the kernel does not have"
         return _not_run(name, why)
-    lock = next(filter(None, (_object(module, each) for each in relocations)), None)
-    if lock is None:
-        return _not_run(name, "the lock that it runs under is not found")
+    parts = [locked_part(module, each) for each in calls]
+    if not parts or None in parts:
+        return _not_run(name, "no lock is found around its call")
     return FixModel(
-        tail=Tail(function.section, function.offset, lock.name),
-        caveat=f"{name} is run behind the switch; the kernel functions that it calls are models",
-    )
-
-
-def _object(module: Module, relocation: Relocation) -> Symbol | None:
-    """The named object in the module's own writable memory that a relocation points to."""
-    symbol = module.symbols[relocation.symbol]
-    if not 0 < symbol.section < len(module.sections):
-        return None
-    if not module.sections[symbol.section].flags & elf.SHF_WRITE:
-        return None
-    if symbol.type == elf.STT_OBJECT:
-        return symbol
-    at = symbol.value + relocation.addend
-    return next(
-        (
-            each
-            for each in module.symbols
-            if (each.type, each.section, each.value) == (elf.STT_OBJECT, symbol.section, at)
-        ),
-        None,
+        tail=parts[0],
+        function=function,
+        caveat=f"{name} is run behind the switch, under its caller's lock; the kernel function "
+        "that it calls is a model",
     )

@@ -20,7 +20,7 @@ from kpatch.units import Address
 from kpatch.verify.hardware.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
 from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down
 from kpatch.verify.hardware.paging import AddressSpace
-from kpatch.verify.world.kernel_text import FUNCTIONS, TAIL_AT, TEXT_AT, tail, text
+from kpatch.verify.world.kernel_text import FUNCTIONS, TAIL_AT, TEXT_AT, text
 
 MAXCPU: Final = 16
 """amd64 SMP kernels of that time (sys/amd64/include/param.h)."""
@@ -175,9 +175,9 @@ class Host:
         at = _SOFT_SEGMENT_SIZE * (self.model.tr_selector // 8)
         return self.gdt_segs.part("gdt_segs", at, 8)
 
-    def call_after(self, function: Address) -> None:
-        """Have kqemu_exec call a function of the module after the switch."""
-        self.arena.write(self.text.physical_of(TAIL_AT), tail(function))
+    def go_on_at(self, code: bytes) -> None:
+        """What kqemu_exec does after the switch."""
+        self.arena.write(self.text.physical_of(TAIL_AT), code)
 
     def resolve(self, undefined: frozenset[str]) -> Mapping[str, Address]:
         """An address for every symbol that a module wants from the kernel.

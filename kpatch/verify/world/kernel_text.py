@@ -23,28 +23,23 @@ BOOT_DONE_AT: Final = Address(TEXT_AT + 3)
 RETURN_AT: Final = Address(TEXT_AT + 0x10)
 """The switch was called from before here, and returns to here."""
 
-TAIL_AT: Final = Address(TEXT_AT + 0x20)
-"""What kqemu_exec does after the switch, in a module with a source fix: it calls the fix."""
+TAIL_AT: Final = Address(TEXT_AT + 0x200)
+"""What kqemu_exec does after the switch, in a module with a source fix: it goes on at the lock."""
 
-TAIL_DONE_AT: Final = Address(TAIL_AT + 12)
+TAIL_DONE_AT: Final = Address(TEXT_AT + 0x20)
 
-_LOCK_AT: Final = TEXT_AT + 0x40
-_UNLOCK_AT: Final = TEXT_AT + 0x60
 _SSDTOSYSSD_AT: Final = TEXT_AT + 0x70
 
-_HLT: Final = b"\xf4"
+FRAME: Final = 0x100
+"""Bytes of kqemu_exec's own on the stack, in the tail."""
 
-# Spin until the first word of the mutex is 0, and make it 1.
-_LOCK: Final = bytes.fromhex(
-    "b801000000"  # again:  mov eax, 1
-    "8707"  #               xchg [rdi], eax
-    "85c0 7409"  #          test eax, eax; jz taken
-    "f390"  #       wait:   pause
-    "833f00 75f9"  #        cmp dword [rdi], 0; jne wait
-    "ebec"  #               jmp again
-    "c3"  #         taken:  ret
-)
-_UNLOCK: Final = bytes.fromhex("c70700000000 c3")  # mov dword [rdi], 0; ret
+# SDM vol. 2, table 3-1.
+GENERAL_BY_NUMBER: Final = (
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+
+_HLT: Final = b"\xf4"
 
 # sys/amd64/amd64/machdep.c: [rsi] := the descriptor of a free TSS whose base is the first word of
 # [rdi], limit 0x67.
@@ -61,10 +56,6 @@ _SSDTOSYSSD: Final = bytes.fromhex(
 )
 
 FUNCTIONS: Final[Mapping[str, Address]] = {
-    "_mtx_lock_spin_flags": Address(_LOCK_AT),
-    "_mtx_lock_flags": Address(_LOCK_AT),
-    "_mtx_unlock_spin_flags": Address(_UNLOCK_AT),
-    "_mtx_unlock_flags": Address(_UNLOCK_AT),
     "ssdtosyssd": Address(_SSDTOSYSSD_AT),
 }
 """The kernel's functions that exist here."""
@@ -75,14 +66,41 @@ def text() -> bytes:
     code = bytearray(_HLT * 0x100)
     for at, part in (
         (BOOT_LTR_AT, bytes.fromhex("0f00d8")),
-        (_LOCK_AT, _LOCK),
-        (_UNLOCK_AT, _UNLOCK),
         (_SSDTOSYSSD_AT, _SSDTOSYSSD),
     ):
         code[at - TEXT_AT : at - TEXT_AT + len(part)] = part
     return bytes(code)
 
 
-def tail(function: Address) -> bytes:
-    """The bytes at ``TAIL_AT``: mov rax, function; call rax."""
-    return b"\x48\xb8" + struct.pack("<Q", function) + b"\xff\xd0"
+def tail(
+    registers: Mapping[str, int], stored: Mapping[tuple[str, int], int], target: Address
+) -> bytes:
+    """The bytes at ``TAIL_AT``: a frame of kqemu_exec, with ``stored`` numbers in it (by ``rsp`` or
+    ``rbp`` and displacement) and ``registers`` as they are there; on at ``target``.
+
+    Raises KeyError for a base that is no frame.
+    """
+    code = bytearray(bytes.fromhex("4881ec") + struct.pack("<I", FRAME))  # sub rsp, FRAME
+    for (base, displacement), number in stored.items():
+        at = displacement + {"rsp": 0, "rbp": FRAME}[base]
+        code += _load("rax", number) + bytes.fromhex("48898424") + struct.pack("<i", at)
+    code += bytes.fromhex("488dac24") + struct.pack("<I", FRAME)  # lea rbp, [rsp + FRAME]
+    for name, number in registers.items():
+        code += _load(name, number)
+    code += b"\xe9"
+    return bytes(code) + _distance(TAIL_AT + len(code), target)
+
+
+def jump(place: Address, target: Address) -> bytes:
+    """``jmp target``, to stand at ``place``."""
+    return b"\xe9" + _distance(place + 1, target)
+
+
+def _distance(field: int, target: int) -> bytes:
+    return struct.pack("<i", target - field - 4)
+
+
+def _load(register: str, number: int) -> bytes:
+    index = GENERAL_BY_NUMBER.index(register)
+    code = bytes((0x48 | index >> 3, 0xB8 | index & 7))
+    return code + struct.pack("<Q", number & 0xFFFF_FFFF_FFFF_FFFF)

@@ -16,6 +16,8 @@ from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import BUSY, changed, parse, tss_descriptor
 from kpatch.verify.hardware.memory import PAGE, Arena, Region
+from kpatch.verify.world.caller import LockedPart
+from kpatch.verify.world.global_state import GlobalState
 from kpatch.verify.world.guest import MONITOR_CS, MONITOR_LDT, Guest
 from kpatch.verify.world.host import (
     CR0,
@@ -65,17 +67,6 @@ class ImagePlace:
     lock_sections: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Tail:
-    """A source fix that kqemu_exec calls when the switch is back: section index and offset of
-    the function, and the name of the lock that it holds meanwhile.
-    """
-
-    section: int
-    at: SectionOffset
-    lock: str = "kqemu_lock"
-
-
 class World:
     """Builds the memory of a scenario, and says what belongs to whom in it."""
 
@@ -85,7 +76,7 @@ class World:
         module: Module,
         image: ImagePlace,
         layout: SwitchLayout,
-        tail: Tail | None = None,
+        tail: LockedPart | None = None,
         known_code: dict[int, CodeInfo] | None = None,
         guests: int = 1,
         *,
@@ -102,6 +93,10 @@ class World:
         self.model = model
         self.host = Host(model)
         self.loaded = load(module, MODULE_AT, self.host.resolve(module.undefined))
+        global_state = None if tail is None else GlobalState(self.loaded, tail)
+        if global_state is not None:
+            self.loaded = global_state.loaded
+            self.host.go_on_at(global_state.tail)
         if len(self.loaded.memory) > MODULE_LIMIT:
             raise UnknownModuleError(
                 f"loaded, the module takes {len(self.loaded.memory)} bytes",
@@ -114,9 +109,8 @@ class World:
             module, self.loaded, self.module, lambda _, name: name in image.lock_sections
         )
         self.tail = tail
-        if tail is not None:
-            self.host.call_after(self.loaded.address_of(tail.section, tail.at))
-            self.lock_regions += (self._lock_of(module, tail),)
+        if global_state is not None:
+            self.lock_regions += (global_state.lock_in(self.module),)
         unshared = () if locks else self.lock_regions
         self.guest = Guest(self.host, layout, contents, guests, unshared)
         if unshared:
@@ -283,17 +277,6 @@ class World:
         if self.tail is not None:
             regions += (self.host.soft_segment,)
         return tuple(map(bounds, regions))
-
-    def _lock_of(self, module: Module, tail: Tail) -> Region:
-        symbol = module.defined(tail.lock)
-        if symbol is None or symbol.section not in self.loaded.sections or not symbol.size:
-            raise UnknownModuleError(
-                f"the source fix uses a lock, but there is no symbol {tail.lock} in the module",
-                where=module.name,
-                todo="without it the fix cannot be emulated: verify an unstripped build",
-            )
-        start = self.loaded.symbols[tail.lock] - self.loaded.base
-        return self.module.part(tail.lock, start, symbol.size)
 
     def _module_code(self, module: Module) -> tuple[Region, ...]:
         return sections(module, self.loaded, self.module, lambda flags, _: bool(flags & _CODE))

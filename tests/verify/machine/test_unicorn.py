@@ -26,7 +26,7 @@ from kpatch.verify.hardware.descriptors import BUSY, CODE64, DATA, FREE, parse, 
 from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.hostile_guest import hostile_stub
-from kpatch.verify.world.kernel_text import _LOCK, _SSDTOSYSSD, _UNLOCK, tail
+from kpatch.verify.world.kernel_text import _SSDTOSYSSD, TAIL_AT, tail
 from tests.referees import require
 
 KERNEL = 0xFFFF_FFFF_8000_0000
@@ -184,18 +184,19 @@ def _leaving(flags: str, values: Sequence[int]) -> str:
     ("code", "source"),
     [
         (
-            _LOCK,
-            "again: mov eax, 1; xchg [rdi], eax; test eax, eax; jz taken; wait: pause;"
-            "cmp dword ptr [rdi], 0; jne wait; jmp again; taken: ret",
-        ),
-        (_UNLOCK, "mov dword ptr [rdi], 0; ret"),
-        (
             _SSDTOSYSSD,
             "mov rax, [rdi]; mov ecx, eax; and ecx, 0xffffff; shl rcx, 16; mov edx, eax;"
             "shr edx, 24; shl rdx, 56; or rcx, rdx; movabs rdx, 0x890000000067; or rcx, rdx;"
             "mov [rsi], rcx; shr rax, 32; mov [rsi+8], eax; ret",
         ),
-        (tail(Address(KERNEL)), f"movabs rax, {KERNEL}; call rax"),
+        (
+            tail(
+                {"rbx": KERNEL, "r12": 1}, {("rsp", 8): 5, ("rbp", -16): 6}, Address(TAIL_AT + 999)
+            ),
+            "start: sub rsp, 0x100; movabs rax, 5; {disp32} mov [rsp + 8], rax; movabs rax, 6;"
+            "mov [rsp + 0xf0], rax; lea rbp, [rsp + 0x100];"
+            f"movabs rbx, {KERNEL}; movabs r12, 1; .byte 0xe9; .long start + 999 - . - 4",
+        ),
         (
             hostile_stub(0xF001_3000, 0xF000_00F3, 0x700),
             "start:;"
@@ -204,7 +205,7 @@ def _leaving(flags: str, values: Sequence[int]) -> str:
             + ".byte 0xe9; .long start - . - 4",
         ),
     ],
-    ids=["lock", "unlock", "ssdtosyssd", "tail", "stub"],
+    ids=["ssdtosyssd", "tail", "stub"],
 )
 def test_our_machine_code_is_what_the_assembler_makes_of_its_comments(
     tmp_path: Path, code: bytes, source: str

@@ -50,7 +50,7 @@ def test_on_private_tables_fix_a_writes_the_slot_of_another_cpu(
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        (b"_mtx_lock_spin_flags", b"_mtx_lock_spin_other", "_mtx_lock_spin_other"),
+        (b"ssdtosyssd\0", b"ssdtosyssx\0", "ssdtosyssx"),
         (b"kqemu_tss_workaround\0", b"kqemu_tss_whatever__\0", "no symbol"),
     ],
 )
