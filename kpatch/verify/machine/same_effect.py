@@ -11,7 +11,7 @@ data of the patched module but for its lock, is compared with what it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -25,7 +25,7 @@ from kpatch.verify.world.places import Places
 from kpatch.verify.world.world import World
 
 # What the switch leaves in DS, ES, FS and GS is the guest's; kqemu_exec restores them.
-_COMPARED: Final = (
+COMPARED: Final = (
     "rbx", "rbp", "rsp", "r12", "r13", "r14", "r15", "rip",
     "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "cs", "ss",
 )  # fmt: skip
@@ -49,7 +49,7 @@ def differences(patched: World, original: World, cpu: int, places: Places) -> Di
 
     ``places`` says which code of ``patched`` is the patch's.
     """
-    ours, theirs = _Alone(patched, cpu), _Alone(original, cpu)
+    ours, theirs = Alone(patched, cpu), Alone(original, cpu)
     reads: dict[str, None] = {}
     for name in _ROUNDS:
         failures = ours.round(), theirs.round()
@@ -66,7 +66,7 @@ def differences(patched: World, original: World, cpu: int, places: Places) -> Di
     return Differences(reads=tuple(reads))
 
 
-class _Alone:
+class Alone:
     """One CPU of a host, the others booted and at rest."""
 
     def __init__(self, world: World, cpu: int) -> None:
@@ -84,14 +84,18 @@ class _Alone:
         self._kept = {region: self.contents(region) for region in (world.module, world.guest.copy)}
         self.registers: Registers = self._called.registers
 
-    def round(self) -> str:
+    def round(self, stops: Container[int] = frozenset({RETURN_AT})) -> str:
         """The next round, up to the return; why it does not come to that, or nothing."""
         if self._rounds == 0:
             self.engine.load(self._called, self._territory)
         else:
             back_in_kernel(self.world, self.engine, self._called, round_over=True)
         self._rounds += 1
-        self._run = run = self.engine.run(self._territory, {RETURN_AT})
+        return self.go_on(stops)
+
+    def go_on(self, stops: Container[int] = frozenset({RETURN_AT})) -> str:
+        """On from where it is."""
+        self._run = run = self.engine.run(self._territory, stops)
         self.registers = self.engine.registers
         return run.failure.what if run.failure is not None else ""
 
@@ -120,9 +124,9 @@ class _Alone:
             yield from _unequal(region, bytes(now), before, "it was")
 
 
-def _registers(ours: _Alone, theirs: _Alone) -> Iterator[str]:
+def _registers(ours: Alone, theirs: Alone) -> Iterator[str]:
     one, other = ours.registers, theirs.registers
-    for name in _COMPARED:
+    for name in COMPARED:
         if one[name] != other[name]:
             yield f"{name} is {one[name]:#x}, unpatched {other[name]:#x}"
     for name in _TABLES:
@@ -132,12 +136,13 @@ def _registers(ours: _Alone, theirs: _Alone) -> Iterator[str]:
         yield f"rflags is {one['rflags']:#x}, unpatched {other['rflags']:#x}"
 
 
-def _memory(ours: _Alone, theirs: _Alone) -> Iterator[str]:
-    for region in _compared(ours.world):
+def _memory(ours: Alone, theirs: Alone) -> Iterator[str]:
+    for region in compared(ours.world):
         yield from _unequal(region, ours.contents(region), theirs.contents(region), "unpatched")
 
 
-def _compared(world: World) -> Iterator[Region]:
+def compared(world: World) -> Iterator[Region]:
+    """The memory that has to be the same."""
     guest, host = world.guest, world.host
     dead = guest.dead_stack.size
     yield guest.stack.part("host stack", dead, guest.stack.size - dead)
