@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import explore, machine, proof, reductions, startup, throughput
+from benchmarks import explore, folder, machine, proof, reductions, startup, throughput
 
 _ALL = {
     "startup": startup.main,
     "throughput": throughput.main,
+    "folder": folder.main,
     "proof": proof.main,
     "explore": explore.main,
     "reductions": reductions.main,

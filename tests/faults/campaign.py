@@ -26,6 +26,8 @@ CALLS: Final = (
     *("flistxattr", "listxattr", "pipe2", "clone", "clone3", "fork", "vfork"),
 )
 ERRORS: Final = ("EIO", "ENOSPC", "EINTR", "EMFILE", "EAGAIN", "ENOMEM")
+_INTERRUPTIBLE: Final = ("open", "openat", "read", "write", "close", "fsync", "ioctl")
+"""The others do not know EINTR: no manual page of theirs lists it."""
 SIGNALS: Final = ("SIGKILL", "SIGTERM")
 _LINE: Final = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)")
 _HANGS: Final = 120
@@ -146,6 +148,7 @@ def faults(scenario: Scenario, most: int | None, seed: int = 1) -> list[Fault]:
         Fault(call, number, what)
         for call, number in points(scenario)
         for what in (*ERRORS, *SIGNALS)
+        if what != "EINTR" or call in _INTERRUPTIBLE
     ]
     if most is None or most >= len(every):
         return every

@@ -1,0 +1,59 @@
+"""``kpatch scan`` over a folder of modules, objects and packages, beside ``objdump -D``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.measure import ROOT, kpatch, least
+
+_FILES = 2000
+_ROUNDS = 3
+_BEFORE = "KPATCH_BEFORE"
+"""The kpatch program of a build to compare with, if there is one."""
+
+
+def main() -> None:
+    """Print what a scan of the folder costs, in all and a file, and its ratio to others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _fill(folder)
+        commands = {"kpatch scan": kpatch("scan", folder)}
+        if before := os.environ.get(_BEFORE):
+            commands["kpatch scan, before"] = [before, "scan", str(folder)]
+        if objdump := shutil.which("objdump"):
+            commands["objdump -D"] = [objdump, "-D", *map(str, sorted(folder.glob("*.ko")))]
+        costs = least(commands, _ROUNDS)
+        peak = _peak(folder)
+    own = costs["kpatch scan"]
+    for command, cost in costs.items():
+        print(
+            f"{command:<20} {cost.wall:8.2f} s  {cost.cpu:8.2f} s of processor time  "
+            f"{1000 * cost.cpu / _FILES:6.2f} ms a file; "
+            f"kpatch scan is {own.wall / cost.wall:.2f} of it ({own.cpu / cost.cpu:.2f})"
+        )
+    print(f"peak memory of the largest process: {peak >> 10} MiB")
+
+
+def _fill(folder: Path) -> None:
+    """Most are other modules, as in /boot/modules; one in twenty is a kqemu of some kind."""
+    samples = sorted((ROOT / "samples").glob("kqemu*.ko"))
+    other = ROOT / "samples/other.ko"
+    for number in range(_FILES):
+        model = samples[number // 20 % len(samples)] if number % 20 == 0 else other
+        shutil.copy(model, folder / f"{number:05}.ko")
+
+
+def _peak(folder: Path) -> int:
+    """KiB of the largest process of one scan, by a process that has no other children."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=-3); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, *kpatch("scan", folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
