@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final
 
 from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one
@@ -53,10 +54,16 @@ class CodeInfo:
     breakpoints_from: str
     loads_segment: bool = False
 
-    @property
+    @cached_property
     def is_fence(self) -> bool:
         """Whether the store buffer is empty after it."""
         return self.kind in (OpKind.LOCKED, OpKind.SERIALIZING)
+
+    @cached_property
+    def is_simple(self) -> bool:
+        """Whether it may run as it is, and the emulation has nothing to look at after it."""
+        special = self.changes_controls or self.is_ltr or self.kind is OpKind.PAUSE
+        return not (special or self.refused or self.breakpoints_from or self.is_fence)
 
 
 class CodeMap:
@@ -100,22 +107,27 @@ class CodeMap:
         room = min(MAX_LENGTH, region.end - address)
         raw = arena.read(region.physical_of(address), room)
         place = f"{region.name}+{address - region.virtual:#x}"
-        instruction = decode_one(raw, address)
-        if instruction is None:
-            return _not_code(place, "these bytes are no instruction")
         trusted = any(each.holds(address) for each in self._trusted)
-        kind = _kind(instruction)
-        if kind is OpKind.LOCKED and not self._locks:
-            kind = OpKind.PLAIN
-        return CodeInfo(
-            label=f"{place}  {instruction.text}",
-            kind=kind,
-            refused="" if trusted else _refusal(instruction),
-            changes_controls=_changes_controls(instruction),
-            is_ltr=instruction.mnemonic == "ltr",
-            breakpoints_from=_breakpoints_from(instruction),
-            loads_segment=_changes_controls(instruction) and instruction.mnemonic != "lgdt",
-        )
+        return _described(raw, address, place, trusted, self._locks)
+
+
+@lru_cache(maxsize=16_384)  # of one module on all hosts: the code is nearly the same
+def _described(raw: bytes, address: int, place: str, trusted: bool, locks: bool) -> CodeInfo:
+    instruction = decode_one(raw, address)
+    if instruction is None:
+        return _not_code(place, "these bytes are no instruction")
+    kind = _kind(instruction)
+    if kind is OpKind.LOCKED and not locks:
+        kind = OpKind.PLAIN
+    return CodeInfo(
+        label=f"{place}  {instruction.text}",
+        kind=kind,
+        refused="" if trusted else _refusal(instruction),
+        changes_controls=_changes_controls(instruction),
+        is_ltr=instruction.mnemonic == "ltr",
+        breakpoints_from=_breakpoints_from(instruction),
+        loads_segment=_changes_controls(instruction) and instruction.mnemonic != "lgdt",
+    )
 
 
 def _not_code(place: str, why: str) -> CodeInfo:

@@ -221,7 +221,8 @@ class Engine:
         self._at_fences = at_fences
         self._budget = budget
         self._taken = taken
-        self._circle = Circle(budget // 2)
+        self._milestone = budget // 2
+        self._circle = Circle(self._milestone)
         self._stopped = False
         self._check_controls = False
         self._look_at_tr = False
@@ -246,6 +247,10 @@ class Engine:
             self._look_at_tr = False
             run.loaded.append(self._loaded_task())
         info = self._infos.get(address) or self._code.look(address)
+        taken = self._taken + len(run.trace) + 1
+        if info.is_simple and address not in self._stops and taken < self._milestone:
+            run.trace.append(address)
+            return
         if run.trace and (
             address in self._stops
             or info.kind is OpKind.PAUSE
@@ -261,11 +266,9 @@ class Engine:
             self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
         elif info.loads_segment and self._controls.is_own_table(self._reader.read()):
             self._fail("no-fault", "loads a segment from a GDT of the patch's own")
-        elif self._taken + len(run.trace) > self._budget:
+        elif taken > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
-        elif self._circle.closes(
-            self._taken + len(run.trace), address, self._ledger.count, self._reader
-        ):
+        elif self._circle.closes(taken, address, self._ledger.count, self._reader):
             self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr

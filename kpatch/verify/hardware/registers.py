@@ -27,6 +27,7 @@ _NAMES: Final = (
     "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base",
 )  # fmt: skip
 _TABLES: Final = ("tr", "ldtr", "gdtr", "idtr")
+_AT: Final = {name: _SLOT * number for number, name in enumerate((*_NAMES, *_TABLES))}
 _IDS: Final = tuple(getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*_NAMES, *_TABLES))
 
 
@@ -52,11 +53,11 @@ class Registers:
 
     def __getitem__(self, name: str) -> int:
         """The value of a register that is a plain number."""
-        return int.from_bytes(self.raw[(at := _SLOT * _NAMES.index(name)) : at + 8], "little")
+        return int.from_bytes(self.raw[(at := _AT[name]) : at + 8], "little")
 
     def table(self, name: str) -> Table:
         """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""
-        at = _SLOT * (len(_NAMES) + _TABLES.index(name))
+        at = _AT[name]
         selector, base, limit, flags = _MMR.unpack_from(self.raw, at)
         return Table(selector, base, limit, flags >> 8 & 0xF)
 

@@ -101,13 +101,9 @@ def _left(setup: Setup, result: Result) -> set[Bytes]:
 
 
 def _changed(setup: Setup, left: Bytes) -> Bytes:
-    world = setup.world
-    loaded = {
-        address: world.loaded.memory[region.virtual - world.loaded.base + index]
-        for region in world.lock_regions
-        for index, address in enumerate(range(region.physical, region.physical + region.size))
-    }
-    return frozenset((at, byte) for at, byte in left if loaded.get(at, byte) != byte)
+    return frozenset(
+        (at, byte) for at, byte in left if (setup.loaded_at(at, 1) or bytes((byte,)))[0] != byte
+    )
 
 
 def _bytes(start: Start) -> Bytes:
