@@ -56,7 +56,7 @@ _DIGITS = 9
 @click.option(
     "--tr-selector",
     type=click.Choice([f"{each:#x}" for each in SELECTORS]),
-    help="The host's TR selector, everywhere; without it 0x30, and 0x48 once for each GDT.",
+    help="The host's TR selector, everywhere; without it 0x30 and 0x48.",
 )
 @click.option(
     "--max-states",
@@ -103,7 +103,7 @@ def command(
 ) -> int:
     """Run each FILE's own switch on emulated CPUs and explore every interleaving.
 
-    Without options: every scenario, under sc and tso with 2 and 4 CPUs, and under sc with 16.
+    Without options: every scenario, under sc and tso, with 2, 4 and 16 CPUs.
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
     something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early, or
     a source fix in the module cannot be run (not judged).

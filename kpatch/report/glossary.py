@@ -37,7 +37,7 @@ _MACHINE: Final = {
     "gdt": "Global descriptor table. TR is loaded from a slot of it. Kernels before about 7.1 have "
     "one for all CPUs, so the slot holds the TSS of the CPU that started last.",
     "tr 0x30": "The selector of the TSS slot in the kernels up to 7.3.",
-    "tr 0x48": "The selector of the TSS slot in FreeBSD 8. kpatch proves some scenarios with it.",
+    "tr 0x48": "The selector of the TSS slot in FreeBSD 8. kpatch proves every scenario with it.",
     "cpuid": "The number of a CPU, in the kernel's struct pcpu, behind %gs: at 0x3c in 5.x and "
     "6.x, at 0x34 in 7.x and 8.x. With the wrong one the exit does what it did before.",
     "descriptor": "Sixteen bytes of the GDT that say where a TSS is. Free (type 9) can be loaded; "
