@@ -90,7 +90,7 @@ def _hook(
     """Show, check, install or remove the hook for ports builds.
 
     Alone it prints what goes where. With --ports-dir it checks that tree, and exits with 1
-    if a build there would not be repaired.
+    if a build there would not be repaired, with --install too.
     """
     if context.invoked_subcommand is not None:
         return DONE
@@ -110,7 +110,8 @@ def _hook(
         seen = place.checked(seen, places.overlay)
         lines = [*text.actions_text(actions), *(text.traps_text(seen) if install else ())]
         document = text.actions_document(actions) | text.survey_document(seen)
-        return _print(console, lines, document, DONE)
+        # Files alone repair nothing: what is still missing in make.conf is a finding here too.
+        return _print(console, lines, document, FINDING if install and seen.blocked else DONE)
     seen = place.checked(seen, places.overlay)
     guides = (_guide(seen.method, seen.ports, places),) if seen.method else ()
     document = text.survey_document(seen) | text.guides_document(guides)

@@ -159,7 +159,8 @@ def _refuse_unsound(examined: Examined, path: Path) -> None:
         raise AlreadyFixedError(
             examined.reason,
             where=str(path),
-            todo="remove that patch from files/ of the port, make clean, and build again",
+            todo="remove that patch from files/ of the port, or set "
+            "KPATCH_FLAGS=--replace-source-fix; make clean, and build again",
         )
 
 

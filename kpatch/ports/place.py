@@ -108,7 +108,7 @@ def plan_uninstall(files: Sequence[HookFile]) -> tuple[Action, ...]:
 def checked(survey: Survey, overlay: Path) -> Survey:
     """The survey with what the hook's own files say: are they there, and of this version?"""
     files = files_for(survey.method, survey.ports, overlay) if survey.method else ()
-    return replace(survey, traps=(*survey.traps, *_about_files(files)))
+    return replace(survey, traps=(*survey.traps, *_about_files(files, survey.ports_dir)))
 
 
 def carry_out(actions: Sequence[Action]) -> None:
@@ -129,7 +129,7 @@ def carry_out(actions: Sequence[Action]) -> None:
             ) from error
 
 
-def _about_files(files: Sequence[HookFile]) -> Iterator[Trap]:
+def _about_files(files: Sequence[HookFile], ports_dir: Path) -> Iterator[Trap]:
     for file in files:
         path = file.destination
         if not path.exists():
@@ -137,7 +137,7 @@ def _about_files(files: Sequence[HookFile]) -> Iterator[Trap]:
                 "not-installed",
                 "a file of the hook is not there",
                 str(path),
-                "write it with kpatch hook --install",
+                f"write it with kpatch hook --ports-dir {ports_dir} --install",
                 blocks=True,
             )
         elif stamp.is_ours(path) and _read(path) != file.contents:
@@ -145,7 +145,7 @@ def _about_files(files: Sequence[HookFile]) -> Iterator[Trap]:
                 "outdated",
                 "a file of the hook was written by another version of kpatch",
                 str(path),
-                "write it anew with kpatch hook --install",
+                f"write it anew with kpatch hook --ports-dir {ports_dir} --install",
                 blocks=False,
             )
 
