@@ -27,11 +27,11 @@
 one_round:
 	push_saved
 	mov	%rsp, CPU_SAVED_RSP(%rdi)
+	push	%rdi			/* how this CPU finds itself again: %gs is the guest's then */
 	movabs	$CANARY, %rax
 	.rept	CANARIES
 	push	%rax
 	.endr
-	push	%rdi			/* how this CPU finds itself again: %gs is the guest's then */
 	mov	%rsp, CPU_GIVEN_RSP(%rdi)
 	mov	CPU_GIVEN(%rdi), %rbx
 	mov	CPU_GIVEN + 8(%rdi), %rbp
@@ -49,7 +49,7 @@ one_round:
 	mov	CPU_ENTRY(%rdi), %rax
 	mov	CPU_STATE_KERNEL(%rdi), %rdi
 	call	*%rax
-	mov	(%rsp), %rdi
+	mov	CANARIES * 8(%rsp), %rdi
 	mov	%rsp, CPU_AFTER_RSP(%rdi)
 	mov	%rbx, CPU_AFTER(%rdi)
 	mov	%rbp, CPU_AFTER + 8(%rdi)
@@ -65,7 +65,7 @@ one_round:
 	mov	%rax, CPU_AFTER_SS(%rdi)
 	push	$2
 	popfq
-	lea	8(%rsp), %rsi
+	mov	%rsp, %rsi
 	mov	$CANARIES, %ecx
 	movabs	$CANARY, %rax
 1:	cmp	%rax, (%rsi)

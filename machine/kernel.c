@@ -51,6 +51,10 @@ static void write_tss(u64 *slot, u64 base)
 
 static void fill_gdt(u64 *table)
 {
+	/* What kqemu has no business with is junk: whoever writes there is seen, zeros too. */
+	for (unsigned entry = 1; entry < 16; entry++)
+		if (entry != job[JOB_TR] / 8 && entry != job[JOB_TR] / 8 + 1)
+			table[entry] = 0x5a5a005a5a5a5a00ULL | entry;
 	table[HOST_CODE / 8] = CODE64;
 	table[HOST_DATA / 8] = DATA;
 	table[HOST_USER_DATA / 8] = USER_DATA;
@@ -151,6 +155,8 @@ void kernel_boot(struct cpu *cpu)
 	common_tss[number].rsp[0] = KERNEL(rsp0_stacks[number] + PAGE);
 	common_tss[number].ist[0] = KERNEL(ist_stacks[number] + PAGE);
 	common_tss[number].ist[1] = KERNEL(double_fault_stacks[number] + PAGE);
+	common_tss[number].reserved = 0x5a5a5a5a;
+	common_tss[number].reserved2 = common_tss[number].reserved3 = 0x5a5a5a5a5a5a5a5a;
 	common_tss[number].ports = sizeof(struct tss);
 	cpu->user_cs = HOST_USER_CODE | 3;
 	cpu->user_ss = HOST_USER_DATA | 3;

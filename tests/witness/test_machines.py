@@ -96,7 +96,8 @@ def test_a_machine_that_resets_is_a_finding() -> None:
     [
         ("the saved rbx is clobbered", "callee-saved registers or rsp were lost"),
         ("the direction flag is left set", "flags did not come back"),
-        ("the TSS is written", "memory of the kernel or of the module was changed"),
+        ("the descriptor behind is written", "memory of the kernel or of the module was changed"),
+        ("its caller's frame is written", "the caller's stack was written"),
     ],
 )
 def test_what_is_not_brought_back_is_a_finding(name: str, finding: str) -> None:
