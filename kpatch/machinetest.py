@@ -113,6 +113,12 @@ def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
         Trial("the unpatched module", subject_of(case, case.original), unpatched, must_fail=True),
         Trial("the patch without its lock", lockless, replace(settings, stop=True), must_fail=True),
         *tests,
+        Trial(
+            "the module on private GDTs, as FreeBSD 8.0 has them (TR 0x48)",
+            subject,
+            replace(private, tr_selector=0x48),
+            must_fail=False,
+        ),
     )
 
 
