@@ -89,7 +89,8 @@ def _linux_marks(module: Module) -> Iterator[str]:
     for name in _LINUX_SECTIONS:
         if module.section_named(name) is not None:
             yield f"it has the section {name} of a Linux module"
-    if module.symbol_named(_LINUX_SYMBOL) is not None:
+    # The bytes first: to look symbols up by name costs a table of them all.
+    if _LINUX_SYMBOL.encode() in module.data and module.symbol_named(_LINUX_SYMBOL) is not None:
         yield f"it has the symbol {_LINUX_SYMBOL} of a Linux module"
 
 

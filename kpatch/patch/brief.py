@@ -46,6 +46,8 @@ def is_nothing_for_us(module: Module) -> OtherModuleError | None:
 
 def _may_hold_image(module: Module) -> bool:
     """Could ``signature.image`` find one? It looks where this does, and decodes what it finds."""
+    if next(candidates(ANCHOR, module.data, 0, len(module.data)), None) is None:
+        return False
     looked_at = 0
     for section in module.sections:
         if not section.is_loaded or section.is_code:
