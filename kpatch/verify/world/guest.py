@@ -42,6 +42,7 @@ MONITOR_LDT: Final = 0xF190
 MONITOR_TR: Final = 0xF1A0
 GDT_SIZE: Final = 0x1_0000
 
+RESET_DR7: Final = 0x0000_0400
 MONITOR_DR7: Final = 0x0000_0700
 """Exact local and global breakpoints (LE, GE), of the guest's making. No breakpoint itself: the
 engine cannot keep one in a snapshot."""
@@ -101,8 +102,10 @@ class Guest:
         self._fill_tables()
         self._fill_stacks()
         self._fill_state()
+        # A guest whose switch does not give it DR7 never gets to write it.
+        dr7 = MONITOR_DR7 if layout.loads_dr7 else RESET_DR7
         leave = MONITOR_BASE + layout.monitor_to_kernel
-        self._write(self.stub, 0, hostile_stub(self.monitor_state.virtual, leave, MONITOR_DR7))
+        self._write(self.stub, 0, hostile_stub(self.monitor_state.virtual, leave, dr7))
 
     @property
     def host_regions(self) -> tuple[Region, ...]:

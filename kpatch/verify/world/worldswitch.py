@@ -8,7 +8,7 @@ cr3, whatever its offset.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Final
 
@@ -62,6 +62,8 @@ class SwitchLayout:
     host_cr0: int
     host_cr3: int
     host_cr4: int
+    loads_dr7: bool = True
+    """False for a switch that leaves DR7 alone; ``monitor_dr7`` is then a field of nobody's."""
 
     @property
     def state_size(self) -> int:
@@ -103,6 +105,7 @@ def bind(image: bytes, marks: Sequence[int]) -> SwitchLayout:
 
     if to_kernel.continuation() != kernel_side:
         raise _unknown(f"the exit does not go on at {kernel_side:#x}", leave)
+    loads_dr7 = in_monitor.has("load dr7") or to_kernel.has("load dr7")
     layout = SwitchLayout(
         kernel_to_monitor=ImageOffset(entry),
         monitor_side=ImageOffset(monitor_side),
@@ -119,7 +122,7 @@ def bind(image: bytes, marks: Sequence[int]) -> SwitchLayout:
         monitor_ldt_sel=in_monitor.field("lldt"),
         monitor_tr_sel=in_monitor.field("ltr"),
         monitor_ds_sel=in_monitor.field("load ss"),
-        monitor_dr7=in_monitor.field("load dr7"),
+        monitor_dr7=in_monitor.field("load dr7") if loads_dr7 else 0,
         tss_cache=in_monitor.lent(),
         nexus_address=to_kernel.jump(),
         kernel_address=to_kernel.field("state address"),
@@ -133,9 +136,17 @@ def bind(image: bytes, marks: Sequence[int]) -> SwitchLayout:
         host_cr0=to_monitor.field("store cr0"),
         host_cr3=to_monitor.field("store cr3"),
         host_cr4=to_monitor.field("store cr4"),
+        loads_dr7=loads_dr7,
     )
-    _require_agreement(layout, to_monitor, to_kernel)
-    return layout
+    return _agreed(layout, to_monitor, to_kernel)
+
+
+def _agreed(layout: SwitchLayout, entry: _Events, leave: _Events) -> SwitchLayout:
+    """The layout with a place for every field. UnknownModuleError where the code disagrees."""
+    _require_agreement(layout, entry, leave)
+    if layout.loads_dr7:
+        return layout
+    return replace(layout, monitor_dr7=(layout.state_size + 7) // 8 * 8)
 
 
 def _require_agreement(layout: SwitchLayout, entry: _Events, leave: _Events) -> None:
@@ -209,6 +220,10 @@ class _Events:
             if isinstance(event.value, Field) and event.value.plus == 0
         }
         return self._only(found, what)
+
+    def has(self, what: str) -> bool:
+        """Whether it happens at all, to a field or to anything else that is known."""
+        return bool(self._named(what))
 
     def jump(self) -> int:
         """The field that holds the nexus page's kernel address: jumped to, with an offset."""

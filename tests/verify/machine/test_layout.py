@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kpatch.elf.module import read_module
 from kpatch.errors import KpatchError, UnknownModuleError
 from kpatch.isa.decode import decode
+from kpatch.signature.load import load_signatures
+from kpatch.signature.scan import find
+from kpatch.verify.explore.result import Verdict
+from kpatch.verify.machine.setup import Subject
 from kpatch.verify.world.dataflow import Code, Event, Field, System, follow
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
-from tests.verify.machine.workshop import image_bytes, match_of
+from tests.secondsource.build import build
+from tests.verify.machine.workshop import broken, image_bytes, judged, match_of, scenario
 
 # What a real build of kqemu 1.4.0pre1 has, and kqemu-7.ko was made after it.
 KNOWN = {
@@ -27,6 +34,7 @@ KNOWN = {
     "monitor_tr_sel": 0x5A,
     "monitor_cr3": 0x60,
     "monitor_dr7": 0x68,
+    "loads_dr7": True,
     "monitor_rsp": 0x70,
     "host_idt": 0x78,
     "host_gdt": 0x82,
@@ -169,3 +177,13 @@ def test_pushed_code_is_known_by_its_offset() -> None:
         Event("push", Code(10), 7),
         Event("push", System("cs"), 11),
     )
+
+
+def test_a_switch_that_leaves_dr7_alone_is_understood_and_runs(tmp_path: Path) -> None:
+    path = build(tmp_path, "7", {"SET_DR7": "", "CLEAR_DR7": ""})
+    module = read_module(path.read_bytes(), "no dr7")
+    match = find(module, load_signatures()[0])
+    subject = Subject.of(module, match.image)
+    assert not subject.layout.loads_dr7
+    assert judged(subject, scenario("up")).verdict is Verdict.PROVEN
+    assert "own-tss" in broken(judged(subject))
