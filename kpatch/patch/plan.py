@@ -154,7 +154,11 @@ def _symbols(
 
 
 def _replaced(module: Module, change: Overwrite, what: str) -> ReplacedBytes:
-    home = next(s for s in module.sections if s.is_loaded and s.offset <= change.offset < s.end)
+    home = next(
+        (s for s in module.sections if s.has_bytes and s.offset <= change.offset < s.end), None
+    )
+    if home is None:
+        return ReplacedBytes(change.offset, change.old, change.new, what)
     at = SectionOffset(change.offset - home.offset)
     return ReplacedBytes(change.offset, change.old, change.new, what, home.name, at)
 

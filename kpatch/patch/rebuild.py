@@ -106,8 +106,8 @@ def _spelt(place: Place, names: Bindings, fillers: Sequence[Instruction]) -> Ite
                 return
             try:
                 first, *rest = (assemble(assembler_text(each, free)) for each in lines)
-            except SignatureError:
-                continue
+            except (SignatureError, KeyError):
+                continue  # beyond the assembler, or with a name that no trampoline binds
             code = first + between + b"".join(rest)
             if len(code) <= place.room:
                 yield code + _NOP * (place.room - len(code))

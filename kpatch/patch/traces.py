@@ -85,7 +85,7 @@ def places_of(module: Module, traces: Traces) -> tuple[Place, ...]:
 
 def _target(module: Module, relocation: Relocation, code: Section) -> int | None:
     """The offset in the code section that a relocation stands for, if any."""
-    if relocation.type != elf.R_X86_64_64:
+    if relocation.type != elf.R_X86_64_64 or relocation.symbol >= len(module.symbols):
         return None
     symbol = module.symbols[relocation.symbol]
     target = symbol.value + relocation.addend
