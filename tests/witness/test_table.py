@@ -1,0 +1,51 @@
+"""The table of witnesses is what the engines say; ``python -m tests.witness.table`` writes it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import referees
+from tests.witness.table import Row, by_machine, by_unicorn, committed, rows
+
+referees.require("qemu-system-x86_64", whole_module=True)
+
+AGAIN = (
+    "kqemu-7.ko",
+    "kqemu-6.ko, patched",
+    "mutant: the saved rbx is clobbered",
+    "mutant: the direction flag is left set",
+)
+"""Rows whose cells no chance decides, run again on the two engines that start at once."""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Row]:
+    return {row.name: row for row in rows()}
+
+
+def test_the_table_has_every_sample_and_its_mutants(found: dict[str, Row]) -> None:
+    assert list(committed()) == list(found)
+    for name, row in found.items():
+        if row.case is None:
+            assert committed()[name] == (row.why, "", "")
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_row_is_what_the_engines_say(name: str, found: dict[str, Row]) -> None:
+    case = found[name].case
+    assert case is not None
+    cells = (by_unicorn(case), by_machine("qemu", case))
+    print(f"{name}: {cells}")
+    assert cells == committed()[name][:2]
+
+
+def test_all_engines_find_every_patched_sample_right() -> None:
+    patched = {n: c for n, c in committed().items() if n.endswith(", patched") and c[1]}
+    assert len(patched) >= 9
+    assert set(patched.values()) == {("right", "right", "right")}
+
+
+def test_every_mutant_is_seen_by_the_proof() -> None:
+    mutants = {n: c for n, c in committed().items() if n.startswith("mutant: ")}
+    assert len(mutants) >= 10
+    assert not [name for name, cells in mutants.items() if "right" in cells[0]]
