@@ -85,10 +85,13 @@ def test_a_hang_is_a_finding_with_the_registers_of_every_cpu(machine: str) -> No
     assert all("TR base" in each and "rip 0x" in each for each in found.registers)
 
 
-def test_a_machine_that_resets_is_a_finding() -> None:
-    """Source fix A on private GDTs: CPU 1's TSS goes to CPU 0's slot, and CPU 1 loads it too."""
+def test_a_source_fix_on_the_wrong_kernel_is_a_finding() -> None:
+    """Source fix A on private GDTs: CPU 1's TSS goes to CPU 0's slot, and CPU 1 loads its own.
+
+    Whether the machine resets itself, or hangs, is chance: with a limit neither takes long.
+    """
     one = trial("the module on private GDTs", case(sample("kqemu-7-fix-a.ko")), "qemu", 100)
-    assert tried(one, "qemu").findings
+    assert tried(one, "qemu", limit=5).findings
 
 
 @pytest.mark.parametrize(
