@@ -44,7 +44,9 @@ def test_foreign_errors_are_told_apart_and_keep_no_other_file_from_its_turn(
 
     monkeypatch.setattr(assess, "assess", scan)
     done = run("scan", bad, good)
-    assert done.code == code and said in done.complaint and str(bad) in done.complaint
+    line, closing = done.err.splitlines()
+    assert done.code == code and said in line and str(bad) in line
+    assert closing == "2 files: 1 refused, 1 not-kqemu"
     assert f"{good}: NOT-KQEMU" in done.out
     document = run("scan", "--json", bad).document
     assert document["files"][0]["error"]["exit_code"] == code
