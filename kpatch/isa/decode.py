@@ -163,8 +163,9 @@ class Outline(NamedTuple):
     @property
     def branch_target(self) -> int | None:
         """The address that a direct jump, loop or call goes to; None for anything else."""
-        if self.mnemonic.startswith(_BRANCHES) and self.operands.startswith("0x"):
-            return int(self.operands, 16)
+        # Capstone writes numbers up to 9 without 0x.
+        if self.mnemonic.startswith(_BRANCHES) and self.operands[:1].isdigit():
+            return int(self.operands, 0)
         return None
 
 

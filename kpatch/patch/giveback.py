@@ -9,7 +9,6 @@ from kpatch.elf.remover import dense
 from kpatch.errors import DamagedFileError, OtherModuleError
 from kpatch.patch.before import Means, unpatched
 from kpatch.patch.note import read_note, seal_holds
-from kpatch.patch.unpatch import require_genuine
 from kpatch.signature.load import load_signatures
 
 
@@ -43,6 +42,9 @@ def given_back(module: Module) -> GivenBack:
         )
     if before.means is Means.ORIGINAL:
         if seal_holds(module.data, note):
+            # Imported here: it assembles the patch again, which no other way needs.
+            from kpatch.patch.unpatch import require_genuine
+
             require_genuine(module, before)
         return GivenBack(before.module.data, is_original=True, original_sha256=note.original_sha256)
     return GivenBack(
