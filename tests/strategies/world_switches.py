@@ -237,7 +237,6 @@ def _fillers(draw: st.DrawFn, state: str, spare: str) -> tuple[tuple[bytes, ...]
         b"\x90",
         load(spare, At(state, 0x40)),
         store(At(state, 0x1F0), spare),
-        encode("0f00", 2, At(state, 0x48)),  # lldt [state + 0x48]
         encode("8d", spare, At(state, -8), rex=REX_W),
         encode("31", spare, spare),
     )
