@@ -152,14 +152,14 @@ def spoiled(offset: int, byte: int, folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("few")
-def test_an_image_that_the_emulation_does_not_know_is_refused_with_the_reason(
+def test_an_image_whose_code_behind_a_site_cannot_be_followed_is_refused_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halt = 0xF4
     path = spoiled(match_of().image.header["entry_end"], halt, tmp_path)
     done = refused(monkeypatch, path)
-    assert done.code == 11
-    assert "the emulation knows kqemu's world switch only" in done.complaint
+    assert done.code == 12
+    assert "what 'hlt' at " in done.complaint
 
 
 @pytest.mark.usefixtures("few")

@@ -52,9 +52,9 @@ def test_only_what_was_proven_is_listed(tmp_path: Path) -> None:
     done = verify("--cpus", "2", "--model", "sc", *names, "--max-states", "45", patched(tmp_path))
     assert done.code == 1
     lines = [line.strip() for line in done.out.splitlines()]
-    assert lines[1].startswith("2 of 3 explorations proven over every interleaving: ")
+    assert lines[1].startswith("2 of 4 explorations proven over every interleaving: ")
     assert lines[2] == "sc, 1 CPU: up, up (TR 0x48)"
-    assert not any("moving" in line for line in lines[2:-2])
+    assert not any("moving" in line for line in lines if line.startswith(("sc,", "tso,")))
     assert "moving, 2 CPUs, sc: not proven: max-states 45 reached" in done.out
 
 
@@ -66,20 +66,20 @@ def test_a_bound_that_is_none_is_wrong_usage(bound: str, tmp_path: Path) -> None
         assert option in done.complaint
 
 
-def interrupted(path: Path, *options: str, group: bool, after: str = "") -> Done:
-    """``verify``, interrupted when it is at work, at a task with ``after`` in its name."""
+def interrupted(path: Path, *options: str, group: bool) -> Done:
+    """``verify``, interrupted in the long exploration: no control has a thousand states."""
     outer, inner = os.openpty()  # it shows its progress to a terminal only
     with subprocess.Popen(
         command_line("verify", *options, path),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=inner,
-        env=environment(),
+        env=environment() | {"TERM": "xterm"},
         start_new_session=True,
     ) as process:
         os.close(inner)
         seen = b""
-        while not re.search(rb"proving: [^\r]*" + after.encode() + rb"[^\r]*states", seen):
+        while not re.search(rb"proving [^\r]* \d{4,} states", seen):
             seen += os.read(outer, 4096)
         if group:
             os.killpg(process.pid, signal.SIGINT)
@@ -107,7 +107,7 @@ def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
     jobs: str, group: bool, tmp_path: Path
 ) -> None:
     path = patched(tmp_path)
-    done = interrupted(path, *LONG, "--jobs", jobs, group=group, after="moving")
+    done = interrupted(path, *LONG, "--jobs", jobs, group=group)
     assert done.code == 1
     assert done.out.startswith(f"{path}: NOT-PROVEN\n")
     assert re.search(r"moving, 16 CPUs, tso.*: not proven: interrupted after \d+ states", done.out)
@@ -116,7 +116,7 @@ def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
 
 def test_an_interrupt_ends_the_whole_command(tmp_path: Path) -> None:
     path = patched(tmp_path)
-    done = interrupted(path, *LONG, "--jobs", "1", str(path), group=True, after="moving")
+    done = interrupted(path, *LONG, "--jobs", "1", str(path), group=True)
     assert done.out.count("NOT-PROVEN") == 1
 
 
