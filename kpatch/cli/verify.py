@@ -27,7 +27,7 @@ from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.proving import case_of, run_proof
 from kpatch.readback import read_by_others
-from kpatch.report.documents import Document
+from kpatch.report.documents import Document, with_verdict
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_text import proof_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
@@ -157,7 +157,7 @@ def command(
                 console.data(text)
             if interrupted:
                 break
-        traced.extend(found)
+        traced.extend(with_verdict(each) for each in found)
         return found, code
 
     def until_interrupted() -> Iterator[Path]:

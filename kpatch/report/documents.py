@@ -33,8 +33,13 @@ def envelope(command: str, files: list[Document], exit_code: int) -> Document:
         "kpatch": __version__,
         "command": command,
         "exit_code": exit_code,
-        "files": [{**each, "verdict": verdict_of(each)} for each in files],
+        "files": [with_verdict(each) for each in files],
     }
+
+
+def with_verdict(entry: Document) -> Document:
+    """The entry with its verdict in the one place where every document has it."""
+    return {**entry, "verdict": verdict_of(entry)}
 
 
 def verdict_of(entry: Document) -> str:

@@ -10,7 +10,6 @@ from tests.witness.table import Row, by_machine, by_unicorn, committed, rows
 referees.require("qemu-system-x86_64", whole_module=True)
 
 AGAIN = (
-    "kqemu-7.ko",
     "kqemu-6.ko, patched",
     "mutant: the saved rbx is clobbered",
     "mutant: the direction flag is left set",
