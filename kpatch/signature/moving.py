@@ -23,6 +23,9 @@ _SYSTEM: Final = frozenset({
 })  # fmt: skip
 """Have effects beside registers, flags and their memory operands."""
 
+_LOADS: Final = frozenset({"mov", "movzx", "movsx", "movsxd"})
+"""Write their first operand only (SDM vol. 2, MOV): a field that they load stays as it is."""
+
 _WIDEST: Final = 16
 """Bytes that a memory operand is taken to have at least."""
 
@@ -88,7 +91,8 @@ def _memory(
             continue
         if operand.base != state or operand.index is not None or operand.segment is not None:
             return "it uses memory that may be the descriptor"
-        if any(_overlap(operand, field) for field in fields):
+        is_load = each.mnemonic in _LOADS and operand is not each.operands[0]
+        if not is_load and any(_overlap(operand, field) for field in fields):
             return "it uses a field of the state that the site reads"
     if effects.memory and not any(isinstance(o, Memory) for o in each.operands):
         return "it uses memory that may be the descriptor"
