@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -103,11 +103,18 @@ def prove(
 
 
 def _one_by_one(
-    case: Case, todo: Sequence[Task], bounds: Bounds, report: Report, stop: Stop
+    case: Case,
+    todo: Sequence[Task],
+    bounds: Bounds,
+    report: Report,
+    stop: Stop,
+    done: Container[int] = frozenset(),
 ) -> Iterator[tuple[int, Explored]]:
     for index, task in enumerate(todo):
         if stop.value:
             return
+        if index in done:
+            continue
 
         def tell(progress: Progress, index: int = index, task: Task = task) -> None:
             report(Standing(index, len(todo), task.name, progress))
@@ -121,32 +128,61 @@ def _one_by_one(
 def _shared(
     case: Case, todo: Sequence[Task], bounds: Bounds, jobs: int, report: Report, stop: Stop
 ) -> Iterator[tuple[int, Explored]]:
+    try:
+        pool, futures, reports = _start(case, todo, bounds, jobs, stop)
+    except (OSError, RuntimeError):  # no process, descriptor or thread to be had: do without
+        yield from _one_by_one(case, todo, bounds, report, stop)
+        return
+    waiting: set[Future[Explored]] = set(futures)
+    done: set[int] = set()
+    try:
+        while waiting:
+            if stop.value:
+                # What runs ends by itself and says what it covered.
+                waiting = {each for each in waiting if not each.cancel()}
+            finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
+            for each in finished:
+                yield futures[each], each.result()
+                done.add(futures[each])
+            _tell(reports, len(todo) - len(waiting), len(todo), report)
+        pool.shutdown()
+        return
+    except BaseException as error:
+        _give_up(pool)
+        if isinstance(error, BrokenProcessPool):
+            raise VerificationError(
+                "a process of the proof died", todo="make room in memory, or use --jobs 1"
+            ) from error
+        if not isinstance(error, OSError):
+            raise
+    # A process could not have what it needs: what is left is done here, one by one.
+    del pool, futures, reports, waiting
+    yield from _one_by_one(case, todo, bounds, report, stop, done)
+
+
+def _start(
+    case: Case, todo: Sequence[Task], bounds: Bounds, jobs: int, stop: Stop
+) -> tuple[ProcessPoolExecutor, dict[Future[Explored], int], Any]:
+    """The processes at work. Raises OSError or RuntimeError where not all of them can be had."""
     context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
     reports = context.SimpleQueue()
-    # The largest first: a long one that starts last would leave the other processes idle.
-    order = sorted(range(len(todo)), key=lambda index: _cost(todo[index]))
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin, initargs=(case, bounds, reports, stop)
-    ) as pool:
-        futures = {pool.submit(_run, todo[index]): index for index in order}
-        waiting: set[Future[Explored]] = set(futures)
-        try:
-            while waiting:
-                if stop.value:
-                    # What runs ends by itself and says what it covered.
-                    waiting = {each for each in waiting if not each.cancel()}
-                finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
-                yield from ((futures[each], each.result()) for each in finished)
-                _tell(reports, len(todo) - len(waiting), len(todo), report)
-        except BaseException as error:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, BrokenProcessPool):
-                raise VerificationError(
-                    "a process of the proof died", todo="make room in memory, or use --jobs 1"
-                ) from error
-            raise
+    )
+    try:
+        # The largest first: a long one that starts last would leave the other processes idle.
+        order = sorted(range(len(todo)), key=lambda index: _cost(todo[index]))
+        return pool, {pool.submit(_run, todo[index]): index for index in order}, reports
+    except BaseException:
+        _give_up(pool)
+        raise
+
+
+def _give_up(pool: ProcessPoolExecutor) -> None:
+    """End the processes; wait for none of them."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.contextmanager

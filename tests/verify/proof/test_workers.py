@@ -1,0 +1,38 @@
+"""Where processes cannot be had the proof is made without them; it never waits for one."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.verify.proof.calls import LEAVE, patched
+
+KPATCH = [sys.executable, "-m", "kpatch", "verify", "--jobs", "2", "--json"]
+NEVER_SO_LONG = 120  # seconds; a run takes two
+
+
+def few_descriptors(count: int) -> None:
+    """In the child, before it becomes kpatch."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+@pytest.mark.parametrize("count", [9, 13, 20, 64])
+def test_with_few_file_descriptors_a_proof_comes_to_an_end(count: int, tmp_path: Path) -> None:
+    options = [each for each in LEAVE if each not in ("--jobs", "1")]
+    done = subprocess.run(
+        [*KPATCH, *options, patched(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=NEVER_SO_LONG,
+        check=False,
+        preexec_fn=lambda: few_descriptors(count),
+    )
+    # Too few for the emulator itself: one line says so, and the exit code is the machine's.
+    assert done.returncode in ((0,) if count >= 20 else (0, 18)), done.stderr
+    assert json.loads(done.stdout)["exit_code"] == done.returncode
+    assert "Traceback" not in done.stderr
