@@ -57,8 +57,12 @@ def test_on_qemu_the_patch_is_right_and_the_unpatched_module_is_not() -> None:
     found = tried(trial(MODULE, case(patched()), "qemu", 1000), "qemu")
     assert (found.outcome, found.findings, found.rounds) == ("done", (), 2000)
     found = tried(trial(MODULE, case(sample("kqemu-7.ko")), "qemu", 100), "qemu")
-    # Every CPU but the last has the last one's TSS, after every round.
-    assert [(cpu.ist, cpu.rsp0, cpu.loaded) for cpu in found.cpus] == [(100, 100, 1), (0, 0, 0)]
+    # Every CPU but the last has the last one's TSS, after every round that did not end in the #GP
+    # on a busy TSS, which two CPUs can run into as well.
+    first, last = found.cpus
+    assert first.ist == first.rsp0 and 100 - found.faults <= first.ist <= 100
+    assert (first.loaded, last.ist, last.rsp0, last.loaded) == (1, 0, 0, 0)
+    assert first.ist > 50
 
 
 def test_four_cpus_on_qemu() -> None:
