@@ -101,9 +101,10 @@ def _code(case: Case) -> Iterator[Instruction]:
     section = case.module.section_named(case.match.signature.code_section)
     if section is not None:
         yield from decode(case.module.contents(section))
-    if case.fix.tail is not None:
-        home = case.module.sections[case.fix.tail.section]
-        yield from _until_return(case.module.contents(home), case.fix.tail.at)
+    fix = case.fix.function
+    if fix is not None:
+        home = case.module.sections[fix.section]
+        yield from _until_return(case.module.contents(home), fix.offset)
 
 
 def _until_return(contents: bytes, start: int) -> Iterator[Instruction]:
