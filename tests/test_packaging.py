@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import configparser
 import re
+import importlib
+import io
+import sys
+import tarfile
+import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 from kpatch.data import signatures_folder
 
@@ -53,3 +60,34 @@ def test_every_data_file_of_the_tree_is_listed() -> None:
 
 def test_the_signatures_of_a_checkout_are_those_at_the_top_level() -> None:
     assert signatures_folder() == ROOT / "signatures"
+
+
+def test_what_is_packed_again_has_no_clock_owner_or_umask() -> None:
+    """The whole builds are compared by .ci/run, which has a network for the build tools."""
+    sys.path.insert(0, str(ROOT / "packaging"))
+    backend: Any = importlib.import_module("reproducible")
+    tars, zips = set(), set()
+    for when, mode in ((1_400_000_000, 0o644), (1_500_000_002, 0o600)):
+        tar, wheel = io.BytesIO(), io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w:gz") as archive:
+            member = tarfile.TarInfo("kpatch-1/file")
+            member.size, member.mtime, member.mode, member.uid = 4, when, mode, when % 1000
+            archive.addfile(member, io.BytesIO(b"text"))
+        with zipfile.ZipFile(wheel, "w") as packed:
+            info = zipfile.ZipInfo("kpatch/file", time.gmtime(when)[:6])
+            info.external_attr = mode << 16
+            packed.writestr(info, b"text")
+        tars.add(backend._packed_again(tar.getvalue()))
+        zips.add(backend._zipped_again(wheel.getvalue()))
+    assert len(tars) == len(zips) == 1
+    with tarfile.open(fileobj=io.BytesIO(tars.pop())) as archive:
+        packed_file = archive.extractfile("kpatch-1/file")
+        assert packed_file is not None and packed_file.read() == b"text"
+
+
+def test_a_source_distribution_takes_every_folder_of_the_repository() -> None:
+    manifest = (ROOT / "MANIFEST.in").read_text().split()
+    folders = {each.name for each in ROOT.iterdir() if each.is_dir()}
+    ours = {"benchmarks", "docs", "findings", "kpatch", "packaging", "samples", "signatures"}
+    assert ours | {"tests", ".ci"} <= folders & set(manifest)
+    assert {"CHANGELOG.md", "LICENSE", "Makefile", "README.md"} <= set(manifest)
