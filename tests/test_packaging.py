@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import configparser
-import re
 import importlib
 import io
+import re
 import sys
 import tarfile
 import time
