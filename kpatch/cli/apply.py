@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,8 +99,10 @@ def command(
         if dry_run:
             _show(document, done[0], console)
         else:
+            # Loaded in front of the replacement: nothing may fail behind it and not say so.
+            screen = _screen(console) if len(chosen) == 1 else None
             _write(document, place, target, changed, copy=not no_copy)
-            _tell(document, console, alone=len(chosen) == 1)
+            _tell(document, console, screen)
         return [document], DONE
 
     return each_file("apply", chosen, console, patch, named=paths)
@@ -176,8 +179,20 @@ def _write(
             document["copy"] = str(stored.copy)
 
 
-def _tell(document: Document, console: Console, *, alone: bool) -> None:
-    """What was done: a screen for a file ``alone``, a line for one of several."""
+def _screen(console: Console) -> Callable[[Document], None] | None:
+    """What shows a whole screen about one file; None where nobody would see it."""
+    if console.json or console.quiet:
+        return None
+    # Imported here: most runs of several files do not need it.
+    from kpatch.report.apply_text import applied_text
+
+    return lambda document: console.screen(
+        applied_text(document, console.error_style, console.width)
+    )
+
+
+def _tell(document: Document, console: Console, screen: Callable[[Document], None] | None) -> None:
+    """What was done: on ``screen`` if there is one, else in a line."""
     file = document["file"] if document["in_place"] else document["output"]
     for notice in document["notices"]:
         console.say(f"{file}: {notice}")
@@ -186,11 +201,8 @@ def _tell(document: Document, console: Console, *, alone: bool) -> None:
         if document["proof"] is not None:
             done_with = f"and proven now; {done_with}"
         console.say(f"{file}: patched already, {done_with}")
-    elif alone and not console.json and not console.quiet:
-        # Imported here: most runs of several files do not need it.
-        from kpatch.report.apply_text import applied_text
-
-        console.screen(applied_text(document, console.error_style, console.width))
+    elif screen is not None:
+        screen(document)
     else:
         _tell_in_a_line(document, file, console)
 
