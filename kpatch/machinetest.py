@@ -89,7 +89,7 @@ def subject_of(case: Case, module: Module) -> Subject:
     layout = bind(case.original.data[image.start : image.start + image.size], image.marks)
     after = (fix.section, fix.offset) if fix and module is case.module else None
     place = (image.section.index, image.at, image.size)
-    return Subject(module, place, switch_of(layout), after)
+    return Subject(module, place, switch_of(layout), after, case.match.signature.lock.section)
 
 
 def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:

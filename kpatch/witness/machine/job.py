@@ -55,13 +55,15 @@ class Subject:
     """A module, where its monitor image lies (section, offset there, bytes), and the layout of its
     switch: a number for each of SWITCH_FIELDS.
 
-    ``after`` is the section and offset of a function that kqemu_exec calls behind the switch.
+    ``after`` is the section and offset of a function that kqemu_exec calls behind the switch,
+    ``lock`` the name of the section with the data that a patch brings along.
     """
 
     module: Module
     image: tuple[int, SectionOffset, int]
     switch: Mapping[str, int]
     after: tuple[int, SectionOffset] | None = None
+    lock: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def disk(subject: Subject, settings: Settings) -> bytes:
     """The disk: boot sector, machine, job, module. Raises what ``loaded`` raises."""
     module = loaded(subject)
     section, at, size = subject.image
-    lock_at, lock_size = _lock(subject.module, module)
+    lock_at, lock_size = _section(subject.module, module, subject.lock)
     sysinit_at, sysinit_size = _section(subject.module, module, "set_sysinit_set")
     after = module.address_of(*subject.after) if subject.after else 0
     words = {
@@ -179,16 +181,8 @@ def require_functions(module: Module) -> None:
 
 
 def _section(module: Module, made: LoadedModule, name: str) -> tuple[int, int]:
+    """Offset in the loaded module and size of a section; 0, 0 if there is none."""
     section = module.section_named(name)
     if section is None or section.index not in made.sections:
         return 0, 0
     return made.sections[section.index] - made.base, section.size
-
-
-def _lock(module: Module, made: LoadedModule) -> tuple[int, int]:
-    """Offset in the loaded module and size of the data that a patch brings along; 0, 0 if none."""
-    for section in module.sections:
-        writable = section.flags & elf.SHF_WRITE and not section.flags & elf.SHF_EXECINSTR
-        if writable and section.name.endswith(".kpatch") and section.index in made.sections:
-            return made.sections[section.index] - made.base, section.size
-    return 0, 0
