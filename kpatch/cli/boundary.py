@@ -51,6 +51,20 @@ def as_ours(error: Exception) -> KpatchError:
     )
 
 
+def ended(error: Exception, *, verbose: bool) -> KpatchError:
+    """The error of our tree for what ended a command or a file; with ``verbose`` a bug is shown
+    with its traceback. Raises ``error`` again where it is about our own output.
+    """
+    if isinstance(error, OSError) and is_about_output(error):
+        raise error
+    ours = as_ours(error)
+    if isinstance(ours, BugError) and verbose:
+        import traceback
+
+        traceback.print_exception(error)
+    return ours
+
+
 def _place(traceback: TracebackType | None) -> str:
     """File and line of the last frame in kpatch."""
     place = "an unknown line"

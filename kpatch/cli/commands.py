@@ -12,7 +12,7 @@ import click
 
 from kpatch import __version__
 from kpatch.cli import boundary
-from kpatch.errors import DONE, BugError, FileAccessError, KpatchError, UsageError
+from kpatch.errors import DONE, FileAccessError, KpatchError, UsageError
 from kpatch.report.printable import printable
 
 _COMPLETE: Final = "_KPATCH_COMPLETE"
@@ -123,14 +123,8 @@ def _answered(argv: list[str]) -> int:
             )
         return _called(argv or ["--help"])
     except Exception as error:
-        if isinstance(error, OSError) and boundary.is_about_output(error):
-            raise
-        ours = boundary.as_ours(error)
-        if isinstance(ours, BugError) and {"-v", "--verbose"} & set(argv):
-            import traceback
-
-            traceback.print_exception(error)
-        return _refuse(ours, argv)
+        is_verbose = bool({"-v", "--verbose"} & set(argv))
+        return _refuse(boundary.ended(error, verbose=is_verbose), argv)
 
 
 def _called(argv: list[str]) -> int:

@@ -17,7 +17,6 @@ from kpatch.abi.host import Host
 from kpatch.cli import boundary
 from kpatch.errors import (
     DONE,
-    BugError,
     KpatchError,
     NotAffectedError,
     OtherModuleError,
@@ -233,13 +232,7 @@ def each_file(
                 if console.verbose:
                     console.say(f"passed over: {error}")
         except Exception as foreign:
-            if isinstance(foreign, OSError) and boundary.is_about_output(foreign):
-                raise
-            ours = boundary.as_ours(foreign).within(str(each))
-            if isinstance(ours, BugError) and console.verbose:
-                import traceback
-
-                traceback.print_exception(foreign)
+            ours = boundary.ended(foreign, verbose=bool(console.verbose)).within(str(each))
             console.complain(ours)
             found, exit_code = [_refusal(each, ours)], ours.exit_code
         results += found
