@@ -15,14 +15,6 @@ Source = Literal[
     "--osversion", "--kernel", "module metadata", "undefined symbol", "module data", "conclusion"
 ]
 
-STRONGEST_FIRST: Final[tuple[Source, ...]] = (
-    "--osversion",
-    "--kernel",
-    "module metadata",
-    "undefined symbol",
-    "module data",
-)
-
 _PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or seven digits
 _INT_SIZE: Final = 4
 

@@ -9,7 +9,6 @@ from kpatch.verify.world.host import HostModel
 
 ALWAYS: Final = frozenset({"no-fault", "footprint", "progress", "descriptor", "restored"})
 OWN_TSS: Final = "own-tss"
-WINDOW: Final = "window"
 
 
 @dataclass(frozen=True)

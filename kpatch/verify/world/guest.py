@@ -158,10 +158,6 @@ class Guest:
         for offset, data in self.seats[seat].fields(self.layout):
             yield self.state.physical + offset, data
 
-    def seat_at(self, root: int) -> int:
-        """Whose page tables these are; the first guest's, if nobody's."""
-        return next((n for n, each in enumerate(self.seats) if root in each.roots), 0)
-
     @property
     def writable(self) -> tuple[Region, ...]:
         """What the switch may write: the thread's stack below the return address, the state,
