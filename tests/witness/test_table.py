@@ -38,6 +38,16 @@ def test_a_row_is_what_the_engines_say(name: str, found: dict[str, Row]) -> None
     assert cells == committed()[name][:2]
 
 
+def test_the_unpatched_module_is_wrong_on_every_engine(found: dict[str, Row]) -> None:
+    case = found["kqemu-7.ko"].case
+    assert case is not None
+    proof, qemu, _ = committed()["kqemu-7.ko"]
+    assert by_unicorn(case) == proof
+    # The wrong TSS is sure; the #GP on a busy one is a race that a short run may miss or meet.
+    assert by_machine("qemu", case).removesuffix(", faults") == qemu.removesuffix(", faults")
+    assert "wrong TSS" in qemu
+
+
 def test_all_engines_find_every_patched_sample_right() -> None:
     patched = {n: c for n, c in committed().items() if n.endswith(", patched") and c[1]}
     assert len(patched) >= 9

@@ -117,6 +117,14 @@ def test_what_does_not_fit_is_said_with_its_place(at: int, code: str, missing: s
     assert "image offset 0x" in caught.value.where
 
 
+def test_a_refusal_says_that_the_emulation_knows_one_kind_of_switch() -> None:
+    halt = "f4"
+    with pytest.raises(UnknownModuleError) as caught:
+        bound(changed(struct.unpack_from("<5I", image_bytes())[2], halt))
+    assert caught.value.exit_code == 11
+    assert "the emulation knows kqemu's world switch only" in caught.value.todo
+
+
 def test_a_header_that_points_elsewhere_is_refused() -> None:
     image = bytearray(image_bytes())
     struct.pack_into("<I", image, 12, 0x14)

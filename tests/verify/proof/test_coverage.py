@@ -27,6 +27,8 @@ def covered(text: str) -> set[tuple[str, int, str]]:
 
 
 ONE = ("--model", "sc", "--cpus", "1")
+SEEN = ("--model", "sc", "--cpus", "2,4")
+"""Work that takes longer than the half second in which nothing is shown."""
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def on_a_terminal(*arguments: str | Path) -> tuple[int, str]:
         out = os.open(os.devnull, os.O_WRONLY)
         os.dup2(out, 1)
         line = [os.fspath(each) for each in command_line(*arguments)]
-        os.execve(str(line[0]), [str(each) for each in line], environment())
+        os.execve(line[0], line, environment() | {"TERM": "xterm"})
     seen = b""
     while chunk := _read(outer):
         seen += chunk
@@ -152,10 +154,20 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_progress_is_shown_on_a_terminal_and_wiped(jobs: str, tmp_path: Path) -> None:
+    code, seen = on_a_terminal("verify", *SEEN, "--jobs", jobs, patched(tmp_path))
+    assert code == 0
+    lines = [each for each in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", seen) if each.strip()]
+    assert "proving" in "".join(lines) and re.search(r"\d+/\d+ +\d+ states", "".join(lines))
+    assert seen.rstrip("\r\n").endswith("\x1b[2K")
+    assert "Traceback" not in seen
+
+
 @pytest.mark.parametrize("option", ["-q", "--json"])
 def test_no_progress_is_shown_where_it_is_not_wanted(option: str, tmp_path: Path) -> None:
-    assert on_a_terminal("verify", *UP, option, patched(tmp_path)) == (0, "")
+    assert on_a_terminal("verify", *SEEN, option, patched(tmp_path)) == (0, "")
 
 
 def test_no_progress_goes_into_a_pipe(tmp_path: Path) -> None:
-    assert kpatch("verify", *UP, patched(tmp_path)).err == ""
+    assert kpatch("verify", *SEEN, patched(tmp_path)).err == ""
