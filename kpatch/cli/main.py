@@ -27,6 +27,8 @@ def run(argv: list[str]) -> int:
 
         return answer(argv)
     except KeyboardInterrupt:
+        # A library's object that the interrupt left half-made may complain when it is destroyed.
+        sys.unraisablehook = lambda _: None
         _say("kpatch: interrupted; no file was changed half-way")
         return _INTERRUPTED
     except (ImportError, MemoryError) as error:

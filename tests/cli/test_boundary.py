@@ -79,6 +79,25 @@ def test_a_machine_without_room_is_exit_code_18_or_done(limit: int, amount: int)
         assert b"Traceback" not in done.stderr and done.stderr.count(b"\n") == 1
 
 
+def test_a_library_that_an_interrupt_leaves_half_made_stays_silent() -> None:
+    code = (
+        "import capstone, sys\n"
+        "from kpatch.cli.main import run\n"
+        "def interrupted(*_): raise KeyboardInterrupt\n"
+        "capstone.cs_version = interrupted\n"  # its Cs.__del__ reads what __init__ never set
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "scan", str(sample("kqemu-7.ko"))],
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == b"kpatch: interrupted; no file was changed half-way\n"
+    assert done.returncode == 130
+
+
 def test_an_interrupt_while_kpatch_starts_is_told_as_everywhere() -> None:
     for wait in (0.04, 0.08, 0.15):
         code = (
