@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from kpatch.cli.common import (
     Signatures,
     console_options,
     each_file,
+    is_terminal,
     kernel_options,
     path_type,
     signatures_option,
@@ -134,9 +136,12 @@ def _show_evidence(document: Document, console: Console) -> None:
     from kpatch.report.scan_text import scan_text
 
     plain, found, level = Style(), document["module"], console.verbose
+    width = console.width if is_terminal(sys.stderr) else 0
     texts = [scan_text(found, plain, verbose=level)]
     if document["proof"] is not None:
-        texts.append(proof_text(found["file"], document["proof"], plain, verbose=level))
+        texts.append(
+            proof_text(found["file"], document["proof"], plain, verbose=level, width=width)
+        )
     for text in texts:
         for line in text.splitlines():
             console.say(line)

@@ -28,7 +28,9 @@ def scan(names: list[str]) -> int | None:
         return None
     if not isinstance(sys.stdout, io.TextIOWrapper):
         return None
-    style = Style(sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    is_terminal = sys.stdout.isatty()
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    style = Style(is_terminal and not plain)
     texts: list[str] = []
     for name in names:
         try:
@@ -39,9 +41,17 @@ def scan(names: list[str]) -> int | None:
         if refusal is None:
             return None
         texts.append(not_kqemu_text(name, refusal, style))
+    text = "\n".join(texts)
+    if is_terminal:
+        # Imported here: what is piped does not pay for them.
+        import shutil
+
+        from kpatch.report.fold import fold
+
+        text = fold(text, shutil.get_terminal_size().columns)
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.stdout.write("\n".join(texts) + "\n")
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError:
         return None  # it happens again there, and is told

@@ -77,8 +77,8 @@ class Console(NamedTuple):
     color: str = "auto"
 
     def data(self, text: str) -> None:
-        """Print what the user asked for."""
-        click.echo(text, color=self.style.colour or None)
+        """Print what the user asked for; on a terminal it folds."""
+        click.echo(_fold(text, self.fold_at), color=self.style.colour or None)
 
     def say(self, text: str) -> None:
         """Say what happened in one line, unless told to be quiet."""
@@ -102,9 +102,14 @@ class Console(NamedTuple):
         """Columns of the terminal, or 80."""
         return shutil.get_terminal_size((80, 24)).columns
 
+    @property
+    def fold_at(self) -> int:
+        """Columns of the terminal that standard output is; 0 for what is piped: it stays exact."""
+        return self.width if is_terminal(sys.stdout) else 0
+
     def warn(self, text: str) -> None:
-        """Say in one line what nobody may miss."""
-        click.echo(printable(text), err=True)
+        """Say in one line what nobody may miss; on a terminal it folds."""
+        click.echo(_fold(printable(text), self.width if is_terminal(sys.stderr) else 0), err=True)
 
     def complain(self, error: KpatchError) -> None:
         """Say what went wrong. With ``--json`` the document says it."""
@@ -144,6 +149,15 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
 def is_terminal(stream: TextIO | None) -> bool:
     """True for a terminal. A stream that was closed before kpatch began is None."""
     return stream is not None and stream.isatty()
+
+
+def _fold(text: str, width: int) -> str:
+    if not width:
+        return text
+    # Imported here: what is piped does not fold.
+    from kpatch.report.fold import fold
+
+    return fold(text, width)
 
 
 def _can_colour(stream: TextIO | None) -> bool:

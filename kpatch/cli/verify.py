@@ -140,7 +140,7 @@ def command(
                     "obligation": obligation.title,
                     "lanes": shown.to_document(),
                 }
-                text = "\n".join(lanes_text(document["lanes"], console.style))
+                text = "\n".join(lanes_text(document["lanes"], console.style, console.fold_at))
             else:
                 with progress.shown(console, jobs or 0, inside.name) as proving:
                     proof = run_proof(case, proving, obligations, bounds)
@@ -150,7 +150,13 @@ def command(
                 document["readers"] = [each.to_document() for each in readings]
                 document["machines"] = [] if interrupted else machine_tests.run(case, console)
                 code = max(code, _exit_code(document))
-                text = proof_text(inside.name, document, console.style, verbose=console.verbose)
+                text = proof_text(
+                    inside.name,
+                    document,
+                    console.style,
+                    verbose=console.verbose,
+                    width=console.fold_at,
+                )
             document["file"] = inside.name
             found.append(document)
             if not console.json:

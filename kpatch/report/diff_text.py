@@ -12,6 +12,7 @@ from itertools import groupby, zip_longest
 from typing import Any
 
 from kpatch.report.documents import Document
+from kpatch.report.fold import folded
 from kpatch.report.printable import printable
 from kpatch.report.runs import without_runs
 from kpatch.report.style import Style
@@ -168,14 +169,7 @@ def _painted(meaning: str, text: str, style: Style, width: int) -> Iterator[str]
 def _folded(text: str, width: int) -> Iterator[str]:
     """``text`` in lines of ``width``, cut at blanks; the later ones indented below the text."""
     start = _START.match(text)
-    indent = min(start.end(), width // 2) if start else 0
-    while len(text) > width:
-        at = text.rfind(" ", indent + 1, width + 1)
-        if at <= indent:
-            at = width
-        yield text[:at].rstrip()
-        text = " " * indent + text[at:].lstrip()
-    yield text
+    return folded(text, width, start.end() if start else 0)
 
 
 def _omitted(document: Document, style: Style, width: int) -> Iterator[str]:
@@ -192,15 +186,17 @@ def _tables(document: Document, style: Style, width: int) -> Iterator[str]:
         yield style.paint("hunk", f"@@ {table['table']} @@")
         rows = [table["columns"], *table["removed"], *table["added"]]
         widths = [max(len(row[index]) for row in rows) for index in range(len(table["columns"]))]
-        yield from _painted("same", f" {_joined(table['columns'], widths)}", style, width)
+        gap = "  " if not width or sum(widths) + 2 * len(widths) <= width else " "
+        heads = _joined(table["columns"], widths, gap)
+        yield from _painted("same", f" {heads}", style, width)
         for meaning in ("removed", "added"):
             for row in table[meaning]:
-                text = f"{_SIGNS[meaning]}{_joined(row, widths)}"
+                text = f"{_SIGNS[meaning]}{_joined(row, widths, gap)}"
                 yield from _painted(meaning, text, style, width)
 
 
-def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+def _joined(row: Sequence[str], widths: Sequence[int], gap: str) -> str:
+    return gap.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _summary(document: Document, style: Style) -> Iterator[str]:

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kpatch.report.documents import Document
+from kpatch.report.fold import fold
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.machine_text import machine_lines
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+from kpatch.report.table import drawn
 
 _MEANING = {
     "proven": "good",
@@ -23,15 +25,19 @@ _USUAL_SELECTOR = 0x30
 """What TR holds up to FreeBSD 7.3."""
 
 
-def proof_text(file: str, document: Document, style: Style, *, verbose: int) -> str:
-    """Render the document of :class:`kpatch.verify.proof.verdict.Proof`."""
-    return "\n".join(_lines(printable(file), printable(document), style, verbose))
+def proof_text(file: str, document: Document, style: Style, *, verbose: int, width: int = 0) -> str:
+    """Render the document of :class:`kpatch.verify.proof.verdict.Proof`.
+
+    ``width`` is that of a terminal, where what was proven is a table and lines fold; 0 for none.
+    """
+    lines = _lines(printable(file), printable(document), style, verbose, width)
+    return fold("\n".join(lines), width)
 
 
-def _lines(file: str, document: Document, style: Style, verbose: int) -> Iterator[str]:
+def _lines(file: str, document: Document, style: Style, verbose: int, width: int) -> Iterator[str]:
     verdict = document["verdict"]
     yield f"{file}: {style.paint(_MEANING[verdict], verdict.upper())}"
-    yield from (f"  {line}" for line in _coverage(document))
+    yield from (f"  {line}" for line in _coverage(document, style, width))
     for each in document["explored"]:
         if each["kind"] == "control":
             yield f"  {_control(each, style)}"
@@ -58,7 +64,7 @@ def _lines(file: str, document: Document, style: Style, verbose: int) -> Iterato
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:
                     shown.add(found["prop"])
-                    yield from _counterexample(found, _replay(each, found, document), style)
+                    yield from _counterexample(found, _replay(each, found, document), style, width)
     if document["missing"]:
         yield f"  not run: {'; '.join(document['missing'])}"
     if document["caveat"]:
@@ -88,7 +94,7 @@ def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:
             yield from (f"  {line}" for line in each["differences"])
 
 
-def _coverage(document: Document) -> Iterator[str]:
+def _coverage(document: Document, style: Style, width: int) -> Iterator[str]:
     """How much was explored, and exactly what of it is proven."""
     if document["verdict"] == "not-judged":
         yield "nothing was explored: the module may be right or wrong"
@@ -107,6 +113,12 @@ def _coverage(document: Document) -> Iterator[str]:
         f"{', '.join(filter(None, words))}".rstrip()
         + f": {states} states, {transitions} transitions, {document['seconds']:.1f} s"
     )
+    yield from _table(proven, style, width) if width and proven else _by_model(proven)
+    if proven:
+        yield f"on hosts whose struct pcpu has cpuid at {document['cpuid']:#x}"
+
+
+def _by_model(proven: Sequence[Document]) -> Iterator[str]:
     for model in sorted({each["model"] for each in proven}):
         # Numbers of CPUs at which the same scenarios are proven share a line.
         counts: dict[tuple[str, ...], list[int]] = {}
@@ -117,8 +129,28 @@ def _coverage(document: Document) -> Iterator[str]:
         for scenarios, cpus in counts.items():
             word = "CPU" if cpus == [1] else "CPUs"
             yield f"{model}, {', '.join(map(str, cpus))} {word}: {', '.join(scenarios)}"
-    if proven:
-        yield f"on hosts whose struct pcpu has cpuid at {document['cpuid']:#x}"
+
+
+def _table(proven: Sequence[Document], style: Style, width: int) -> Iterator[str]:
+    """A row for each scenario, a column for each model: the numbers of CPUs proven there."""
+    models = sorted({each["model"] for each in proven})
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for scenario, selector in dict.fromkeys(
+        (each["scenario"], each["tr_selector"]) for each in proven
+    ):
+        own = [
+            each
+            for each in proven
+            if (each["scenario"], each["tr_selector"]) == (scenario, selector)
+        ]
+        cells = (
+            ", ".join(map(str, sorted(each["cpus"] for each in own if each["model"] == model)))
+            for model in models
+        )
+        rows.setdefault((scenario, *cells), []).append(f"{selector:#x}")
+    heads = ("proven", *(f"{each}, CPUs" for each in models), "TR")
+    cells_of = [(*row, ", ".join(selectors)) for row, selectors in rows.items()]
+    return drawn(heads, cells_of, max(width - 2, 0), style)
 
 
 def _scenario(each: Document) -> str:
@@ -173,9 +205,9 @@ def _replay(each: Document, found: dict[str, Any], document: Document) -> str:
     )
 
 
-def _counterexample(found: dict[str, Any], replay: str, style: Style) -> Iterator[str]:
+def _counterexample(found: dict[str, Any], replay: str, style: Style, width: int) -> Iterator[str]:
     yield f"    {found['prop']}: {found['what']}"
     word = "fewest possible" if found["fewest"] else "shortest found"
     preemptions = f"{found['preemptions']} preemption{'s' * (found['preemptions'] != 1)}"
     yield f"    {preemptions} ({word}); replay: {replay}"
-    yield from (f"    {line}" for line in lanes_text(found["lanes"], style))
+    yield from (f"    {line}" for line in lanes_text(found["lanes"], style, max(width - 4, 0)))

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import shutil
-import struct
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -22,10 +16,9 @@ from kpatch.report.apply_text import applied_text
 from kpatch.report.glossary import terms
 from kpatch.report.style import Style
 from tests.cli import schema
-from tests.cli.harness import command_line, copied, environment, kpatch, run
+from tests.cli.harness import copied, environment, kpatch, run
+from tests.cli.terminal import ESCAPE, on_terminal, screen
 from tests.referees import require
-
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture(scope="module")
@@ -38,34 +31,6 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object]
     shutil.move(folder / "kqemu.ko.orig.gz", folder / "old.gz")
     copied("kqemu-7.ko", folder, path.name)
     return done.document["files"][0], on_terminal(["apply", "kqemu.ko"], folder, 80)[1]
-
-
-def on_terminal(
-    arguments: list[str], folder: Path, columns: int, term: str = "xterm"
-) -> tuple[int, str]:
-    """Run kpatch in a terminal of that width: its exit code, and all that it wrote."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        command_line(*arguments),
-        cwd=folder,
-        env=environment({"TERM": term}),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        close_fds=True,
-    )
-    os.close(theirs)
-    written = b""
-    end = time.monotonic() + 110
-    while time.monotonic() < end:
-        if select.select([ours], [], [], 0.2)[0]:
-            try:
-                written += os.read(ours, 65536)
-            except OSError:
-                break
-    os.close(ours)
-    return process.wait(10), written.decode()
 
 
 def test_the_first_screen_answers_five_questions_in_20_lines(
@@ -95,31 +60,8 @@ def test_the_terminal_keeps_no_debris_of_the_progress(
     applied: tuple[dict[str, object], str],
 ) -> None:
     document, written = applied
-    assert "proving kqemu.ko" in _ESCAPE.sub("", written)
+    assert "proving kqemu.ko" in ESCAPE.sub("", written)
     assert screen(written, 80) == applied_text(document, Style(), 80).splitlines()
-
-
-def screen(written: str, columns: int) -> list[str]:
-    """What stands on the terminal at the end: a small terminal, for what rich and we write."""
-    rows: list[list[str]] = [[]]
-    at = column = 0
-    for each in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|.|\n", written, re.DOTALL):
-        if each == "\n":
-            at += 1
-            if at == len(rows):
-                rows.append([])
-        elif each == "\r":
-            column = 0
-        elif each.endswith("A") and each[0] == "\x1b":
-            at -= int(each[2:-1] or 1)
-        elif each == "\x1b[2K":
-            rows[at] = []
-        elif each[0] != "\x1b":
-            assert column < columns, "a line is wider than the terminal"
-            rows[at] = (rows[at] + [" "] * columns)[:columns]
-            rows[at][column] = each
-            column += 1
-    return [line for row in rows if (line := "".join(row).rstrip())]
 
 
 def test_a_dumb_terminal_gets_one_line(tmp_path: Path) -> None:
