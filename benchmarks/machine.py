@@ -16,7 +16,7 @@ from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
 from kpatch.verify.proof.verdict import Case
 from kpatch.witness.machine.emulators import run
-from kpatch.witness.machine.job import Settings, disk
+from kpatch.witness.machine.job import MachineSettings, disk
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
 _REPEATS = 5
@@ -42,10 +42,10 @@ def _cases() -> dict[str, Case]:
     return {name: case_of(assess(module)) for name, module in modules.items()}
 
 
-def _settings(machine: str, case: Case) -> Settings:
+def _settings(machine: str, case: Case) -> MachineSettings:
     """One CPU that waits for nobody and looks at nothing: what is left is the switch."""
     usual = settings_for(machine, case, rounds=_ROUNDS[machine])
-    return Settings(
+    return MachineSettings(
         cpus=1,
         rounds=_ROUNDS[machine],
         delay=0,

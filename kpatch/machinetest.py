@@ -21,12 +21,12 @@ from kpatch.witness.machine.emulators import EMULATORS, require, run, version_of
 from kpatch.witness.machine.job import (
     MOST_CPUS,
     SWITCH_FIELDS,
-    Settings,
-    Subject,
+    MachineSettings,
+    MachineSubject,
     disk,
     require_functions,
 )
-from kpatch.witness.machine.result import Run
+from kpatch.witness.machine.result import MachineRun
 
 _UNPATCHED_ROUNDS: Final = 1_000
 """Every round of the unpatched module is wrong on a shared GDT, on all CPUs but the last."""
@@ -37,7 +37,7 @@ _DRIVER_ROUNDS: Final = 1_000
 _PRIVATE_SHARE: Final = 10
 """Where nothing is shared there is little to see: a tenth of the rounds."""
 
-Verdict = Literal["passed", "failed", "withheld"]
+MachineVerdict = Literal["passed", "failed", "withheld"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Trial:
     """One run. A control ``must_fail``; the others must have no finding."""
 
     name: str
-    subject: Subject
-    settings: Settings
+    subject: MachineSubject
+    settings: MachineSettings
     must_fail: bool
 
 
@@ -55,7 +55,7 @@ class Tried:
     """A trial and its run."""
 
     trial: Trial
-    run: Run
+    run: MachineRun
 
     @property
     def holds(self) -> bool:
@@ -80,7 +80,7 @@ def switch_of(layout: SwitchLayout) -> Mapping[str, int]:
     return {name: int(getattr(layout, name)) for name in SWITCH_FIELDS}
 
 
-def subject_of(case: Case, module: Module) -> Subject:
+def subject_of(case: Case, module: Module) -> MachineSubject:
     """The module as a machine takes it. The image lies where it lies in the original.
 
     Raises UnknownModuleError where the image is no world switch of the known shape.
@@ -89,10 +89,12 @@ def subject_of(case: Case, module: Module) -> Subject:
     layout = bind(case.original.data[image.start : image.start + image.size], image.marks)
     after = (fix.section, fix.offset) if fix and module is case.module else None
     place = (image.section.index, image.at, image.size)
-    return Subject(module, place, switch_of(layout), after, case.match.signature.lock.section)
+    return MachineSubject(
+        module, place, switch_of(layout), after, case.match.signature.lock.section
+    )
 
 
-def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
+def trials(case: Case, settings: MachineSettings) -> tuple[Trial, ...]:
     """The controls, and the module itself on a shared GDT and on private ones.
 
     Raises VerificationError if a control cannot be made.
@@ -122,7 +124,7 @@ def trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
     )
 
 
-def driver_trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
+def driver_trials(case: Case, settings: MachineSettings) -> tuple[Trial, ...]:
     """The module's C side as well: its ioctl, with a guest on every CPU.
 
     Raises UnknownModuleError if the module wants more of the kernel than the machine has.
@@ -136,14 +138,14 @@ def driver_trials(case: Case, settings: Settings) -> tuple[Trial, ...]:
 
 def settings_for(
     machine: str, case: Case, *, cpus: int = 2, rounds: int | None = None, seed: int = 1
-) -> Settings:
+) -> MachineSettings:
     """The machine's usual settings for a module. Raises UsageError for numbers beyond it."""
     if not 2 <= cpus <= MOST_CPUS:
         raise UsageError(
             f"{cpus} CPUs: a machine has 2 to {MOST_CPUS}", where="--machine-cpus", todo="as 2"
         )
     emulator = EMULATORS[machine]
-    return Settings(
+    return MachineSettings(
         cpus=cpus,
         rounds=rounds or emulator.rounds,
         seed=seed,
@@ -157,7 +159,7 @@ def settings_for(
 def test_on(
     machine: str,
     case: Case,
-    settings: Settings,
+    settings: MachineSettings,
     *,
     with_driver: bool = False,
     limit: float | None = None,
@@ -185,7 +187,7 @@ def test_on(
     }
 
 
-def verdict_of(tried: list[Tried]) -> Verdict:
+def verdict_of(tried: list[Tried]) -> MachineVerdict:
     """Failed where the module did something wrong; withheld where a control did nothing wrong."""
     if any(not each.holds for each in tried if not each.trial.must_fail):
         return "failed"

@@ -14,7 +14,7 @@ from kpatch.machinetest import settings_for, subject_of
 from kpatch.verify.proof.verdict import Case
 from kpatch.witness.machine.emulators import require, run, version_of
 from kpatch.witness.machine.job import disk
-from kpatch.witness.machine.result import Run
+from kpatch.witness.machine.result import MachineRun
 
 ROUNDS: Final = 5_000
 """Calls of the switch on each CPU: some hundred are enough for the panic."""
@@ -29,7 +29,7 @@ class Scene:
 
     name: str
     must_panic: bool
-    run: Run
+    run: MachineRun
 
     @property
     def panicked(self) -> bool:

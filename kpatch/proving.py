@@ -29,7 +29,7 @@ from kpatch.signature.model import Match
 if TYPE_CHECKING:
     from kpatch.verify.proof.obligations import Obligation
     from kpatch.verify.proof.verdict import Bounds, Case, Proof
-    from kpatch.verify.proof.workers import Standing
+    from kpatch.verify.proof.workers import ProofProgress
 
 _DEFAULT_CPUID: Final = 0x34
 """For a module without a patch, whose switch reads no struct pcpu: any offset will do."""
@@ -49,7 +49,7 @@ class Proving:
     """How a proof is run: in how many processes (0: all cores), and who hears how it goes on."""
 
     jobs: int = 0
-    report: Callable[[Standing], None] = lambda standing: None
+    report: Callable[[ProofProgress], None] = lambda standing: None
 
 
 ON_ALL_CORES: Final = Proving()
@@ -117,11 +117,11 @@ def run_proof(
     """Explore; without ``obligations`` what ``apply`` proves. Raises as the workers do."""
     from kpatch.verify.proof.obligations import default_suite
     from kpatch.verify.proof.verdict import Bounds
-    from kpatch.verify.proof.workers import prove
+    from kpatch.verify.proof.workers import run_proof
 
     # The engines of the proof before are garbage in cycles, and each holds much address space.
     gc.collect()
-    return prove(
+    return run_proof(
         case,
         default_suite(with_maxcpu=False) if obligations is None else obligations,
         bounds or Bounds(),

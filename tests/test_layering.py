@@ -135,6 +135,27 @@ def test_a_function_fits_a_page(path: Path) -> None:
             assert len(lines) <= LONGEST_FUNCTION, f"{node.name}, line {node.lineno}"
 
 
+def names_of_types(path: Path) -> Iterator[str]:
+    """Public classes, and the types that a module gives a name to (but no type variables)."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name[0].isupper() and not name.isupper():
+                yield name
+
+
+def test_the_name_of_a_type_stands_once() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in names_of_types(path):
+            homes.setdefault(name, []).append(name_of(path))
+    twice = {name: at for name, at in homes.items() if len(at) > 1 and name[0] != "_"}
+    assert not twice
+    assert len(homes) > 200
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_the_command_line_prints_exits_and_reads_the_environment(path: Path) -> None:
     if own_room(path) in ("cli", "__main__"):

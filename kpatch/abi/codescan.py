@@ -94,7 +94,7 @@ def find_calls(module: Module, section: int, offset: SectionOffset) -> tuple[Cal
     return tuple(sites)
 
 
-def _place(code: _Code, instruction: Instruction) -> CodePlace:
+def _place(code: _ExecutableSection, instruction: Instruction) -> CodePlace:
     return CodePlace(code.section.index, SectionOffset(instruction.address), len(instruction.raw))
 
 
@@ -118,7 +118,7 @@ def _leads_to(module: Module, relocation: Relocation, section: int, offset: Sect
 
 
 @dataclass(frozen=True)
-class _Code:
+class _ExecutableSection:
     """One executable section and the places where decoding may start."""
 
     section: Section
@@ -156,7 +156,7 @@ class _Code:
         return self.starts[bisect_right(self.starts, candidate) - 1]
 
 
-def _codes(module: Module) -> Iterator[_Code]:
+def _codes(module: Module) -> Iterator[_ExecutableSection]:
     for section in module.sections:
         if section.is_code and section.type == elf.SHT_PROGBITS:
             functions = {
@@ -166,7 +166,9 @@ def _codes(module: Module) -> Iterator[_Code]:
                 and symbol.type == elf.STT_FUNC
                 and symbol.value < section.size
             }
-            yield _Code(section, module.contents(section), tuple(sorted({0} | functions)))
+            yield _ExecutableSection(
+                section, module.contents(section), tuple(sorted({0} | functions))
+            )
 
 
 def _decode_on(code: bytes, position: int) -> Iterator[Outline]:

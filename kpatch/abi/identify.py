@@ -9,7 +9,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.metadata import read_metadata
 from kpatch.elf.module import Module
 
-Kind = Literal[
+ModuleKind = Literal[
     "freebsd-amd64",  # the only kind that can be patched
     "freebsd-i386",
     "linux",
@@ -33,7 +33,7 @@ _LINUX_SYMBOL: Final = "__this_module"
 class Identity(NamedTuple):
     """What a file is. ``reasons`` are sentences, each about one thing seen in the file."""
 
-    kind: Kind
+    kind: ModuleKind
     is_kqemu: bool
     reasons: tuple[str, ...]
 
@@ -45,7 +45,7 @@ def identify(module: Module) -> Identity:
     return Identity(kind, bool(traces), (*reasons, *traces))
 
 
-def kind_of(module: Module) -> tuple[Kind, tuple[str, ...]]:
+def kind_of(module: Module) -> tuple[ModuleKind, tuple[str, ...]]:
     """Which system and machine a file is for, and the sentences that say why."""
     machine = _machine(module)
     if machine is None:
@@ -59,7 +59,7 @@ def kind_of(module: Module) -> tuple[Kind, tuple[str, ...]]:
     if linux:
         return "linux", linux
     if freebsd:
-        kind: Kind = "freebsd-amd64" if machine == "amd64" else "freebsd-i386"
+        kind: ModuleKind = "freebsd-amd64" if machine == "amd64" else "freebsd-i386"
         return kind, (_machine_sentence(module), *freebsd)
     return "other-system", ("it has the marks of neither a FreeBSD nor a Linux module",)
 

@@ -29,7 +29,7 @@ _FOLDER = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuildSettings:
     """What a build step is told about the kernel, the repair and the proof (None: without)."""
 
     host: Host
@@ -38,12 +38,12 @@ class Settings:
     proving: Proving | None
 
 
-Step = Callable[[Sequence[str], Folders, Workshop], Iterator[Report]]
-OpenWorkshop = Callable[[Settings], Workshop]
+BuildStep = Callable[[Sequence[str], Folders, Workshop], Iterator[Report]]
+OpenWorkshop = Callable[[BuildSettings], Workshop]
 
 
 @dataclass(frozen=True)
-class Places:
+class UserPaths:
     """Where the user keeps things outside the tree."""
 
     overlay: Path
@@ -94,7 +94,7 @@ def _hook(
     """
     if context.invoked_subcommand is not None:
         return DONE
-    places = Places(overlay.absolute(), make_conf.absolute())
+    places = UserPaths(overlay.absolute(), make_conf.absolute())
     if install and uninstall:
         raise UsageError("--install and --uninstall contradict each other")
     if ports_dir is None:
@@ -120,7 +120,7 @@ def _hook(
 
 
 def _step_command(
-    name: str, step: Step, summary: str, open_workshop: OpenWorkshop
+    name: str, step: BuildStep, summary: str, open_workshop: OpenWorkshop
 ) -> click.Command:
     @click.command(name, help=f"{summary}\n\nRun by the hook in a ports build.")
     @click.option("--wrkdir", type=_FOLDER, required=True, help="WRKDIR of the port.")
@@ -152,7 +152,7 @@ def _step_command(
         failure: KpatchError | None = None
         try:
             with progress.shown(console) as proving:
-                settings = Settings(
+                settings = BuildSettings(
                     host, replace_source_fix, signatures, None if no_verify else proving
                 )
                 for report in step(files, folders, open_workshop(settings)):
@@ -171,7 +171,7 @@ def _step_command(
     return command
 
 
-def _install(seen: Survey, places: Places) -> tuple[Action, ...]:
+def _install(seen: Survey, places: UserPaths) -> tuple[Action, ...]:
     if seen.method is None:
         raise UsageError(
             f"no way into the builds of this tree: {seen.era}",
@@ -183,7 +183,7 @@ def _install(seen: Survey, places: Places) -> tuple[Action, ...]:
     return actions
 
 
-def _uninstall(seen: Survey, places: Places) -> tuple[Action, ...]:
+def _uninstall(seen: Survey, places: UserPaths) -> tuple[Action, ...]:
     """Both methods: a tree may have been updated from one to the other since."""
     files = [
         file for method in Method for file in place.files_for(method, seen.ports, places.overlay)
@@ -193,7 +193,7 @@ def _uninstall(seen: Survey, places: Places) -> tuple[Action, ...]:
     return actions
 
 
-def _all_guides(places: Places) -> tuple[Guide, ...]:
+def _all_guides(places: UserPaths) -> tuple[Guide, ...]:
     """For a tree that is not named: the paths as they are in any tree."""
     origin = tree.KQEMU_PORTS[0]
     folder = Path("/usr/ports", origin)
@@ -202,7 +202,7 @@ def _all_guides(places: Places) -> tuple[Guide, ...]:
     return (*methods, guide.for_maintainers())
 
 
-def _guide(method: Method, ports: Sequence[Port], places: Places) -> Guide:
+def _guide(method: Method, ports: Sequence[Port], places: UserPaths) -> Guide:
     files = [file.destination for file in place.files_for(method, ports, places.overlay)]
     origins = [port.origin for port in ports]
     return guide.for_method(method, origins, files, places.overlay, places.make_conf)
@@ -217,7 +217,7 @@ def _print(console: Console, lines: Iterable[str], document: Document, exit_code
     return exit_code
 
 
-def _open(settings: Settings) -> Workshop:
+def _open(settings: BuildSettings) -> Workshop:
     # Imported here: only the steps need what reads and repairs modules.
     from kpatch.ports.workshop import ModuleWorkshop
 

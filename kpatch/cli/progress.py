@@ -16,7 +16,7 @@ from kpatch.report.printable import printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from kpatch.verify.proof.workers import Standing
+    from kpatch.verify.proof.workers import ProofProgress
 
 _PATIENCE: Final = 0.5
 """Seconds before anything is shown."""
@@ -27,7 +27,7 @@ def shown(console: Console, jobs: int = 0, name: str = "") -> Iterator[Proving]:
     """A proof in ``jobs`` processes (0: all cores) that shows its progress on a terminal."""
     wanted = is_terminal(sys.stderr) and not console.quiet and not console.json
     bar = _Bar(name, console) if wanted else None
-    report: Callable[[Standing], None] = bar.show if bar else lambda standing: None
+    report: Callable[[ProofProgress], None] = bar.show if bar else lambda standing: None
     try:
         yield Proving(jobs, report)
     finally:
@@ -48,7 +48,7 @@ class _Bar:
         self._progress: Progress | None = None
         self._has_spoken = False
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: ProofProgress) -> None:
         """Show where the proof is."""
         if time.monotonic() - self._began < _PATIENCE:
             return

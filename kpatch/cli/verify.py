@@ -32,8 +32,7 @@ from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_text import proof_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
 from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
-from kpatch.verify.proof.verdict import Bounds
-from kpatch.verify.proof.verdict import replay as replay_schedule
+from kpatch.verify.proof.verdict import Bounds, replayed_lanes
 
 _MODELS = {
     "sc": (MemoryModel.SC,),
@@ -135,7 +134,7 @@ def command(
             case = case_of(assessed)
             if schedule is not None:
                 obligation = _only(obligations)
-                shown = replay_schedule(case, obligation, schedule, bounds)
+                shown = replayed_lanes(case, obligation, schedule, bounds)
                 document: Document = {
                     "obligation": obligation.title,
                     "lanes": shown.to_document(),

@@ -57,7 +57,7 @@ class Compression(Enum):
     GZIP = "gzip"
 
 
-MAGIC: Final = {
+MAGICS: Final = {
     Compression.BZIP2: b"BZh",
     Compression.XZ: b"\xfd7zXZ\x00",
     Compression.ZSTD: b"\x28\xb5\x2f\xfd",
@@ -73,7 +73,7 @@ TAR_MAGIC_OFFSET: Final = 257
 def recognise(data: bytes) -> Compression | None:
     """The compression of ``data`` by its first bytes; None when it is none we know."""
     start = skip_frames(data, 0)
-    for kind, magic in MAGIC.items():
+    for kind, magic in MAGICS.items():
         if data.startswith(magic, start if kind is Compression.ZSTD else 0):
             return kind
     if data.startswith(TAR_MAGIC, TAR_MAGIC_OFFSET):
@@ -146,7 +146,7 @@ def _pieces(data: bytes, kind: Compression) -> Iterator[bytes]:
 
 def _stream_pieces(data: bytes, position: int, kind: Compression) -> Generator[bytes, None, int]:
     """What comes out of one stream. Returns the position behind it."""
-    if not data.startswith(MAGIC[kind], position):
+    if not data.startswith(MAGICS[kind], position):
         raise DamagedFileError(
             f"{len(data) - position} bytes follow the {kind.value} stream",
             where=f"byte {position}",

@@ -13,11 +13,10 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from kpatch.containers.compression import MAGIC as MAGICS
-from kpatch.containers.compression import Compression, decompress
+from kpatch.containers.compression import MAGICS, Compression, decompress
 from kpatch.errors import DamagedFileError
 
-MAGIC: Final = MAGICS[Compression.GZIP]
+GZIP_MAGIC: Final = MAGICS[Compression.GZIP]
 MOST_BYTES: Final = 64 << 20
 """The largest module that is unpacked; a real one has under a megabyte."""
 
@@ -29,7 +28,7 @@ _FIELD_NAME: Final = b"KP"
 _MOST_EXTRA: Final = 0xFFFF
 
 
-class Settings(NamedTuple):
+class GzipSettings(NamedTuple):
     """How an original was written: zlib's two levels, and whether it had an extra field."""
 
     level: int
@@ -37,11 +36,11 @@ class Settings(NamedTuple):
     had_extra: bool
 
 
-_DEFAULT: Final = Settings(9, 8, False)
+_DEFAULT: Final = GzipSettings(9, 8, False)
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class GzipHeader:
     """What stands in front of the first member. ``size`` is in bytes, all of it."""
 
     flags: int
@@ -61,17 +60,17 @@ class GzipFile:
     Whether the last field of ``header.extra`` is ours is known only to who knows the payload.
     """
 
-    header: Header
+    header: GzipHeader
     payload: bytes
     data: bytes
 
 
 def is_gzip(data: bytes) -> bool:
     """True for anything that starts like a gzip file."""
-    return data.startswith(MAGIC)
+    return data.startswith(GZIP_MAGIC)
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes) -> GzipHeader:
     """The header of the first member (RFC 1952, 2.3). Raises DamagedFileError."""
     try:
         return _read_header(data)
@@ -81,7 +80,7 @@ def read_header(data: bytes) -> Header:
         ) from error
 
 
-def _read_header(data: bytes) -> Header:
+def _read_header(data: bytes) -> GzipHeader:
     _, flags, time, extra_flags, system = _FIXED.unpack_from(data)
     at = _FIXED.size
     extra = b""
@@ -94,7 +93,7 @@ def _read_header(data: bytes) -> Header:
     at += 2 if flags & _FHCRC else 0
     if at > len(data):
         raise ValueError("it is cut short")
-    return Header(flags, time, extra_flags, system, extra, name, comment, at)
+    return GzipHeader(flags, time, extra_flags, system, extra, name, comment, at)
 
 
 def read_gzip(data: bytes, name: str = "") -> GzipFile:
@@ -137,10 +136,10 @@ def comes_back(original: GzipFile) -> bool:
 
 def compress(payload: bytes) -> bytes:
     """A gzip file without name and time: the same payload gives the same bytes."""
-    return _write(Header(0, 0, 2, 255, b"", b"", b"", 0), payload, _DEFAULT)
+    return _write(GzipHeader(0, 0, 2, 255, b"", b"", b"", 0), payload, _DEFAULT)
 
 
-def _settings_of(original: GzipFile) -> Settings | None:
+def _settings_of(original: GzipFile) -> GzipSettings | None:
     """The settings that give these very bytes, or None where zlib does not make them."""
     header = original.header
     if len(header.extra) + _FIELD.size > _MOST_EXTRA:
@@ -148,15 +147,15 @@ def _settings_of(original: GzipFile) -> Settings | None:
     had_extra = bool(header.flags & _FEXTRA)
     for memory in (8, 9):
         for level in range(9, -1, -1):
-            settings = Settings(level, memory, had_extra)
+            settings = GzipSettings(level, memory, had_extra)
             if _write(header, original.payload, settings) == original.data:
                 return settings
     return None
 
 
-def _write(header: Header, payload: bytes, settings: Settings) -> bytes:
+def _write(header: GzipHeader, payload: bytes, settings: GzipSettings) -> bytes:
     flags, extra = header.flags, header.extra
-    written = _FIXED.pack(MAGIC, flags, header.time, header.extra_flags, header.system)
+    written = _FIXED.pack(GZIP_MAGIC, flags, header.time, header.extra_flags, header.system)
     written += struct.pack("<H", len(extra)) + extra if flags & _FEXTRA else b""
     written += header.name + b"\0" if flags & _FNAME else b""
     written += header.comment + b"\0" if flags & _FCOMMENT else b""
@@ -166,7 +165,7 @@ def _write(header: Header, payload: bytes, settings: Settings) -> bytes:
     return written + _deflate(payload, settings) + trailer
 
 
-def _deflate(payload: bytes, settings: Settings) -> bytes:
+def _deflate(payload: bytes, settings: GzipSettings) -> bytes:
     deflater = zlib.compressobj(settings.level, zlib.DEFLATED, -15, settings.memory)
     return deflater.compress(payload) + deflater.flush()
 
@@ -176,7 +175,7 @@ def _text(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at:end], end + 1
 
 
-def _split_extra(extra: bytes) -> tuple[bytes, Settings | None]:
+def _split_extra(extra: bytes) -> tuple[bytes, GzipSettings | None]:
     """The extra field of the original, and the settings, where the last field names some."""
     at = len(extra) - _FIELD.size
     if at < 0:
@@ -185,4 +184,4 @@ def _split_extra(extra: bytes) -> tuple[bytes, Settings | None]:
     is_ours = name == _FIELD_NAME and length == _FIELD.size - 4
     if not is_ours or level > 9 or not 1 <= memory <= 9 or had_extra > 1:
         return extra, None
-    return extra[:at], Settings(level, memory, bool(had_extra))
+    return extra[:at], GzipSettings(level, memory, bool(had_extra))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kpatch.containers.compression import Compression
     from kpatch.containers.sniff import Kind
 
-Change = Callable[[str, bytes], bytes]
+ModuleChange = Callable[[str, bytes], bytes]
 """From a module's name and bytes to its new bytes."""
 
 
@@ -110,7 +110,7 @@ def _told(lost: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"its attribute {name} could not be kept" for name in lost)
 
 
-def changed(target: Target, change: Change, *, patched: bool) -> Changed:
+def changed(target: Target, change: ModuleChange, *, patched: bool) -> Changed:
     """``target`` with its module gone through ``change``.
 
     ``patched`` says whether the result is a patched file or an original. Raises what ``change``
@@ -137,7 +137,7 @@ def _is_packed(target: Target) -> bool:
     return target.kind is Kind.PACKED
 
 
-def _packed(target: Target, kind: Compression, change: Change, *, patched: bool) -> Changed:
+def _packed(target: Target, kind: Compression, change: ModuleChange, *, patched: bool) -> Changed:
     from kpatch.containers.packed import Packed, with_original, with_patched
 
     module = target.modules[0]
@@ -155,7 +155,7 @@ def _packed(target: Target, kind: Compression, change: Change, *, patched: bool)
     return Changed(done.data, () if done.is_exact else (notice,))
 
 
-def _package(target: Target, change: Change) -> Changed:
+def _package(target: Target, change: ModuleChange) -> Changed:
     from kpatch.containers.package import replace_module
 
     prefix = f"{target.path}: "

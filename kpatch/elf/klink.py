@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
-from kpatch.elf.klink_model import Finding, Outcome
+from kpatch.elf.klink_model import BrokenRule, Consequence
 from kpatch.elf.klink_rules import PAGE_SIZE, RULES
 from kpatch.elf.klink_types import SYMBOL_TYPES, takes_effect
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import Address, SectionOffset
 
-__all__ = ["Finding", "LoadedModule", "Outcome", "check", "load", "require"]
+__all__ = ["BrokenRule", "Consequence", "LoadedModule", "check", "load", "require"]
 
 # Ours, not the kernel's: a bound on the memory that a hostile NOBITS size can take here.
 LARGEST_BLOCK = 64 << 20
@@ -27,7 +27,7 @@ LARGEST_BLOCK = 64 << 20
 _ADDRESS_MASK = (1 << 64) - 1
 
 
-def check(module: Module) -> tuple[Finding, ...]:
+def check(module: Module) -> tuple[BrokenRule, ...]:
     """Everything about the module that the kernel linker or the boot loader objects to."""
     return tuple(_findings(module))
 
@@ -80,7 +80,7 @@ def load(module: Module, base: Address, resolve: Mapping[str, Address]) -> Loade
     return LoadedModule(base, bytes(memory), sections, _by_name(module, symbols), silent_failures)
 
 
-def _findings(module: Module) -> Iterator[Finding]:
+def _findings(module: Module) -> Iterator[BrokenRule]:
     for rule in RULES:
         yield from rule.check(module)
 

@@ -10,7 +10,7 @@ from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
 
 
-class Outcome(Enum):
+class Consequence(Enum):
     """What comes of a broken rule."""
 
     REFUSED = "the kernel refuses the module"
@@ -20,24 +20,24 @@ class Outcome(Enum):
     NOT_PRELOADED = "the boot loader refuses the module"
 
 
-class Finding(NamedTuple):
+class BrokenRule(NamedTuple):
     """A rule that a module breaks, and where."""
 
     rule: str
     what: str
     where: str
     todo: str
-    outcome: Outcome
+    outcome: Consequence
 
     @property
     def panics(self) -> bool:
         """Whether loading the module may take the kernel down."""
-        return self.outcome is Outcome.PANIC
+        return self.outcome is Consequence.PANIC
 
     @property
     def is_fatal(self) -> bool:
         """Whether kldload fails, or what it loads must not run."""
-        return self.outcome in (Outcome.REFUSED, Outcome.PANIC, Outcome.MISPLACED)
+        return self.outcome in (Consequence.REFUSED, Consequence.PANIC, Consequence.MISPLACED)
 
     def error(self) -> LinkerRefusalError:
         """The finding as an error."""
@@ -55,13 +55,13 @@ class Rule(NamedTuple):
 
     name: str
     sentence: str
-    outcome: Outcome
+    outcome: Consequence
     todo: str
     breaches: Callable[[Module], Breaches]
 
-    def check(self, module: Module) -> Iterator[Finding]:
+    def check(self, module: Module) -> Iterator[BrokenRule]:
         """Every place where the module breaks the rule."""
         for what, where, *other in self.breaches(module):
             place = ", ".join(part for part in (module.name, where) if part)
             todo = other[0] if other else self.todo
-            yield Finding(self.name, what, place, todo, self.outcome)
+            yield BrokenRule(self.name, what, place, todo, self.outcome)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Section, Symbol
-from kpatch.elf.klink_model import Breaches, Outcome, Rule
+from kpatch.elf.klink_model import Breaches, Consequence, Rule
 from kpatch.elf.klink_types import KNOWN_TYPES, SYMBOL_TYPES, is_placed, takes_effect
 from kpatch.elf.metadata import METADATA_SET, POINTER_SIZE, SET_PREFIX
 from kpatch.elf.module import Module
@@ -27,7 +27,7 @@ _RULES: list[Rule] = []
 
 
 def _rule(
-    name: str, sentence: str, outcome: Outcome, todo: str
+    name: str, sentence: str, outcome: Consequence, todo: str
 ) -> Callable[[Callable[[Module], Breaches]], Callable[[Module], Breaches]]:
     """Enters the function below it as the check of a rule."""
 
@@ -38,27 +38,27 @@ def _rule(
     return enter
 
 
-@_rule("layout", "It is ELF64, little-endian.", Outcome.REFUSED, _REBUILD)
+@_rule("layout", "It is ELF64, little-endian.", Consequence.REFUSED, _REBUILD)
 def _layout(module: Module) -> Breaches:
     header = module.header
     if header.elf_class != 64 or not header.little_endian:
         yield f"the file is ELF{header.elf_class}, {_order(module)}", "ELF header"
 
 
-@_rule("version", "Its ELF version is current.", Outcome.REFUSED, _REBUILD)
+@_rule("version", "Its ELF version is current.", Consequence.REFUSED, _REBUILD)
 def _version(module: Module) -> Breaches:
     header = module.header
     if header.ident_version != elf.EV_CURRENT or header.version != elf.EV_CURRENT:
         yield f"ELF versions {header.ident_version} and {header.version} are not 1", "ELF header"
 
 
-@_rule("type", "It is relocatable.", Outcome.REFUSED, _REBUILD)
+@_rule("type", "It is relocatable.", Consequence.REFUSED, _REBUILD)
 def _type(module: Module) -> Breaches:
     if module.header.type != elf.ET_REL:
         yield f"the file is of ELF type {module.header.type}, not relocatable", "ELF header"
 
 
-@_rule("machine", "It is for x86-64.", Outcome.REFUSED, _REBUILD)
+@_rule("machine", "It is for x86-64.", Consequence.REFUSED, _REBUILD)
 def _machine(module: Module) -> Breaches:
     if module.header.machine != elf.EM_X86_64:
         yield f"the file is for {module.header.machine_name}", "ELF header"
@@ -67,7 +67,7 @@ def _machine(module: Module) -> Breaches:
 @_rule(
     "section-headers",
     "It has section headers, and the ELF header itself says how many.",
-    Outcome.REFUSED,
+    Consequence.REFUSED,
     _REBUILD,
 )
 def _section_headers(module: Module) -> Breaches:
@@ -77,7 +77,7 @@ def _section_headers(module: Module) -> Breaches:
         yield "the file uses extended section numbers", "ELF header"
 
 
-@_rule("contents", "It has a PROGBITS or NOBITS section.", Outcome.REFUSED, _REBUILD)
+@_rule("contents", "It has a PROGBITS or NOBITS section.", Consequence.REFUSED, _REBUILD)
 def _contents(module: Module) -> Breaches:
     if not any(section.is_loaded for section in module.sections):
         yield "no section would be loaded", "section headers"
@@ -86,7 +86,7 @@ def _contents(module: Module) -> Breaches:
 @_rule(
     "one-symbol-table",
     "It has exactly one symbol table.",
-    Outcome.REFUSED,
+    Consequence.REFUSED,
     "use the module as it was built, not stripped",
 )
 def _one_symbol_table(module: Module) -> Breaches:
@@ -98,7 +98,7 @@ def _one_symbol_table(module: Module) -> Breaches:
             yield "the module has no symbol table: all symbols were stripped", "section headers"
 
 
-@_rule("alignment-not-zero", "No loaded section has alignment 0.", Outcome.PANIC, _RECOMPILE)
+@_rule("alignment-not-zero", "No loaded section has alignment 0.", Consequence.PANIC, _RECOMPILE)
 def _alignment_not_zero(module: Module) -> Breaches:
     for section in _loaded(module):
         if section.align == 0:
@@ -108,7 +108,7 @@ def _alignment_not_zero(module: Module) -> Breaches:
 @_rule(
     "alignment-fits",
     "The alignment of a loaded section is a power of two, and at most a page.",
-    Outcome.PANIC,
+    Consequence.PANIC,
     _RECOMPILE,
 )
 def _alignment_fits(module: Module) -> Breaches:
@@ -120,7 +120,7 @@ def _alignment_fits(module: Module) -> Breaches:
 @_rule(
     "relocated-sections-loaded",
     "Every relocation table, an empty one too, is for a section that is loaded.",
-    Outcome.PANIC,
+    Consequence.PANIC,
     _RECOMPILE,
 )
 def _relocated_sections_loaded(module: Module) -> Breaches:
@@ -132,7 +132,7 @@ def _relocated_sections_loaded(module: Module) -> Breaches:
 @_rule(
     "fields-inside",
     "Every relocation writes inside its section.",
-    Outcome.PANIC,
+    Consequence.PANIC,
     "get the file again",
 )
 def _fields_inside(module: Module) -> Breaches:
@@ -150,7 +150,7 @@ def _fields_inside(module: Module) -> Breaches:
 @_rule(
     "known-types",
     "Relocations against global symbols have a type that the kernel carries out.",
-    Outcome.REFUSED,
+    Consequence.REFUSED,
     _RECOMPILE,
 )
 def _known_types(module: Module) -> Breaches:
@@ -172,7 +172,7 @@ def _known_types(module: Module) -> Breaches:
 @_rule(
     "no-weak-undefined",
     "No relocation is against a weak symbol that is undefined.",
-    Outcome.REFUSED,
+    Consequence.REFUSED,
     _RECOMPILE,
 )
 def _no_weak_undefined(module: Module) -> Breaches:
@@ -185,7 +185,7 @@ def _no_weak_undefined(module: Module) -> Breaches:
 @_rule(
     "symbols-have-addresses",
     "No relocation is against a defined global symbol at address 0.",
-    Outcome.REFUSED,
+    Consequence.REFUSED,
     _RECOMPILE,
 )
 def _symbols_have_addresses(module: Module) -> Breaches:
@@ -203,7 +203,7 @@ def _symbols_have_addresses(module: Module) -> Breaches:
 @_rule(
     "local-relocations-take-effect",
     "Relocations against local symbols are carried out; the kernel ignores their errors.",
-    Outcome.WRONG,
+    Consequence.WRONG,
     _RECOMPILE,
 )
 def _local_take_effect(module: Module) -> Breaches:
@@ -220,7 +220,7 @@ def _local_take_effect(module: Module) -> Breaches:
 @_rule(
     "symbols-placed",
     "No relocation is against a symbol of a section that is not loaded.",
-    Outcome.WRONG,
+    Consequence.WRONG,
     _RECOMPILE,
 )
 def _symbols_placed(module: Module) -> Breaches:
@@ -233,7 +233,7 @@ def _symbols_placed(module: Module) -> Breaches:
 @_rule(
     "no-common",
     "No symbol is common.",
-    Outcome.MISPLACED,
+    Consequence.MISPLACED,
     "link it again with 'ld -r -d', or compile it with -fno-common",
 )
 def _no_common(module: Module) -> Breaches:
@@ -242,14 +242,14 @@ def _no_common(module: Module) -> Breaches:
             yield f"symbol {symbol.name} is common, which gets a wrong address", "symbol table"
 
 
-@_rule("sets-whole", "A linker set is a whole number of pointers.", Outcome.WRONG, _RECOMPILE)
+@_rule("sets-whole", "A linker set is a whole number of pointers.", Consequence.WRONG, _RECOMPILE)
 def _sets_whole(module: Module) -> Breaches:
     for section in _loaded(module):
         if section.name.startswith(SET_PREFIX) and section.size % POINTER_SIZE:
             yield "its size is not a number of pointers", _at(section)
 
 
-@_rule("sets-once", "No two linker sets have one name.", Outcome.WRONG, _RECOMPILE)
+@_rule("sets-once", "No two linker sets have one name.", Consequence.WRONG, _RECOMPILE)
 def _sets_once(module: Module) -> Breaches:
     seen: set[str] = set()
     for section in _loaded(module):
@@ -261,7 +261,7 @@ def _sets_once(module: Module) -> Breaches:
 @_rule(
     "boot-loader",
     "Sections have names, and there is a set_modmetadata_set.",
-    Outcome.NOT_PRELOADED,
+    Consequence.NOT_PRELOADED,
     "load the module with kldload, not from loader.conf",
 )
 def _boot_loader(module: Module) -> Breaches:

@@ -29,7 +29,7 @@ _DEPEND_INTS, _VERSION_INTS = 3, 1
 _LONGEST_NAME = 256
 
 
-class Place(NamedTuple):
+class SectionPosition(NamedTuple):
     """A byte of a section."""
 
     section: int
@@ -41,7 +41,7 @@ class LinkerSet(NamedTuple):
 
     name: str
     section: int
-    entries: tuple[Place | None, ...]
+    entries: tuple[SectionPosition | None, ...]
 
 
 class Dependency(NamedTuple):
@@ -51,7 +51,7 @@ class Dependency(NamedTuple):
     minimum: int
     preferred: int
     maximum: int
-    record: Place
+    record: SectionPosition
 
 
 class Version(NamedTuple):
@@ -109,7 +109,7 @@ def read_metadata(module: Module) -> Metadata:
     return Metadata(tuple(modules), tuple(versions), tuple(dependencies), tuple(skipped))
 
 
-def pointer_at(module: Module, place: Place) -> Place | None:
+def pointer_at(module: Module, place: SectionPosition) -> SectionPosition | None:
     """Where the pointer at ``place`` will point: into a section of this file, or None.
 
     Only R_X86_64_64 over the whole pointer counts, as it is what compilers emit for one.
@@ -125,11 +125,11 @@ def pointer_at(module: Module, place: Place) -> Place | None:
         target = module.sections[symbol.section]
         offset = symbol.value + relocation.addend
         if 0 <= offset < target.size:
-            return Place(target.index, SectionOffset(offset))
+            return SectionPosition(target.index, SectionOffset(offset))
     return None
 
 
-def text_at(module: Module, place: Place | None) -> str | None:
+def text_at(module: Module, place: SectionPosition | None) -> str | None:
     """The NUL-terminated string at ``place``, or None if it has no end nearby."""
     if place is None:
         return None
@@ -141,17 +141,23 @@ def text_at(module: Module, place: Place | None) -> str | None:
 
 def _linker_set(module: Module, section: Section) -> LinkerSet:
     places = range(0, min(section.size, section.end - section.offset), POINTER_SIZE)
-    entries = (pointer_at(module, Place(section.index, SectionOffset(at))) for at in places)
+    entries = (
+        pointer_at(module, SectionPosition(section.index, SectionOffset(at))) for at in places
+    )
     return LinkerSet(section.name, section.index, tuple(entries))
 
 
-def _pointer_behind(module: Module, place: Place | None, distance: int) -> Place | None:
+def _pointer_behind(
+    module: Module, place: SectionPosition | None, distance: int
+) -> SectionPosition | None:
     if place is None:
         return None
-    return pointer_at(module, Place(place.section, SectionOffset(place.offset + distance)))
+    return pointer_at(
+        module, SectionPosition(place.section, SectionOffset(place.offset + distance))
+    )
 
 
-def _ints(module: Module, place: Place | None, count: int) -> tuple[int, ...] | None:
+def _ints(module: Module, place: SectionPosition | None, count: int) -> tuple[int, ...] | None:
     if place is None:
         return None
     section = module.sections[place.section]

@@ -27,7 +27,7 @@ def read_module(data: bytes, name: str = "") -> Module:
     """
     try:
         header, layout = tables.read_header(data)
-        names = tables.Names(data)
+        names = tables.NameReader(data)
         sections = tables.read_sections(data, header, layout, names)
         symbols = tables.read_symbols(data, header, layout, sections, names)
         relocations: tuple[Relocation, ...] = ()

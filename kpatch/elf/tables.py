@@ -77,7 +77,9 @@ def read_header(data: bytes) -> tuple[Header, Layout]:
     return header, layout
 
 
-def read_sections(data: bytes, header: Header, layout: Layout, names: Names) -> tuple[Section, ...]:
+def read_sections(
+    data: bytes, header: Header, layout: Layout, names: NameReader
+) -> tuple[Section, ...]:
     """All sections, index 0 too. Raises DamagedFileError for contents outside the file."""
     end = header.shoff + header.shnum * layout.section.size
     rows = list(layout.section.iter_unpack(data[header.shoff : end])) if header.shnum else []
@@ -105,7 +107,7 @@ def read_sections(data: bytes, header: Header, layout: Layout, names: Names) -> 
 
 
 def read_symbols(
-    data: bytes, header: Header, layout: Layout, sections: Sequence[Section], names: Names
+    data: bytes, header: Header, layout: Layout, sections: Sequence[Section], names: NameReader
 ) -> tuple[Symbol, ...]:
     """The entries of the first SHT_SYMTAB, or none. Raises DamagedFileError."""
     table = next((s for s in sections if s.type == elf.SHT_SYMTAB), None)
@@ -162,7 +164,7 @@ def read_relocations(
     return tuple(relocations)
 
 
-class Names:
+class NameReader:
     """Reads names out of string tables, each once, and no more than a file can really hold."""
 
     def __init__(self, data: bytes) -> None:

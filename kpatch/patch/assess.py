@@ -11,7 +11,7 @@ from kpatch.abi.detect import Detection, detect
 from kpatch.abi.host import UNKNOWN_HOST, Host
 from kpatch.abi.identify import Identity, identify
 from kpatch.abi.sourcefix import SourceFix, recognise
-from kpatch.elf.klink import Finding, check
+from kpatch.elf.klink import BrokenRule, check
 from kpatch.elf.module import Module
 from kpatch.errors import (
     AlreadyFixedError,
@@ -59,7 +59,7 @@ class Assessment:
     source_fix: SourceFix | None = None
     detection: Detection | None = None
     match: Match | None = None
-    linker: tuple[Finding, ...] = ()
+    linker: tuple[BrokenRule, ...] = ()
     before: Unpatched | None = None
 
     @property
@@ -142,7 +142,7 @@ class _Found(NamedTuple):
     source_fix: SourceFix | None
     detection: Detection
     match: Match | None
-    linker: tuple[Finding, ...]
+    linker: tuple[BrokenRule, ...]
 
     def assessment(
         self, verdict: Verdict, reason: str, refusal: KpatchError | None = None

@@ -24,14 +24,14 @@ Its time grows with their number, for each piece that it finds.
 _LARGEST: Final = 4 << 20
 """Bytes of one function or object that are compared line by line."""
 
-Change = Literal["same", "removed", "added"]
+LineKind = Literal["same", "removed", "added"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A line of one side, or the same line of both, which may be at different offsets."""
 
-    change: Change
+    change: LineKind
     before: Line | None
     after: Line | None
 

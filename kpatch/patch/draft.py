@@ -60,7 +60,7 @@ class Lint(ABC):
         """Where it is not so."""
 
 
-class Finding(NamedTuple):
+class LintFinding(NamedTuple):
     """What a lint found, and what to do about it."""
 
     lint: str

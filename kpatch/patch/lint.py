@@ -10,8 +10,8 @@ from typing import Final
 from kpatch.errors import KpatchError, SignatureError
 from kpatch.patch.draft import (
     Draft,
-    Finding,
     Lint,
+    LintFinding,
     instructions,
     names_of,
     registers,
@@ -28,11 +28,11 @@ PLACES: Final = frozenset({"displaced", "fillers"})
 _COMPILERS_OWN: Final = frozenset({".text", ".data", ".bss", ".rodata", ".symtab", ".strtab"})
 
 
-def lint(text: str, file: str, example: Callable[[str], bytes]) -> tuple[Finding, ...]:
+def lint(text: str, file: str, example: Callable[[str], bytes]) -> tuple[LintFinding, ...]:
     """Run every lint on one signature file. Raises SignatureError where it does not parse."""
     draft = Draft(parse_signature(text, file), text, cache(example))
     return tuple(
-        Finding(type(each).__name__, what, each.recommendation)
+        LintFinding(type(each).__name__, what, each.recommendation)
         for each in LINTS
         for what in each.findings(draft)
     )

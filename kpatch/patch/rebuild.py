@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from kpatch.errors import DamagedFileError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import Instruction, decode
-from kpatch.patch.traces import Place
+from kpatch.patch.traces import PatchedSite
 from kpatch.patch.trampoline import assembler_text
 from kpatch.signature.match import Bindings, match_instruction
 from kpatch.signature.pattern import (
@@ -41,7 +41,7 @@ class Rebuilt(NamedTuple):
     sites: tuple[tuple[bytes, ...], ...]
 
 
-def rebuild(places: Sequence[Place], where: str) -> Rebuilt:
+def rebuild(places: Sequence[PatchedSite], where: str) -> Rebuilt:
     """Read the trampolines back. Raises DamagedFileError where they are none of this kpatch."""
     names: Bindings = {}
     inserted: list[tuple[Instruction, ...]] = []
@@ -59,13 +59,13 @@ def rebuild(places: Sequence[Place], where: str) -> Rebuilt:
     return Rebuilt(names, tuple(sites))
 
 
-def _inserts(place: Place) -> str:
+def _inserts(place: PatchedSite) -> str:
     source = place.rule.trampoline.source
     return next((each.name for each in source if isinstance(each, Placeholder)), "")
 
 
 def _read_back(
-    place: Place, names: Bindings, where: str
+    place: PatchedSite, names: Bindings, where: str
 ) -> tuple[Bindings, tuple[Instruction, ...]]:
     """The names that a trampoline binds, and the instructions that stand for its placeholder."""
     source = place.rule.trampoline.source
@@ -91,7 +91,7 @@ def _is_open(line: InstructionPattern) -> bool:
     return any(isinstance(each, LabelTarget | SymbolAddress) for each in line.operands)
 
 
-def _spelt(place: Place, names: Bindings, fillers: Sequence[Instruction]) -> Iterator[bytes]:
+def _spelt(place: PatchedSite, names: Bindings, fillers: Sequence[Instruction]) -> Iterator[bytes]:
     """Ways to write the site's pattern with ``names``, the fillers behind its first line."""
     choices: list[tuple[InstructionPattern, ...]] = []
     for element in place.rule.pattern:

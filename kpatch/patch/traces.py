@@ -36,7 +36,7 @@ class Traces:
 
 
 @dataclass(frozen=True)
-class Place:
+class PatchedSite:
     """A site that calls a trampoline: ``room`` bytes from ``start``, the call and its nops."""
 
     rule: SiteRule
@@ -58,7 +58,7 @@ def traces_of(module: Module, signatures: Iterable[Signature]) -> Traces | None:
     return None
 
 
-def places_of(module: Module, traces: Traces) -> tuple[Place, ...]:
+def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     """The sites, in the order of the signature: the trampolines lie in that order.
 
     Raises DamagedFileError where there are not as many calls as sites, or one is overwritten.
@@ -92,7 +92,7 @@ def _target(module: Module, relocation: Relocation, code: Section) -> int | None
     return target if symbol.section == code.index and 0 <= target < code.size else None
 
 
-def _place(module: Module, rule: SiteRule, call: Relocation, trampoline: bytes) -> Place:
+def _place(module: Module, rule: SiteRule, call: Relocation, trampoline: bytes) -> PatchedSite:
     section = module.sections[call.target]
     contents = module.contents(section)
     start = call.offset - CALL_FIELD.start
@@ -101,7 +101,7 @@ def _place(module: Module, rule: SiteRule, call: Relocation, trampoline: bytes) 
         raise _broken(module, f"the {rule.name} site lies outside its section")
     while end < len(contents) and contents[end] == _NOP:
         end += 1
-    return Place(rule, section, SectionOffset(start), end - start, call, trampoline)
+    return PatchedSite(rule, section, SectionOffset(start), end - start, call, trampoline)
 
 
 def _broken(module: Module, what: str) -> DamagedFileError:

@@ -23,7 +23,7 @@ from kpatch.patch.neutralise import RET, neutralise
 from kpatch.patch.note import NO_DIGEST, Note
 from kpatch.patch.plan import Neutralised, make_plan
 from kpatch.patch.rebuild import rebuild
-from kpatch.patch.traces import Place, Traces, places_of
+from kpatch.patch.traces import PatchedSite, Traces, places_of
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.pattern import InstructionPattern, SymbolAddress
 from kpatch.signature.scan import find_any
@@ -85,7 +85,7 @@ def taken_out(
 def _tried(
     module: Module,
     traces: Traces,
-    places: Sequence[Place],
+    places: Sequence[PatchedSite],
     changes: Sequence[Overwrite],
     note: Note | None,
     host: tuple[int, int],
@@ -130,7 +130,7 @@ def _source_fix(before: Module, note: Note) -> Neutralised:
     return Neutralised(note.source_fix, tuple(changes))
 
 
-def _noted(module: Module, places: Sequence[Place], note: Note) -> list[Overwrite]:
+def _noted(module: Module, places: Sequence[PatchedSite], note: Note) -> list[Overwrite]:
     """The note's replacements undone, by section and not by file offset."""
     changes = []
     for each in note.replaced:
@@ -145,7 +145,7 @@ def _noted(module: Module, places: Sequence[Place], note: Note) -> list[Overwrit
     return changes
 
 
-def _change(module: Module, place: Place, before: bytes) -> Overwrite:
+def _change(module: Module, place: PatchedSite, before: bytes) -> Overwrite:
     at = module.file_offset(place.section, place.start)
     return Overwrite(at, module.data[at : at + len(before)], before)
 
@@ -157,7 +157,7 @@ def _offset(module: Module, name: str, at: int) -> FileOffset:
     return FileOffset(section.offset + at)
 
 
-def _removal(module: Module, traces: Traces, places: Sequence[Place]) -> Removal:
+def _removal(module: Module, traces: Traces, places: Sequence[PatchedSite]) -> Removal:
     """Everything of the patch: its sections, their tables, its symbols, the calls to it."""
     sections = {s.index for s in (traces.code, traces.lock, traces.note) if s is not None}
     tables = {s.index for s in module.sections if s.is_relocation_table and s.info in sections}

@@ -11,7 +11,7 @@ from kpatch.ports.tree import Method
 
 
 @dataclass(frozen=True)
-class Step:
+class GuideStep:
     """One thing to do: a file to put somewhere, or lines to add to one."""
 
     what: str
@@ -28,7 +28,7 @@ class Guide:
     """The steps of one way into a build."""
 
     title: str
-    steps: tuple[Step, ...]
+    steps: tuple[GuideStep, ...]
 
     def to_document(self) -> dict[str, object]:
         """The guide as JSON-ready data."""
@@ -39,8 +39,8 @@ def for_method(
     method: Method, origins: Sequence[str], files: Sequence[Path], overlay: Path, make_conf: Path
 ) -> Guide:
     """What to do for ``method``: the files (``--install`` writes them) and make.conf."""
-    puts = tuple(Step("file (--install writes it)", str(path)) for path in files)
-    optional = Step(
+    puts = tuple(GuideStep("file (--install writes it)", str(path)) for path in files)
+    optional = GuideStep(
         "optional lines",
         str(make_conf),
         (
@@ -51,7 +51,7 @@ def for_method(
     )
     if method is Method.SCRIPTS:
         return Guide("trees of 2008 and later: scripts in the port", (*puts, optional))
-    needed = Step(
+    needed = GuideStep(
         "lines to add",
         str(make_conf),
         (
@@ -67,9 +67,9 @@ def for_maintainers() -> Guide:
     return Guide(
         "for the maintainer of a port",
         (
-            Step("in a tree with overlays, add to the port", "Makefile", ("USES+=\tkpatch",)),
-            Step("in an older tree, copy into files/ of the port", str(place.fragment())),
-            Step(
+            GuideStep("in a tree with overlays, add to the port", "Makefile", ("USES+=\tkpatch",)),
+            GuideStep("in an older tree, copy into files/ of the port", str(place.fragment())),
+            GuideStep(
                 "and add just before the last .include",
                 "Makefile",
                 ('.include "${.CURDIR}/files/kpatch.mk"',),

@@ -22,7 +22,7 @@ _INCLUDE = re.compile(r"^\.\s*-?s?include\s+[<\"](?P<file>[^>\"]+)[>\"]")
 
 
 @dataclass(frozen=True)
-class Line:
+class LogicalLine:
     """One logical line: continuations joined, comments gone. ``number`` counts from 1."""
 
     number: int
@@ -34,9 +34,9 @@ class Makefile:
     """A makefile as its logical lines. Those of recipes start with a tab, as in the file."""
 
     path: Path
-    lines: tuple[Line, ...]
+    lines: tuple[LogicalLine, ...]
 
-    def assignments(self, name: str) -> Iterator[tuple[Line, str, str]]:
+    def assignments(self, name: str) -> Iterator[tuple[LogicalLine, str, str]]:
         """Each assignment to ``name``: its line, operator (``=``, ``+=``, ...) and value."""
         for line in self.lines:
             found = _ASSIGNMENT.match(line.text)
@@ -53,7 +53,7 @@ class Makefile:
                 value = text
         return value or ""
 
-    def target(self, name: str) -> Line | None:
+    def target(self, name: str) -> LogicalLine | None:
         """The first line that gives ``name`` as a target."""
         for line in self.lines:
             names, colon, rest = line.text.partition(":")
@@ -62,7 +62,7 @@ class Makefile:
                 return line
         return None
 
-    def include(self, *names: str) -> Line | None:
+    def include(self, *names: str) -> LogicalLine | None:
         """The first line that includes one of these files, by the end of its name."""
         for line in self.lines:
             found = _INCLUDE.match(line.text)
@@ -100,7 +100,7 @@ def read_if_there(path: Path) -> Makefile | None:
     return read(path) if path.is_file() else None
 
 
-def _logical(text: str) -> Iterator[Line]:
+def _logical(text: str) -> Iterator[LogicalLine]:
     """Joins continued lines, drops comments and empty lines."""
     joined = ""
     start = 0
@@ -113,7 +113,7 @@ def _logical(text: str) -> Iterator[Line]:
         line = _without_comment(joined + physical)
         joined = ""
         if line.strip():
-            yield Line(start, line)
+            yield LogicalLine(start, line)
 
 
 def _without_comment(line: str) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from kpatch.report.documents import Document
 from kpatch.report.fold import folded
+from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
-from kpatch.report.runs import without_runs
 from kpatch.report.style import Style
 
 _LEAST_COLUMN = 38
@@ -61,7 +61,7 @@ def _unified(document: Document, style: Style, width: int) -> Iterator[str]:
     yield from _sizes(document, style, width)
     for hunk in document["hunks"]:
         yield from _painted("hunk", _heading(hunk), style, width)
-        for row in without_runs(hunk["rows"]):
+        for row in with_folded_padding(hunk["rows"]):
             line = row["after"] or row["before"]
             for text in _shown(line, with_bytes=True):
                 meaning = row["change"]
@@ -79,7 +79,7 @@ def _columns(document: Document, style: Style, column: int) -> Iterator[str]:
     for hunk in document["hunks"]:
         yield from _painted("hunk", _heading(hunk), style, 2 * column + 3)
         for change, group in groupby(
-            without_runs(hunk["rows"]), lambda row: row["change"] == "same"
+            with_folded_padding(hunk["rows"]), lambda row: row["change"] == "same"
         ):
             rows = list(group)
             if change:

@@ -19,7 +19,7 @@ from kpatch.signature.model import (
     SiteRule,
     TrampolineRule,
 )
-from kpatch.signature.pattern import Names, parse_pattern, parse_trampoline
+from kpatch.signature.pattern import KnownNames, parse_pattern, parse_trampoline
 from kpatch.units import ImageOffset, SectionOffset
 
 SCHEMA: Final = 1
@@ -104,12 +104,12 @@ def parse_signature(text: str, file: str) -> Signature:
     return signature
 
 
-def _names(entry: Entry, file: str) -> Names:
+def _names(entry: Entry, file: str) -> KnownNames:
     registers, offsets = (frozenset(entry.texts(kind)) for kind in ("registers", "offsets"))
     entry.finish()
     if registers & (offsets | PARAMETERS) or offsets & PARAMETERS:
         raise entry.error("it gives one name two meanings")
-    return Names(registers, offsets | PARAMETERS, file)
+    return KnownNames(registers, offsets | PARAMETERS, file)
 
 
 def _image(entry: Entry) -> ImageRule:
@@ -126,7 +126,7 @@ def _image(entry: Entry) -> ImageRule:
     return rule
 
 
-def _site(entry: Entry, names: Names, lines: list[int], header: Sequence[str]) -> SiteRule:
+def _site(entry: Entry, names: KnownNames, lines: list[int], header: Sequence[str]) -> SiteRule:
     name, start, stop = entry.text("name"), entry.text("from"), entry.optional_text("to")
     for anchor in (start, stop):
         if anchor is not None and anchor not in header:

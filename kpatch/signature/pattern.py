@@ -147,7 +147,7 @@ def lets_others_stand(element: Element) -> bool:
     return isinstance(element, Gap) or (isinstance(element, Unordered) and element.gaps)
 
 
-class Names(NamedTuple):
+class KnownNames(NamedTuple):
     """The names that patterns may use, by kind."""
 
     registers: frozenset[str]
@@ -172,7 +172,7 @@ class Placeholder(NamedTuple):
 SourceLine = InstructionPattern | Label | Placeholder
 
 
-def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ...]:
+def parse_pattern(text: str, names: KnownNames, first_line: int) -> tuple[Element, ...]:
     """Parse the pattern ``text`` whose first line is line ``first_line`` of its file.
 
     Raises SignatureError naming the file and the line.
@@ -208,7 +208,7 @@ def parse_pattern(text: str, names: Names, first_line: int) -> tuple[Element, ..
     return tuple(elements)
 
 
-def parse_trampoline(text: str, names: Names, first_line: int) -> tuple[SourceLine, ...]:
+def parse_trampoline(text: str, names: KnownNames, first_line: int) -> tuple[SourceLine, ...]:
     """Parse the trampoline ``text``. Raises SignatureError naming the file and the line."""
     source: list[SourceLine] = []
     for line, words, comment in _lines(text, first_line):
@@ -237,11 +237,13 @@ def _lines(text: str, first_line: int) -> Iterator[tuple[int, str, str]]:
             yield number, words, comment.strip()
 
 
-def _wrong(names: Names, line: int, what: str) -> SignatureError:
+def _wrong(names: KnownNames, line: int, what: str) -> SignatureError:
     return SignatureError(what, where=f"{names.where}:{line}", todo="mend the signature")
 
 
-def _instruction(words: str, names: Names, line: int, *, in_trampoline: bool) -> InstructionPattern:
+def _instruction(
+    words: str, names: KnownNames, line: int, *, in_trampoline: bool
+) -> InstructionPattern:
     mnemonic, _, rest = words.partition(" ")
     if mnemonic in _PREFIXES:
         second, _, rest = rest.partition(" ")
@@ -253,7 +255,7 @@ def _instruction(words: str, names: Names, line: int, *, in_trampoline: bool) ->
     return InstructionPattern(mnemonic, operands, words, line)
 
 
-def _operand(text: str, names: Names, line: int, in_trampoline: bool) -> OperandPattern:
+def _operand(text: str, names: KnownNames, line: int, in_trampoline: bool) -> OperandPattern:
     memory = _MEMORY.match(text)
     if memory:
         return _memory(memory, names, line)
@@ -275,7 +277,7 @@ def _operand(text: str, names: Names, line: int, in_trampoline: bool) -> Operand
     raise _wrong(names, line, f"'{text}' is not an operand")
 
 
-def _memory(found: re.Match[str], names: Names, line: int) -> MemoryPattern:
+def _memory(found: re.Match[str], names: KnownNames, line: int) -> MemoryPattern:
     base: RegisterHole | FixedRegister | None = None
     offset: str | None = None
     constant = 0

@@ -8,7 +8,7 @@ import pytest
 
 from kpatch.elf import constants as elf
 from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, Retype, append
-from kpatch.elf.klink import Outcome, check, require
+from kpatch.elf.klink import Consequence, check, require
 from kpatch.elf.klink_rules import RULES
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
@@ -218,7 +218,7 @@ def test_what_the_kernel_refuses_or_panics_on_is_refused(
 
 
 def test_only_what_takes_the_kernel_down_is_said_to_panic() -> None:
-    assert {rule.name for rule in RULES if rule.outcome is Outcome.PANIC} == {
+    assert {rule.name for rule in RULES if rule.outcome is Consequence.PANIC} == {
         "alignment-not-zero",
         "alignment-fits",
         "relocated-sections-loaded",

@@ -6,7 +6,7 @@ from kpatch.elf.editor import Retype, append
 from kpatch.elf.metadata import (
     METADATA_SET,
     Dependency,
-    Place,
+    SectionPosition,
     Version,
     linker_sets,
     pointer_at,
@@ -84,13 +84,13 @@ def test_a_module_without_the_set_has_no_metadata() -> None:
 def test_a_pointer_outside_the_file_has_no_place() -> None:
     module = small_module()
     data = section_index(module, ".data")
-    assert pointer_at(module, Place(data, SectionOffset(0))) is None  # common_tss
+    assert pointer_at(module, SectionPosition(data, SectionOffset(0))) is None  # common_tss
 
 
 def test_a_pointer_behind_the_end_of_its_section_has_no_place() -> None:
     far = MODULE_SOURCE.replace("module_record, version_record", "module_record, .data + 9999")
     module = read_module(assembled(far))
-    entry = Place(section_index(module, METADATA_SET), SectionOffset(16))
+    entry = SectionPosition(section_index(module, METADATA_SET), SectionOffset(16))
     assert len(module.relocations_at(entry.section, entry.offset, entry.offset + 8)) == 1
     assert pointer_at(module, entry) is None
 
@@ -98,14 +98,14 @@ def test_a_pointer_behind_the_end_of_its_section_has_no_place() -> None:
 def test_a_pointer_counts_only_from_its_first_byte() -> None:
     module = small_module()
     entries = section_index(module, METADATA_SET)
-    assert pointer_at(module, Place(entries, SectionOffset(0))) is not None
-    assert pointer_at(module, Place(entries, SectionOffset(4))) is None
+    assert pointer_at(module, SectionPosition(entries, SectionOffset(0))) is not None
+    assert pointer_at(module, SectionPosition(entries, SectionOffset(4))) is None
 
 
 def test_text_without_an_end_is_no_text() -> None:
     module = small_module()
     strings = module.section_named(".rodata.str1.1")
     assert strings is not None
-    assert text_at(module, Place(strings.index, SectionOffset(0))) == "kernel"
+    assert text_at(module, SectionPosition(strings.index, SectionOffset(0))) == "kernel"
     endless = with_bytes(module.data, strings.offset, b"x" * strings.size)
-    assert text_at(read_module(endless), Place(strings.index, SectionOffset(0))) is None
+    assert text_at(read_module(endless), SectionPosition(strings.index, SectionOffset(0))) is None

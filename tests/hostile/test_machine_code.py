@@ -10,7 +10,7 @@ import pytest
 
 from kpatch.verify.explore import explore
 from kpatch.verify.explore.options import MemoryModel, Options
-from kpatch.verify.explore.result import Result, Verdict
+from kpatch.verify.explore.result import Answer, Result
 from kpatch.verify.machine.setup import Setup, Subject
 from tests.cli.harness import run
 from tests.verify.machine.workshop import (
@@ -150,7 +150,7 @@ def test_code_without_an_end_is_a_finding(what: str) -> None:
 
 def test_a_switch_with_the_same_instructions_elsewhere_is_right() -> None:
     """Control of the test below."""
-    assert judged(with_exit_code(EXIT), scenario("up"), cpus=1).verdict is Verdict.PROVEN
+    assert judged(with_exit_code(EXIT), scenario("up"), cpus=1).verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize("what", LEFT_BEHIND)
@@ -164,16 +164,16 @@ def test_a_counter_without_end_is_not_proven(model: MemoryModel) -> None:
     counting = f"{SLOT} again: inc r11; mov eax, [rcx + 0x30]; mov [rcx + 0x30], eax; jmp again"
     setup = Setup(with_exit_code(counting), LEAVE, 2, model=model)
     options = Options(model=model, max_states=2_000)
-    result = setup.explore(lambda program: explore(program, options))
-    assert result.verdict is Verdict.NOT_PROVEN
+    result = setup.with_program(lambda program: explore(program, options))
+    assert result.verdict is Answer.NOT_PROVEN
     assert (result.bound, result.counterexamples) == ("max-states 2000", ())
 
 
 def test_a_counter_in_shared_memory_is_not_proven() -> None:
     counting = f"{SLOT} again: lock inc dword ptr [rcx + 0x30]; jmp again"
     setup = Setup(with_exit_code(counting), LEAVE, 2)
-    result = setup.explore(lambda program: explore(program, Options(max_states=2_000)))
-    assert result.verdict is Verdict.NOT_PROVEN
+    result = setup.with_program(lambda program: explore(program, Options(max_states=2_000)))
+    assert result.verdict is Answer.NOT_PROVEN
 
 
 def figures(result: Result) -> tuple[object, ...]:
@@ -198,7 +198,7 @@ def test_the_same_module_gives_the_same_result_twice(seed: int) -> None:
     def result() -> Result:
         setup = Setup(damaged(random.Random(seed)), LEAVE, 2, model=TSO)
         options = Options(model=TSO, max_states=2_000)
-        return setup.explore(lambda program: explore(program, options))
+        return setup.with_program(lambda program: explore(program, options))
 
     assert figures(result()) == figures(result())
 

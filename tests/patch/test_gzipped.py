@@ -99,7 +99,7 @@ def test_a_changed_or_cut_off_file_reads_or_is_refused(data: bytes, draw: st.Dat
 
 @given(st.binary(max_size=100))
 def test_bytes_that_only_start_like_gzip_are_refused_in_words(tail: bytes) -> None:
-    data = gzipped.MAGIC + tail
+    data = gzipped.GZIP_MAGIC + tail
     assert is_gzip(data)
     try:
         read_gzip(data, "x.ko.gz")
@@ -110,14 +110,14 @@ def test_bytes_that_only_start_like_gzip_are_refused_in_words(tail: bytes) -> No
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (gzipped.MAGIC, "cut short"),
+        (gzipped.GZIP_MAGIC, "cut short"),
         (compress(b"a") + b"\1", "1 bytes follow the gzip stream"),
         (compress(b"a") + compress(b"b")[:-1], "cut short"),
         (compress(b"ab")[:-4] + b"\3\0\0\0", "incorrect length check"),
         (compress(b"ab")[:-8] + bytes(4) + b"\2\0\0\0", "incorrect data check"),
         (compress(b"ab")[:-9], "cut short"),
-        (gzipped.MAGIC + b"\xe0" + compress(b"ab")[4:], "unknown header flags"),
-        (gzipped.MAGIC + b"\x08" + compress(b"ab")[4:10] + b"no end", "cut short"),
+        (gzipped.GZIP_MAGIC + b"\xe0" + compress(b"ab")[4:], "unknown header flags"),
+        (gzipped.GZIP_MAGIC + b"\x08" + compress(b"ab")[4:10] + b"no end", "cut short"),
     ],
 )
 def test_each_kind_of_damage_is_named(data: bytes, why: str) -> None:

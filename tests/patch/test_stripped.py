@@ -29,7 +29,7 @@ from kpatch.proving import case_of
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.verdict import Bounds
-from kpatch.verify.proof.workers import prove
+from kpatch.verify.proof.workers import run_proof
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 KEEPING = {
@@ -82,7 +82,7 @@ def proven(module: Module) -> str:
     """A short proof of the module as it is, with its controls."""
     case = case_of(assess(module))
     wanted = suite(("leave",), (2,), (MemoryModel.SC,))
-    return prove(case, wanted, Bounds(), jobs=1, report=lambda _: None).verdict
+    return run_proof(case, wanted, Bounds(), jobs=1, report=lambda _: None).verdict
 
 
 def test_the_round_trip_through_every_tool(

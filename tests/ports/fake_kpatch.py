@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from kpatch.cli.hook import Settings, make_command
+from kpatch.cli.hook import BuildSettings, make_command
 from kpatch.errors import KpatchError, UnknownModuleError, VerificationError
 from kpatch.ports.build import Examined, Shown, Standing
 
@@ -28,7 +28,7 @@ REASONS = {
 class PlayWorkshop:
     """Repairs words in files."""
 
-    def __init__(self, settings: Settings, failing: frozenset[str]) -> None:
+    def __init__(self, settings: BuildSettings, failing: frozenset[str]) -> None:
         self.settings = settings
         self.failing = failing
 

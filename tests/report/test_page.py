@@ -22,7 +22,7 @@ from kpatch.report.page.html import page
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.verdict import Bounds
-from kpatch.verify.proof.workers import prove
+from kpatch.verify.proof.workers import run_proof
 from tests.cli.harness import SAMPLES, run
 from tests.report.browser import axe, browser, complaints
 
@@ -38,7 +38,7 @@ def document() -> dict[str, Any]:
     plan = prepare(found)
     after = read_module(apply_plan(plan), module.name)
     wanted = suite(("leave",), (2,), (MemoryModel.SC,))
-    proof = prove(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
+    proof = run_proof(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
     return page_document(found, plan, after, proof.to_document())
 
 

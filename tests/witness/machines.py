@@ -14,7 +14,7 @@ from kpatch.proving import case_of
 from kpatch.verify.proof.verdict import Case
 from kpatch.witness.machine import emulators
 from kpatch.witness.machine.job import disk
-from kpatch.witness.machine.result import Run
+from kpatch.witness.machine.result import MachineRun
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -38,5 +38,5 @@ def trial(name: str, of: Case, machine: str, rounds: int) -> Trial:
     return next(each for each in found if each.name == name)
 
 
-def tried(one: Trial, machine: str, limit: float | None = None) -> Run:
+def tried(one: Trial, machine: str, limit: float | None = None) -> MachineRun:
     return emulators.run(machine, disk(one.subject, one.settings), one.settings.cpus, limit)

@@ -17,11 +17,11 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
-from kpatch.verify.explore import Verdict as Found
+from kpatch.verify.explore import Answer as Found
 from kpatch.verify.proof.verdict import Bounds, Case, Task, run_task
 from kpatch.witness.machine.emulators import run
-from kpatch.witness.machine.job import Settings, disk
-from kpatch.witness.machine.result import Run
+from kpatch.witness.machine.job import MachineSettings, disk
+from kpatch.witness.machine.result import MachineRun
 from tests.verify.mutants.table import MUTANTS
 from tests.verify.mutants.variant import LEAVE
 
@@ -97,12 +97,12 @@ def by_unicorn(case: Case) -> str:
 def by_machine(machine: str, case: Case) -> str:
     """What the machine counts, in a word or two."""
     usual = settings_for(machine, case, rounds=ROUNDS[machine])
-    settings = Settings(**{**vars(usual), "private_gdt": case.fix.private_only})
+    settings = MachineSettings(**{**vars(usual), "private_gdt": case.fix.private_only})
     made = disk(subject_of(case, case.module), settings)
     return short(run(machine, made, settings.cpus, LIMITS[machine]))
 
 
-def short(found: Run) -> str:
+def short(found: MachineRun) -> str:
     """A run in a few words, without numbers that change from run to run."""
     if found.outcome != "done":
         return found.outcome

@@ -11,8 +11,8 @@ from typing import Any, Final
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from kpatch.report.documents import Document
+from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
-from kpatch.report.runs import without_runs
 
 WIDTH: Final = 1000
 """Of the drawing of the file, in units of the SVG."""
@@ -61,7 +61,7 @@ def _environment() -> Environment:
     )
     environment.filters["hex"] = hex
     environment.globals["include_text"] = _text
-    environment.globals["without_runs"] = without_runs
+    environment.globals["with_folded_padding"] = with_folded_padding
     return environment
 
 

@@ -7,10 +7,11 @@
 from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options, Progress
 from kpatch.verify.explore.replay import Replayed, ReplayStep, replay
-from kpatch.verify.explore.result import Counterexample, FinalState, Result, Verdict
+from kpatch.verify.explore.result import Answer, Counterexample, FinalState, Result
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, from_text, to_text
 
 __all__ = [
+    "Answer",
     "Counterexample",
     "FinalState",
     "MemoryModel",
@@ -22,7 +23,6 @@ __all__ = [
     "Replayed",
     "Result",
     "Schedule",
-    "Verdict",
     "explore",
     "from_text",
     "replay",

@@ -23,10 +23,10 @@ from kpatch.verify.explore.result import (
     DEADLOCK,
     LIVELOCK,
     PROGRESS,
+    Answer,
     Counterexample,
     FinalState,
     Result,
-    Verdict,
 )
 from kpatch.verify.explore.search import Finding, Graph, Search
 from kpatch.verify.explore.shapes import Shapes
@@ -161,7 +161,7 @@ def _stuck(graph: Graph) -> dict[str, list[int]]:
     return {DEADLOCK: waiting, LIVELOCK: endless_states(graph, lost, waiting)}
 
 
-def _verdict(graph: Graph, found: tuple[Counterexample, ...]) -> Verdict:
+def _verdict(graph: Graph, found: tuple[Counterexample, ...]) -> Answer:
     if found:
-        return Verdict.VIOLATED
-    return Verdict.NOT_PROVEN if graph.bound else Verdict.PROVEN
+        return Answer.VIOLATED
+    return Answer.NOT_PROVEN if graph.bound else Answer.PROVEN

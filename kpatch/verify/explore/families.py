@@ -29,8 +29,8 @@ from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program
 MAX_INSTANCES = 4096  # 16 * 15 * 14 = 3360: three names among 16 CPUs
 
 Item = TypeVar("Item", Local, Value)
-Result = TypeVar("Result")
-Table = dict[Names, Item]  # CPU numbers, all different -> the member of the family
+Learned = TypeVar("Learned")
+FamilyTable = dict[Names, Item]  # CPU numbers, all different -> the member of the family
 
 
 class SymmetryBrokenError(Exception):
@@ -54,10 +54,10 @@ class FamilyNaming:
     def __init__(self, program: Program, budget: Budget) -> None:
         self.program = program
         self._budget = budget
-        self._locals: list[Table[Local]] = []
+        self._locals: list[FamilyTable[Local]] = []
         self._pending: list[Pending] = []
         self._known_locals: dict[tuple[int, Local], tuple[int, Names]] = {}
-        self._values: list[Table[Value]] = []
+        self._values: list[FamilyTable[Value]] = []
         self._known_values: dict[tuple[Cell, Value], tuple[int, Names]] = {}
         self._steps: dict[_Step, NamedOutcome] = {}
         self._parks: dict[_Step, tuple[NamedLocal, NamedValue]] = {}
@@ -69,7 +69,7 @@ class FamilyNaming:
 
     def initial_locals(self) -> tuple[NamedLocal, ...]:
         """All CPUs start in one family."""
-        table: Table[Local] = {
+        table: FamilyTable[Local] = {
             (cpu,): self.program.initial(cpu) for cpu in range(self.program.cpus)
         }
         local = self._local_family(table)
@@ -168,8 +168,8 @@ class FamilyNaming:
         return NamedOutcome(next_local, tuple(writes), first.violations)
 
     def _instances(
-        self, key: _Step, names: int, run: Callable[[int, Local, tuple[Value, ...]], Result]
-    ) -> dict[Names, Result]:
+        self, key: _Step, names: int, run: Callable[[int, Local, tuple[Value, ...]], Learned]
+    ) -> dict[Names, Learned]:
         """What the program answers, for every choice of CPUs for the names."""
         cpus = self.program.cpus
         if perm(cpus, names) > MAX_INSTANCES:
@@ -186,7 +186,7 @@ class FamilyNaming:
             table[chosen] = run(chosen[0], local, values)
         return table
 
-    def _local_family(self, table: Table[Local]) -> NamedLocal:
+    def _local_family(self, table: FamilyTable[Local]) -> NamedLocal:
         known = {cpus: self._known_locals.get((cpus[0], local)) for cpus, local in table.items()}
         found = _same_family(known, "a local state")
         if found is not None:
@@ -201,7 +201,7 @@ class FamilyNaming:
                 raise SymmetryBrokenError("a local state stands for some CPUs, but not for all")
         return orbit, positions[1:]
 
-    def _common_pending(self, table: Table[Local]) -> Pending:
+    def _common_pending(self, table: FamilyTable[Local]) -> Pending:
         common: Pending | None = None
         for cpus, local in table.items():
             self._budget.check()
@@ -215,7 +215,7 @@ class FamilyNaming:
             raise SymmetryBrokenError("a family without members")
         return common
 
-    def _value_family(self, cell: Cell, table: Table[Value]) -> NamedValue:
+    def _value_family(self, cell: Cell, table: FamilyTable[Value]) -> NamedValue:
         known = {cpus: self._known_values.get((cell, value)) for cpus, value in table.items()}
         found = _same_family(known, f"a value of cell {cell}")
         if found is not None:
@@ -266,14 +266,14 @@ def _same_family(known: Mapping[Names, tuple[int, Names] | None], what: str) -> 
     return found
 
 
-def _without_idle_indices(table: Table[Item], first: int) -> tuple[Table[Item], Names]:
+def _without_idle_indices(table: FamilyTable[Item], first: int) -> tuple[FamilyTable[Item], Names]:
     """Drops every index, from ``first`` on, on which the members do not depend.
 
     Returns the smaller table and the positions that are left.
     """
     positions = tuple(range(len(next(iter(table)))))
     for position in reversed(positions[first:]):
-        smaller: Table[Item] = {}
+        smaller: FamilyTable[Item] = {}
         if all(
             smaller.setdefault(cpus[:position] + cpus[position + 1 :], item) == item
             for cpus, item in table.items()

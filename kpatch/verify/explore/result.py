@@ -14,7 +14,7 @@ LIVELOCK = "livelock"
 ABSENCE = "absent CPU"  # somebody waits for a CPU that need not come
 
 
-class Verdict(Enum):
+class Answer(Enum):
     """The answer."""
 
     PROVEN = "proven"
@@ -58,7 +58,7 @@ class Result:
     asked for it. ``final_memories`` has every final memory, one for each class under renaming.
     """
 
-    verdict: Verdict
+    verdict: Answer
     cpus: int
     options: Options
     states: int

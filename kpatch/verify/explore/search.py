@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
-from kpatch.verify.explore.shapes import Phase
+from kpatch.verify.explore.shapes import ShapeKind
 from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.steps import Effect
 
@@ -108,7 +108,7 @@ class Search:
         graph.states.append(start.state)
         graph.parents.append(-1)
         graph.held_up = start.held_up
-        for run in start.runs:
+        for run in start.advances:
             for violation in run.violations:
                 graph.findings[violation.prop] = Finding(violation.prop, violation.what, 0, None)
         if self._space.has_fault(start.state):
@@ -131,7 +131,7 @@ class Search:
                 number = numbers[state] = len(states)
                 states.append(state)
                 graph.parents.append(source)
-                if effect.phase is Phase.FAULT:
+                if effect.phase is ShapeKind.FAULT:
                     graph.faults.add(number)
                 else:
                     self._note_if_final(number, state)

@@ -16,7 +16,7 @@ from kpatch.verify.explore.program import Cell, OpKind
 Group = tuple[tuple[Cell, NamedValue], ...]  # the stores of one operation
 
 
-class Phase(Enum):
+class ShapeKind(Enum):
     """What a shape means to the search."""
 
     RUNNING = 0
@@ -41,7 +41,7 @@ class Shapes:
         self.cpus: list[Cpu] = []
         self.links: list[int] = []
         self.any_links = False  # some shape or some guest has links
-        self.phases: list[Phase] = []
+        self.phases: list[ShapeKind] = []
         self.memories: list[tuple[NamedValue, ...]] = []
         self.memory_links: list[int] = []
         self.guests: list[NamedValue] = []
@@ -93,12 +93,12 @@ class Shapes:
             self.any_links |= len(marks.names) > 0
         return number, marks.names
 
-    def _phase(self, shape: Cpu) -> Phase:
+    def _phase(self, shape: Cpu) -> ShapeKind:
         kind = self.naming.pending(shape.local[0]).kind
         if kind is OpKind.FAULT:
-            return Phase.FAULT
+            return ShapeKind.FAULT
         ended = OpKind.IDLE if self.naming.program.moves else OpKind.DONE
-        return Phase.ENDED if kind is ended and not shape.buffer else Phase.RUNNING
+        return ShapeKind.ENDED if kind is ended and not shape.buffer else ShapeKind.RUNNING
 
 
 class _Marks:

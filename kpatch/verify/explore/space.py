@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from kpatch.verify.explore.forms import Forms, Parts, State, referred
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
-from kpatch.verify.explore.shapes import Cpu, Phase
-from kpatch.verify.explore.steps import Effect, Run, Steps, pattern_of
+from kpatch.verify.explore.shapes import Cpu, ShapeKind
+from kpatch.verify.explore.steps import Advance, Effect, Steps, pattern_of
 from kpatch.verify.explore.unlinked import Unlinked
 from kpatch.verify.explore.waits import Waits
 
@@ -38,7 +38,7 @@ class Start:
 
     state: State
     order: Names
-    runs: tuple[Run, ...]
+    advances: tuple[Advance, ...]
     waited: Waited
     held_up: bool
 
@@ -65,9 +65,9 @@ class Space:
 
     def settled(self, parts: Parts) -> Start:
         """The state after all local steps of all CPUs, if they are eager."""
-        return self._settled(parts, lambda cpu: Run(cpu, 0))
+        return self._settled(parts, lambda cpu: Advance(cpu, 0))
 
-    def _settled(self, parts: Parts, begin: Callable[[Cpu], Run]) -> Start:
+    def _settled(self, parts: Parts, begin: Callable[[Cpu], Advance]) -> Start:
         shapes, links, pool = list(parts.shapes), list(parts.links), list(parts.pool)
         runs = []
         for cpu, shape in enumerate(parts.shapes):
@@ -96,13 +96,13 @@ class Space:
     def is_final(self, state: State) -> bool:
         """Every CPU has ended, and no guest waits for one."""
         phases = self.shapes.phases
-        ended = all(phases[shape] is Phase.ENDED for shape in state[1 : self._cpus + 1])
+        ended = all(phases[shape] is ShapeKind.ENDED for shape in state[1 : self._cpus + 1])
         return ended and not self.forms.parts(state).pool
 
     def has_fault(self, state: State) -> bool:
         """A CPU has stopped for good."""
         phases = self.shapes.phases
-        return any(phases[shape] is Phase.FAULT for shape in state[1 : self._cpus + 1])
+        return any(phases[shape] is ShapeKind.FAULT for shape in state[1 : self._cpus + 1])
 
     def can_go_on(self, state: State, cpu: int) -> bool:
         """The CPU can make a step, or a store of its own has still to reach memory."""
@@ -189,7 +189,7 @@ class Space:
         for cpu, shape in enumerate(shapes):
             if not parts.links[cpu]:
                 pattern = pattern_of(len(own), own.get(cpu))
-                shapes[cpu], runs = self._waits.normal(shape, parts.memory, pattern)
-                if runs:
-                    waited.append((cpu, runs))
+                shapes[cpu], count = self._waits.normal(shape, parts.memory, pattern)
+                if count:
+                    waited.append((cpu, count))
         return replace(parts, shapes=tuple(shapes)), tuple(waited)

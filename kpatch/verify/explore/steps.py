@@ -28,7 +28,7 @@ from kpatch.verify.explore.naming import NamedOutcome, NamedValue, Names
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.explore.schedule import MoveKind
-from kpatch.verify.explore.shapes import Cpu, Group, Phase, Shapes
+from kpatch.verify.explore.shapes import Cpu, Group, ShapeKind, Shapes
 
 MAX_CHAIN = 1000  # local steps in a row within one move
 
@@ -41,21 +41,21 @@ _BETWEEN_ROUNDS = (*_ENDS, OpKind.IDLE)
 class Effect:
     """What a move does, in names.
 
-    ``runs`` counts the steps of the program that it consists of. ``changes``: another CPU could
-    tell, because the memory or the pool is not what it was. ``held_up``: the CPU then wants to
-    store, and its store buffer is full. ``ends_round``: the CPU came to the end of a round.
+    ``step_count`` counts the steps of the program that it consists of. ``changes``: another CPU
+    could tell, because the memory or the pool is not what it was. ``held_up``: the CPU then wants
+    to store, and its store buffer is full. ``ends_round``: the CPU came to the end of a round.
     ``outside``: nobody could tell if the CPU had not begun the next one.
     """
 
     kind: MoveKind
-    runs: int
+    step_count: int
     shape: int
     links: Names
     memory: int
     memory_links: Names
     guest: tuple[int, Names] | None
     violations: tuple[Violation, ...]
-    phase: Phase
+    phase: ShapeKind
     changes: bool
     held_up: bool
     ends_round: bool
@@ -63,7 +63,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Run:
+class Advance:
     """A CPU on its way through one move.
 
     ``outside``: it is between two rounds, or has made no step of the next one that another CPU
@@ -71,7 +71,7 @@ class Run:
     """
 
     cpu: Cpu
-    runs: int
+    step_count: int
     violations: tuple[Violation, ...] = ()
     cells: tuple[NamedValue, ...] = ()
     guest: tuple[int, Names] | None = None
@@ -121,11 +121,11 @@ class Steps:
             orbit, marks = self.shapes.guests[guest]
             value = orbit, tuple(pattern[mark] for mark in marks)
             local = self._naming.resume(cpu.local, value, count)
-            settled = self.settle(self._at_entry(Run(Cpu(local), 1)), count)
+            settled = self.settle(self._at_entry(Advance(Cpu(local), 1)), count)
             found = self._takes[key] = self._effect(MoveKind.TAKE, settled)
         return found
 
-    def settle(self, run: Run, count: int) -> Run:
+    def settle(self, run: Advance, count: int) -> Advance:
         """Runs the local steps that come next, if local steps are run eagerly."""
         seen = {run.cpu}
         while self._eager and len(seen) <= MAX_CHAIN:
@@ -138,9 +138,9 @@ class Steps:
             seen.add(run.cpu)
         return run
 
-    def begin(self, cpu: Cpu) -> Run:
+    def begin(self, cpu: Cpu) -> Advance:
         """A CPU at the start of the program, where its first round begins."""
-        return self._at_entry(Run(cpu, 0))
+        return self._at_entry(Advance(cpu, 0))
 
     def is_outside(self, shape: int) -> bool:
         """Whether a CPU of this shape may be between two rounds, so that it need not come back."""
@@ -149,7 +149,7 @@ class Steps:
             return False
         return cpu.local[0] in self._entries_of_rounds or self.shapes.kind(shape) in _BETWEEN_ROUNDS
 
-    def _at_entry(self, run: Run) -> Run:
+    def _at_entry(self, run: Advance) -> Advance:
         self._entries_of_rounds.add(run.cpu.local[0])
         return replace(run, outside=True)
 
@@ -168,22 +168,24 @@ class Steps:
             for orbit, marks in self.shapes.memories[memory]
         )
         count = self.count(shape, pattern)
-        if self.shapes.phases[shape] is Phase.FAULT:
+        if self.shapes.phases[shape] is ShapeKind.FAULT:
             return []
         effects = []
         run = self._step(cpu, cells, count)
         if run is not None:
             effects.append(self._effect(MoveKind.RUN, self.settle(run, count), cells))
         if cpu.buffer:
-            drained = Run(Cpu(cpu.local, cpu.buffer[1:]), 0, cells=_stored(cells, cpu.buffer[0]))
+            drained = Advance(
+                Cpu(cpu.local, cpu.buffer[1:]), 0, cells=_stored(cells, cpu.buffer[0])
+            )
             effects.append(self._effect(MoveKind.DRAIN, self.settle(drained, count), cells))
         return effects
 
-    def _step(self, cpu: Cpu, cells: tuple[NamedValue, ...], count: int) -> Run | None:
+    def _step(self, cpu: Cpu, cells: tuple[NamedValue, ...], count: int) -> Advance | None:
         """One step of the program, or None if it has to wait or there is none."""
         pending = self._naming.pending(cpu.local[0])
         between = pending.kind in _BETWEEN_ROUNDS or cpu.local[0] in self._entries_of_rounds
-        local = self._local_step(Run(cpu, 0, cells=cells, outside=between), count)
+        local = self._local_step(Advance(cpu, 0, cells=cells, outside=between), count)
         if local is not None:
             return local
         if cpu.buffer and (pending.kind in _DRAINED_FIRST or not self._tso):
@@ -200,9 +202,9 @@ class Steps:
             cells = _stored(cells, outcome.writes)
             after = Cpu(outcome.next, cpu.buffer)
         over = self._naming.pending(outcome.next[0]).kind in _ENDS
-        return Run(after, 1, outcome.violations, cells, ends_round=over)
+        return Advance(after, 1, outcome.violations, cells, ends_round=over)
 
-    def _local_step(self, run: Run, count: int) -> Run | None:
+    def _local_step(self, run: Advance, count: int) -> Advance | None:
         """The next step, if it is local and can run."""
         cpu = run.cpu
         pending = self._naming.pending(cpu.local[0])
@@ -216,9 +218,9 @@ class Steps:
             return None
         outcome = self._outcome(cpu, (), count)
         added = (outcome.writes,) if outcome.writes else ()
-        after = Run(
+        after = Advance(
             Cpu(outcome.next, cpu.buffer + added),
-            run.runs + 1,
+            run.step_count + 1,
             run.violations + outcome.violations,
             run.cells,
             run.guest,
@@ -238,14 +240,14 @@ class Steps:
             )
         return outcome
 
-    def _parked(self, run: Run, kind: OpKind, count: int) -> Run | None:
+    def _parked(self, run: Advance, kind: OpKind, count: int) -> Advance | None:
         """The guest leaves; the scheduler's own locked operations have drained the buffer."""
         if run.cpu.buffer:
             return None
         idle, guest = self._naming.park(run.cpu.local, count)
         kept = self.shapes.of_guest(guest) if kind is OpKind.REST else None
-        runs = run.runs + 1
-        return Run(Cpu(idle), runs, run.violations, run.cells, kept, True, run.ends_round)
+        steps = run.step_count + 1
+        return Advance(Cpu(idle), steps, run.violations, run.cells, kept, True, run.ends_round)
 
     def held_up(self, cpu: Cpu) -> bool:
         """The CPU wants to store, and its store buffer is full."""
@@ -254,14 +256,14 @@ class Steps:
         return stores and len(cpu.buffer) >= self._entries
 
     def _effect(
-        self, kind: MoveKind, run: Run, cells: tuple[NamedValue, ...] | None = None
+        self, kind: MoveKind, run: Advance, cells: tuple[NamedValue, ...] | None = None
     ) -> Effect:
         """``cells`` is the memory before the move; where it is None, the pool has changed."""
         shape, links = self.shapes.of_cpu(run.cpu)
         memory, memory_links = (-1, ()) if cells is None else self.shapes.of_memory(run.cells)
         return Effect(
             kind,
-            run.runs,
+            run.step_count,
             shape,
             links,
             memory,

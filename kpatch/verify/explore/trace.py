@@ -36,8 +36,8 @@ class Tracer:
 
     def begin(self, start: Start) -> None:
         """The steps before the first state: local and silent ones."""
-        for cpu, run in enumerate(start.runs):
-            self._make([Move(cpu)] * run.runs)
+        for cpu, run in enumerate(start.advances):
+            self._make([Move(cpu)] * run.step_count)
         self._wait(start.waited)
         self._where = start.order
         self._state = start.state
@@ -53,15 +53,15 @@ class Tracer:
         """One move of the search; it may be several of the program."""
         self._prefer_last(successor.cpu)
         cpu, effect = self._where[successor.cpu], successor.effect
-        runs = [Move(cpu)] * effect.runs
+        moves = [Move(cpu)] * effect.step_count
         if effect.kind is MoveKind.DRAIN:
-            runs = [Move(cpu, MoveKind.DRAIN), *runs]
+            moves = [Move(cpu, MoveKind.DRAIN), *moves]
         elif successor.guest is not None:
             orbit, marks = self._shapes.guests[successor.guest[0]]
             cpus = tuple(self._where[successor.guest[1][mark]] for mark in marks)
             guest = self._run.pool.index(self._shapes.naming.value(orbit, cpus))
-            runs = [Move(cpu, MoveKind.TAKE, guest), *runs[1:]]
-        self._make(runs)
+            moves = [Move(cpu, MoveKind.TAKE, guest), *moves[1:]]
+        self._make(moves)
         self._wait(successor.waited)
         self._where = tuple(self._where[old] for old in successor.order)
         self._state = successor.state
@@ -79,8 +79,8 @@ class Tracer:
             self._where = tuple(where)
 
     def _wait(self, waited: Waited) -> None:
-        for cpu, runs in waited:
-            self._make([Move(self._where[cpu])] * runs)
+        for cpu, count in waited:
+            self._make([Move(self._where[cpu])] * count)
 
     def _find(self, state: State, following: State | None, effect: Effect | None) -> Successor:
         for successor in self._space.moves(state):

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator
 
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
-from kpatch.verify.explore.shapes import Phase
+from kpatch.verify.explore.shapes import ShapeKind
 from kpatch.verify.explore.steps import Effect, Steps, pattern_of
 
 MAX_RESTARTS = 100  # more changes of mind than this, and the reduction is given up
@@ -171,7 +171,7 @@ class Waits:
 
     def _follow(self, shape: int, context: Context) -> tuple[int, int]:
         """The normal form, and the number of the program's steps to it."""
-        path, runs = [self._stand_in(shape)], [0]
+        path, counts = [self._stand_in(shape)], [0]
         while path[-1] in self._members:
             effect = self._silent(path[-1], context)
             if effect is None:
@@ -180,10 +180,10 @@ class Waits:
             if following in path:
                 cycle = path[path.index(following) :]
                 place = path.index(min(cycle))
-                return path[place], runs[place]
+                return path[place], counts[place]
             path.append(following)
-            runs.append(runs[-1] + effect.runs)
-        return path[-1], runs[-1]
+            counts.append(counts[-1] + effect.step_count)
+        return path[-1], counts[-1]
 
     def _stand_in(self, shape: int) -> int:
         while shape in self._twins:
@@ -199,7 +199,7 @@ class Waits:
         if len(effects) != 1 or effects[0].kind is not MoveKind.RUN:
             return None
         effect = effects[0]
-        tells = effect.changes or effect.violations or effect.phase is Phase.FAULT
+        tells = effect.changes or effect.violations or effect.phase is ShapeKind.FAULT
         if tells or effect.links or shapes.cpus[effect.shape].buffer:
             return None
         return effect

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, Uc
 
-from kpatch.verify.hardware.cpustate import CHUNK, Access, Run, Territory
+from kpatch.verify.hardware.cpustate import CHUNK, Access, Execution, Territory
 from kpatch.verify.hardware.memory import Arena, Region
 
 _WIDEST: Final = 8
@@ -32,7 +32,7 @@ class Ledger:
         self._arenas = (shared, private)
         self._places = tuple(places)
         self._fail = fail
-        self.begin(Run(), Territory(frozenset(), (), (), None, ()))
+        self.begin(Execution(), Territory(frozenset(), (), (), None, ()))
 
     def hook(self, uc: Uc) -> None:
         """See the writes of an engine."""
@@ -49,7 +49,7 @@ class Ledger:
         for low, high in hooked:
             uc.hook_add(UC_HOOK_MEM_READ, self._on_read, None, low, high - 1)
 
-    def begin(self, run: Run, territory: Territory) -> None:
+    def begin(self, run: Execution, territory: Territory) -> None:
         """From here on accesses belong to ``run``, on a CPU that may touch ``territory``."""
         self.count = 0
         self._run = run

@@ -32,7 +32,14 @@ from unicorn import x86_const as x86
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.hardware.accesses import Ledger
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
-from kpatch.verify.hardware.cpustate import CHUNK, Controls, LoadedTask, Run, Snapshot, Territory
+from kpatch.verify.hardware.cpustate import (
+    CHUNK,
+    Controls,
+    Execution,
+    LoadedTask,
+    Snapshot,
+    Territory,
+)
 from kpatch.verify.hardware.cycle import Circle
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import RegisterReader, Registers
@@ -77,7 +84,7 @@ class Engine:
         for arena in (shared, private):
             self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
         self._reader = RegisterReader(self._uc)
-        self._arm(Run(), frozenset(), False, BUDGET, 0)
+        self._arm(Execution(), frozenset(), False, BUDGET, 0)
         self._uc.hook_add(UC_HOOK_CODE, self._on_code)
         self._ledger.hook(self._uc)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
@@ -187,7 +194,7 @@ class Engine:
         at_fences: bool = False,
         budget: int = BUDGET,
         taken: int = 0,
-    ) -> Run:
+    ) -> Execution:
         """Run the instruction at rip, and on to just before the first one that is in ``stops``.
 
         Every ``pause`` stops the run, too; with ``at_fences``, so does every serializing or locked
@@ -196,7 +203,7 @@ class Engine:
         instructions of the same step ran before, so that the end of the budget does not depend on
         how a step was cut.
         """
-        run = Run()
+        run = Execution()
         self._ledger.begin(run, territory)
         self._arm(run, stops, at_fences, budget, taken)
         try:
@@ -214,7 +221,7 @@ class Engine:
         return self.info(trace[-1]).label if trace else "the first instruction"
 
     def _arm(
-        self, run: Run, stops: Container[int], at_fences: bool, budget: int, taken: int
+        self, run: Execution, stops: Container[int], at_fences: bool, budget: int, taken: int
     ) -> None:
         self._run = run
         self._stops = stops

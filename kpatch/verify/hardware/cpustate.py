@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kpatch.verify.explore.program import Violation
-from kpatch.verify.hardware.registers import Registers, Table
+from kpatch.verify.hardware.registers import Registers, TableRegister
 
 CHUNK: Final = 64
 """Private memory is kept in a snapshot by chunks of this many bytes."""
@@ -45,13 +45,13 @@ class LoadedTask:
     ``descriptor`` is empty where the selector names none that could be read.
     """
 
-    task: Table
-    gdt: Table
+    task: TableRegister
+    gdt: TableRegister
     descriptor: bytes
 
 
 @dataclass
-class Run:
+class Execution:
     """What happened between two points of interest."""
 
     trace: list[int] = field(default_factory=list)

@@ -32,7 +32,7 @@ _IDS: Final = tuple(getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*_NA
 
 
 @dataclass(frozen=True)
-class Table:
+class TableRegister:
     """TR, LDTR, GDTR or IDTR, with the hidden part. GDTR and IDTR have no selector.
 
     ``type`` is that of the descriptor that was loaded. It is not compared: after ``lldt`` of a null
@@ -55,11 +55,11 @@ class Registers:
         """The value of a register that is a plain number."""
         return int.from_bytes(self.raw[(at := _AT[name]) : at + 8], "little")
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> TableRegister:
         """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""
         at = _AT[name]
         selector, base, limit, flags = _MMR.unpack_from(self.raw, at)
-        return Table(selector, base, limit, flags >> 8 & 0xF)
+        return TableRegister(selector, base, limit, flags >> 8 & 0xF)
 
 
 class RegisterReader:

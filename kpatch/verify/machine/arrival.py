@@ -7,7 +7,7 @@ from typing import Final
 
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.hardware.cpu import Engine
-from kpatch.verify.hardware.cpustate import Access, Run, Snapshot
+from kpatch.verify.hardware.cpustate import Access, Execution, Snapshot
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.machine.cells import SharedMemory
 from kpatch.verify.machine.properties import Seen, named
@@ -50,7 +50,7 @@ class Arrival:
 
 
 def arrive(
-    world: World, scenario: Scenario, cpu: int, engine: Engine, called: Snapshot, run: Run
+    world: World, scenario: Scenario, cpu: int, engine: Engine, called: Snapshot, run: Execution
 ) -> Arrival:
     """Look at a CPU where a run has left it."""
     registers = engine.registers
@@ -101,7 +101,7 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
         engine.write_registers({"rip": TAIL_AT})
 
 
-def interruptible(engine: Engine, shared: SharedMemory, run: Run) -> tuple[Violation, ...]:
+def interruptible(engine: Engine, shared: SharedMemory, run: Execution) -> tuple[Violation, ...]:
     """Refuses a first instruction that does to shared memory what takes a CPU several accesses.
 
     The model makes one load, then one store a step, and between two of either a CPU may let
@@ -128,7 +128,7 @@ def interruptible(engine: Engine, shared: SharedMemory, run: Run) -> tuple[Viola
     return ()
 
 
-def shared_accesses(engine: Engine, run: Run) -> list[Access]:
+def shared_accesses(engine: Engine, run: Execution) -> list[Access]:
     """The accesses of a run to shared memory, those of ``ltr`` as a CPU makes them.
 
     Unicorn reads the descriptor in four parts of 4 bytes, and writes one of them, on success only.

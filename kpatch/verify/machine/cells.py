@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kpatch.verify.hardware.cpustate import Access, Run
+from kpatch.verify.hardware.cpustate import Access, Execution
 
-Start = tuple[tuple[int, bytes], ...]
+StartBytes = tuple[tuple[int, bytes], ...]
 """Shared memory where a round may begin: physical addresses, and what lies there."""
 
 
@@ -42,7 +42,7 @@ class SharedMemory:
         self.flow: set[tuple[int, int]] = set()
         """Addresses of instructions of which the second has followed the first."""
 
-    def note(self, run: Run, accesses: Iterable[Access]) -> None:
+    def note(self, run: Execution, accesses: Iterable[Access]) -> None:
         """Take note of which instructions a run was, and what they touch."""
         self.flow.update(pairwise(run.trace))
         for each in accesses:

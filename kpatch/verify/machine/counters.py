@@ -66,7 +66,7 @@ def only_counts(setup: Setup, left: Iterable[Left]) -> bool:
         return False
     touching = setup.instructions_on([(one.start, one.end) for one in cells])
     try:
-        return _Dataflow(setup, touching, *sizes).runs()
+        return _Dataflow(setup, touching, *sizes).never_tells()
     except _TellsError:
         return False
 
@@ -91,7 +91,7 @@ class _Dataflow:
         self._size = size
         self._flow = setup.flow()
 
-    def runs(self) -> bool:
+    def never_tells(self) -> bool:
         """True at the end. Raises _TellsError."""
         done: set[tuple[int, _Taint]] = set()
         guest = self._setup.world.guest

@@ -14,10 +14,10 @@ from kpatch.errors import VerificationError
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
 from kpatch.verify.hardware.cpu import Engine
-from kpatch.verify.hardware.cpustate import EVERYWHERE, Run, Snapshot, Territory
+from kpatch.verify.hardware.cpustate import EVERYWHERE, Execution, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import SystemDescriptor, parse
 from kpatch.verify.machine.arrival import arrive, back_in_kernel, interruptible, shared_accesses
-from kpatch.verify.machine.cells import SharedMemory, Start
+from kpatch.verify.machine.cells import SharedMemory, StartBytes
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.world import World
 
@@ -66,7 +66,7 @@ class LiveMachine:
         *,
         store_buffers: bool,
         every_instruction: bool = False,
-        start: Start = (),
+        start: StartBytes = (),
     ) -> None:
         """``shared`` says which instructions end a step, unless ``every_instruction`` does;
         ``store_buffers`` makes it x86-TSO; ``start`` is what earlier rounds left in memory.
@@ -87,7 +87,7 @@ class LiveMachine:
             self._cpus.append(_Cpu(engine, world.territory(cpu), home, calls, rounds, seat))
         self._store(start)
 
-    def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
+    def make_moves(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Make the moves. Raises UsageError at one that cannot be made."""
         steps = []
         for position, move in enumerate(schedule, 1):
@@ -181,7 +181,7 @@ class LiveMachine:
             cpu.phase = OpKind.FAULT
         return tuple(cpu.engine.info(address).label for address in run.trace), violations
 
-    def _first_instruction(self, cpu: _Cpu) -> tuple[Run, Store]:
+    def _first_instruction(self, cpu: _Cpu) -> tuple[Execution, Store]:
         """Run it; what it stored to shared memory is taken back, and returned."""
         arena = self._world.host.arena
         saved = self._contents(cpu.territory.watched)
@@ -196,7 +196,7 @@ class LiveMachine:
         self._store(saved)
         return run, stores
 
-    def _loads(self, cpu: _Cpu, run: Run) -> bool:
+    def _loads(self, cpu: _Cpu, run: Execution) -> bool:
         """Whether it loads what CPUs share: then its store is a move of its own, under sc too."""
         accesses = shared_accesses(cpu.engine, run)
         return any(self._shared.holds(each) for each in accesses if not each.write)
@@ -212,7 +212,7 @@ class LiveMachine:
             return True
         return cpu.may_be_buffered and self._at_fence(cpu)
 
-    def _arrive(self, number: int, cpu: _Cpu, run: Run) -> tuple[Violation, ...]:
+    def _arrive(self, number: int, cpu: _Cpu, run: Execution) -> tuple[Violation, ...]:
         called = cpu.calls[cpu.seat]
         arrival = arrive(self._world, self._scenario, number, cpu.engine, called, run)
         if arrival.violations:

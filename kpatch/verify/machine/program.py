@@ -22,7 +22,7 @@ from kpatch.verify.explore.program import (
     Violation,
 )
 from kpatch.verify.hardware.cpu import Engine
-from kpatch.verify.hardware.cpustate import EVERYWHERE, Access, Run, Snapshot
+from kpatch.verify.hardware.cpustate import EVERYWHERE, Access, Execution, Snapshot
 from kpatch.verify.hardware.descriptors import BUSY, FREE, tss_descriptor
 from kpatch.verify.machine.arrival import (
     Arrival,
@@ -31,7 +31,7 @@ from kpatch.verify.machine.arrival import (
     interruptible,
     shared_accesses,
 )
-from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, Start
+from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_DONE_AT
@@ -62,7 +62,7 @@ class UnicornProgram:
         mode: Mode = "visible",
         *,
         store_buffers: bool = True,
-        start: Start = (),
+        start: StartBytes = (),
     ) -> None:
         """``store_buffers`` makes fences visible; without them (sc) they have no effect.
         ``start`` is what earlier rounds have left in shared memory, where the boot did not.
@@ -192,7 +192,7 @@ class UnicornProgram:
                 self._take_note(self._engine.run(self._territories[cpu], {TAIL_DONE_AT}))
             self._boot()
 
-    def _take_note(self, run: Run) -> None:
+    def _take_note(self, run: Execution) -> None:
         accesses = shared_accesses(self._engine, run)
         self._shared.learn(accesses)
         self._shared.visible |= self._visible_in(run, accesses)
@@ -201,7 +201,7 @@ class UnicornProgram:
         self.world.reset()
         return tuple(self.world.boot(self._engine, cpu) for cpu in range(self.cpus))
 
-    def _learn(self, run: Run) -> bool:
+    def _learn(self, run: Execution) -> bool:
         """Take note of what a run touched. True if it should have stopped before it did.
 
         Raises SharedMemoryGrewError if the cells are others now.
@@ -215,7 +215,7 @@ class UnicornProgram:
         self._shared.visible |= missed
         return bool(missed) and not self._everywhere
 
-    def _visible_in(self, run: Run, accesses: Iterable[Access]) -> set[int]:
+    def _visible_in(self, run: Execution, accesses: Iterable[Access]) -> set[int]:
         """Addresses of the instructions of a run that touch a cell."""
         return {run.trace[each.step] for each in accesses if self._shared.holds(each)}
 
@@ -237,7 +237,7 @@ class UnicornProgram:
         return Pending(kind, reads, writes, info.label)
 
     def _outcome(
-        self, cpu: int, state: LocalState, pending: Pending, run: Run, buffered: bool
+        self, cpu: int, state: LocalState, pending: Pending, run: Execution, buffered: bool
     ) -> Outcome:
         engine = self._engine
         called = self._calls[cpu][state.seat] if self.moves else self._called[cpu]
@@ -271,7 +271,7 @@ class UnicornProgram:
             return LocalState(Phase.REST, snapshot, state.rounds, buffered, state.seat)
         return LocalState(Phase.DONE, replace(snapshot, chunks=()), 0)
 
-    def _writes(self, run: Run) -> tuple[tuple[Cell, Value], ...]:
+    def _writes(self, run: Execution) -> tuple[tuple[Cell, Value], ...]:
         """What the first instruction stored: no later one of a run stores to a cell."""
         if not any(each.write for each in run.accesses if each.step == 0):
             return ()
@@ -281,7 +281,7 @@ class UnicornProgram:
         contents = tuple(self._read_cells())
         return tuple((cell, contents[cell]) for cell in self._shared.touched(stores))
 
-    def _unforeseen(self, run: Run, pending: Pending) -> tuple[Violation, ...]:
+    def _unforeseen(self, run: Execution, pending: Pending) -> tuple[Violation, ...]:
         """An instruction whose addresses depend on what it reads from shared memory."""
         first = [each for each in shared_accesses(self._engine, run) if each.step == 0]
         reads = self._shared.touched(each for each in first if not each.write)

@@ -19,8 +19,8 @@ from dataclasses import replace
 from typing import Final
 
 from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value, Violation
-from kpatch.verify.explore.result import Result, Verdict
-from kpatch.verify.machine.cells import Start
+from kpatch.verify.explore.result import Answer, Result
+from kpatch.verify.machine.cells import StartBytes
 from kpatch.verify.machine.counters import only_counts
 from kpatch.verify.machine.program import UnicornProgram
 from kpatch.verify.machine.setup import Setup
@@ -30,15 +30,15 @@ MOST_STARTS: Final = 32
 
 _LATER: Final = " (in a later round, which begins with what earlier ones left in memory)"
 
-Bytes = frozenset[tuple[int, int]]  # physical address, contents
+PhysicalBytes = frozenset[tuple[int, int]]  # physical address, contents
 Explore = Callable[[Program], Result]
 
 
 def explore_rounds(setup: Setup, explore: Explore) -> tuple[Result, Setup]:
     """The result for any number of rounds, and the set-up in which its counterexamples replay."""
-    result = setup.explore(explore)
+    result = setup.with_program(explore)
     unknown: frozenset[int] | None = None
-    while result.verdict is Verdict.PROVEN:
+    while result.verdict is Answer.PROVEN:
         left = _left(setup, result)
         if not left or only_counts(setup, left):
             break
@@ -55,7 +55,7 @@ def _fixed_point(
     setup: Setup, explore: Explore, result: Result, unknown: frozenset[int]
 ) -> tuple[Result, Setup]:
     """Explore from everything that is left. Raises _UnknownReadError."""
-    done: set[Bytes] = set()
+    done: set[PhysicalBytes] = set()
     todo = list(_known(setup, result, unknown))
     while todo:
         start = todo.pop()
@@ -63,10 +63,10 @@ def _fixed_point(
             continue
         if len(done) == MOST_STARTS:
             bound = f"rounds: the patch's memory is left in more than {MOST_STARTS} ways"
-            return replace(result, verdict=Verdict.NOT_PROVEN, bound=bound), setup
+            return replace(result, verdict=Answer.NOT_PROVEN, bound=bound), setup
         done.add(start)
         later = replace(setup, start=tuple((at, bytes((byte,))) for at, byte in sorted(start)))
-        found = later.explore(lambda program: explore(_Forgetful(program, setup, unknown)))
+        found = later.with_program(lambda program: explore(_Forgetful(program, setup, unknown)))
         result = replace(
             found,
             states=result.states + found.states,
@@ -78,13 +78,13 @@ def _fixed_point(
                 replace(each, what=f"{each.what}{_LATER}") for each in found.counterexamples
             ),
         )
-        if found.verdict is not Verdict.PROVEN:
+        if found.verdict is not Answer.PROVEN:
             return result, later
         todo.extend(_known(setup, result, unknown))
     return result, setup
 
 
-def _known(setup: Setup, result: Result, unknown: frozenset[int]) -> set[Bytes]:
+def _known(setup: Setup, result: Result, unknown: frozenset[int]) -> set[PhysicalBytes]:
     """What is left of shared memory, but for what is unknown."""
     starts = set()
     for memory in result.final_memories:
@@ -94,19 +94,19 @@ def _known(setup: Setup, result: Result, unknown: frozenset[int]) -> set[Bytes]:
     return starts
 
 
-def _left(setup: Setup, result: Result) -> set[Bytes]:
+def _left(setup: Setup, result: Result) -> set[PhysicalBytes]:
     """Each way in which the patch's own memory is left other than it was: the bytes that differ."""
     left = (_changed(setup, _bytes(setup.left(memory))) for memory in result.final_memories)
     return {each for each in left if each}
 
 
-def _changed(setup: Setup, left: Bytes) -> Bytes:
+def _changed(setup: Setup, left: PhysicalBytes) -> PhysicalBytes:
     return frozenset(
         (at, byte) for at, byte in left if (setup.loaded_at(at, 1) or bytes((byte,)))[0] != byte
     )
 
 
-def _bytes(start: Start) -> Bytes:
+def _bytes(start: StartBytes) -> PhysicalBytes:
     return frozenset((at + index, byte) for at, data in start for index, byte in enumerate(data))
 
 

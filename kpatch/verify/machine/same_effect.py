@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kpatch.verify.hardware.cpu import Engine
-from kpatch.verify.hardware.cpustate import Run
+from kpatch.verify.hardware.cpustate import Execution
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.machine.arrival import back_in_kernel
@@ -76,7 +76,7 @@ class Alone:
         everything = world.host.arena.base, world.host.arena.end
         self.engine.watch_reads((everything,))
         self._territory = replace(world.territory(cpu), watched=(everything,))
-        self._run = Run()
+        self._run = Execution()
         called = [world.boot(self.engine, each) for each in range(world.model.cpus)]
         self._called = called[cpu]
         self._cpu = cpu

@@ -2,8 +2,8 @@
 
 subject = Subject.of(module, image, original)
 setup = Setup(subject, scenario, cpus=2)
-result = setup.explore(lambda program: explore(program, options))
-steps = setup.replay(schedule)
+result = setup.with_program(lambda program: explore(program, options))
+steps = setup.replay_live(schedule)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kpatch.verify.explore.program import Value
 from kpatch.verify.explore.replay import replay
 from kpatch.verify.explore.schedule import Schedule
 from kpatch.verify.hardware.codemap import CodeInfo
-from kpatch.verify.machine.cells import CellRange, SharedMemory, SharedMemoryGrewError, Start
+from kpatch.verify.machine.cells import CellRange, SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.live import LiveMachine, LiveStep
 from kpatch.verify.machine.program import Mode, UnicornProgram
 from kpatch.verify.machine.scenarios import Scenario
@@ -31,7 +31,7 @@ from kpatch.verify.world.caller import LockedPart
 from kpatch.verify.world.world import ImagePlace, World
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 _MOST_RESTARTS: Final = 200
 """Each restart has learned of an access it did not know. A patch needs one or two."""
@@ -108,10 +108,10 @@ class Setup:
     model: MemoryModel = MemoryModel.SC
     mode: Mode = "visible"
     locks: bool = True
-    start: Start = ()
+    start: StartBytes = ()
     _shared: SharedMemory = field(default_factory=SharedMemory, compare=False, repr=False)
 
-    def explore(self, run: Callable[[UnicornProgram], Result]) -> Result:
+    def with_program(self, run: Callable[[UnicornProgram], T]) -> T:
         """``run(program)``, again from the start until all shared memory is known.
 
         Raises VerificationError if that does not come to an end, or the module has more
@@ -130,7 +130,7 @@ class Setup:
         )
 
     def program(self) -> UnicornProgram:
-        """The program to explore. It may raise SharedMemoryGrewError; see :meth:`explore`."""
+        """The program to explore. It may raise SharedMemoryGrewError; see :meth:`with_program`."""
         return UnicornProgram(
             self.world,
             self.scenario,
@@ -173,7 +173,7 @@ class Setup:
                 return bytes(self.world.loaded.memory[at : at + size])
         return b""
 
-    def left(self, memory: Sequence[Value]) -> Start:
+    def left(self, memory: Sequence[Value]) -> StartBytes:
         """A final memory, as the start of later rounds."""
         cells = self._shared.cells
         return tuple(
@@ -181,13 +181,13 @@ class Setup:
             for cell, end in zip(cells, memory, strict=True)
         )
 
-    def replay(self, schedule: Schedule) -> tuple[LiveStep, ...]:
+    def replay_live(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Run a schedule on as many engines as there are CPUs, over one shared memory.
 
         It is run step by step as the exploration does it, too, and both have to agree. Raises
         UsageError if a move cannot be made, VerificationError if they do not agree.
         """
-        expected = self.explore(lambda program: replay(program, schedule, self.model)).steps
+        expected = self.with_program(lambda program: replay(program, schedule, self.model)).steps
         machine = LiveMachine(
             self.world,
             self.scenario,
@@ -197,7 +197,7 @@ class Setup:
             start=self.start,
         )
         try:
-            steps = machine.replay(schedule)
+            steps = machine.make_moves(schedule)
         except UsageError as error:
             raise self._unlike(str(error)) from error
         for position, (live, memoised) in enumerate(zip(steps, expected, strict=True), 1):
@@ -208,7 +208,7 @@ class Setup:
     def confirm(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Replay what the exploration found. Raises VerificationError if that cannot be."""
         try:
-            return self.replay(schedule)
+            return self.replay_live(schedule)
         except UsageError as error:
             raise self._unlike(str(error)) from error
 

@@ -14,13 +14,13 @@ from kpatch.elf.module import Module
 from kpatch.errors import VerificationError
 from kpatch.signature.model import Match
 from kpatch.verify.explore import (
+    Answer,
     Counterexample,
     MemoryModel,
     Options,
     Progress,
     Result,
     Schedule,
-    Verdict,
     explore,
     from_text,
 )
@@ -34,8 +34,7 @@ from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
 
-Kind = Literal["obligation", "control", "window"]
-Document = dict[str, Any]
+TaskKind = Literal["obligation", "control", "window"]
 _SHOWN: Final = 3
 """Counterexamples that are replayed and shown, of one obligation."""
 
@@ -99,7 +98,7 @@ class Case:
 class Task:
     """One exploration. ``expected`` is empty for obligations; ``locks`` is as in a control."""
 
-    kind: Kind
+    kind: TaskKind
     name: str
     module: Module = field(repr=False)
     obligation: Obligation
@@ -131,12 +130,12 @@ class Explored:
         needs no lock: then there is nothing to take away.
         """
         if self.task.kind != "control":
-            return self.result.verdict is Verdict.PROVEN
+            return self.result.verdict is Answer.PROVEN
         if not self.task.locks and not self.shares_memory:
-            return self.result.verdict is Verdict.PROVEN
+            return self.result.verdict is Answer.PROVEN
         return bool(self.task.expected & {each.prop for each, _ in self.counterexamples})
 
-    def to_document(self) -> Document:
+    def to_document(self) -> dict[str, Any]:
         """JSON-ready data."""
         document = self.result.to_document()
         document |= {
@@ -212,13 +211,13 @@ def run_task(
     return Explored(task, result, shown, setup.shares_memory)
 
 
-def replay(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bounds) -> Lanes:
+def replayed_lanes(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bounds) -> Lanes:
     """Run one schedule on engines that share one memory, and show what every step did.
 
     Raises UsageError for a move that cannot be made.
     """
     setup = case.setup(case.module, obligation, bounds)
-    return lanes_of(setup.replay(schedule), setup.world)
+    return lanes_of(setup.replay_live(schedule), setup.world)
 
 
 def _nobody(progress: Progress) -> None:
@@ -264,7 +263,7 @@ class Proof:
         failed = [each for each in self.explored if not each.holds]
         if any(each.task.kind == "control" and not each.result.bound for each in failed):
             return "withheld"
-        if any(each.result.verdict is Verdict.VIOLATED for each in obligations):
+        if any(each.result.verdict is Answer.VIOLATED for each in obligations):
             return "violated"
         if self.window is not None and not self.window.holds and not self.missing:
             return "withheld" if self.window.unpatched is None else "violated"
@@ -281,7 +280,7 @@ class Proof:
         bounds = {each.result.bound for each in self.explored}
         return bool(self.missing) or INTERRUPTED in bounds
 
-    def to_document(self) -> Document:
+    def to_document(self) -> dict[str, Any]:
         """JSON-ready data; every report of a proof reads this."""
         return {
             "verdict": self.verdict,

@@ -38,7 +38,7 @@ _EVERY: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProofProgress:
     """Where a running proof is: tasks done and all, and the last report of a running one."""
 
     done: int
@@ -47,7 +47,7 @@ class Standing:
     progress: Progress | None
 
 
-Report = Callable[[Standing], None]
+ProofReport = Callable[[ProofProgress], None]
 
 
 class Stop(Protocol):
@@ -56,13 +56,13 @@ class Stop(Protocol):
     value: int
 
 
-def prove(
+def run_proof(
     case: Case,
     obligations: Sequence[Obligation],
     bounds: Bounds,
     *,
     jobs: int,
-    report: Report,
+    report: ProofReport,
 ) -> Proof:
     """Run the controls and the obligations in ``jobs`` processes, and measure the window.
 
@@ -106,7 +106,7 @@ def _one_by_one(
     case: Case,
     todo: Sequence[Task],
     bounds: Bounds,
-    report: Report,
+    report: ProofReport,
     stop: Stop,
     done: Container[int] = frozenset(),
 ) -> Iterator[tuple[int, Explored]]:
@@ -117,16 +117,16 @@ def _one_by_one(
             continue
 
         def tell(progress: Progress, index: int = index, task: Task = task) -> None:
-            report(Standing(index, len(todo), task.name, progress))
+            report(ProofProgress(index, len(todo), task.name, progress))
             if stop.value:
                 raise KeyboardInterrupt
 
-        report(Standing(index, len(todo), task.name, None))
+        report(ProofProgress(index, len(todo), task.name, None))
         yield index, run_task(case, task, bounds, tell)
 
 
 def _shared(
-    case: Case, todo: Sequence[Task], bounds: Bounds, jobs: int, report: Report, stop: Stop
+    case: Case, todo: Sequence[Task], bounds: Bounds, jobs: int, report: ProofReport, stop: Stop
 ) -> Iterator[tuple[int, Explored]]:
     try:
         pool, futures, reports = _start(case, todo, bounds, jobs, stop)
@@ -215,11 +215,11 @@ def _cost(task: Task) -> tuple[bool, int, str]:
     return task.kind != "control", -task.obligation.cpus, task.name
 
 
-def _tell(reports: Any, done: int, of: int, report: Report) -> None:
+def _tell(reports: Any, done: int, of: int, report: ProofReport) -> None:
     last: tuple[str, Progress] | None = None
     while not reports.empty():
         last = reports.get()
-    report(Standing(done, of, last[0] if last else "", last[1] if last else None))
+    report(ProofProgress(done, of, last[0] if last else "", last[1] if last else None))
 
 
 _MINE: dict[str, Any] = {}

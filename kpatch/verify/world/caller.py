@@ -77,7 +77,7 @@ def locked_part(module: Module, call: CallSite) -> LockedPart | None:
 def _stretch(
     call: CallSite, code: Sequence[Instruction], first: int, last: int
 ) -> LockedPart | None:
-    walk = _Walk({name: _Value(("start", name)) for name in GENERAL})
+    walk = _CallerWalk({name: _Value(("start", name)) for name in GENERAL})
     for each in code[:first]:
         walk.take(each)
     taken, reached = _memory(code[first]), walk.address(_memory(code[first]))
@@ -155,7 +155,7 @@ def _register(each: Instruction) -> Register:
 
 
 @dataclass
-class _Walk:
+class _CallerWalk:
     """What the registers hold. ``cells`` are the places of memory that were loaded from."""
 
     registers: dict[str, _Value] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from kpatch.isa.decode import Instruction, Memory, Operand, Register
 
 
 @dataclass(frozen=True)
-class State:
+class StateField:
     """The address of the state structure, in whichever address space is current."""
 
 
@@ -49,7 +49,7 @@ class Constant:
     number: int
 
 
-Value = State | Field | System | Code | Constant
+KnownValue = StateField | Field | System | Code | Constant
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Event:
     """
 
     what: str
-    value: Value
+    value: KnownValue
     at: int
 
 
@@ -89,19 +89,19 @@ class Followed(NamedTuple):
 
 def follow(code: Iterable[Instruction], state: frozenset[str] = ARGUMENT) -> Followed:
     """Follow a routine that starts with the state's address in the registers ``state``."""
-    walk = _Walk({register: State() for register in state})
+    walk = _SwitchWalk({register: StateField() for register in state})
     for instruction in code:
         walk.take(instruction)
-    held = frozenset(name for name, value in walk.known.items() if value == State())
+    held = frozenset(name for name, value in walk.known.items() if value == StateField())
     return Followed(tuple(walk.events), held)
 
 
-class _Walk:
+class _SwitchWalk:
     """What the registers and the top of the stack hold, as far as it is understood."""
 
-    def __init__(self, known: dict[str, Value]) -> None:
+    def __init__(self, known: dict[str, KnownValue]) -> None:
         self.known = known
-        self.stack: dict[int, Value] = {}
+        self.stack: dict[int, KnownValue] = {}
         self.depth = 0  # of rsp below where it was first known, in bytes; below it is negative
         self.events: list[Event] = []
 
@@ -136,13 +136,13 @@ class _Walk:
     def _move(self, target: Operand, source: Operand, instruction: Instruction) -> None:
         self._into(target, self._value(source, instruction), instruction)
 
-    def _into(self, target: Operand, value: Value | None, instruction: Instruction) -> None:
+    def _into(self, target: Operand, value: KnownValue | None, instruction: Instruction) -> None:
         if isinstance(target, Memory):
             self._store(target, value, instruction)
         elif isinstance(target, Register):
             self._set(target, value, instruction)
 
-    def _store(self, target: Memory, value: Value | None, instruction: Instruction) -> None:
+    def _store(self, target: Memory, value: KnownValue | None, instruction: Instruction) -> None:
         if target.base == "rsp" and target.index is None:
             self._put(self.depth + target.displacement, value)
             return
@@ -152,7 +152,7 @@ class _Walk:
         elif field is None and isinstance(value, Field):
             self._report(f"lend {target.displacement:+d}", value, instruction)
 
-    def _set(self, target: Register, value: Value | None, instruction: Instruction) -> None:
+    def _set(self, target: Register, value: KnownValue | None, instruction: Instruction) -> None:
         if target.name == "rsp":
             self.stack.clear()
             self.depth = 0
@@ -167,7 +167,7 @@ class _Walk:
         """Sums: of a field or a number and a number, and what ``rsp`` is moved by."""
         if not isinstance(target, Register):
             return
-        parts: tuple[Value | None, Value | None]
+        parts: tuple[KnownValue | None, KnownValue | None]
         if instruction.mnemonic == "lea" and isinstance(source, Memory):
             if source.base == "rip":
                 self._set(target, Code(instruction.end + source.displacement), instruction)
@@ -187,10 +187,10 @@ class _Walk:
         else:
             self._set(target, result, instruction)
 
-    def _held(self, register: str | None) -> Value | None:
+    def _held(self, register: str | None) -> KnownValue | None:
         return Constant(self.depth) if register == "rsp" else self.known.get(register or "")
 
-    def _value(self, operand: Operand, instruction: Instruction) -> Value | None:
+    def _value(self, operand: Operand, instruction: Instruction) -> KnownValue | None:
         if isinstance(operand, Memory):
             return self._field(operand, instruction)
         if isinstance(operand, Register):
@@ -207,12 +207,12 @@ class _Walk:
         if isinstance(base, Field) and base.size == _WORD and base.plus == 0:
             self._report("state address", base, instruction)
             for name in [each for each, held in self.known.items() if held == base]:
-                self.known[name] = State()
-        elif base != State():
+                self.known[name] = StateField()
+        elif base != StateField():
             return None
         return Field(operand.displacement, operand.size)
 
-    def _put(self, depth: int, value: Value | None) -> None:
+    def _put(self, depth: int, value: KnownValue | None) -> None:
         if value is None:
             self.stack.pop(depth, None)
         else:
@@ -222,12 +222,12 @@ class _Walk:
         for register in instruction.writes:
             self.known.pop(register, None)
 
-    def _report(self, what: str, value: Value | None, instruction: Instruction) -> None:
+    def _report(self, what: str, value: KnownValue | None, instruction: Instruction) -> None:
         if value is not None:
             self.events.append(Event(what, value, instruction.address))
 
 
-def _sum(left: Value | None, right: Value | None) -> Value | None:
+def _sum(left: KnownValue | None, right: KnownValue | None) -> KnownValue | None:
     if isinstance(left, Constant):
         left, right = right, left
     if not isinstance(right, Constant):

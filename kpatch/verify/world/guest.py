@@ -18,7 +18,7 @@ from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descr
 from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.addresses import seats
-from kpatch.verify.world.host import Host
+from kpatch.verify.world.host import HostMemory
 from kpatch.verify.world.hostile_guest import GUEST_DATA, hostile_stub
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.worldswitch import SwitchLayout
@@ -56,7 +56,7 @@ class Guest:
 
     def __init__(
         self,
-        host: Host,
+        host: HostMemory,
         layout: SwitchLayout,
         image: bytes,
         count: int = 1,
@@ -171,7 +171,7 @@ class Guest:
             *self.unshared,
         )
 
-    def _take_over(self, host: Host, pages: Bump, region: Region) -> Region:
+    def _take_over(self, host: HostMemory, pages: Bump, region: Region) -> Region:
         """A copy of the pages of a region of the host's, in their place; the region in it."""
         first = page_down(region.virtual)
         copy = pages.region(region.name, first, page_up(region.end - first), private=True)

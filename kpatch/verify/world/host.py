@@ -136,7 +136,7 @@ MODELLED: Final = frozenset({*FUNCTIONS, "common_tss", "gdt", "gdt_segs", "__pcp
 """The symbols of the kernel that are what they are in a kernel."""
 
 
-class Host:
+class HostMemory:
     """The shared memory of one host, with a module loaded, as the first CPU finds it."""
 
     def __init__(self, model: HostModel) -> None:

@@ -34,7 +34,7 @@ from kpatch.verify.world.origins import (
 )
 from kpatch.verify.world.places import Places, Site
 from kpatch.verify.world.sinks import dependencies, stored_to
-from kpatch.verify.world.transfer import Step
+from kpatch.verify.world.transfer import Transfer
 from kpatch.verify.world.world import World
 
 _MOST_STEPS: Final = 20_000
@@ -69,7 +69,7 @@ def findings(
     places = Places(world, module, cpuid, sites)
     guest, layout = world.guest, world.guest.layout
     at_entry = [each for each in sites if each.at.start < layout.kernel_side]
-    walk = _Walk(places, _displaced(at_entry), kernel=True)
+    walk = _InputWalk(places, _displaced(at_entry), kernel=True)
     machine = _start("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
     ended = walk.follow(guest.entry, machine)
     if ended is None:
@@ -80,7 +80,7 @@ def findings(
         walk.unknown.setdefault("where the entry saves the stack pointer")
         return walk.found(ended.saved)
     at_exit = [each for each in sites if each not in at_entry]
-    leave = _Walk(places, _displaced(at_exit), kernel=False)
+    leave = _InputWalk(places, _displaced(at_exit), kernel=False)
     leave.follow(COPY_AT + layout.kernel_side, back)
     both = zip(walk.found(ended.saved), leave.found(_NOTHING), strict=True)
     return Findings(*(tuple(dict.fromkeys((*one, *other))) for one, other in both))
@@ -120,7 +120,7 @@ def _back(places: Places, ended: Machine, host_rsp: int) -> Machine | None:
     return machine
 
 
-class _Walk:
+class _InputWalk:
     """Follows all ways from one place, and notes what they depend on."""
 
     def __init__(self, places: Places, displaced: frozenset[bytes], *, kernel: bool) -> None:
@@ -171,7 +171,9 @@ class _Walk:
         if patch:
             self._note_unusual(each)
         own = patch and each.raw not in self._displaced
-        step = Step(self._places, machine, each, effects.effects, kernel=self._kernel, patch=own)
+        step = Transfer(
+            self._places, machine, each, effects.effects, kernel=self._kernel, patch=own
+        )
         self._note(step, own)
         if _writes_cr3(each):
             self._ended = machine if self._ended is None else self._ended.joined(machine)
@@ -191,7 +193,7 @@ class _Walk:
         if feature:
             self.undefined.setdefault(f"'{each.text}' is another one on a CPU without {feature}")
 
-    def _go(self, step: Step) -> list[tuple[int, Machine]]:
+    def _go(self, step: Transfer) -> list[tuple[int, Machine]]:
         each = step.each
         if each.is_far_return or not (each.is_call or each.is_branch or each.is_return):
             self.unknown.setdefault(f"where '{each.text}' goes")
@@ -216,7 +218,7 @@ class _Walk:
             ways.append((each.end, step.after.copy()))
         return ways
 
-    def _note_stores(self, step: Step) -> None:
+    def _note_stores(self, step: Transfer) -> None:
         """Into the state: the stack and shared memory are the patch's to write."""
         for operand in stored_to(step):
             address = None if operand.segment else step.address(operand)
@@ -228,7 +230,7 @@ class _Walk:
             elif STACK in step.address_origins(operand):
                 self.unknown.setdefault(f"where '{step.each.text}' stores")
 
-    def _note(self, step: Step, own: bool) -> None:
+    def _note(self, step: Transfer, own: bool) -> None:
         each = step.each
         if own:
             self._note_stores(step)

@@ -7,7 +7,7 @@ from typing import Final
 from kpatch.isa.decode import REGISTERS, Immediate, Memory, Register
 from kpatch.verify.world.origins import NONE, Origins, origins
 from kpatch.verify.world.places import Places
-from kpatch.verify.world.transfer import Step
+from kpatch.verify.world.transfer import Transfer
 
 _BIT_STRINGS: Final = frozenset({"bt", "bts", "btr", "btc"})
 _DIVISIONS: Final = frozenset({"div", "idiv"})
@@ -22,7 +22,7 @@ _STORE_TABLES: Final = frozenset({"str", "sldt", "sgdt", "sidt"})
 _PLAIN_STORES: Final = frozenset({"mov", "xchg", "movabs"})
 
 
-def dependencies(step: Step, places: Places) -> list[tuple[str, Origins]]:
+def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
     """What an instruction decides or passes on, and where that comes from."""
     each = step.each
     found = [("the address", step.address_origins(o)) for o in step.memory_operands()]
@@ -44,7 +44,7 @@ def dependencies(step: Step, places: Places) -> list[tuple[str, Origins]]:
     return found
 
 
-def stored_to(step: Step) -> tuple[Memory, ...]:
+def stored_to(step: Transfer) -> tuple[Memory, ...]:
     """The memory operands that it may write."""
     return tuple(
         operand
@@ -56,7 +56,7 @@ def stored_to(step: Step) -> tuple[Memory, ...]:
     )
 
 
-def _stored(step: Step, places: Places) -> list[Origins]:
+def _stored(step: Transfer, places: Places) -> list[Origins]:
     """The origins of what goes to memory other than the stack."""
     found = []
     for operand in stored_to(step):

@@ -35,7 +35,7 @@ _SUMS: Final[dict[str, Callable[[int, int], int]]] = {
 }  # fmt: skip
 
 
-class Step(Operands):
+class Transfer(Operands):
     """One instruction, and what is known behind it."""
 
     def run(self) -> Machine:

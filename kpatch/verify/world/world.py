@@ -25,7 +25,7 @@ from kpatch.verify.world.host import (
     EFER,
     MODULE_AT,
     MODULE_LIMIT,
-    Host,
+    HostMemory,
     HostModel,
 )
 from kpatch.verify.world.hostile_guest import GUEST_DATA
@@ -91,7 +91,7 @@ class World:
         if the module or its image is too large for the machine.
         """
         self.model = model
-        self.host = Host(model)
+        self.host = HostMemory(model)
         self.loaded = load(module, MODULE_AT, self.host.resolve(module.undefined))
         global_state = None if tail is None else GlobalState(self.loaded, tail)
         if global_state is not None:

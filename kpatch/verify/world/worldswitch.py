@@ -93,7 +93,7 @@ def bind(image: bytes, marks: Sequence[int]) -> SwitchLayout:
     if len(marks) != _MARKS:
         raise _unknown(f"its header has {len(marks)} marks of the switch, not {_MARKS}", 0)
     entry, monitor_side, kernel_side = marks
-    code = _Code(image)
+    code = _ImageCode(image)
     to_monitor = _Events("entry routine", entry, code.until(entry, "retf"))
     in_monitor_code = code.until(monitor_side, "ret")
     in_monitor = _Events(
@@ -172,7 +172,7 @@ def _require_agreement(layout: SwitchLayout, entry: _Events, leave: _Events) -> 
         raise _unknown(f"a state of {layout.state_size} bytes", layout.kernel_to_monitor)
 
 
-class _Code:
+class _ImageCode:
     """The instructions of an image."""
 
     def __init__(self, image: bytes) -> None:

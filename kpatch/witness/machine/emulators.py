@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from kpatch.errors import UsageError
 from kpatch.witness.machine.job import CYLINDER
 from kpatch.witness.machine.registers import bochs_registers, qemu_registers
-from kpatch.witness.machine.result import Run, read_result
+from kpatch.witness.machine.result import MachineRun, read_result
 
 _POLL: Final = 0.05
 
@@ -137,7 +137,7 @@ def version_of(emulator: Emulator) -> str:
     return ""
 
 
-def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> Run:
+def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> MachineRun:
     """Boot the disk and wait for the end, ``limit`` seconds at most.
 
     Raises UsageError where the program is missing or cannot be started.
@@ -159,7 +159,7 @@ def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> Run:
         if found is not None:
             return found
         if not ended:
-            return Run("hang", seconds=seconds, registers=registers)
+            return MachineRun("hang", seconds=seconds, registers=registers)
         return _stopped(folder, seconds)
 
 
@@ -201,7 +201,7 @@ def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
     return True
 
 
-def _stopped(folder: Path, seconds: float) -> Run:
+def _stopped(folder: Path, seconds: float) -> MachineRun:
     """An end without a result: three faults in a row, or the program itself failed."""
     logs = "".join(
         (folder / name).read_text("utf-8", "replace")
@@ -210,7 +210,7 @@ def _stopped(folder: Path, seconds: float) -> Run:
     )
     panics = [line for line in logs.splitlines() if "PANIC" in line]
     if panics and "3rd" not in panics[0]:
-        return Run("broken", seconds=seconds, said=panics[0].strip())
+        return MachineRun("broken", seconds=seconds, said=panics[0].strip())
     if not panics and (folder / "output").read_bytes().strip() and not (folder / "log").exists():
-        return Run("broken", seconds=seconds, said=logs.strip().splitlines()[-1])
-    return Run("reset", seconds=seconds)
+        return MachineRun("broken", seconds=seconds, said=logs.strip().splitlines()[-1])
+    return MachineRun("reset", seconds=seconds)

@@ -51,7 +51,7 @@ MODES: Final = {"rounds": 0, "panic": 1, "driver": 2}
 
 
 @dataclass(frozen=True)
-class Subject:
+class MachineSubject:
     """A module, where its monitor image lies (section, offset there, bytes), and the layout of its
     switch: a number for each of SWITCH_FIELDS.
 
@@ -67,7 +67,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Settings:
+class MachineSettings:
     """How it is run. ``stop`` ends a run at the first thing that is wrong.
 
     Before a CPU leaves the guest it waits for the others, ``patience`` ticks of its counter at
@@ -94,7 +94,7 @@ def machine() -> Module:
     return read_module(data, "machine.elf")
 
 
-def loaded(subject: Subject) -> LoadedModule:
+def loaded(subject: MachineSubject) -> LoadedModule:
     """The module where the machine has it, relocated against the machine's kernel.
 
     Raises LinkerRefusalError if the kernel would refuse it, UnknownModuleError if it is too large.
@@ -112,7 +112,7 @@ def loaded(subject: Subject) -> LoadedModule:
     return made
 
 
-def disk(subject: Subject, settings: Settings) -> bytes:
+def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
     """The disk: boot sector, machine, job, module. Raises what ``loaded`` raises."""
     module = loaded(subject)
     section, at, size = subject.image

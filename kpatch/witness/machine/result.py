@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-Outcome = Literal["done", "hang", "reset", "broken"]
+MachineOutcome = Literal["done", "hang", "reset", "broken"]
 
 MONITOR: Final = 100
 NOBODY: Final = 101
@@ -56,10 +56,10 @@ class Panic(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class MachineRun:
     """One run of one module on one machine. ``registers`` has a line for each CPU of a hang."""
 
-    outcome: Outcome
+    outcome: MachineOutcome
     cpus: tuple[CpuReport, ...] = ()
     lock: int = 0
     changed: int = 0
@@ -103,7 +103,7 @@ class Run:
         }
 
 
-def _findings(run: Run) -> Iterator[str]:
+def _findings(run: MachineRun) -> Iterator[str]:
     if run.outcome == "hang":
         yield "the machine hangs: no CPU may wait for ever"
     elif run.outcome == "reset":
@@ -143,23 +143,25 @@ def _of_cpu(cpu: CpuReport) -> Iterator[str]:
         yield "the monitor's registers were lost, or its guest did not come to its end"
 
 
-def read_result(text: str, seconds: float) -> Run | None:
+def read_result(text: str, seconds: float) -> MachineRun | None:
     """The run that the lines tell of; None if they stop before the end."""
     lines = [line.split() for line in text.replace("\r", "").split("\n") if line.strip()]
     if not lines or lines[-1][0] != "end" or not text.endswith("\n"):
         return None
     said = " ".join(lines[-1][1:])
     if said != "done":
-        return Run("broken", seconds=seconds, said=f"{said}: {' '.join(lines[0])}")
+        return MachineRun("broken", seconds=seconds, said=f"{said}: {' '.join(lines[0])}")
     try:
         reports = tuple(_report(words[1:]) for words in lines if words[0] == "cpu")
         processes = tuple(Process(**_numbers(w[1:])) for w in lines if w[0] == "process")
         if processes:
-            return Run("done", seconds=seconds, processes=processes, panic=_panic(text, lines))
+            return MachineRun(
+                "done", seconds=seconds, processes=processes, panic=_panic(text, lines)
+            )
         memory = _numbers(next(words[1:] for words in lines if words[0] == "memory"))
-        return Run("done", reports, memory["lock"], memory["changed"], seconds)
+        return MachineRun("done", reports, memory["lock"], memory["changed"], seconds)
     except (ValueError, KeyError, TypeError, StopIteration):
-        return Run("broken", seconds=seconds, said="its result does not read")
+        return MachineRun("broken", seconds=seconds, said="its result does not read")
 
 
 def _panic(text: str, lines: list[list[str]]) -> Panic | None:

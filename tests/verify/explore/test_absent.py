@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from kpatch.verify.explore import MemoryModel, Options, Result, Verdict, explore
+from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore
 from tests.verify.explore.naive import truth
 from tests.verify.explore.test_reductions import ENTRIES, MODELS, REDUCTIONS, programs
 from tests.verify.explore.toys import (
@@ -102,7 +102,7 @@ def test_waiting_for_a_cpu_that_need_not_come_is_no_progress(
     toy: Toy, model: MemoryModel, reductions: dict[str, bool]
 ) -> None:
     everybody = explore(toy, Options(model, buffer_entries=ENTRIES))
-    assert everybody.verdict is Verdict.PROVEN
+    assert everybody.verdict is Answer.PROVEN
     assert kinds(explored(toy, model, reductions)) == {"absent CPU"}
 
 
@@ -113,7 +113,7 @@ def test_a_lock_needs_nobody_who_is_outside(
     moves: bool, model: MemoryModel, reductions: dict[str, bool]
 ) -> None:
     toy = switches(2, (pause(), *RIGHT), rounds=2, moves=moves)
-    assert explored(toy, model, reductions).verdict is Verdict.PROVEN
+    assert explored(toy, model, reductions).verdict is Answer.PROVEN
 
 
 def test_a_store_that_begins_a_round_is_not_made_for_a_cpu_that_stays_away() -> None:
@@ -123,7 +123,7 @@ def test_a_store_that_begins_a_round_is_not_made_for_a_cpu_that_stays_away() -> 
     for model in MODELS:
         assert explored(
             Toy([thread, helper], {"x": "0", "y": "0"}), model, REDUCTIONS[0]
-        ).verdict is (Verdict.PROVEN)
+        ).verdict is (Answer.PROVEN)
         lost = explored(Toy([waiting, helper], {"x": "0", "y": "0"}), model, REDUCTIONS[0])
         assert kinds(lost) == {"absent CPU"}
 

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from kpatch.errors import VerificationError
-from kpatch.verify.explore import MemoryModel, Options, Progress, Verdict, explore
+from kpatch.verify.explore import Answer, MemoryModel, Options, Progress, explore
 from kpatch.verify.explore.program import Local, OpKind, Outcome, Pending, Value
 from tests.verify.explore.toys import (
     LOAD_TR,
@@ -33,7 +33,7 @@ def ticking(step: float) -> Callable[[], float]:
 
 def test_the_state_bound_ends_in_not_proven_with_what_was_covered() -> None:
     result = explore(switches(4, RIGHT), Options(por=False, waits=False, max_states=100))
-    assert result.verdict is Verdict.NOT_PROVEN
+    assert result.verdict is Answer.NOT_PROVEN
     assert result.bound == "max-states 100"
     assert result.states == 100
     assert result.transitions > 0
@@ -43,28 +43,28 @@ def test_the_state_bound_ends_in_not_proven_with_what_was_covered() -> None:
 def test_a_state_bound_that_is_just_large_enough_does_not_matter() -> None:
     needed = explore(switches(3, RIGHT), Options()).states
     exact = explore(switches(3, RIGHT), Options(max_states=needed))
-    assert exact.verdict is Verdict.PROVEN
+    assert exact.verdict is Answer.PROVEN
     less = explore(switches(3, RIGHT), Options(max_states=needed - 1))
-    assert less.verdict is Verdict.NOT_PROVEN
+    assert less.verdict is Answer.NOT_PROVEN
 
 
 def test_the_time_bound_ends_in_not_proven() -> None:
     options = Options(por=False, waits=False, max_seconds=5)
     result = explore(switches(6, RIGHT), options, clock=ticking(0.1))
-    assert result.verdict is Verdict.NOT_PROVEN
+    assert result.verdict is Answer.NOT_PROVEN
     assert result.bound == "max-seconds 5"
 
 
 def test_a_time_bound_that_is_over_before_the_first_state_is_reported_too() -> None:
     result = explore(switches(6, RIGHT), Options(max_seconds=1), clock=ticking(1))
-    assert result.verdict is Verdict.NOT_PROVEN
+    assert result.verdict is Answer.NOT_PROVEN
     assert result.bound == "max-seconds 1"
     assert result.states == 0
 
 
 def test_a_violation_found_before_the_bound_counts() -> None:
     result = explore(switches(3, (*WRITE_OWN, *LOAD_TR)), Options(max_states=300, por=False))
-    assert result.verdict is Verdict.VIOLATED
+    assert result.verdict is Answer.VIOLATED
     assert result.bound == "max-states 300"
 
 
@@ -72,13 +72,13 @@ def test_stopping_at_the_first_violation_visits_less() -> None:
     wrong = (*WRITE_OWN, *LOAD_TR)
     whole = explore(switches(4, wrong), Options(waits=False))
     first = explore(switches(4, wrong), Options(waits=False, stop_at_first=True))
-    assert first.verdict is Verdict.VIOLATED
+    assert first.verdict is Answer.VIOLATED
     assert first.states < whole.states
     assert len(first.counterexamples) == 1
 
 
 def test_stopping_at_the_first_violation_still_proves_what_is_right() -> None:
-    assert explore(switches(3, RIGHT), Options(stop_at_first=True)).verdict is Verdict.PROVEN
+    assert explore(switches(3, RIGHT), Options(stop_at_first=True)).verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize("por", [True, False])
@@ -88,15 +88,15 @@ def test_a_store_buffer_that_is_too_small_is_a_bound(por: bool) -> None:
     options = Options(MemoryModel.TSO, por=por, buffer_entries=4)
     result = explore(Toy([thread], {"x": "0"}), options)
     assert result.bound == "buffer-entries 4"
-    assert result.verdict is Verdict.NOT_PROVEN
+    assert result.verdict is Answer.NOT_PROVEN
 
 
 def test_a_store_buffer_that_is_just_large_enough_is_no_bound() -> None:
     toy = Toy([[store("x", "1"), store("x", "2"), load("a", "x")]], {"x": "0"})
     two = explore(toy, Options(MemoryModel.TSO, buffer_entries=2))
-    assert two.verdict is Verdict.PROVEN
+    assert two.verdict is Answer.PROVEN
     one = explore(toy, Options(MemoryModel.TSO, buffer_entries=1))
-    assert one.verdict is Verdict.NOT_PROVEN
+    assert one.verdict is Answer.NOT_PROVEN
 
 
 def test_an_interrupt_ends_in_not_proven_with_what_was_covered() -> None:
@@ -105,7 +105,7 @@ def test_an_interrupt_ends_in_not_proven_with_what_was_covered() -> None:
             raise KeyboardInterrupt
 
     result = explore(switches(4, RIGHT), PLAIN, report=interrupt)
-    assert result.verdict is Verdict.NOT_PROVEN
+    assert result.verdict is Answer.NOT_PROVEN
     assert result.bound == "interrupted"
     assert result.states > 1000
     assert result.frontier > 0
@@ -159,5 +159,5 @@ class Endless(Toy):
 
 def test_a_cpu_with_endless_local_states_meets_the_state_bound() -> None:
     result = explore(Endless([[]], {"x": "0"}), Options(max_states=3, symmetry=False))
-    assert result.verdict is Verdict.NOT_PROVEN
+    assert result.verdict is Answer.NOT_PROVEN
     assert result.bound == "max-states 3"

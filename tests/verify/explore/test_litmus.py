@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpatch.verify.explore import MemoryModel, Options, Verdict, explore
+from kpatch.verify.explore import Answer, MemoryModel, Options, explore
 from tests.verify.explore.toys import (
     Thread,
     Toy,
@@ -132,6 +132,6 @@ def test_a_lock_from_plain_stores_is_right_under_sc_and_wrong_under_tso(reduced:
     )
     sc = explore(toy, Options(MemoryModel.SC, por=reduced, waits=reduced))
     tso = explore(toy, Options(MemoryModel.TSO, por=reduced, waits=reduced))
-    assert sc.verdict is Verdict.PROVEN
-    assert tso.verdict is Verdict.VIOLATED
+    assert sc.verdict is Answer.PROVEN
+    assert tso.verdict is Answer.VIOLATED
     assert {found.prop for found in tso.counterexamples} == {"mutual-exclusion"}

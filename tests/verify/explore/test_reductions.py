@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from kpatch.verify.explore import FinalState, MemoryModel, Options, Result, Verdict, explore
+from kpatch.verify.explore import Answer, FinalState, MemoryModel, Options, Result, explore
 from tests.verify.explore.naive import Truth, truth
 from tests.verify.explore.toys import (
     Instruction,
@@ -141,7 +141,7 @@ def agrees(toy: Toy, result: Result, expected: Truth) -> None:
     elif len(toy.codes) == 1:  # else a family may hold places in different threads
         assert result.finals == renamed(toy, finals)
     right = not (expected.props or expected.deadlock or expected.livelock)
-    assert (result.verdict is Verdict.PROVEN) == right
+    assert (result.verdict is Answer.PROVEN) == right
 
 
 def options(model: MemoryModel, reductions: dict[str, bool]) -> Options:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kpatch.verify.explore import MemoryModel, Options, Result, Verdict, explore, from_text, replay
+from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore, from_text, replay
 from tests.verify.explore.toys import (
     ACQUIRE,
     LOAD_TR,
@@ -45,7 +45,7 @@ def props(result: Result) -> set[str]:
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_a_locked_switch_is_proven(model: MemoryModel, cpus: int, rounds: int) -> None:
     result = explore(switches(cpus, RIGHT, rounds), Options(model))
-    assert result.verdict is Verdict.PROVEN
+    assert result.verdict is Answer.PROVEN
     assert result.symmetry == "on"
     assert result.final_states > 0
 
@@ -54,7 +54,7 @@ def test_a_locked_switch_is_proven(model: MemoryModel, cpus: int, rounds: int) -
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4])
 def test_a_locked_switch_with_moving_guests_is_proven(model: MemoryModel, cpus: int) -> None:
     result = explore(switches(cpus, RIGHT, rounds=2, moves=True), Options(model))
-    assert result.verdict is Verdict.PROVEN
+    assert result.verdict is Answer.PROVEN
     assert result.symmetry == "on"
 
 
@@ -111,7 +111,7 @@ def test_a_wrong_switch_is_refuted_for_the_right_reason(
 ) -> None:
     thread, expected = WRONG[name]
     result = explore(switches(cpus, thread), Options(model))
-    assert result.verdict is Verdict.VIOLATED
+    assert result.verdict is Answer.VIOLATED
     assert props(result) & expected == props(result)
     assert props(result)
 
@@ -164,7 +164,7 @@ def test_two_cpus_that_make_way_for_ever_are_a_livelock() -> None:
 def test_a_loop_with_a_way_out_is_no_violation() -> None:
     waits = [label("again"), load("a", "x"), pause(), go_if("a", "0", "again")]
     result = explore(Toy([waits, [store("x", "1")]], {"x": "0"}), Options())
-    assert result.verdict is Verdict.PROVEN
+    assert result.verdict is Answer.PROVEN
 
 
 def test_a_lock_left_held_at_the_end_is_found() -> None:
@@ -195,7 +195,7 @@ def test_a_guest_that_keeps_the_tss_of_its_old_cpu_fails_only_when_it_moves() ->
         *RELEASE,
     )
     thread = (*own_labels(first, 0), rest(), *own_labels(second, 1))
-    assert explore(switches(2, thread), Options()).verdict is Verdict.PROVEN
+    assert explore(switches(2, thread), Options()).verdict is Answer.PROVEN
     result = explore(switches(2, thread, moves=True), Options())
     assert props(result) == {"own-tss"}
     assert "t" in result.counterexamples[0].schedule

@@ -6,7 +6,7 @@ from math import comb
 
 import pytest
 
-from kpatch.verify.explore import MemoryModel, Options, Verdict, explore
+from kpatch.verify.explore import Answer, MemoryModel, Options, explore
 from kpatch.verify.explore.program import Cell, Local, OpKind, Outcome, Pending, Value, Violation
 from tests.verify.explore.toys import (
     ACQUIRE,
@@ -59,7 +59,7 @@ def test_without_the_hint_the_initial_owner_breaks_the_symmetry() -> None:
     blind = Toy([thread] * 3, {"x": "me2"})
     result = explore(blind, Options())
     assert result.symmetry.startswith("broken: a value of cell 0")
-    assert result.verdict is Verdict.PROVEN
+    assert result.verdict is Answer.PROVEN
 
 
 ASYMMETRIC = {
@@ -157,7 +157,7 @@ class Wrong(Toy):
 def test_a_family_of_the_wrong_size_only_costs_the_reduction() -> None:
     result = explore(Wrong([[store("x", "me{me}")]] * 3, {"x": "me0"}), Options())
     assert result.symmetry.startswith("broken: a family of cell 0 has 1 members")
-    assert result.verdict is Verdict.PROVEN
+    assert result.verdict is Answer.PROVEN
 
 
 def test_a_step_that_involves_too_many_cpus_only_costs_the_reduction() -> None:
@@ -177,7 +177,7 @@ def test_a_foreign_name_in_a_register_is_followed(model: MemoryModel) -> None:
         on = explore(toy, Options(model))
         off = explore(toy, Options(model, symmetry=False))
         assert on.symmetry == "on"
-        assert on.verdict is off.verdict is Verdict.PROVEN
+        assert on.verdict is off.verdict is Answer.PROVEN
         assert on.states < off.states
 
 
@@ -187,7 +187,7 @@ def test_guests_that_carry_a_name_move_without_breaking_the_symmetry() -> None:
     on = explore(toy, Options())
     off = explore(toy, Options(symmetry=False))
     assert on.symmetry == "on"
-    assert on.verdict is off.verdict is Verdict.PROVEN
+    assert on.verdict is off.verdict is Answer.PROVEN
     assert on.states * 2 < off.states
 
 

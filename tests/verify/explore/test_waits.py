@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpatch.verify.explore import MemoryModel, Options, Verdict, explore
+from kpatch.verify.explore import Answer, MemoryModel, Options, explore
 from tests.verify.explore.naive import truth
 from tests.verify.explore.test_reductions import agrees
 from tests.verify.explore.toys import (
@@ -124,7 +124,7 @@ def test_a_spin_lock_costs_a_handful_of_states_a_cpu(model: MemoryModel) -> None
     """Before the lock, spinning, and back before the lock are one place."""
     for cpus in (4, 8, 16):
         result = explore(switches(cpus, RIGHT), Options(model))
-        assert result.verdict is Verdict.PROVEN
+        assert result.verdict is Answer.PROVEN
         assert result.states <= 6 * cpus
         assert explore(switches(cpus, RIGHT), Options(model, waits=False)).states > result.states
 

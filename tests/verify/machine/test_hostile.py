@@ -8,7 +8,7 @@ import pytest
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore.options import MemoryModel
-from kpatch.verify.explore.result import Verdict
+from kpatch.verify.explore.result import Answer
 from kpatch.verify.hardware.cpustate import EVERYWHERE
 from kpatch.verify.world.kernel_text import RETURN_AT
 from tests.verify.machine.workshop import (
@@ -94,7 +94,7 @@ def test_a_write_outside_of_the_footprint_is_a_finding(what: str) -> None:
 @pytest.mark.parametrize("loop", ["jmp .", "mov rcx, -1; mov rsi, rdi; std; rep lodsb"])
 def test_code_that_never_ends_is_a_finding_and_no_hang(loop: str) -> None:
     result = judged(with_exit_code(loop), cpus=1)
-    assert result.verdict is Verdict.VIOLATED
+    assert result.verdict is Answer.VIOLATED
     assert broken(result) <= {"progress", "no-fault"}
 
 
@@ -177,4 +177,4 @@ def test_images_with_random_damage_never_do_more_than_fail() -> None:
             image[header["exit_end"] + chance.randrange(64)] = chance.randrange(256)
         subject = unpatched().instead(with_image(bytes(image)))
         result = judged(subject, LEAVE, 2, MemoryModel.SC)
-        assert result.verdict in (Verdict.PROVEN, Verdict.VIOLATED, Verdict.NOT_PROVEN)
+        assert result.verdict in (Answer.PROVEN, Answer.VIOLATED, Answer.NOT_PROVEN)

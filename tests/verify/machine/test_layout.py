@@ -14,7 +14,7 @@ from kpatch.errors import KpatchError, UnknownModuleError
 from kpatch.isa.decode import decode
 from kpatch.signature.load import load_signatures
 from kpatch.signature.scan import find
-from kpatch.verify.explore.result import Verdict
+from kpatch.verify.explore.result import Answer
 from kpatch.verify.machine.setup import Subject
 from kpatch.verify.world.dataflow import Code, Event, Field, System, follow
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
@@ -193,5 +193,5 @@ def test_a_switch_that_leaves_dr7_alone_is_understood_and_runs(tmp_path: Path) -
     match = find(module, load_signatures()[0])
     subject = Subject.of(module, match.image)
     assert not subject.layout.loads_dr7
-    assert judged(subject, scenario("up")).verdict is Verdict.PROVEN
+    assert judged(subject, scenario("up")).verdict is Answer.PROVEN
     assert "own-tss" in broken(judged(subject))

@@ -68,7 +68,7 @@ def finals(litmus: Litmus, model: MemoryModel, *, reduced: bool) -> frozenset[st
     """What the explorer finds, as the catalogue writes it."""
     options = Options(model, por=reduced, waits=reduced, symmetry=False)
     setup = Setup(subject(litmus), ANYTHING, len(litmus.cpus), model=model)
-    result: Result = setup.explore(lambda program: explore(program, options))
+    result: Result = setup.with_program(lambda program: explore(program, options))
     assert not result.bound
     (lock,) = setup.world.lock_regions
     found = set()

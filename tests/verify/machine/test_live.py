@@ -22,7 +22,7 @@ MODELS = list(MemoryModel)
 def explored(subject: Subject, name: str, cpus: int, model: MemoryModel) -> tuple[Setup, list[str]]:
     """A setup whose shared memory is known, and the schedules of its counterexamples."""
     setup = Setup(subject, scenario(name), cpus, model=model)
-    result = setup.explore(lambda program: explore(program, Options(model=model)))
+    result = setup.with_program(lambda program: explore(program, Options(model=model)))
     return setup, [f"{found.prop}: {found.schedule}" for found in result.counterexamples]
 
 
@@ -33,7 +33,7 @@ def test_every_counterexample_is_confirmed(name: str, model: MemoryModel) -> Non
     assert found
     for each in found:
         prop, _, schedule = each.partition(": ")
-        steps = setup.replay(from_text(schedule))
+        steps = setup.replay_live(from_text(schedule))
         assert [violation.prop for violation in steps[-1].violations] == [prop]
         assert not any(step.violations for step in steps[:-1])
 
@@ -42,7 +42,7 @@ def test_the_race_is_shown_with_its_descriptor_and_task_registers() -> None:
     setup, found = explored(unpatched(), "leave", 2, MemoryModel.SC)
     host = setup.world.model
     schedule = next(each for each in found if each.startswith("no-fault"))
-    steps = setup.replay(from_text(schedule.partition(": ")[2]))
+    steps = setup.replay_live(from_text(schedule.partition(": ")[2]))
     assert "ltr ax" in steps[-1].trace[-1]
     assert str(steps[-1].descriptors[0]).endswith("busy")
     assert [step.descriptors[0].type for step in steps][-3:].count(0xB) >= 1
@@ -78,7 +78,7 @@ def test_engines_that_share_memory_do_what_the_memoised_steps_do(
         schedule = random_schedule(setup, model, seed, 120)
         memoised = ConcreteRun(setup.program(), model)
         cells = setup._shared.cells
-        live = setup.replay(schedule)
+        live = setup.replay_live(schedule)
         for move, step in zip(schedule, live, strict=True):
             expected = memoised.make(move)
             assert not step.trace or step.trace == expected.trace
@@ -101,7 +101,7 @@ def test_a_long_random_run_of_the_patch_ends_with_every_cpu_in_its_own_tss(
     setup, found = explored(patched(), "two-rounds", 4, model)
     assert found == []
     schedule = random_schedule(setup, model, 1, 10_000)
-    last = setup.replay(schedule)[-1]
+    last = setup.replay_live(schedule)[-1]
     host = setup.world.model
     assert list(last.tasks) == [host.tss_of(cpu) for cpu in range(4)]
     assert sum(last.buffered) == 0
@@ -121,25 +121,25 @@ def test_a_move_that_cannot_be_made_is_named(text: str, problem: str) -> None:
     setup, _ = explored(patched(), "leave", 2, MemoryModel.TSO)
     schedule = from_text(text)
     with pytest.raises(UsageError, match=problem):
-        setup.replay(schedule)
+        setup.replay_live(schedule)
     live = LiveMachine(setup.world, setup.scenario, setup._shared, store_buffers=True)
     with pytest.raises(UsageError, match=problem):
-        live.replay(schedule)
+        live.make_moves(schedule)
 
 
 def test_a_fault_stops_its_cpu_and_no_other() -> None:
     setup, _ = explored(with_exit_code("ud2"), "leave", 2, MemoryModel.SC)
-    steps = setup.replay(from_text("0 1"))
+    steps = setup.replay_live(from_text("0 1"))
     assert [step.violations[0].prop for step in steps] == ["no-fault", "no-fault"]
     with pytest.raises(UsageError, match="the CPU is at fault"):
-        setup.replay(from_text("0 0"))
+        setup.replay_live(from_text("0 0"))
 
 
 def test_a_schedule_replays_without_an_exploration_before_it() -> None:
     setup = Setup(unpatched(), scenario("leave"), 2)
-    steps = setup.replay(from_text("0*2 0d 1*2 1d 1 0"))
+    steps = setup.replay_live(from_text("0*2 0d 1*2 1d 1 0"))
     assert [violation.prop for violation in steps[-1].violations] == ["no-fault"]
-    waits = Setup(patched(), scenario("leave"), 2).replay(from_text("0*2 1*20"))
+    waits = Setup(patched(), scenario("leave"), 2).replay_live(from_text("0*2 1*20"))
     assert sum("pause" in step.trace[0] for step in waits if step.trace) >= 2
 
 
@@ -149,18 +149,18 @@ def test_a_cpu_sees_its_own_stores_before_the_others_do() -> None:
         "test dword ptr [rcx + 4], 0x200; je seen; ud2; seen: mov eax, 0x30; ltr ax"
     )
     setup = Setup(with_exit_code(code), scenario("up"), 1, model=MemoryModel.TSO)
-    steps = setup.replay(from_text("0*3"))
+    steps = setup.replay_live(from_text("0*3"))
     assert steps[-1].buffered == (1,)
     assert not steps[-1].violations
 
 
 def test_tr_stays_as_it_was_found_between_two_rounds() -> None:
     setup, _ = explored(patched(), "unknown-layout", 3, MemoryModel.SC)
-    last = setup.replay(random_schedule(setup, MemoryModel.SC, 3, 10_000))[-1]
+    last = setup.replay_live(random_schedule(setup, MemoryModel.SC, 3, 10_000))[-1]
     assert set(last.tasks) == {setup.world.model.tss_of(2)}
 
 
 def test_a_replay_can_be_repeated() -> None:
     setup, _ = explored(unpatched(), "leave", 2, MemoryModel.SC)
     schedule = from_text("0*2 0d 1*2 1d 1 0")
-    assert setup.replay(schedule) == setup.replay(schedule)
+    assert setup.replay_live(schedule) == setup.replay_live(schedule)

@@ -7,7 +7,7 @@ import pytest
 from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.program import OpKind
-from kpatch.verify.explore.result import Result, Verdict
+from kpatch.verify.explore.result import Answer, Result
 from kpatch.verify.hardware.cpustate import Access
 from kpatch.verify.machine.cells import CellRange, SharedMemory
 from kpatch.verify.machine.program import Mode
@@ -23,7 +23,7 @@ MODELS = list(MemoryModel)
 @pytest.mark.parametrize("name", ALL)
 def test_the_patch_is_proven_in_every_scenario(name: str, model: MemoryModel) -> None:
     result = judged(patched(), scenario(name), 3, model)
-    assert result.verdict is Verdict.PROVEN
+    assert result.verdict is Answer.PROVEN
     assert result.symmetry == "on"
 
 
@@ -37,13 +37,13 @@ def test_the_unpatched_module_ends_with_a_wrong_tss_or_a_fault(
 
 @pytest.mark.parametrize("name", ["private-gdt", "private-moving", "up"])
 def test_the_unpatched_module_is_right_where_the_slot_is_its_own(name: str) -> None:
-    assert judged(unpatched(), scenario(name), 2).verdict is Verdict.PROVEN
+    assert judged(unpatched(), scenario(name), 2).verdict is Answer.PROVEN
 
 
 def test_the_old_path_of_the_guard_takes_the_fault_away() -> None:
     where = scenario("unknown-layout")
     assert broken(judged(unpatched(), where)) == {"no-fault"}
-    assert judged(patched(), where).verdict is Verdict.PROVEN
+    assert judged(patched(), where).verdict is Answer.PROVEN
 
 
 def test_a_patch_for_another_kernel_takes_the_old_path_too() -> None:
@@ -53,19 +53,21 @@ def test_a_patch_for_another_kernel_takes_the_old_path_too() -> None:
 
 @pytest.mark.parametrize("name", ["kqemu-7-offsets.ko", "kqemu-7-data.ko", "kqemu-8.ko"])
 def test_other_builds_are_proven_as_well(name: str) -> None:
-    assert judged(unpatched(name)).verdict is Verdict.VIOLATED
-    assert judged(patched(name), scenario("moving")).verdict is Verdict.PROVEN
+    assert judged(unpatched(name)).verdict is Answer.VIOLATED
+    assert judged(patched(name), scenario("moving")).verdict is Answer.PROVEN
 
 
 def test_a_host_with_another_selector_and_layout_is_proven_as_well() -> None:
     subject = patched("kqemu-6.ko", 0x3C)
     for selector, offset in ((0x48, 0x3C), (0x30, 0x3C)):
         setup = Setup(subject, LEAVE, 2, cpuid_offset=offset, tr_selector=selector)
-        assert setup.explore(lambda program: explore(program, Options())).verdict is Verdict.PROVEN
+        assert (
+            setup.with_program(lambda program: explore(program, Options())).verdict is Answer.PROVEN
+        )
 
 
 def test_sixteen_cpus_are_proven() -> None:
-    assert judged(patched(), LEAVE, 16).verdict is Verdict.PROVEN
+    assert judged(patched(), LEAVE, 16).verdict is Answer.PROVEN
 
 
 def finals(subject: Subject, mode: Mode, *, reduced: bool) -> tuple[Result, set[tuple[bytes, ...]]]:
@@ -73,14 +75,14 @@ def finals(subject: Subject, mode: Mode, *, reduced: bool) -> tuple[Result, set[
     options = Options(
         por=reduced, waits=reduced, symmetry=reduced, keep_finals=True, shortest_states=1000
     )
-    result = setup.explore(lambda program: explore(program, options))
+    result = setup.with_program(lambda program: explore(program, options))
     return result, {final.memory for final in result.finals}
 
 
 def test_visible_operations_show_all_that_single_instructions_show() -> None:
     coarse, coarse_finals = finals(patched(), "visible", reduced=True)
     fine, fine_finals = finals(patched(), "instruction", reduced=False)
-    assert coarse.verdict is fine.verdict is Verdict.PROVEN
+    assert coarse.verdict is fine.verdict is Answer.PROVEN
     assert coarse_finals == fine_finals
     assert coarse.states * 100 < fine.states
 
@@ -93,7 +95,7 @@ def test_a_bug_is_found_by_visible_operations_and_by_single_instructions() -> No
 
 def test_the_shared_cells_are_the_descriptor_and_the_lock() -> None:
     setup = Setup(patched(), LEAVE, 2)
-    setup.explore(lambda program: explore(program, Options()))
+    setup.with_program(lambda program: explore(program, Options()))
     slot = setup.world.host.slot(0).physical
     (lock,) = setup.world.lock_regions
     program = setup.program()

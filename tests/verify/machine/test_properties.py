@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kpatch.elf.module import read_module
-from kpatch.verify.explore.result import Verdict
+from kpatch.verify.explore.result import Answer
 from kpatch.verify.machine.properties import CATALOG, named
 from kpatch.verify.machine.scenarios import SCENARIOS, scenario_named
 from kpatch.verify.machine.setup import Subject
@@ -32,7 +32,7 @@ def exit_with(before: str = "", after: str = "") -> Subject:
 
 
 def test_the_exit_that_the_others_are_made_from_is_right() -> None:
-    assert judged(exit_with(), UP).verdict is Verdict.PROVEN
+    assert judged(exit_with(), UP).verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize(
@@ -139,4 +139,4 @@ def test_a_segment_prefix_that_a_cpu_ignores_has_no_effect(prefix: str) -> None:
     bare = bytes.fromhex("816104fffdffff")  # and dword [rcx + 4], 0xfffffdff
     assert site.module.data.count(bare + b"\x90") == 1
     data = site.module.data.replace(bare + b"\x90", bytes.fromhex(prefix) + bare)
-    assert judged(site.instead(read_module(data, "prefixed")), UP).verdict is Verdict.PROVEN
+    assert judged(site.instead(read_module(data, "prefixed")), UP).verdict is Answer.PROVEN

@@ -10,7 +10,7 @@ import pytest
 from kpatch.abi.sourcefix import recognise
 from kpatch.elf.module import Module, read_module
 from kpatch.verify.explore.options import MemoryModel
-from kpatch.verify.explore.result import Verdict
+from kpatch.verify.explore.result import Answer
 from kpatch.verify.machine.setup import Subject
 from kpatch.verify.proof.fixes import model_of
 from kpatch.verify.world.caller import LockedPart, locked_part
@@ -56,7 +56,7 @@ def test_the_fix_gives_every_cpu_its_own_tss_but_leaves_the_race(
 
 @pytest.mark.parametrize("name", FIXED)
 def test_the_fix_is_right_for_one_cpu(name: str) -> None:
-    assert judged(fixed(name), scenario("up")).verdict is Verdict.PROVEN
+    assert judged(fixed(name), scenario("up")).verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize("name", FIXED)

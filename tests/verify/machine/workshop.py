@@ -109,7 +109,9 @@ def judged(
 ) -> Result:
     """Everything that the explorer finds."""
     setup = Setup(subject, where, cpus, model=model, mode=mode)
-    return setup.explore(lambda program: explore(program, Options(model=model, max_states=300_000)))
+    return setup.with_program(
+        lambda program: explore(program, Options(model=model, max_states=300_000))
+    )
 
 
 def broken(result: Result) -> set[str]:

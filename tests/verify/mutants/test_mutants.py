@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from kpatch.verify.explore import Verdict
+from kpatch.verify.explore import Answer
 from kpatch.verify.machine.properties import CATALOG
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.verdict import Task, measure_window, run_task
@@ -46,7 +46,7 @@ def test_a_mutant_is_killed_by_the_property_that_it_breaks(
     explored = mutant.explored(mutant.where)
     print(f"\n{row(mutant, explored)}\n{schedules(explored)}")
     result = explored.result
-    assert result.verdict is Verdict.VIOLATED
+    assert result.verdict is Answer.VIOLATED
     assert not result.bound
     assert {each.prop for each in result.counterexamples} == set(mutant.broken)
     assert row(mutant, explored).rstrip() == table[mutant.name]

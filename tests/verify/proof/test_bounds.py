@@ -17,7 +17,7 @@ from kpatch.report.style import Style
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.verdict import Bounds
-from kpatch.verify.proof.workers import prove
+from kpatch.verify.proof.workers import run_proof
 from tests.cli.harness import Done, command_line, environment, sample
 from tests.verify.mutants.variant import RIGHT
 from tests.verify.proof.calls import LEAVE, LONG, UP, document, patched, verify
@@ -123,7 +123,7 @@ def test_an_interrupt_ends_the_whole_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", [0, -1], ids=["a control", "an obligation"])
 def test_a_proof_with_a_part_missing_is_none(index: int) -> None:
     few = suite(["up"], [1], (MemoryModel.SC,))
-    whole = prove(RIGHT.case, few, Bounds(), jobs=1, report=lambda standing: None)
+    whole = run_proof(RIGHT.case, few, Bounds(), jobs=1, report=lambda standing: None)
     assert (whole.verdict, whole.is_interrupted) == ("proven", False)
     lost = whole.explored[index]
     rest = tuple(each for each in whole.explored if each is not lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kpatch.verify.hardware.cpustate import Run
+from kpatch.verify.hardware.cpustate import Execution
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.world.host import HostModel
 
@@ -23,7 +23,7 @@ class Seen:
 
     host: HostModel
     cpu: int
-    run: Run
+    run: Execution
     called: Registers
     returned: Registers | None
     settled: Registers | None

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from kpatch.verify.machine.properties.base import Property
-from kpatch.verify.machine.properties.engine import Footprint, NoFault, Progress
+from kpatch.verify.machine.properties.engine import Footprint, MakesProgress, NoFault
 from kpatch.verify.machine.properties.restored import Restored
 from kpatch.verify.machine.properties.task import Descriptor, OwnTss
 
 CATALOG: Final[tuple[Property, ...]] = (
     NoFault(),
     Footprint(),
-    Progress(),
+    MakesProgress(),
     Descriptor(),
     OwnTss(),
     Restored(),

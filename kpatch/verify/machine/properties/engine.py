@@ -22,7 +22,7 @@ class Footprint(Property):
     )
 
 
-class Progress(Property):
+class MakesProgress(Property):
     """Here only the CPU that never comes to an end by itself; the explorer finds the others."""
 
     name = "progress"

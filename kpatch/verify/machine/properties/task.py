@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kpatch.verify.hardware.cpustate import LoadedTask
 from kpatch.verify.hardware.descriptors import TSS_LIMIT, changed, parse
-from kpatch.verify.hardware.registers import Table
+from kpatch.verify.hardware.registers import TableRegister
 from kpatch.verify.machine.properties.base import Property, Seen
 from kpatch.verify.world.host import HostModel
 
@@ -68,12 +68,12 @@ def _wrong(host: HostModel, loaded: LoadedTask) -> str:
     return "" if loaded.task.limit == TSS_LIMIT else "the limit is another than that of the TSS"
 
 
-def owner(host: HostModel, task: Table) -> int | None:
+def owner(host: HostModel, task: TableRegister) -> int | None:
     """The CPU whose TSS this is; None if it is nobody's."""
     return next((cpu for cpu in range(host.cpus) if host.tss_of(cpu) == task.base), None)
 
 
-def describe_tss(host: HostModel, task: Table) -> str:
+def describe_tss(host: HostModel, task: TableRegister) -> str:
     """Whose TSS it is, in words."""
     cpu = owner(host, task)
     whose = "nobody's TSS" if cpu is None else f"the TSS of CPU {cpu}"

@@ -10,7 +10,7 @@ _SHORTEST_RUN: Final = 3
 """Of padding that is shown as one line."""
 
 
-def without_runs(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def with_folded_padding(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows, with a run of the same one-byte instruction (padding) as its first one.
 
     That one has ``times``, the length of the run.
