@@ -18,9 +18,9 @@ def run(argv: list[str]) -> int:
     try:
         # Imported here: so that an interrupt in the middle of it has its own words too.
         if argv[:1] == ["scan"]:
-            from kpatch.cli import brief
+            from kpatch.cli import fast_path
 
-            code = brief.scan(argv[1:])
+            code = fast_path.scan(argv[1:])
             if code is not None:
                 return code
         from kpatch.cli.commands import answer

@@ -23,7 +23,7 @@ from kpatch.cli.common import (
 from kpatch.containers import target as targets
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING, KpatchError
-from kpatch.patch.brief import is_nothing_for_us
+from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.report.scan_text import not_kqemu_text, scan_text
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console
     changed or fixed by source unsoundly, and higher where a file could not be read.
     """
     chosen = list(files.expand(paths))
-    is_brief = not (console.json or console.verbose or signatures)
-    found = workers.in_order(partial(_scan, host, signatures, console, is_brief), chosen)
+    by_bytes_first = not (console.json or console.verbose or signatures)
+    found = workers.in_order(partial(_scan, host, signatures, console, by_bytes_first), chosen)
 
     def told(path: Path) -> tuple[list[Document], int]:
         outcome = next(found)
@@ -67,13 +67,13 @@ class _Scanned(NamedTuple):
 
 
 def _scan(
-    host: Host, signatures: Signatures, console: Console, is_brief: bool, path: Path
+    host: Host, signatures: Signatures, console: Console, by_bytes_first: bool, path: Path
 ) -> _Scanned:
-    """Scan one file. With ``is_brief`` what is nothing for kpatch is told by its bytes."""
+    """Scan one file. With ``by_bytes_first`` what is nothing for kpatch is told by its bytes."""
     done = _Scanned([], [], DONE)
     for inside in targets.open_target(path).modules:
         module = read_module(inside.data, inside.name)
-        refusal = is_nothing_for_us(module) if is_brief else None
+        refusal = is_nothing_for_us(module) if by_bytes_first else None
         if refusal is not None:
             done.texts.append(not_kqemu_text(inside.name, refusal, console.style))
             done.documents.append({"file": inside.name, "verdict": "not-kqemu"})

@@ -22,7 +22,7 @@ from kpatch.errors import (
     UnknownModuleError,
 )
 from kpatch.patch.before import Means, Unpatched, by_content, unpatched
-from kpatch.patch.brief import not_for_amd64, not_kqemu, of_another_system
+from kpatch.patch.fast_path import not_for_amd64, not_kqemu, of_another_system
 from kpatch.patch.note import Note, read_note, seal_holds
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature

@@ -24,8 +24,8 @@ from kpatch.containers.packed import unpack, with_patched
 from kpatch.containers.sniff import Kind, sniff
 from kpatch.elf.module import read_module
 from kpatch.errors import KpatchError
-from kpatch.patch.brief import is_nothing_for_us
 from kpatch.patch.diff import diff_modules
+from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.proving import case_of
 from kpatch.report import documents
 from kpatch.report.scan_text import scan_text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.finals import FinalCheck
-from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options
 from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.replay import Replayed, replay

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.counterexample import Reporter
-from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
 from kpatch.verify.explore.finals import FinalCheck, concrete_finals, concrete_memory
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
@@ -31,8 +30,9 @@ from kpatch.verify.explore.result import (
 from kpatch.verify.explore.search import Finding, Graph, Search
 from kpatch.verify.explore.shapes import Shapes
 from kpatch.verify.explore.space import Space, Start
+from kpatch.verify.explore.spin_loops import MembersChangedError, SpinLoops
 from kpatch.verify.explore.steps import Steps
-from kpatch.verify.explore.waits import MembersChangedError, Waits
+from kpatch.verify.explore.symmetry import SymmetricNaming, SymmetryBrokenError
 
 
 def explore(
@@ -57,7 +57,7 @@ def explore(
         if not options.symmetry:
             return exploration.run(lambda: ConcreteNaming(program), "off")
         try:
-            return exploration.run(lambda: FamilyNaming(program, budget), "on")
+            return exploration.run(lambda: SymmetricNaming(program, budget), "on")
         except SymmetryBrokenError as broken:
             return exploration.run(lambda: ConcreteNaming(program), f"broken: {broken}")
     except BoundHitError as hit:
@@ -77,7 +77,7 @@ class _Exploration:
         """One search, and what follows from it. Raises SymmetryBrokenError."""
         shapes = Shapes(make_naming())
         steps = Steps(shapes, self.options)
-        waits = Waits(steps, self.options.waits)
+        waits = SpinLoops(steps, self.options.waits)
         space = Space(steps, waits)
         check = FinalCheck(shapes)
         start, graph = self._search(space, check)
@@ -97,7 +97,7 @@ class _Exploration:
         return replace(self._result(graph, symmetry, found), finals=finals, final_memories=memories)
 
     def _search(self, space: Space, check: FinalCheck) -> tuple[Start, Graph]:
-        """Searches until the members of the waiting loops stay the same."""
+        """Searches until the members of the spin loops stay the same."""
         while True:
             try:
                 start = space.start()
@@ -128,7 +128,7 @@ class _Exploration:
     def _lazy(self, shapes: Shapes) -> Space:
         """The same space, every step of its own, for the counterexamples."""
         steps = Steps(shapes, replace(self.options, por=False))
-        return Space(steps, Waits(steps, enabled=False))
+        return Space(steps, SpinLoops(steps, enabled=False))
 
     def _result(
         self,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kpatch.verify.explore.families import SymmetryBrokenError
-from kpatch.verify.explore.forms import State
+from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.program import Value, Violation
 from kpatch.verify.explore.result import FinalState
 from kpatch.verify.explore.shapes import Shapes
 from kpatch.verify.explore.space import Space
+from kpatch.verify.explore.symmetry import SymmetryBrokenError
 
 
 class FinalCheck:

@@ -34,8 +34,8 @@ class Options:
     """The memory model, the reductions, the bounds.
 
     ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``waits``: waiting
-    loops are kept at one place (:mod:`~kpatch.verify.explore.waits`). ``symmetry``: CPUs are
-    interchangeable (:mod:`~kpatch.verify.explore.families`).
+    loops are kept at one place (:mod:`~kpatch.verify.explore.spin_loops`). ``symmetry``: CPUs are
+    interchangeable (:mod:`~kpatch.verify.explore.symmetry`).
     ``absent``: CPUs may stay away, or not come back (:mod:`~kpatch.verify.explore.progress`).
     ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
     ``stop_at_first`` ends the search at the first violation. ``keep_finals`` lists every final

@@ -20,7 +20,7 @@ and 1 and 2 hold in the new state as well, so all of them end. In particular (S 
 final state can be reached from everywhere.
 
 Which CPUs are outside is told by their shapes, and some shape may stand for CPUs on both sides (a
-twin of a CPU at the entry, a place in a waiting loop). It is then taken to be outside: in 1 it may
+twin of a CPU at the entry, a place in a spin loop). It is then taken to be outside: in 1 it may
 not move, in 2 it has to finish by itself. So what passes is right; and the CPU that is really
 outside has the same future, so it passes too if the other does.
 """

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.finals import FinalCheck
-from kpatch.verify.explore.forms import State
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.shapes import ShapeKind
 from kpatch.verify.explore.space import Space, Start

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kpatch.verify.explore.forms import State
+from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.options import BoundHitError, Budget
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.space import Space, Successor

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kpatch.verify.explore.forms import Forms, Parts, State, referred
+from kpatch.verify.explore.canonical import CanonicalForms, Parts, State, referred
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, ShapeKind
+from kpatch.verify.explore.spin_loops import SpinLoops
 from kpatch.verify.explore.steps import Advance, Effect, Steps, pattern_of
 from kpatch.verify.explore.unlinked import Unlinked
-from kpatch.verify.explore.waits import Waits
 
 Waited = tuple[tuple[int, int], ...]  # CPUs by their old numbers, and how many steps of each
 
@@ -46,12 +46,12 @@ class Start:
 class Space:
     """Makes states, takes them apart, and lists their successors."""
 
-    def __init__(self, steps: Steps, waits: Waits) -> None:
+    def __init__(self, steps: Steps, waits: SpinLoops) -> None:
         cpus = steps.shapes.naming.program.cpus
         self._steps = steps
         self._waits = waits
         self.shapes = steps.shapes
-        self.forms = Forms(steps.shapes)
+        self.forms = CanonicalForms(steps.shapes)
         self._unlinked = Unlinked(self.forms, steps, waits)
         self._cpus = cpus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from kpatch.errors import VerificationError
-from kpatch.verify.explore.forms import State
+from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.program import OpKind, Program

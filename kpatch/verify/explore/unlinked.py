@@ -9,17 +9,17 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterator
 
-from kpatch.verify.explore.forms import Forms, State
+from kpatch.verify.explore.canonical import CanonicalForms, State
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
+from kpatch.verify.explore.spin_loops import SpinLoops
 from kpatch.verify.explore.steps import Effect, Steps, pattern_of
-from kpatch.verify.explore.waits import Waits
 
 
 class Unlinked:
     """The moves of unlinked states, and the states they lead to if those are unlinked too."""
 
-    def __init__(self, forms: Forms, steps: Steps, waits: Waits) -> None:
+    def __init__(self, forms: CanonicalForms, steps: Steps, waits: SpinLoops) -> None:
         self._forms = forms
         self._steps = steps
         self._waits = waits

@@ -40,7 +40,7 @@ from kpatch.verify.hardware.cpustate import (
     Snapshot,
     Territory,
 )
-from kpatch.verify.hardware.cycle import Circle
+from kpatch.verify.hardware.cycle import CycleFinder
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import RegisterReader, Registers
 
@@ -229,7 +229,7 @@ class Engine:
         self._budget = budget
         self._taken = taken
         self._milestone = budget // 2
-        self._circle = Circle(self._milestone)
+        self._cycle = CycleFinder(self._milestone)
         self._stopped = False
         self._check_controls = False
         self._look_at_tr = False
@@ -275,7 +275,7 @@ class Engine:
             self._fail("no-fault", "loads a segment from a GDT of the patch's own")
         elif taken > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
-        elif self._circle.closes(taken, address, self._ledger.count, self._reader):
+        elif self._cycle.closes(taken, address, self._ledger.count, self._reader):
             self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr

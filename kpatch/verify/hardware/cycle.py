@@ -5,7 +5,7 @@ from __future__ import annotations
 from kpatch.verify.hardware.registers import RegisterReader, Registers
 
 
-class Circle:
+class CycleFinder:
     """Watches one run: after ``milestone`` instructions, does it come back to where it was?
 
     With the same registers, and no access to memory in between, it then does so for ever.

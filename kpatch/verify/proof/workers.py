@@ -223,7 +223,7 @@ def _tell(reports: Any, done: int, of: int, report: ProofReport) -> None:
 
 
 _MINE: dict[str, Any] = {}
-"""What a process of the crew was given when it began."""
+"""What a worker was given when it began."""
 
 
 def _begin(case: Case, bounds: Bounds, reports: Any, stop: Stop) -> None:
@@ -234,7 +234,7 @@ def _begin(case: Case, bounds: Bounds, reports: Any, stop: Stop) -> None:
 
 
 def _end_with_parent() -> None:
-    """A process of the crew has no reason to live on when the first one was killed."""
+    """A worker has no reason to live on when the first one was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kpatch.verify.explore import MemoryModel, Options
-from kpatch.verify.explore.families import FamilyNaming, SymmetryBrokenError
 from kpatch.verify.explore.naming import ConcreteNaming
 from kpatch.verify.explore.options import Budget
 from kpatch.verify.explore.shapes import Shapes
 from kpatch.verify.explore.space import Space
+from kpatch.verify.explore.spin_loops import MembersChangedError, SpinLoops
 from kpatch.verify.explore.steps import Steps
-from kpatch.verify.explore.waits import MembersChangedError, Waits
+from kpatch.verify.explore.symmetry import SymmetricNaming, SymmetryBrokenError
 from tests.verify.explore.test_reductions import ENTRIES, programs
 from tests.verify.explore.toys import RIGHT, Toy, load, rest, store, switches, xchg
 
 
 def compare(toy: Toy, options: Options, states: int) -> int:
     """Expands so many states in both ways; returns how many there were."""
-    naming = FamilyNaming(toy, Budget(60)) if options.symmetry else ConcreteNaming(toy)
+    naming = SymmetricNaming(toy, Budget(60)) if options.symmetry else ConcreteNaming(toy)
     steps = Steps(Shapes(naming), options)
-    waits = Waits(steps, options.waits)
+    waits = SpinLoops(steps, options.waits)
     space = Space(steps, waits)
     while True:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, KpatchError
-from kpatch.patch.brief import is_nothing_for_us
+from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.report.scan_text import not_kqemu_text
 from kpatch.report.style import Style
 from kpatch.storage import read

@@ -1,9 +1,9 @@
-"""Waiting loops: CPUs that only look until something changes are kept at one place of the loop.
+"""Spin loops: CPUs that only look until something changes are kept at one place of the loop.
 
 A step is *silent* when the CPU makes it without changing the memory or the pool and without
 violating anything: a read that finds the lock held, an exchange that puts 1 over 1. A CPU *waits*
 where its silent steps lead into a cycle as long as the memory stays as it is. The places of a
-waiting loop multiply the states, yet nobody can tell them apart. So silent steps of such shapes
+spin loop multiply the states, yet nobody can tell them apart. So silent steps of such shapes
 (the *members*) are made at once, after every move, by every CPU: a state is kept in its *normal
 form* only. In a cycle the normal form is the shape with the smallest number.
 
@@ -37,7 +37,7 @@ from kpatch.verify.explore.steps import Effect, Steps, pattern_of
 
 MAX_RESTARTS = 100  # more changes of mind than this, and the reduction is given up
 
-MAX_LOOP = 64  # silent moves in a waiting loop; a longer one is not looked for
+MAX_LOOP = 64  # silent moves in a spin loop; a longer one is not looked for
 
 Context = tuple[int, Names]  # a memory, and the names of the CPUs that it refers to
 
@@ -46,7 +46,7 @@ class MembersChangedError(Exception):
     """The set of members is another one: the search has to start anew. Stays in this package."""
 
 
-class Waits:
+class SpinLoops:
     """Knows the members, and the normal form of every shape under every memory met."""
 
     def __init__(self, steps: Steps, enabled: bool) -> None:

@@ -1,4 +1,4 @@
-"""The short way to the verdict on a file that is nothing for kpatch: by its bytes.
+"""The fast path to the verdict on a file that is nothing for kpatch: by its bytes.
 
 :func:`kpatch.patch.assess.assess` says the same of such a file, and more; it decodes, and loads the
 signatures and the table of kernels. In a folder nearly all files are of this kind.

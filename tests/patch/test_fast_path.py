@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError
 from kpatch.patch.assess import Verdict, assess
-from kpatch.patch.brief import ANCHOR, FIRST_PAGE, HEADER, is_nothing_for_us
+from kpatch.patch.fast_path import ANCHOR, FIRST_PAGE, HEADER, is_nothing_for_us
 from kpatch.signature.load import load_signatures
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.ko"))

@@ -39,7 +39,7 @@ class Parts:
     pool: tuple[tuple[int, Names], ...]
 
 
-class Forms:
+class CanonicalForms:
     """Takes states apart, and puts them together in their canonical form."""
 
     def __init__(self, shapes: Shapes) -> None:

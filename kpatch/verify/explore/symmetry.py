@@ -48,7 +48,7 @@ class _Step:
     values: tuple[NamedValue, ...]
 
 
-class FamilyNaming:
+class SymmetricNaming:
     """Learns families of local states and values from the program's own answers."""
 
     def __init__(self, program: Program, budget: Budget) -> None:
