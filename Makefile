@@ -30,7 +30,8 @@ run: $(VENV)/.installed
 # Every run is in a random order (pytest-randomly prints its seed). What takes long is proofs, which
 # share nothing with their neighbours but the samples; so the whole runs in one order, and the
 # quick rest in a second one.
-QUICK = tests/abi tests/cli/test_usage.py tests/elf tests/isa tests/package tests/patch tests/signature
+QUICK = tests/cli/test_usage.py tests/elf tests/isa tests/kernel tests/kqemu \
+	tests/package tests/patch tests/signature
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -rs

@@ -10,9 +10,9 @@ TYPE_CHECKING = False  # typing itself would cost more than all the rest of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from kpatch.abi.host import Host
     from kpatch.elf.module import Module, read_module
     from kpatch.errors import KpatchError
+    from kpatch.kernel.host import Host
     from kpatch.patch.assess import Assessment, Verdict
     from kpatch.proving import Proving
     from kpatch.repair import Repaired, apply, prove, revert, scan
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "kpatch.abi.host": ("Host",),
+    "kpatch.kernel.host": ("Host",),
     "kpatch.elf.module": ("Module", "read_module"),
     "kpatch.errors": ("KpatchError",),
     "kpatch.patch.assess": ("Assessment", "Verdict"),

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kpatch.abi.detect import Detection, detect
 from kpatch.elf.module import Module
 from kpatch.errors import (
     KpatchError,
@@ -21,6 +20,7 @@ from kpatch.errors import (
     UnknownModuleError,
     VerificationError,
 )
+from kpatch.kernel.detect import Detection, detect
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.patch.before import Means
 from kpatch.signature.model import Match

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kpatch.abi.detect import detect
-from kpatch.abi.host import UNKNOWN_HOST, Host
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KernelUnknownError
+from kpatch.kernel.detect import detect
+from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.patch.assess import Assessment, assess
 from kpatch.proving import (
     ON_ALL_CORES,

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import pytest
 
-from kpatch.abi.detect import detect
-from kpatch.abi.identify import identify
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import read_module
 from kpatch.errors import KpatchError
+from kpatch.kernel.detect import detect
+from kpatch.kqemu.identify import identify
 from kpatch.patch.assess import Verdict
 from kpatch.proving import case_of
 from kpatch.repair import apply, scan

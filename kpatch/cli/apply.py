@@ -11,7 +11,6 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.abi.host import Host
 from kpatch.cli import progress
 from kpatch.cli.common import (
     FILES,
@@ -27,6 +26,7 @@ from kpatch.cli.common import (
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE
+from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
 from kpatch.report import documents
 from kpatch.report.documents import Document

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias
 import click
 
 from kpatch import storage as files
-from kpatch.abi.host import Host
 from kpatch.cli import boundary
 from kpatch.errors import (
     DONE,
@@ -22,6 +21,7 @@ from kpatch.errors import (
     OtherModuleError,
     UsageError,
 )
+from kpatch.kernel.host import Host
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -206,8 +206,8 @@ def read_host(osversion: str | None, kernel: Path | None) -> Host:
     if osversion is None and kernel is None:
         return Host()
     # Imported here: most calls name no kernel.
-    from kpatch.abi.kernelfile import read_kernel
-    from kpatch.abi.versions import parse_osversion
+    from kpatch.kernel.kernelfile import read_kernel
+    from kpatch.kernel.versions import parse_osversion
 
     number = None if osversion is None else parse_osversion(osversion)
     if kernel is None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from kpatch import repair
-from kpatch.abi.host import Host
 from kpatch.cli.common import (
     Console,
     Signatures,
@@ -24,6 +23,7 @@ from kpatch.cli.common import (
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, FINDING, UnknownModuleError
+from kpatch.kernel.host import Host
 from kpatch.patch.assess import assess
 from kpatch.patch.before import Means
 from kpatch.patch.diff import CONTEXT, diff_modules

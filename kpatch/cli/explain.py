@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from kpatch import repair
-from kpatch.abi.host import Host
 from kpatch.cli import progress
 from kpatch.cli.common import Console, console_options, each_file, kernel_options
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, UsageError
+from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.report import documents
 from kpatch.report.documents import Document

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from kpatch.abi.host import Host
 from kpatch.cli import progress
 from kpatch.cli.common import Console, Signatures, console_options, read_host, signatures_option
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
+from kpatch.kernel.host import Host
 from kpatch.ports import build, guide, place, tree
 from kpatch.ports.build import Report, Workshop
 from kpatch.ports.guide import Guide

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import click
 
 from kpatch import storage as files
-from kpatch.abi.host import Host
 from kpatch.cli import progress
 from kpatch.cli.common import (
     Console,
@@ -29,6 +28,7 @@ from kpatch.errors import (
     UsageError,
     VerificationError,
 )
+from kpatch.kernel.host import Host
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.plan import Plan

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from kpatch import storage as files
-from kpatch.abi.host import Host
 from kpatch.cli import workers
 from kpatch.cli.common import (
     FILES,
@@ -23,6 +22,7 @@ from kpatch.cli.common import (
 from kpatch.containers import target as targets
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING, KpatchError
+from kpatch.kernel.host import Host
 from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.report.scan_text import not_kqemu_text, scan_text
 

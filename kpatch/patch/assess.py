@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from kpatch.abi.detect import Detection, detect
-from kpatch.abi.host import UNKNOWN_HOST, Host
-from kpatch.abi.identify import Identity, identify
-from kpatch.abi.sourcefix import SourceFix, recognise
 from kpatch.elf.klink import BrokenRule, check
 from kpatch.elf.module import Module
 from kpatch.errors import (
@@ -21,6 +17,10 @@ from kpatch.errors import (
     NotAffectedError,
     UnknownModuleError,
 )
+from kpatch.kernel.detect import Detection, detect
+from kpatch.kernel.host import UNKNOWN_HOST, Host
+from kpatch.kqemu.identify import Identity, identify
+from kpatch.kqemu.sourcefix import SourceFix, recognise
 from kpatch.patch.before import Means, Unpatched, by_content, unpatched
 from kpatch.patch.fast_path import not_for_amd64, not_kqemu, of_another_system
 from kpatch.patch.note import Note, read_note, seal_holds

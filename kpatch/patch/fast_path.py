@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.abi.identify import KQEMU, Identity, kind_of
 from kpatch.elf.module import Module
 from kpatch.errors import NotAffectedError, OtherModuleError
+from kpatch.kqemu.identify import KQEMU, Identity, kind_of
 from kpatch.signature.prefilter import candidates
 
 _TRACES: Final = (KQEMU.encode(), b"kpatch")

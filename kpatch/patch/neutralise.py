@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kpatch.abi.sourcefix import SourceFix
 from kpatch.elf.edits import Overwrite
 from kpatch.elf.module import Module
 from kpatch.errors import AlreadyFixedError
+from kpatch.kqemu.sourcefix import SourceFix
 from kpatch.patch.plan import Neutralised
 
 RET = b"\xc3"

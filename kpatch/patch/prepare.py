@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kpatch.abi.detect import Detection, HostLayout
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, UnknownModuleError
+from kpatch.kernel.detect import Detection, HostLayout
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.patch.neutralise import neutralise
 from kpatch.patch.plan import Plan, make_plan

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kpatch import __version__
-from kpatch.abi.sourcefix import recognise
 from kpatch.elf.content import differing, loaded_digest
 from kpatch.elf.edits import Overwrite
 from kpatch.elf.klink import require
 from kpatch.elf.module import Module, Section, read_module
 from kpatch.elf.remover import Removal, without
 from kpatch.errors import DamagedFileError, KpatchError
+from kpatch.kqemu.sourcefix import recognise
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.before import RESTORE, Means, Unpatched
 from kpatch.patch.neutralise import RET, neutralise

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.abi.host import Host
 from kpatch.errors import DamagedFileError, KernelUnknownError, VerificationError
+from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.ports.build import Examined, Shown, Standing
 from kpatch.proving import Proving, require_proven

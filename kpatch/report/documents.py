@@ -13,8 +13,8 @@ from kpatch.errors import KpatchError
 
 # Only named in annotations: scan does not pay for what makes diffs.
 if TYPE_CHECKING:
-    from kpatch.abi.detect import Detection
     from kpatch.elf.module import Module
+    from kpatch.kernel.detect import Detection
     from kpatch.patch.assess import Assessment
     from kpatch.patch.diff import ModuleDiff
     from kpatch.signature.model import Match

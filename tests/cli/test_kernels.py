@@ -9,8 +9,8 @@ import pytest
 
 from kpatch.elf.module import read_module
 from kpatch.patch.note import read_note
-from tests.abi.objects import kernel
 from tests.cli.harness import copied, look, names, patched_bytes, run
+from tests.objects import kernel
 
 
 @pytest.fixture(scope="module")

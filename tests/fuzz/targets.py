@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch import repair
-from kpatch.abi.kernelfile import read_kernel
 from kpatch.containers.package import contents, manifest, modules_in, replace_module
 from kpatch.containers.package.edit import Replacement
 from kpatch.containers.packed import unpack, with_patched
 from kpatch.containers.sniff import Kind, sniff
 from kpatch.elf.module import read_module
 from kpatch.errors import KpatchError
+from kpatch.kernel.kernelfile import read_kernel
 from kpatch.patch.diff import diff_modules
 from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.proving import case_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpatch.abi.host import Host
 from kpatch.elf.module import Module, read_module
+from kpatch.kernel.host import Host
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.prepare import prepare
 

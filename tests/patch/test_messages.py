@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.abi.host import Host
-from kpatch.abi.kernelfile import read_kernel
 from kpatch.elf import constants as elf
 from kpatch.elf.editor import append
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
+from kpatch.kernel.host import Host
+from kpatch.kernel.kernelfile import read_kernel
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.prepare import prepare

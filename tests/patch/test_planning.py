@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.abi.host import Host
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import (
     AlreadyFixedError,
@@ -18,6 +17,7 @@ from kpatch.errors import (
     NotAffectedError,
     UnknownModuleError,
 )
+from kpatch.kernel.host import Host
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.note import ReplacedBytes, read_note

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from kpatch import repair
-from kpatch.abi.host import Host
 from kpatch.elf.content import differing, loaded_digest
 from kpatch.elf.klink import check
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
+from kpatch.kernel.host import Host
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.before import Means

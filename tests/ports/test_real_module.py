@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pytest
 
-from kpatch.abi.host import Host
 from kpatch.elf.module import read_module
 from kpatch.errors import VerificationError
+from kpatch.kernel.host import Host
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.original import original_of
 from kpatch.ports.workshop import ModuleWorkshop

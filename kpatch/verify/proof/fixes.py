@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kpatch.abi.codescan import CallSite
-from kpatch.abi.sourcefix import FixFunction, recognise
 from kpatch.elf.module import Module
+from kpatch.kqemu.codescan import CallSite
+from kpatch.kqemu.sourcefix import FixFunction, recognise
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
 from kpatch.verify.world.caller import LockedPart, locked_part

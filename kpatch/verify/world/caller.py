@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from kpatch.abi.codescan import CallSite
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.isa.decode import Immediate, Instruction, Memory, Register, decode
+from kpatch.kqemu.codescan import CallSite
 from kpatch.units import SectionOffset
 from kpatch.verify.hardware.registers import GENERAL
 

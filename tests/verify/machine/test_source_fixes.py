@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.abi.sourcefix import recognise
 from kpatch.elf.module import Module, read_module
+from kpatch.kqemu.sourcefix import recognise
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Answer
 from kpatch.verify.machine.setup import Subject

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.abi.kernelfile import KernelFile, read_kernel, unpacked
 from kpatch.errors import DamagedFileError, KernelUnknownError
-from tests.abi.objects import compiled, kernel, kqemu_source, objcopied
+from kpatch.kernel.kernelfile import KernelFile, read_kernel, unpacked
+from tests.objects import compiled, kernel, kqemu_source, objcopied
 
 
 def test_a_kernel_says_its_version_and_symbols() -> None:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpatch.abi import codescan
-from kpatch.abi.codescan import find_ltr
 from kpatch.elf.module import read_module
 from kpatch.isa.decode import Outline, outline
-from tests.abi.objects import assembled
+from kpatch.kqemu import codescan
+from kpatch.kqemu.codescan import find_ltr
+from tests.objects import assembled
 
 LTR = ".byte 0x0f, 0x00, 0xd8"
 

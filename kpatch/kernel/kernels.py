@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 
-from kpatch.abi.versions import VersionRange, Versions, join
 from kpatch.data import signatures_folder
 from kpatch.entry import Entry, parse, read_text
+from kpatch.kernel.versions import VersionRange, Versions, join
 
 KERNELS_FILE: Final = "kernels.toml"
 SCHEMA: Final = 1

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.abi.identify import Identity, identify
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError
-from tests.abi.objects import (
+from kpatch.kqemu.identify import Identity, identify
+from tests.objects import (
     compiled,
     compiled_i386,
     kernel,

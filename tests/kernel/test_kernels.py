@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.abi.kernels import KERNELS_FILE, builtin_table, load_table, read_table
-from kpatch.abi.versions import VersionRange, intersect, join, parse_osversion
 from kpatch.data import signatures_folder
 from kpatch.errors import SignatureError, UsageError
+from kpatch.kernel.kernels import KERNELS_FILE, builtin_table, load_table, read_table
+from kpatch.kernel.versions import VersionRange, intersect, join, parse_osversion
 
 # (a version, its GDT, its cpuid offset): releases, and both sides of every change
 KNOWN = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from kpatch.abi.kernelfile import KernelFile
+    from kpatch.kernel.kernelfile import KernelFile
 
 
 class Host(NamedTuple):

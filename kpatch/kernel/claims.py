@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from kpatch.abi.kernelfile import KernelFile
-from kpatch.abi.kernels import Confidence, EvidenceRule, KernelTable
-from kpatch.abi.versions import Versions, exactly
 from kpatch.elf.metadata import read_metadata
 from kpatch.elf.module import Module
+from kpatch.kernel.kernelfile import KernelFile
+from kpatch.kernel.kernels import Confidence, EvidenceRule, KernelTable
+from kpatch.kernel.versions import Versions, exactly
 
 Source = Literal[
     "--osversion", "--kernel", "module metadata", "undefined symbol", "module data", "conclusion"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.abi.detect import detect
-from kpatch.abi.identify import identify
-from kpatch.abi.sourcefix import recognise
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import KernelUnknownError
+from kpatch.kernel.detect import detect
+from kpatch.kqemu.identify import identify
+from kpatch.kqemu.sourcefix import recognise
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from kpatch.abi.detect import detect
-from kpatch.abi.kernelfile import read_kernel
 from kpatch.elf.debuginfo import DebugInfo, read_debug_info
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import KernelUnknownError
+from kpatch.kernel.detect import detect
+from kpatch.kernel.kernelfile import read_kernel
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TIME = {

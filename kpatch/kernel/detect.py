@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from kpatch.abi.claims import claims_of
-from kpatch.abi.kernelfile import KernelFile
-from kpatch.abi.kernels import Kernel, KernelTable, builtin_table
-from kpatch.abi.ownlayout import HostLayout, own_layout
-from kpatch.abi.versions import Versions
-from kpatch.abi.weigh import Conflict, Evidence, Weighed, weigh
 from kpatch.elf.module import Module
 from kpatch.errors import KernelUnknownError, NotAffectedError
+from kpatch.kernel.claims import claims_of
+from kpatch.kernel.kernelfile import KernelFile
+from kpatch.kernel.kernels import Kernel, KernelTable, builtin_table
+from kpatch.kernel.ownlayout import HostLayout, own_layout
+from kpatch.kernel.versions import Versions
+from kpatch.kernel.weigh import Conflict, Evidence, Weighed, weigh
 
 __all__ = ["Conflict", "Detection", "Evidence", "HostLayout", "detect"]
 

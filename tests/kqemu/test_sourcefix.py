@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.abi.codescan import find_ltr
-from kpatch.abi.sourcefix import SourceFix, recognise
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
-from tests.abi.objects import assembled, compiled, compiled_i386, kqemu_source, objcopied
+from kpatch.kqemu.codescan import find_ltr
+from kpatch.kqemu.sourcefix import SourceFix, recognise
+from tests.objects import assembled, compiled, compiled_i386, kqemu_source, objcopied
 
 # What the fixes have in common: the slot gets this CPU's TSS, then TR is loaded from it.
 SLOT_FIX = """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, Literal, NamedTuple
 
-from kpatch.abi.codescan import CallSite, CodePlace, find_calls, find_ltr
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol
+from kpatch.kqemu.codescan import CallSite, CodePlace, find_calls, find_ltr
 from kpatch.units import SectionOffset
 
 Variant = Literal["A", "B", "C", "unknown"]

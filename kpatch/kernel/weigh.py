@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kpatch.abi.claims import Claim, Source
-from kpatch.abi.kernels import Confidence, Kernel, KernelTable
-from kpatch.abi.versions import Versions, intersect, join, show
+from kpatch.kernel.claims import Claim, Source
+from kpatch.kernel.kernels import Confidence, Kernel, KernelTable
+from kpatch.kernel.versions import Versions, intersect, join, show
 
 _BRANCH = 100_000
 _LAST_BRANCH = 99

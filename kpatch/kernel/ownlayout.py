@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kpatch.abi.kernelfile import KernelFile
-from kpatch.abi.kernels import KernelTable
-from kpatch.abi.weigh import Conflict, Evidence, Weighed
+from kpatch.kernel.kernelfile import KernelFile
+from kpatch.kernel.kernels import KernelTable
+from kpatch.kernel.weigh import Conflict, Evidence, Weighed
 
 _MASK_DISTANCE = 4
 """The patch's guard reads the mask as the u32 behind cpuid."""

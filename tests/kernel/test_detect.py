@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.abi.claims import Claim, Source
-from kpatch.abi.detect import Detection, HostLayout, detect
-from kpatch.abi.kernelfile import KernelFile
-from kpatch.abi.kernels import CONFIDENCES, builtin_table
-from kpatch.abi.versions import VersionRange, exactly, intersect
-from kpatch.abi.weigh import weigh
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import KernelUnknownError, NotAffectedError
-from tests.abi.objects import assembled, compiled, kqemu_module, kqemu_source
+from kpatch.kernel.claims import Claim, Source
+from kpatch.kernel.detect import Detection, HostLayout, detect
+from kpatch.kernel.kernelfile import KernelFile
+from kpatch.kernel.kernels import CONFIDENCES, builtin_table
+from kpatch.kernel.versions import VersionRange, exactly, intersect
+from kpatch.kernel.weigh import weigh
+from tests.objects import assembled, compiled, kqemu_module, kqemu_source
 
 CDEVSW_6_TO_72 = 0x17032005
 CDEVSW_73 = 0x28042009

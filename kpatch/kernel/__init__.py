@@ -1,0 +1,1 @@
+"""Host kernels as data, and which of them a module is for."""

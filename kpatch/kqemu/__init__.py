@@ -1,0 +1,1 @@
+"""What kqemu is: which file is one, and the source fixes that one may carry already."""

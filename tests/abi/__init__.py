@@ -1,1 +1,0 @@
-"""Tests of the kernel table, of detection and of recognition."""
