@@ -48,12 +48,12 @@ def as_read(module: Module) -> Picture:
             "shstrndx": header.shstrndx,
             "shoff": header.shoff,
         },
-        sections=tuple(_section(module, each) for each in module.sections),
+        sections=tuple(_section(module, section) for section in module.sections),
         symbols=tuple(
             SymbolRow(s.name, s.value, s.size, s.bind, s.type, s.other & 3, s.section)
             for s in module.symbols
         ),
-        relocations=tuple(_relocation(each) for each in module.relocations),
+        relocations=tuple(_relocation(relocation) for relocation in module.relocations),
         notes=(_note(module.contents(note)),) if note else (),
         note_sections=frozenset((SECTION,)) if note else frozenset(),
     )
@@ -149,10 +149,10 @@ def _overwritten(row: SectionRow, plan: Plan) -> SectionRow:
     if row.contents is None or row.offset is None:
         return row
     contents = bytearray(row.contents)
-    for each in plan.overwrites:
-        start = each.offset - row.offset
-        if start >= 0 and start + len(each.new) <= len(contents):
-            contents[start : start + len(each.new)] = each.new
+    for overwrite in plan.overwrites:
+        start = overwrite.offset - row.offset
+        if start >= 0 and start + len(overwrite.new) <= len(contents):
+            contents[start : start + len(overwrite.new)] = overwrite.new
     return row._replace(contents=bytes(contents))
 
 
@@ -184,7 +184,7 @@ def _relocations(
 
     A section that has no table gets one at the end of ``rows``.
     """
-    found = [(each.table, _relocation(each)) for each in plan.module.relocations]
+    found = [(relocation.table, _relocation(relocation)) for relocation in plan.module.relocations]
     # The first global of a name is the one that a relocation by name is against.
     numbers = {
         row.name: number
@@ -229,7 +229,7 @@ def _grow(plan: Plan, rows: list[SectionRow], added: list[SymbolRow], placed: li
     if added:
         _resize(rows, symtab, rows[symtab].size + _SYMBOL_SIZE * len(added))
     counts = Counter(table for table, _ in placed)
-    before = Counter(each.table for each in plan.module.relocations)
+    before = Counter(relocation.table for relocation in plan.module.relocations)
     for table, count in counts.items():
         if count != before[table]:
             _resize(rows, table, _RELA_SIZE * count)

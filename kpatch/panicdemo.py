@@ -34,7 +34,7 @@ class Scene:
     @property
     def panicked(self) -> bool:
         """A trap in the kernel, a reset, or a stack that is not what was left there."""
-        clobbered = any(each.clobbered for each in self.run.processes)
+        clobbered = any(process.clobbered for process in self.run.processes)
         return self.run.panic is not None or self.run.outcome == "reset" or clobbered
 
     @property
@@ -56,7 +56,7 @@ class Scene:
             "said": found.said,
             "seconds": round(found.seconds, 2),
             "panic": None if found.panic is None else found.panic._asdict(),
-            "processes": [each._asdict() for each in found.processes],
+            "processes": [process._asdict() for process in found.processes],
             "registers": list(found.registers),
         }
 
@@ -88,6 +88,6 @@ def show(
         "version": version_of(emulator),
         "cpus": cpus,
         "rounds": ROUNDS,
-        "holds": all(each.holds for each in scenes),
-        "scenes": [each.to_document() for each in scenes],
+        "holds": all(scene.holds for scene in scenes),
+        "scenes": [scene.to_document() for scene in scenes],
     }

@@ -32,11 +32,11 @@ def read_by_others(module: Module, plan: Plan | None = None) -> tuple[Reading, .
 
 def require_agreement(readings: Iterable[Reading], name: str) -> None:
     """Raise VerificationError if another reader sees something else than what was planned."""
-    for each in readings:
-        if not each.agrees:
+    for reading in readings:
+        if not reading.agrees:
             raise VerificationError(
-                f"{each.reader} reads the patched file otherwise than planned: "
-                f"{'; '.join(each.differences)}",
+                f"{reading.reader} reads the patched file otherwise than planned: "
+                f"{'; '.join(reading.differences)}",
                 where=name,
                 todo="nothing was written; report this file",
             )

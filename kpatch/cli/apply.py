@@ -122,7 +122,7 @@ def _document(
         "after": documents.contents(changed.data, done.module),
         "module": documents.assessment(done.assessment),
         "proof": done.proof.to_document() if done.proof else None,
-        "readers": [each.to_document() for each in done.readings],
+        "readers": [reading.to_document() for reading in done.readings],
         "notices": list(changed.notices),
     }
 

@@ -231,13 +231,13 @@ def each_file(
     results: list[Document] = []
     passed_over: list[OtherModuleError] = []
     code = DONE
-    for each in paths:
+    for path in paths:
         try:
-            found, exit_code = action(each)
+            found, exit_code = action(path)
         except OtherModuleError as error:
-            error.within(str(each))
-            found, exit_code = [_refusal(each, error)], error.exit_code
-            if named is None or each in named:
+            error.within(str(path))
+            found, exit_code = [_refusal(path, error)], error.exit_code
+            if named is None or path in named:
                 console.complain(error)
             else:
                 passed_over.append(error)
@@ -246,9 +246,9 @@ def each_file(
                 if console.verbose:
                     console.say(f"passed over: {error}")
         except Exception as foreign:
-            ours = boundary.ended(foreign, verbose=bool(console.verbose)).within(str(each))
+            ours = boundary.ended(foreign, verbose=bool(console.verbose)).within(str(path))
             console.complain(ours)
-            found, exit_code = [_refusal(each, ours)], ours.exit_code
+            found, exit_code = [_refusal(path, ours)], ours.exit_code
         results += found
         code = max(code, exit_code)
     if passed_over and len(passed_over) == len(results):
@@ -271,8 +271,8 @@ def _refusal(path: Path, error: KpatchError) -> Document:
 
 def _counted(results: Iterable[Document]) -> str:
     """What became of the files, as ``10 patched, 2 refused, 9 nothing to do``."""
-    words = [_outcome(each) for each in results]
-    return ", ".join(f"{words.count(each)} {each}" for each in sorted(set(words), key=words.index))
+    words = [_outcome(result) for result in results]
+    return ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words), key=words.index))
 
 
 def _outcome(entry: Document) -> str:

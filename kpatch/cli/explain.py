@@ -38,7 +38,7 @@ def command(about: str, host: Host, console: Console) -> int:
 
         def explain(place: Path) -> tuple[list[Document], int]:
             modules = targets.open_target(place).modules
-            return [_of_module(each.data, each.name, host, console) for each in modules], DONE
+            return [_of_module(module.data, module.name, host, console) for module in modules], DONE
 
         return each_file("explain", [path], console, explain)
     document = _of_term(about)

@@ -34,8 +34,8 @@ class MachineTests(NamedTuple):
             return
         from kpatch.witness.machine.emulators import require
 
-        for each in self.machines:
-            require(each)
+        for machine in self.machines:
+            require(machine)
 
     def run(self, case: Case, console: Console) -> list[Document]:
         """The test on each machine, as JSON-ready data."""
@@ -46,14 +46,14 @@ class MachineTests(NamedTuple):
 
         return [
             test_on(
-                each,
+                machine,
                 case,
-                settings_for(each, case, cpus=self.cpus, rounds=self.rounds),
+                settings_for(machine, case, cpus=self.cpus, rounds=self.rounds),
                 with_driver=self.driver,
                 limit=self.seconds,
                 report=console.say if console.verbose else _nobody,
             )
-            for each in self.machines
+            for machine in self.machines
         ]
 
 

@@ -64,7 +64,7 @@ def without(module: Module, removal: Removal, overwrites: Sequence[Overwrite] = 
             continue
         if section.index == symtab.index:
             contents = _kept_symbols(contents, numbers)
-            locals_left = sum(module.symbols[each].is_local for each in numbers)
+            locals_left = sum(module.symbols[number].is_local for number in numbers)
             row = (*row[:7], locals_left, *row[8:])
         elif section.is_relocation_table:
             contents = _kept_relocations(module, section.index, contents, removal, numbers)
@@ -95,8 +95,8 @@ def dense(data: bytes) -> bytes:
         elif section.type == _SHT_GROUP:
             words = [contents[at : at + 4] for at in range(0, len(contents), 4)]
             contents = b"".join(words[:1]) + b"".join(
-                new.get(int.from_bytes(each, "little"), 0).to_bytes(4, "little")
-                for each in words[1:]
+                new.get(int.from_bytes(word, "little"), 0).to_bytes(4, "little")
+                for word in words[1:]
             )
         parts.append(_Part(tuple(row), contents))
     return _written(data, parts, new[module.header.shstrndx])
@@ -117,14 +117,17 @@ def _numbers(module: Module, removal: Removal) -> dict[int, int]:
     """Old symbol number to new. Raises LinkerRefusalError if a relocation that stays needs one."""
     kept = [s.index for s in module.symbols if s.index not in removal.symbols]
     numbers = {old: new for new, old in enumerate(kept)}
-    for each in module.relocations:
-        goes = each.table in removal.sections or (each.table, each.index) in removal.relocations
-        if not goes and each.symbol not in numbers:
+    for relocation in module.relocations:
+        goes = (
+            relocation.table in removal.sections
+            or (relocation.table, relocation.index) in removal.relocations
+        )
+        if not goes and relocation.symbol not in numbers:
             raise LinkerRefusalError(
-                f"something else uses {module.symbols[each.symbol].name}"
-                if each.symbol < len(module.symbols)
+                f"something else uses {module.symbols[relocation.symbol].name}"
+                if relocation.symbol < len(module.symbols)
                 else "a relocation is against no symbol",
-                where=f"{module.name}, {module.sections[each.table].name}",
+                where=f"{module.name}, {module.sections[relocation.table].name}",
                 todo="use its kept copy",
             )
     return numbers
@@ -150,7 +153,7 @@ def _kept_relocations(
 def _written(image: bytes, parts: Sequence[_Part], names: int) -> bytes:
     """Header, contents in the order of the old file, section headers."""
     out = bytearray(image[: AMD64.header.size])
-    rows = [each.row for each in parts]
+    rows = [part.row for part in parts]
     for index in sorted(range(len(parts)), key=lambda each: parts[each].row[4]):
         kind, align = rows[index][1], rows[index][8]
         if kind == elf.SHT_NULL:

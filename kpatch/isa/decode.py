@@ -205,7 +205,7 @@ def _instruction(raw: Any) -> Instruction:
         raw=bytes(raw.bytes),
         mnemonic=raw.mnemonic,
         text=f"{raw.mnemonic} {raw.op_str}".rstrip(),
-        operands=tuple(_operand(raw, each) for each in raw.operands),
+        operands=tuple(_operand(raw, operand) for operand in raw.operands),
         reads=frozenset((*missing, *(_whole(raw.reg_name(r)) for r in reads))),
         writes=frozenset((*missing, *(_whole(raw.reg_name(r)) for r in writes))),
         is_call=x86.X86_GRP_CALL in groups,

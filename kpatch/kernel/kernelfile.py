@@ -90,7 +90,9 @@ def _architecture(kernel: Module) -> Architecture:
 
 
 def _debug_info(kernel: Module) -> DebugInfo | None:
-    if not any(each.name.startswith((".debug_info", ".zdebug_info")) for each in kernel.sections):
+    if not any(
+        section.name.startswith((".debug_info", ".zdebug_info")) for section in kernel.sections
+    ):
         return None
     # Imported here: few kernels have it, and the reader costs start-up time.
     from kpatch.elf.debuginfo import read_debug_info

@@ -49,9 +49,9 @@ def own_layout(kernel: KernelFile | None, weighed: Weighed, table: KernelTable) 
         "--kernel", seen, "; ".join(["its debugging information says so", *means]), (), "proven"
     )
     problems = []
-    known = {each.cpuid for each in weighed.candidates if each.cpuid is not None}
+    known = {candidate.cpuid for candidate in weighed.candidates if candidate.cpuid is not None}
     if known and info.cpuid not in known:
-        names = ", ".join(each.name for each in weighed.candidates)
+        names = ", ".join(candidate.name for candidate in weighed.candidates)
         places = " or ".join(hex(each) for each in sorted(known))
         problems.append(f"{seen}, but the kernel table has it at {places} in FreeBSD {names}")
     if info.cpumask != info.cpuid + _MASK_DISTANCE:
@@ -59,6 +59,6 @@ def own_layout(kernel: KernelFile | None, weighed: Weighed, table: KernelTable) 
         problems.append(f"{seen} and {mask}, but the patch needs it 4 bytes behind")
     if stride is None:
         problems.append(f"{kernel.name} does not say how long the elements of common_tss are")
-    conflicts = tuple(Conflict(each, matters=True, in_module=False) for each in problems)
+    conflicts = tuple(Conflict(problem, matters=True, in_module=False) for problem in problems)
     layout = None if stride is None or conflicts else HostLayout(info.cpuid, stride)
     return OwnLayout(layout, (word,), conflicts)

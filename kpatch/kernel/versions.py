@@ -54,7 +54,7 @@ def exactly(version: int) -> Versions:
 
 def show(versions: Iterable[VersionRange]) -> str:
     """``600000-702999, 800000-800106``."""
-    return ", ".join(str(each) for each in versions)
+    return ", ".join(str(version) for version in versions)
 
 
 def parse_osversion(text: str) -> int:

@@ -154,8 +154,10 @@ def _branches(versions: Versions) -> set[int]:
     """The major versions of FreeBSD that ``versions`` lie in: 7 for 700055."""
     return {
         branch
-        for each in versions
-        for branch in range(each.first // _BRANCH, min(each.last // _BRANCH, _LAST_BRANCH) + 1)
+        for version in versions
+        for branch in range(
+            version.first // _BRANCH, min(version.last // _BRANCH, _LAST_BRANCH) + 1
+        )
     }
 
 

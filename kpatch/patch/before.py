@@ -69,7 +69,7 @@ def unpatched(
         if found is None:
             raise
         return found
-    known = any(each.id == note.signature for each in signatures)
+    known = any(signature.id == note.signature for signature in signatures)
     match = _genuine_match(original, signatures) if known else None
     return Unpatched(original, Means.ORIGINAL, match, note.cpuid, note.tss_stride, note)
 

@@ -89,7 +89,7 @@ class Side:
             return b"", ()
         fields = self.contents.relocations(stretch.start, stretch.end)
         names = self.contents.relocation_names(stretch.start, stretch.end)
-        places = tuple(each.offset - stretch.start for each in fields)
+        places = tuple(field.offset - stretch.start for field in fields)
         return self.contents.data[stretch.start : stretch.end], tuple(
             zip(places, names, strict=True)
         )
@@ -130,9 +130,9 @@ def _pairs(
 
 def _keys(stretches: Iterable[Stretch]) -> Iterator[tuple[str, int]]:
     count: Counter[str] = Counter()
-    for each in stretches:
-        count[each.name] += 1
-        yield each.name, count[each.name]
+    for stretch in stretches:
+        count[stretch.name] += 1
+        yield stretch.name, count[stretch.name]
 
 
 def _code(before: Sequence[Line], after: Sequence[Line]) -> list[Row]:

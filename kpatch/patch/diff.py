@@ -79,16 +79,16 @@ def diff_modules(before: Module, after: Module, context: int = CONTEXT) -> Modul
             _side(before, one, switches[0] or switches[1]),
             _side(after, other, switches[1] or switches[0]),
         )
-        for each in hunks(other.name if other else one.name if one else "", *sides, context, room):
-            if isinstance(each, Hunk):
-                found.append(each)
-                room -= len(each.rows)
+        for hunk in hunks(other.name if other else one.name if one else "", *sides, context, room):
+            if isinstance(hunk, Hunk):
+                found.append(hunk)
+                room -= len(hunk.rows)
             else:
-                omitted.append(each)
+                omitted.append(hunk)
     return ModuleDiff(
         before=_facts(before),
         after=_facts(after),
-        tables=tuple(each for each in tables if each.added or each.removed),
+        tables=tuple(table for table in tables if table.added or table.removed),
         hunks=tuple(found),
         omitted=tuple(omitted),
     )
@@ -150,38 +150,40 @@ def _header(module: Module) -> list[tuple[str, ...]]:
 def _digests(module: Module) -> list[tuple[str, ...]]:
     """Contents that no other part of the diff shows, such as notes."""
     return [
-        (each.name, f"{each.size:#x}", digest(module.contents(each)))
-        for each in module.sections
-        if each.has_bytes and each.type not in _SHOWN_TYPES and not each.is_relocation_table
+        (section.name, f"{section.size:#x}", digest(module.contents(section)))
+        for section in module.sections
+        if section.has_bytes
+        and section.type not in _SHOWN_TYPES
+        and not section.is_relocation_table
     ]
 
 
 def _sections(module: Module) -> list[tuple[str, ...]]:
     return [
         (
-            each.name,
-            section_type(each),
-            "".join(letter for flag, letter in _FLAGS if each.flags & flag),
-            str(each.align),
-            f"{each.size:#x}",
+            section.name,
+            section_type(section),
+            "".join(letter for flag, letter in _FLAGS if section.flags & flag),
+            str(section.align),
+            f"{section.size:#x}",
         )
-        for each in module.sections
-        if each.type != elf.SHT_NULL
+        for section in module.sections
+        if section.type != elf.SHT_NULL
     ]
 
 
 def _symbols(module: Module) -> list[tuple[str, ...]]:
     return [
         (
-            each.name,
-            _BINDINGS.get(each.bind, str(each.bind)),
-            _SYMBOL_TYPES.get(each.type, str(each.type)),
-            _section_name(module, each.section),
-            f"{each.value:#x}",
-            str(each.size),
+            symbol.name,
+            _BINDINGS.get(symbol.bind, str(symbol.bind)),
+            _SYMBOL_TYPES.get(symbol.type, str(symbol.type)),
+            _section_name(module, symbol.section),
+            f"{symbol.value:#x}",
+            str(symbol.size),
         )
-        for each in module.symbols
-        if each.name
+        for symbol in module.symbols
+        if symbol.name
     ]
 
 
@@ -194,12 +196,12 @@ def _section_name(module: Module, index: int) -> str:
 def _relocations(module: Module) -> list[tuple[str, ...]]:
     return [
         (
-            module.sections[each.target].name,
-            f"{each.offset:#x}",
-            elf.relocation_name(each.type),
-            target_name(module, each),
+            module.sections[relocation.target].name,
+            f"{relocation.offset:#x}",
+            elf.relocation_name(relocation.type),
+            target_name(module, relocation),
         )
-        for each in module.relocations
+        for relocation in module.relocations
     ]
 
 
@@ -251,4 +253,4 @@ def _pairs(before: Module, after: Module) -> Iterator[tuple[Section | None, Sect
 
 
 def _with_contents(module: Module) -> Iterator[Section]:
-    return (each for each in module.sections if each.type == elf.SHT_PROGBITS)
+    return (section for section in module.sections if section.type == elf.SHT_PROGBITS)

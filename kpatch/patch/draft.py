@@ -80,7 +80,10 @@ def instructions(site: SiteRule) -> list[InstructionPattern]:
 def names_of(site: SiteRule) -> set[str]:
     """The names that a site's pattern binds or reads."""
     return {
-        name for each in instructions(site) for o in each.operands for name in _operand_names(o)
+        name
+        for instruction in instructions(site)
+        for o in instruction.operands
+        for name in _operand_names(o)
     }
 
 

@@ -144,7 +144,7 @@ class KeysHaveAPrefilterAndAPlace(Lint):
     def findings(self, draft: Draft) -> Iterator[str]:
         """Where it is not so."""
         for site in draft.signature.sites:
-            if site.key not in {each.mnemonic for each in instructions(site)}:
+            if site.key not in {instruction.mnemonic for instruction in instructions(site)}:
                 yield f"{site.name}: {site.key}"
         for key in (draft.signature.image.anchor, *(site.key for site in draft.signature.sites)):
             try:
@@ -161,7 +161,9 @@ class TheAnchorIsInTheFirstSite(Lint):
     def findings(self, draft: Draft) -> Iterator[str]:
         """Where it is not so."""
         anchor = draft.signature.image.anchor
-        if anchor not in {each.mnemonic for each in instructions(draft.signature.sites[0])}:
+        if anchor not in {
+            instruction.mnemonic for instruction in instructions(draft.signature.sites[0])
+        }:
             yield anchor
 
 

@@ -72,8 +72,8 @@ class Contents:
     def relocation_names(self, start: int, end: int) -> tuple[str, ...]:
         """The same as text: ``R_X86_64_64 common_tss``."""
         return tuple(
-            f"{relocation_name(each.type)} {target_name(self._module, each)}"
-            for each in self.relocations(start, end)
+            f"{relocation_name(relocation.type)} {target_name(self._module, relocation)}"
+            for relocation in self.relocations(start, end)
         )
 
     def _line(self, start: int, end: int, text: str) -> Line:

@@ -176,10 +176,10 @@ def _trampoline(site: SiteMatch, names: Bindings, file: str) -> Trampoline:
 def _place(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int, ...], bytes]:
     placed: list[int] = []
     code = bytearray()
-    for each in trampolines:
+    for trampoline in trampolines:
         code += bytes([_INT3]) * (-len(code) % align)
         placed.append(len(code))
-        code += each.code
+        code += trampoline.code
     return tuple(placed), bytes(code)
 
 
@@ -229,7 +229,9 @@ def _undefined(module: Module, trampolines: Sequence[Trampoline], lock: str) -> 
 
     Raises MatchError where the module has such a symbol of its own, which would be taken instead.
     """
-    wanted = sorted({fixup.symbol for each in trampolines for fixup in each.fixups} - {lock})
+    wanted = sorted(
+        {fixup.symbol for trampoline in trampolines for fixup in trampoline.fixups} - {lock}
+    )
     for name in wanted:
         _require_plain(module, name)
         symbol = module.defined(name)

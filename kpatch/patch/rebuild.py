@@ -51,7 +51,7 @@ def rebuild(places: Sequence[PatchedSite], where: str) -> Rebuilt:
     sites: list[tuple[bytes, ...]] = []
     for place, instructions in zip(places, inserted, strict=True):
         if _inserts(place) == "displaced":
-            sites.append((b"".join(each.raw for each in instructions),))
+            sites.append((b"".join(instruction.raw for instruction in instructions),))
         else:
             sites.append(tuple(_spelt(place, names, instructions)))
     if not all(sites):
@@ -88,7 +88,7 @@ def _read_back(
 
 def _is_open(line: InstructionPattern) -> bool:
     """Whether it holds an address that only patching again can compare."""
-    return any(isinstance(each, LabelTarget | SymbolAddress) for each in line.operands)
+    return any(isinstance(operand, LabelTarget | SymbolAddress) for operand in line.operands)
 
 
 def _spelt(place: PatchedSite, names: Bindings, fillers: Sequence[Instruction]) -> Iterator[bytes]:
@@ -96,8 +96,8 @@ def _spelt(place: PatchedSite, names: Bindings, fillers: Sequence[Instruction]) 
     choices: list[tuple[InstructionPattern, ...]] = []
     for element in place.rule.pattern:
         members = element.members if isinstance(element, Unordered) else (element,)
-        choices += [each.alternatives for each in members if isinstance(each, Choice)]
-    between = b"".join(each.raw for each in fillers)
+        choices += [member.alternatives for member in members if isinstance(member, Choice)]
+    between = b"".join(filler.raw for filler in fillers)
     trials = 0
     for lines in product(*choices):
         for free in _registers(lines, names):
@@ -105,7 +105,7 @@ def _spelt(place: PatchedSite, names: Bindings, fillers: Sequence[Instruction]) 
             if trials > _MOST_TRIALS:
                 return
             try:
-                first, *rest = (assemble(assembler_text(each, free)) for each in lines)
+                first, *rest = (assemble(assembler_text(line, free)) for line in lines)
             except (SignatureError, KeyError):
                 continue  # beyond the assembler, or with a name that no trampoline binds
             code = first + between + b"".join(rest)
@@ -116,10 +116,10 @@ def _spelt(place: PatchedSite, names: Bindings, fillers: Sequence[Instruction]) 
 def _registers(lines: Sequence[InstructionPattern], names: Bindings) -> Iterator[Bindings]:
     """``names`` and scratch registers for those that no trampoline binds."""
     holes = {
-        each.name: None
+        operand.name: None
         for line in lines
-        for each in line.operands
-        if isinstance(each, RegisterHole)
+        for operand in line.operands
+        if isinstance(operand, RegisterHole)
     }
     unbound = [name for name in holes if name not in names]
     taken = set(names.values())

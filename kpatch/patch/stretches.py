@@ -100,7 +100,7 @@ def _parts(module: Module, match: Match) -> Iterator[Stretch]:
     marks = sorted((image.header[name], name) for name in match.signature.image.ascending)
     for (start, name), (stop, _) in pairwise([*marks, (image.size, "")]):
         sites = [each for each in match.sites.values() if start <= each.start < stop]
-        least = max((each.end for each in sites), default=start)
+        least = max((site.end for site in sites), default=start)
         code = data[image.at + start : image.at + stop]
         end = start
         for each in islice(outline(code, start), MOST_INSTRUCTIONS):

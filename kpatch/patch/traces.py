@@ -52,7 +52,7 @@ def traces_of(module: Module, signatures: Iterable[Signature]) -> Traces | None:
     for signature in signatures:
         code = module.section_named(signature.code_section)
         lock = module.section_named(signature.lock.section)
-        names = {signature.lock.symbol, *(each.trampoline.symbol for each in signature.sites)}
+        names = {signature.lock.symbol, *(site.trampoline.symbol for site in signature.sites)}
         if code or lock or any(module.defined(name) for name in names):
             return Traces(signature, code, lock, module.section_named(SECTION))
     return None
@@ -67,10 +67,10 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     if code is None or traces.lock is None:
         raise _broken(module, "the section of its code, or of its lock, is gone")
     calls = sorted(
-        (target, each)
-        for each in module.relocations
-        if each.target not in (code.index, 0)
-        and (target := _target(module, each, code)) is not None
+        (target, relocation)
+        for relocation in module.relocations
+        if relocation.target not in (code.index, 0)
+        and (target := _target(module, relocation, code)) is not None
     )
     rules = traces.signature.sites
     if len(calls) != len(rules):

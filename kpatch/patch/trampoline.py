@@ -124,9 +124,10 @@ def _text(
         return f"{line.name}:"
     if isinstance(line, Placeholder):
         return "\n".join(
-            ".byte " + ", ".join(f"{byte:#04x}" for byte in each.raw) for each in inserts[line.name]
+            ".byte " + ", ".join(f"{byte:#04x}" for byte in insert.raw)
+            for insert in inserts[line.name]
         )
-    operands = ", ".join(_operand_text(each, names, symbols) for each in line.operands)
+    operands = ", ".join(_operand_text(operand, names, symbols) for operand in line.operands)
     return f"{line.mnemonic} {operands}".rstrip()
 
 
@@ -172,11 +173,11 @@ def _compare(
             expected.extend(inserts[line.name])
         else:
             expected.append(line)
-    if sum(len(each.raw) for each in instructions) != len(code) or len(instructions) != len(
-        expected
-    ):
+    if sum(len(instruction.raw) for instruction in instructions) != len(code) or len(
+        instructions
+    ) != len(expected):
         raise _differs(where, f"{len(expected)} instructions were written, other bytes came back")
-    addresses = [each.address for each in instructions] + [len(code)]
+    addresses = [instruction.address for instruction in instructions] + [len(code)]
     targets = {name: addresses[index] for name, index in labels.items()}
     for wanted, found in zip(expected, instructions, strict=True):
         if isinstance(wanted, Instruction):
@@ -203,11 +204,13 @@ def _concrete(
 
 def _fixups(instructions: Sequence[Instruction], symbols: Sequence[str]) -> list[Fixup]:
     fixups = []
-    for each in instructions:
-        if each.mnemonic == "movabs":
-            value = int.from_bytes(each.raw[each.immediate_at :], "little")
+    for instruction in instructions:
+        if instruction.mnemonic == "movabs":
+            value = int.from_bytes(instruction.raw[instruction.immediate_at :], "little")
             if 0 <= value - _MAGIC < len(symbols):
-                fixups.append(Fixup(each.address + each.immediate_at, symbols[value - _MAGIC]))
+                fixups.append(
+                    Fixup(instruction.address + instruction.immediate_at, symbols[value - _MAGIC])
+                )
     return fixups
 
 

@@ -71,7 +71,7 @@ def taken_out(
         return found
     rebuilt = rebuild(places, module.name)
     numbers = [rebuilt.names.get(name) for name in ("cpuid", "tss_stride")]
-    cpuid, stride = (each if isinstance(each, int) else 0 for each in numbers)
+    cpuid, stride = (number if isinstance(number, int) else 0 for number in numbers)
     *first, last = rebuilt.sites
     for bytes_of_last in last:
         before = (*(each[0] for each in first), bytes_of_last)
@@ -161,11 +161,11 @@ def _removal(module: Module, traces: Traces, places: Sequence[PatchedSite]) -> R
     """Everything of the patch: its sections, their tables, its symbols, the calls to it."""
     sections = {s.index for s in (traces.code, traces.lock, traces.note) if s is not None}
     tables = {s.index for s in module.sections if s.is_relocation_table and s.info in sections}
-    calls = frozenset((each.call.table, each.call.index) for each in places)
+    calls = frozenset((place.call.table, place.call.index) for place in places)
     kept = [
-        each
-        for each in module.relocations
-        if each.table not in tables and (each.table, each.index) not in calls
+        relocation
+        for relocation in module.relocations
+        if relocation.table not in tables and (relocation.table, relocation.index) not in calls
     ]
     emptied = {table for table, _ in calls} - {each.table for each in kept}
     used = {each.symbol for each in kept}

@@ -46,9 +46,9 @@ def _scene(scene: Document) -> Iterator[str]:
         yield _why(panic)
     elif scene["outcome"] == "reset":
         yield "The machine reset itself: a fault while a fault was delivered."
-    for each in scene["processes"]:
-        yield f"CPU {each['cpu']}: {each['rounds']} calls of the switch" + (
-            f", its stack overwritten {each['clobbered']} times" if each["clobbered"] else ""
+    for process in scene["processes"]:
+        yield f"CPU {process['cpu']}: {process['rounds']} calls of the switch" + (
+            f", its stack overwritten {process['clobbered']} times" if process["clobbered"] else ""
         )
     yield from scene["registers"]
     if scene["said"]:

@@ -149,7 +149,7 @@ def _shown(line: dict[str, Any], with_bytes: bool) -> Iterator[str]:
         text = f"{raw}{line['text']}"
     else:
         text = f"{bytes.fromhex(line['raw']).hex(' '):<47}  {_characters(line['raw'])}"
-    notes = "".join(f"  ; {each}" for each in line["relocations"])
+    notes = "".join(f"  ; {relocation}" for relocation in line["relocations"])
     if "times" in line:
         notes += f"  ; {line['times']} times"
     yield f"{line['offset']:6x}: {text}{notes}"
@@ -157,7 +157,7 @@ def _shown(line: dict[str, Any], with_bytes: bool) -> Iterator[str]:
 
 def _characters(raw: str) -> str:
     return "".join(
-        chr(each) if 0x20 <= each < 0x7F else "." for each in bytes.fromhex(raw)
+        chr(byte) if 0x20 <= byte < 0x7F else "." for byte in bytes.fromhex(raw)
     ).rstrip()
 
 

@@ -56,7 +56,7 @@ def _where(module: Document) -> Iterator[str]:
             f"  {image['section']}+{site['section_offset']:#x}, file offset "
             f"{site['file_offset']:#x}, {site['size']} bytes"
         )
-        yield from (f"    {each}" for each in site["instructions"])
+        yield from (f"    {instruction}" for instruction in site["instructions"])
     yield ""
     yield (
         "Where all CPUs share one GDT, the slot holds the TSS of the CPU that started last. Every "
@@ -84,7 +84,7 @@ def _how(found: Document | None) -> Iterator[str]:
 
 
 def _step(step: dict[str, Any]) -> str:
-    instructions = [each.split("  ", 1)[-1] for each in step["instructions"]]
+    instructions = [instruction.split("  ", 1)[-1] for instruction in step["instructions"]]
     slot = ", ".join(step["descriptor"])
     if step["move"] == "drain":
         done = "its oldest store reaches memory"

@@ -94,7 +94,7 @@ def terms(exit_codes: dict[str, str]) -> dict[str, str]:
     from kpatch.verify.machine.scenarios import SCENARIOS
 
     found = dict(ENTRIES)
-    found |= {each.name: f"Scenario: {each.title}." for each in SCENARIOS}
+    found |= {scenario.name: f"Scenario: {scenario.title}." for scenario in SCENARIOS}
     found |= {each.name: f"Property: {each.sentence}" for each in CATALOG}
     found |= {f"exit code {code}": f"{what.capitalize()}." for code, what in exit_codes.items()}
     return found

@@ -18,10 +18,10 @@ def machine_lines(machine: Document, style: Style) -> Iterator[str]:
         f"test on {name}, {machine['cpus']} CPUs, {machine['rounds']} rounds a CPU: {verdict} "
         "(a test, no proof)"
     )
-    for each in machine["runs"]:
-        yield f"  {_run(each, style)}"
-        if each["kind"] == "test" or not each["holds"]:
-            yield from (f"    {line}" for line in (*each["findings"], *each["registers"]))
+    for run in machine["runs"]:
+        yield f"  {_run(run, style)}"
+        if run["kind"] == "test" or not run["holds"]:
+            yield from (f"    {line}" for line in (*run["findings"], *run["registers"]))
 
 
 def _run(run: Document, style: Style) -> str:

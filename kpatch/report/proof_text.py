@@ -48,8 +48,8 @@ def _lines(file: str, document: Document, style: Style, verbose: int, width: int
             f"{window['unpatched']}, bound +{window['bound']}: "
             + style.paint("good" if window["holds"] else "bad", _holds(window["holds"]))
         )
-    for each in document["checks"]:
-        yield from (f"  {line}" for line in _check(each, style))
+    for check in document["checks"]:
+        yield from (f"  {line}" for line in _check(check, style))
     yield from (f"  {line}" for line in _readers(document.get("readers", ()), style))
     for machine in document.get("machines", ()):
         yield from (f"  {line}" for line in machine_lines(machine, style))
@@ -85,13 +85,13 @@ def _check(each: Document, style: Style) -> Iterator[str]:
 
 def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:
     """Which other readers see the file as kpatch does, and what the others see."""
-    agreeing = [f"{each['reader']} {each['version']}" for each in readers if each["agrees"]]
+    agreeing = [f"{reader['reader']} {reader['version']}" for reader in readers if reader["agrees"]]
     if agreeing:
         yield f"read back: {' and '.join(agreeing)} agree with kpatch"
-    for each in readers:
-        if not each["agrees"]:
-            yield style.paint("bad", f"read back: {each['reader']} does not agree:")
-            yield from (f"  {line}" for line in each["differences"])
+    for reader in readers:
+        if not reader["agrees"]:
+            yield style.paint("bad", f"read back: {reader['reader']} does not agree:")
+            yield from (f"  {line}" for line in reader["differences"])
 
 
 def _coverage(document: Document, style: Style, width: int) -> Iterator[str]:
@@ -103,9 +103,9 @@ def _coverage(document: Document, style: Style, width: int) -> Iterator[str]:
         yield "nothing to explore: the scenarios that were asked for say nothing about this module"
         return
     obligations = [each for each in document["explored"] if each["kind"] == "obligation"]
-    proven = [each for each in obligations if each["holds"]]
-    states = sum(each["states"] for each in obligations)
-    transitions = sum(each["transitions"] for each in obligations)
+    proven = [obligation for obligation in obligations if obligation["holds"]]
+    states = sum(obligation["states"] for obligation in obligations)
+    transitions = sum(obligation["transitions"] for obligation in obligations)
     switches = "instruction by instruction" if document["every_instruction"] else ""
     words = ("over every interleaving" if proven else "", switches)
     yield (

@@ -83,7 +83,7 @@ def parse_signature(text: str, file: str) -> Signature:
     image = _image(head.table("image"))
     lines = _block_lines(text)
     sites = [_site(entry, names, lines, image.header) for entry in head.tables("site")]
-    if len({each.name for each in sites}) != len(sites):
+    if len({site.name for site in sites}) != len(sites):
         raise head.error("it has two [[site]] of one name")
     code = head.table("code")
     window = head.table("window")
@@ -97,7 +97,7 @@ def parse_signature(text: str, file: str) -> Signature:
         code_section=code.text("section"),
         code_align=code.power_of_two("align"),
         window_bound=window.number("bound"),
-        examples=tuple(_example(each, sites) for each in head.tables("examples", least=0)),
+        examples=tuple(_example(table, sites) for table in head.tables("examples", least=0)),
     )
     for entry in (code, window, head):
         entry.finish()
@@ -168,7 +168,7 @@ def _example(entry: Entry, sites: Sequence[SiteRule]) -> Example:
     example = Example(
         entry.text("file"),
         SectionOffset(entry.number("image")),
-        {each.name: ImageOffset(entry.number(each.name)) for each in sites},
+        {site.name: ImageOffset(entry.number(site.name)) for site in sites},
     )
     entry.finish()
     return example

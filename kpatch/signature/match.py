@@ -81,7 +81,7 @@ def match_at(
     for budget in range(max_gap + 1):
         for state in _search(elements, code, _State(0, budget, (), bindings, 0), furthest):
             return Hit(tuple(code[: state.position]), state.fillers, state.bindings)
-        if not any(lets_others_stand(each) for each in elements):
+        if not any(lets_others_stand(element) for element in elements):
             break
     return furthest[0]
 
@@ -169,7 +169,7 @@ def _fill(code: Sequence[Instruction], state: _State) -> _State | None:
     touched = instruction.reads | instruction.writes
     if "rflags" in instruction.reads:  # the trampoline runs it before what sets them
         return None
-    if "rsp" in touched or any(each in touched for each in registers[1:]):
+    if "rsp" in touched or any(register in touched for register in registers[1:]):
         return None
     if registers and registers[0] in instruction.writes:
         return None

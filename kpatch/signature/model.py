@@ -83,7 +83,7 @@ class Signature(NamedTuple):
 
     def site(self, name: str) -> SiteRule:
         """The site called ``name``. Raises KeyError where there is none."""
-        return next(each for each in self.sites if each.name == name)
+        return next(site for site in self.sites if site.name == name)
 
 
 class Image(NamedTuple):

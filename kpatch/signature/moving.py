@@ -147,4 +147,4 @@ def _fields(site: SiteMatch, state: str | None) -> Iterator[Memory]:
 
 
 def _own(site: SiteMatch) -> list[Instruction]:
-    return [each for each in site.instructions if each not in site.fillers]
+    return [instruction for instruction in site.instructions if instruction not in site.fillers]

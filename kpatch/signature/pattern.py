@@ -122,7 +122,7 @@ class Choice(NamedTuple):
     @property
     def text(self) -> str:
         """The alternatives as written."""
-        return " || ".join(each.text for each in self.alternatives)
+        return " || ".join(alternative.text for alternative in self.alternatives)
 
 
 class Gap(NamedTuple):
@@ -251,7 +251,7 @@ def _instruction(
     if not _MNEMONIC.fullmatch(mnemonic) or mnemonic in _WORDS:
         raise _wrong(names, line, f"'{words}' is not an instruction")
     texts = [each.strip() for each in rest.split(",")] if rest.strip() else []
-    operands = tuple(_operand(each, names, line, in_trampoline) for each in texts)
+    operands = tuple(_operand(text, names, line, in_trampoline) for text in texts)
     return InstructionPattern(mnemonic, operands, words, line)
 
 

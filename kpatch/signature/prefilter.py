@@ -55,7 +55,7 @@ def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list
     """
     if not mnemonics <= _OPCODES.keys():
         return list(range(start, end))
-    opcode = b"|".join(_OPCODES[each] for each in sorted(mnemonics))
+    opcode = b"|".join(_OPCODES[mnemonic] for mnemonic in sorted(mnemonics))
     found: set[int] = set()
     for each in re.compile(opcode, re.DOTALL).finditer(data, start, end + MOST_OPCODE):
         at = each.start()

@@ -77,13 +77,13 @@ def _long_enough(site: SiteMatch) -> None:
 
 
 def _displaceable(match: Match, site: SiteMatch) -> None:
-    for each in site.instructions:
-        why = cannot_be_displaced(each)
-        if not why and each in site.fillers and is_moved(site):
-            moved = cannot_be_moved(each, site, match.names)
+    for instruction in site.instructions:
+        why = cannot_be_displaced(instruction)
+        if not why and instruction in site.fillers and is_moved(site):
+            moved = cannot_be_moved(instruction, site, match.names)
             why = f"cannot be run in front of the others: {moved}" if moved else ""
         if why:
-            raise _cannot(site, each, why)
+            raise _cannot(site, instruction, why)
     needs = reader(site.fillers, CALL_REGISTER)
     if needs is not None:
         why = f"reads {CALL_REGISTER}, through which the call to the trampoline goes"
@@ -173,9 +173,9 @@ def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
     changed = set(site.rule.trampoline.clobbers)
-    for each in site.instructions:
-        if each not in site.fillers:
-            known = effects_of(each.raw)
+    for instruction in site.instructions:
+        if instruction not in site.fillers:
+            known = effects_of(instruction.raw)
             changed |= set(known.effects.may_write if known else _GENERAL)
     held = {value for value in match.names.values() if isinstance(value, str)}
     base = next(iter(held & {_state_register(site)}), None)
@@ -194,8 +194,8 @@ _GENERAL: Final = frozenset(
 
 
 def _state_register(site: SiteMatch) -> str | None:
-    for each in site.instructions:
-        for operand in each.operands:
+    for instruction in site.instructions:
+        for operand in instruction.operands:
             if isinstance(operand, Memory):
                 return operand.base
     return None

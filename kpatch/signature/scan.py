@@ -64,7 +64,7 @@ def find(module: Module, signature: Signature) -> Match:
         except MatchError as error:
             failures.append(error)
     if len(matches) > 1:
-        places = ", ".join(_place(each.image) for each in matches)
+        places = ", ".join(_place(match.image) for match in matches)
         raise MatchError(
             f"{len(matches)} monitor images match '{signature.id}': {places}",
             todo="only a module with one can be patched",
@@ -277,7 +277,7 @@ def _nearest(
         match_at(rule.pattern, routine[index : index + most], names, rule.max_gap)
         for index in range(len(routine))
     )
-    own = [each for each in attempts if isinstance(each, Miss)]
+    own = [attempt for attempt in attempts if isinstance(attempt, Miss)]
     all_misses = own + misses
     if not all_misses:
         return f"there is no '{rule.key}'"

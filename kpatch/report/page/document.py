@@ -34,17 +34,17 @@ def page_document(
 
 def _sections(before: Module, after: Module) -> list[Document]:
     """The sections of the patched file in the order of their bytes, with what became of each."""
-    known = {(each.name, each.offset, each.size) for each in before.sections}
+    known = {(section.name, section.offset, section.size) for section in before.sections}
     return [
         {
-            "name": each.name,
-            "type": section_type(each),
-            "offset": each.offset,
-            "size": each.size,
-            "in_file": each.has_bytes,
-            "is_loaded": each.is_loaded,
-            "is_new": (each.name, each.offset, each.size) not in known,
+            "name": section.name,
+            "type": section_type(section),
+            "offset": section.offset,
+            "size": section.size,
+            "in_file": section.has_bytes,
+            "is_loaded": section.is_loaded,
+            "is_new": (section.name, section.offset, section.size) not in known,
         }
-        for each in sorted(after.sections, key=lambda each: each.offset)
-        if each.type != elf.SHT_NULL
+        for section in sorted(after.sections, key=lambda each: each.offset)
+        if section.type != elf.SHT_NULL
     ]

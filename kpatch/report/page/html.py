@@ -39,7 +39,7 @@ def page(document: Document) -> str:
         .get_template("page.html")
         .render(
             **shown,
-            bars=[_bar(each, size) for each in shown["sections"] if each["in_file"]],
+            bars=[_bar(section, size) for section in shown["sections"] if section["in_file"]],
             marks=_marks(shown, size),
             width=WIDTH,
             original_width=_scaled(shown["size"]["before"], size),
@@ -114,7 +114,7 @@ def _verdicts(proof: Document | None) -> dict[str, Any]:
     return {
         "columns": columns,
         "rows": [
-            {"scenario": scenario, "tr": tr, "cells": [cells.get(each) for each in columns]}
+            {"scenario": scenario, "tr": tr, "cells": [cells.get(column) for column in columns]}
             for (scenario, tr), cells in rows.items()
         ],
     }

@@ -140,7 +140,7 @@ def _kind(instruction: Instruction) -> OpKind:
         return OpKind.PAUSE
     if mnemonic.startswith("lock "):
         return OpKind.LOCKED
-    if mnemonic == "xchg" and any(isinstance(each, Memory) for each in instruction.operands):
+    if mnemonic == "xchg" and any(isinstance(operand, Memory) for operand in instruction.operands):
         return OpKind.LOCKED  # SDM vol. 3, 8.1.2.1: locked without the prefix
     if mnemonic in _SERIALIZING or (mnemonic == "mov" and _system_target(instruction)):
         return OpKind.SERIALIZING

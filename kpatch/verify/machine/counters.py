@@ -118,9 +118,9 @@ class _Dataflow:
             return self._access(now, before)
         if not _reads(now, before):
             return self._passed(now, before)
-        names = [each for each in now.operands if isinstance(each, Register)]
+        names = [operand for operand in now.operands if isinstance(operand, Register)]
         counters = [each for each in names if each.whole in before.registers]
-        if any(each.size < self._size for each in counters) or _addresses(now, before):
+        if any(counter.size < self._size for counter in counters) or _addresses(now, before):
             raise _TellsError
         match now.operands:
             case (Register(whole=target), Register()) if now.mnemonic in _MOVES:
@@ -192,6 +192,7 @@ def _reads(now: Instruction, before: _Taint) -> bool:
 def _addresses(now: Instruction, before: _Taint) -> bool:
     """Whether an address is made of a counter."""
     return any(
-        isinstance(each, Memory) and not before.registers.isdisjoint({each.base, each.index})
-        for each in now.operands
+        isinstance(operand, Memory)
+        and not before.registers.isdisjoint({operand.base, operand.index})
+        for operand in now.operands
     )

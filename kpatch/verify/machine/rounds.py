@@ -75,7 +75,8 @@ def _fixed_point(
             final_states=result.final_states + found.final_states,
             seconds=result.seconds + found.seconds,
             counterexamples=tuple(
-                replace(each, what=f"{each.what}{_LATER}") for each in found.counterexamples
+                replace(counterexample, what=f"{counterexample.what}{_LATER}")
+                for counterexample in found.counterexamples
             ),
         )
         if found.verdict is not Answer.PROVEN:

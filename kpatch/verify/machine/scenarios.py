@@ -97,4 +97,4 @@ SCENARIOS: Final = (
 
 def scenario_named(name: str) -> Scenario | None:
     """The scenario of that name, or None."""
-    return next((each for each in SCENARIOS if each.name == name), None)
+    return next((scenario for scenario in SCENARIOS if scenario.name == name), None)

@@ -53,15 +53,15 @@ def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Ob
     Scenarios with an unknown struct pcpu are about the guard of a patch.
     """
     kept = []
-    for each in obligations:
-        scenario = scenario_named(each.scenario)
+    for obligation in obligations:
+        scenario = scenario_named(obligation.scenario)
         if scenario is None or not scenario.layout_known:
             continue
         if model.private_only and scenario.gdt != "private" and not scenario.one_cpu:
             continue
-        if model.tail is not None and each.tr_selector != SELECTORS[0]:
+        if model.tail is not None and obligation.tr_selector != SELECTORS[0]:
             continue  # the fix has the selector of its kernel compiled in
-        kept.append(each)
+        kept.append(obligation)
     return tuple(kept)
 
 
@@ -75,12 +75,12 @@ def _behind_the_switch(
     name = f"source fix {variant}"
     end = function.offset + max(function.size, 1)
     relocations = module.relocations_at(function.section, function.offset, end)
-    symbols = [module.symbols[each.symbol] for each in relocations]
-    unknown = sorted({each.name for each in symbols if each.is_undefined} - MODELLED)
+    symbols = [module.symbols[relocation.symbol] for relocation in relocations]
+    unknown = sorted({symbol.name for symbol in symbols if symbol.is_undefined} - MODELLED)
     if unknown:
         why = f"it uses {', '.join(unknown)}, which the model of the kernel does not have"
         return _not_run(name, why)
-    parts = [locked_part(module, each) for each in calls]
+    parts = [locked_part(module, call) for call in calls]
     if not parts or None in parts:
         return _not_run(name, "no lock is found around its call")
     return FixModel(

@@ -44,7 +44,7 @@ def lanes_of(steps: Sequence[LiveStep], world: World) -> Lanes:
     host = world.model
     names: dict[int, str] = {host.tss_of(cpu): f"TSS {cpu}" for cpu in range(host.cpus)}
     names[world.guest.tss.virtual] = "monitor"
-    return Lanes(host.cpus, tuple(_step(each, names) for each in steps))
+    return Lanes(host.cpus, tuple(_step(step, names) for step in steps))
 
 
 def confirmed(steps: Sequence[LiveStep], world: World, found: Counterexample) -> Lanes:
@@ -75,10 +75,10 @@ def _step(step: LiveStep, names: Mapping[int, str]) -> LaneStep:
         move=step.move.kind.value,
         instructions=step.trace,
         descriptor=tuple(
-            f"{names.get(each.base, hex(each.base))} {'busy' if each.type == _BUSY else 'free'}"
-            for each in step.descriptors
+            f"{names.get(seen.base, hex(seen.base))} {'busy' if seen.type == _BUSY else 'free'}"
+            for seen in step.descriptors
         ),
         tasks=tuple(names.get(base, hex(base)) for base in step.tasks),
         buffered=step.buffered,
-        violations=tuple(f"{each.prop}: {each.what}" for each in step.violations),
+        violations=tuple(f"{violation.prop}: {violation.what}" for violation in step.violations),
     )

@@ -78,6 +78,6 @@ def default_suite(*, with_maxcpu: bool) -> tuple[Obligation, ...]:
 def _scenario(name: str) -> Scenario:
     found = scenario_named(name)
     if found is None:
-        known = ", ".join(each.name for each in SCENARIOS)
+        known = ", ".join(scenario.name for scenario in SCENARIOS)
         raise UsageError(f"no scenario '{name}'", where="--scenario", todo=f"choose among: {known}")
     return found

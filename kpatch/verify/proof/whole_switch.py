@@ -40,7 +40,7 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Chec
     patched, original = (
         case.setup(module, first, Bounds()) for module in (case.module, case.original)
     )
-    pairs = ((each.scenario, _on(patched, each), _on(original, each)) for each in hosts)
+    pairs = ((host.scenario, _on(patched, host), _on(original, host)) for host in hosts)
     return check_same_effect(pairs, case.cpuid, _sites(case))
 
 

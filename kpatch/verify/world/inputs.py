@@ -68,7 +68,7 @@ def findings(
     """
     places = Places(world, module, cpuid, sites)
     guest, layout = world.guest, world.guest.layout
-    at_entry = [each for each in sites if each.at.start < layout.kernel_side]
+    at_entry = [site for site in sites if site.at.start < layout.kernel_side]
     walk = _InputWalk(places, _displaced(at_entry), kernel=True)
     machine = _start("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
     ended = walk.follow(guest.entry, machine)
@@ -79,7 +79,7 @@ def findings(
     if back is None:
         walk.unknown.setdefault("where the entry saves the stack pointer")
         return walk.found(ended.saved)
-    at_exit = [each for each in sites if each not in at_entry]
+    at_exit = [site for site in sites if site not in at_entry]
     leave = _InputWalk(places, _displaced(at_exit), kernel=False)
     leave.follow(COPY_AT + layout.kernel_side, back)
     both = zip(walk.found(ended.saved), leave.found(_NOTHING), strict=True)
@@ -87,7 +87,7 @@ def findings(
 
 
 def _displaced(sites: Iterable[Site]) -> frozenset[bytes]:
-    return frozenset[bytes]().union(*(each.displaced for each in sites))
+    return frozenset[bytes]().union(*(site.displaced for site in sites))
 
 
 def _start(whose: str, numbers: dict[str, int]) -> Machine:

@@ -36,13 +36,13 @@ class Places:
         self._world = world
         self._cpuid = cpuid
         self._sites = tuple(range(COPY_AT + one.at.start, COPY_AT + one.at.stop) for one in sites)
-        sections = [each for each in module.sections if each.is_code]
+        sections = [section for section in module.sections if section.is_code]
         self.patch = tuple(
             world.module.part(
-                each.name, world.loaded.sections[each.index] - world.loaded.base, each.size
+                section.name, world.loaded.sections[section.index] - world.loaded.base, section.size
             )
-            for each in sections
-            if each.index in world.loaded.sections
+            for section in sections
+            if section.index in world.loaded.sections
         )
 
     def is_patch(self, address: int) -> bool:
@@ -121,15 +121,15 @@ class Places:
             *self.patch,
         )
         return any(
-            each.physical <= physical and physical + size <= each.physical + each.size
-            for each in regions
+            region.physical <= physical and physical + size <= region.physical + region.size
+            for region in regions
         )
 
     def name(self, physical: int) -> str:
         """A place in the host's memory, for messages."""
-        for each in self._world.host.regions:
-            if each.physical <= physical < each.physical + each.size:
-                return f"{each.name}+{physical - each.physical:#x}"
+        for region in self._world.host.regions:
+            if region.physical <= physical < region.physical + region.size:
+                return f"{region.name}+{physical - region.physical:#x}"
         return f"physical memory at {physical:#x}"
 
     def _elsewhere(self, address: int) -> Origins:

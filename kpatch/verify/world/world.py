@@ -259,7 +259,7 @@ class World:
         model = self.model
         own = (*self._threads(), *self.lock_regions, *self.guest.unshared)
         return Controls(
-            page_tables={root: each.roots for each in self.guest.seats for root in each.roots},
+            page_tables={root: seat.roots for seat in self.guest.seats for root in seat.roots},
             gdt_bases=frozenset(
                 {self.guest.gdt.virtual, *(model.gdt_of(cpu) for cpu in range(model.cpus))}
             ),

@@ -110,7 +110,7 @@ def require(name: str) -> Emulator:
     """The emulator, if it is there. Raises UsageError with the packages' names if it is not."""
     emulator = EMULATORS[name]
     absent = [emulator.program] if shutil.which(emulator.program) is None else []
-    absent += [each for each in emulator.files if not Path(each).is_file()]
+    absent += [file for file in emulator.files if not Path(file).is_file()]
     if absent:
         raise UsageError(
             f"{emulator.name} is not installed: there is no {absent[0]}",

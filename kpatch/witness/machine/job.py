@@ -155,7 +155,7 @@ def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
 def _flat(image: Module) -> bytes:
     """The boot sector, and what comes behind it on the disk."""
     parts = [s for s in image.sections if s.type == elf.SHT_PROGBITS and s.size]
-    return b"".join(image.contents(each) for each in parts)
+    return b"".join(image.contents(part) for part in parts)
 
 
 def _symbol(name: str) -> int:

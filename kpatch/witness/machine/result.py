@@ -72,17 +72,17 @@ class MachineRun:
     @property
     def rounds(self) -> int:
         """Rounds that all CPUs ran together."""
-        return sum(each.rounds for each in self.cpus)
+        return sum(cpu.rounds for cpu in self.cpus)
 
     @property
     def wrong_tss(self) -> int:
         """Rounds after which an interrupt went through another TSS than the CPU's own."""
-        return sum(max(each.ist, each.rsp0) for each in self.cpus)
+        return sum(max(cpu.ist, cpu.rsp0) for cpu in self.cpus)
 
     @property
     def faults(self) -> int:
         """Faults in the switch."""
-        return sum(each.faults for each in self.cpus)
+        return sum(cpu.faults for cpu in self.cpus)
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class MachineRun:
             "faults": self.faults,
             "seconds": round(self.seconds, 2),
             "findings": list(self.findings),
-            "cpus": [each._asdict() for each in self.cpus],
+            "cpus": [cpu._asdict() for cpu in self.cpus],
             "registers": list(self.registers),
         }
 

@@ -43,10 +43,12 @@ def _read(data: bytes) -> Picture:
     numbers = {id(each): number for number, each in enumerate(sections)}
     return Picture(
         header=_header(file.header),
-        sections=tuple(_section(each) for each in sections),
-        symbols=tuple(_symbol(each) for each in file.symtab_symbols),
-        relocations=tuple(_relocation(each, numbers) for each in file.object_relocations),
-        notes=tuple(_note(each) for each in file.notes),
+        sections=tuple(_section(section) for section in sections),
+        symbols=tuple(_symbol(symbol) for symbol in file.symtab_symbols),
+        relocations=tuple(
+            _relocation(relocation, numbers) for relocation in file.object_relocations
+        ),
+        notes=tuple(_note(note) for note in file.notes),
     )
 
 

@@ -30,24 +30,24 @@ def read(data: bytes, note_sections: frozenset[str]) -> Picture:
     sections = list(file.iter_sections())
     return Picture(
         header=_header(file.header),
-        sections=tuple(_section(data, each) for each in sections),
+        sections=tuple(_section(data, section) for section in sections),
         symbols=tuple(
             _symbol(entry)
-            for each in sections
-            if each["sh_type"] == "SHT_SYMTAB"
-            for entry in each.iter_symbols()
+            for section in sections
+            if section["sh_type"] == "SHT_SYMTAB"
+            for entry in section.iter_symbols()
         ),
         relocations=tuple(
-            _relocation(each, entry)
-            for each in sections
-            if each["sh_type"] in ("SHT_RELA", "SHT_REL")
-            for entry in each.iter_relocations()
+            _relocation(section, entry)
+            for section in sections
+            if section["sh_type"] in ("SHT_RELA", "SHT_REL")
+            for entry in section.iter_relocations()
         ),
         notes=tuple(
             NoteRow(entry["n_name"], entry["n_type"], unpadded(bytes(entry["n_descdata"])))
-            for each in sections
-            if each["sh_type"] == "SHT_NOTE" and each.name in note_sections
-            for entry in each.iter_notes()
+            for section in sections
+            if section["sh_type"] == "SHT_NOTE" and section.name in note_sections
+            for entry in section.iter_notes()
         ),
     )
 
