@@ -57,7 +57,6 @@ R_X86_64_NONE: Final = 0
 R_X86_64_64: Final = 1
 R_X86_64_PC32: Final = 2
 R_X86_64_PLT32: Final = 4
-R_X86_64_COPY: Final = 5
 R_X86_64_GLOB_DAT: Final = 6
 R_X86_64_JUMP_SLOT: Final = 7
 R_X86_64_RELATIVE: Final = 8

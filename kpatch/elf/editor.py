@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from kpatch.elf import constants as elf
-from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Retype
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.layouts import AMD64
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError, LinkerRefusalError
 
-__all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "Retype", "append"]
+__all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "append"]
 
 # Contents are aligned in the file as their section asks, up to here. ET_REL demands none of it.
 _MOST_FILE_ALIGNMENT = 16
@@ -29,8 +29,6 @@ _E_SHOFF = slice(40, 48)
 _E_SHNUM = slice(60, 62)
 _HEADER_SIZE = AMD64.header.size
 
-_TYPE_MASK = 0xFFFFFFFF
-
 
 def append(
     module: Module,
@@ -39,7 +37,6 @@ def append(
     sections: Sequence[NewSection] = (),
     symbols: Sequence[NewSymbol] = (),
     relocations: Sequence[NewRelocation] = (),
-    retypes: Sequence[Retype] = (),
 ) -> bytes:
     """The module's file with all of this done to it.
 
@@ -48,7 +45,7 @@ def append(
     be added to it, is beyond what the kernel linker takes.
     """
     image = overwritten(module, overwrites)
-    if not (sections or symbols or relocations or retypes):
+    if not (sections or symbols or relocations):
         return bytes(image)
     _require_editable(module)
     growing = _Growing(module, image)
@@ -56,8 +53,6 @@ def append(
         growing.add_section(section)
     for symbol in symbols:
         growing.add_symbol(symbol)
-    for retype in retypes:
-        growing.retype(retype)
     for relocation in relocations:
         growing.add_relocation(relocation)
     return growing.finish()
@@ -149,17 +144,6 @@ class _Growing:
             symbol.value,
             symbol.size,
         )
-
-    def retype(self, retype: Retype) -> None:
-        entry = AMD64.rela.size
-        known = 0 <= retype.table < len(self._module.sections)
-        row = self._rows[retype.table if known else 0]
-        if row.type != elf.SHT_RELA or not 0 <= retype.index < row.size // entry:
-            _refuse(f"section {retype.table} has no relocation {retype.index} to change")
-        table = self._moved(retype.table)
-        offset, info, addend = AMD64.rela.unpack_from(table, retype.index * entry)
-        info = info & ~_TYPE_MASK | retype.type
-        AMD64.rela.pack_into(table, retype.index * entry, offset, info, addend)
 
     def add_relocation(self, new: NewRelocation) -> None:
         if isinstance(new.section, str):

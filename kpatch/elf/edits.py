@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kpatch.elf import constants as elf
@@ -59,12 +58,3 @@ class NewRelocation(NamedTuple):
     type: int
     symbol: str
     addend: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Retype:
-    """Another type for entry ``index`` of the relocation table in section ``table``."""
-
-    table: int
-    index: int
-    type: int

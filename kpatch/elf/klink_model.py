@@ -30,11 +30,6 @@ class BrokenRule(NamedTuple):
     outcome: Consequence
 
     @property
-    def panics(self) -> bool:
-        """Whether loading the module may take the kernel down."""
-        return self.outcome is Consequence.PANIC
-
-    @property
     def is_fatal(self) -> bool:
         """Whether kldload fails, or what it loads must not run."""
         return self.outcome in (Consequence.REFUSED, Consequence.PANIC, Consequence.MISPLACED)

@@ -69,10 +69,6 @@ class Metadata(NamedTuple):
     dependencies: tuple[Dependency, ...] = ()
     skipped: tuple[str, ...] = ()
 
-    def dependency_on(self, name: str) -> Dependency | None:
-        """The first dependency on a module of that name."""
-        return next((d for d in self.dependencies if d.name == name), None)
-
 
 def linker_sets(module: Module) -> Mapping[str, LinkerSet]:
     """The linker sets by section name. Of a name that occurs twice the kernel sees the first."""

@@ -28,7 +28,7 @@ Architecture = Literal["amd64", "i386"]
 
 
 class KernelFile(NamedTuple):
-    """A kernel that was read. The two ``has`` say which symbols of a patch's it defines.
+    """A kernel that was read. ``has_common_tss``: it defines the symbol that a patch needs.
 
     ``osreldate`` is None only where ``debug_info`` says the rest, as in kernel.symbols.
     """
@@ -37,7 +37,6 @@ class KernelFile(NamedTuple):
     architecture: Architecture
     osreldate: int | None
     has_common_tss: bool
-    has_gdt: bool
     debug_info: DebugInfo | None = None
 
 
@@ -57,7 +56,6 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
             architecture=architecture,
             osreldate=_osreldate(kernel) if info is None else _osreldate_if_there(kernel),
             has_common_tss=kernel.defined("common_tss") is not None,
-            has_gdt=kernel.defined("gdt") is not None,
             debug_info=info,
         )
     except DamagedFileError as error:

@@ -65,10 +65,6 @@ class KernelTable(NamedTuple):
     kernels: tuple[Kernel, ...]
     rules: tuple[EvidenceRule, ...]
 
-    def of_version(self, version: int) -> Kernel | None:
-        """The kernel whose range holds ``version``."""
-        return next((k for k in self.kernels if version in k.versions), None)
-
     @property
     def coverage(self) -> Versions:
         """The versions that the table knows."""

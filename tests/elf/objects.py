@@ -9,7 +9,7 @@ from pathlib import Path
 from struct import pack_into, unpack_from
 
 from kpatch.elf.layouts import AMD64
-from kpatch.elf.module import Module, read_module
+from kpatch.elf.module import Module, Relocation, read_module
 from tests.referees import require
 
 # Byte offsets of the fields of a 64-byte section header (gABI, "Section Header").
@@ -116,6 +116,13 @@ def with_section_field(data: bytes, section: int, field: str, value: int) -> byt
     changed = bytearray(data)
     pack_into(form, changed, shoff + section * AMD64.section.size + position, value)
     return bytes(changed)
+
+
+def retyped(module: Module, relocation: Relocation, kind: int) -> bytes:
+    """The file with another type for one of its relocations."""
+    table = module.sections[relocation.table]
+    at = table.offset + relocation.index * AMD64.rela.size + 8  # r_info's low half is the type
+    return with_bytes(module.data, at, kind.to_bytes(4, "little"))
 
 
 def with_bytes(data: bytes, offset: int, new: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, Retype, append
+from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, append
 from kpatch.elf.klink import Consequence, check, require
 from kpatch.elf.klink_rules import RULES
 from kpatch.elf.module import Module, read_module
@@ -16,6 +16,7 @@ from kpatch.units import SectionOffset
 from tests.elf.objects import (
     MODULE_SOURCE,
     assembled,
+    retyped,
     small_module,
     with_bytes,
     with_section_field,
@@ -91,7 +92,7 @@ def local_type(kind: int) -> bytes:
     """A relocation against a local symbol given another type."""
     for relocation in SMALL.relocations_of(index(".rodata")):
         if SMALL.symbols[relocation.symbol].is_local:
-            return append(SMALL, retypes=[Retype(relocation.table, relocation.index, kind)])
+            return retyped(SMALL, relocation, kind)
     raise LookupError("the module has no such relocation")
 
 
@@ -228,7 +229,7 @@ def test_only_what_takes_the_kernel_down_is_said_to_panic() -> None:
 
 def test_a_finding_names_the_section() -> None:
     finding = check(changed(field(".text", "align", 0)))[0]
-    assert finding.panics
+    assert finding.outcome is Consequence.PANIC and finding.is_fatal
     assert finding.where == f"broken.ko, section {index('.text')} (.text)"
 
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, Retype, append
+from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, append
 from kpatch.elf.klink import LARGEST_BLOCK, LoadedModule, load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import Address, SectionOffset
-from tests.elf.objects import assembled, small_module, with_bytes, with_section_field
+from tests.elf.objects import assembled, retyped, small_module, with_bytes, with_section_field
 from tests.strategies.elf_files import EXTERNALS, modules
 
 BASE = Address(0xFFFFFFFF_80C00000)
@@ -129,7 +129,7 @@ def test_a_relocation_that_the_kernel_ignores_is_reported_and_leaves_the_field()
     module = small_module()
     done = module.relocations_of(_index(module, ".rodata"))[0]
     assert module.symbols[done.symbol].is_local
-    broken = read_module(append(module, retypes=[Retype(done.table, done.index, 10)]))
+    broken = read_module(retyped(module, done, elf.R_X86_64_32))
     loaded = load(broken, BASE, KERNEL)
     assert [(r.table, r.index) for r in loaded.silent_failures] == [(done.table, done.index)]
     at = loaded.address_of(done.target, done.offset) - BASE

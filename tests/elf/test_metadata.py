@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kpatch.elf.editor import Retype, append
 from kpatch.elf.metadata import (
     METADATA_SET,
     Dependency,
@@ -15,7 +14,7 @@ from kpatch.elf.metadata import (
 )
 from kpatch.elf.module import Module, read_module
 from kpatch.units import SectionOffset
-from tests.elf.objects import MODULE_SOURCE, assembled, small_module, with_bytes
+from tests.elf.objects import MODULE_SOURCE, assembled, retyped, small_module, with_bytes
 
 
 def section_index(module: Module, name: str) -> int:
@@ -28,10 +27,9 @@ def test_module_version_and_dependency_are_read() -> None:
     metadata = read_metadata(small_module())
     assert metadata.modules == ("kqemu",)
     assert metadata.versions == (Version("kqemu", 1),)
-    found = metadata.dependency_on("kernel")
-    assert isinstance(found, Dependency)
+    (found,) = metadata.dependencies
+    assert isinstance(found, Dependency) and found.name == "kernel"
     assert (found.minimum, found.preferred, found.maximum) == (700055, 700055, 799999)
-    assert metadata.dependency_on("usb") is None
     assert metadata.skipped == ()
 
 
@@ -46,7 +44,7 @@ def test_linker_sets_are_found_by_name_with_an_entry_for_each_pointer() -> None:
 def test_an_entry_without_a_relocation_is_skipped_with_a_reason() -> None:
     module = small_module()
     entry = module.relocations_of(section_index(module, METADATA_SET))[0]
-    damaged = read_module(append(module, retypes=[Retype(entry.table, entry.index, 0)]))
+    damaged = read_module(retyped(module, entry, 0))
     metadata = read_metadata(damaged)
     assert metadata.dependencies == ()
     assert metadata.modules == ("kqemu",)

@@ -17,6 +17,7 @@ from tests.verify.machine.workshop import (
     LEAVE,
     broken,
     image_bytes,
+    instead,
     judged,
     match_of,
     patched,
@@ -190,7 +191,7 @@ def damaged(chance: random.Random) -> Subject:
     start, end = match_of().image.header["kernel2monitor"], int(match_of().sites["exit"].end)
     for _ in range(chance.randint(1, 2)):
         image[chance.randrange(start, end)] = chance.randrange(256)
-    return subject.instead(with_image(bytes(image)))
+    return instead(subject, with_image(bytes(image)))
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -19,7 +19,6 @@ def test_a_kernel_says_its_version_and_symbols() -> None:
         architecture="amd64",
         osreldate=700055,
         has_common_tss=True,
-        has_gdt=True,
     )
 
 
@@ -33,10 +32,9 @@ def test_a_constant_osreldate_is_read_too() -> None:
     assert read_kernel(kernel("const int osreldate = 603000;"), "kernel").osreldate == 603000
 
 
-def test_a_kernel_without_common_tss_or_gdt_says_so() -> None:
+def test_a_kernel_without_common_tss_says_so() -> None:
     found = read_kernel(kernel(extra=""), "kernel")
     assert not found.has_common_tss
-    assert not found.has_gdt
 
 
 def test_an_i386_kernel_is_read() -> None:

@@ -18,7 +18,6 @@ from kpatch.elf.editor import (
     NewSection,
     NewSymbol,
     Overwrite,
-    Retype,
     append,
 )
 from kpatch.elf.module import Module, Relocation, Section, read_module
@@ -117,7 +116,6 @@ class Edits:
     sections: tuple[NewSection, ...] = ()
     symbols: tuple[NewSymbol, ...] = ()
     relocations: tuple[NewRelocation, ...] = ()
-    retypes: tuple[Retype, ...] = ()
 
     def done_to(self, module: Module) -> bytes:
         """The module's file with these edits."""
@@ -127,7 +125,6 @@ class Edits:
             sections=self.sections,
             symbols=self.symbols,
             relocations=self.relocations,
-            retypes=self.retypes,
         )
 
 
@@ -149,12 +146,8 @@ def edits(draw: st.DrawFn, module: Module, *, tag: str = "kpatch") -> Edits:
     known = [s.name for s in module.symbols if s.name and not s.is_local]
     wanted = NewSymbol(draw(st.sampled_from(EXTERNALS)), None)
     relocations = _new_relocations(draw, module, sections, (*known, *(s.name for s in symbols)))
-    retypes = tuple(
-        Retype(relocation.table, relocation.index, elf.R_X86_64_NONE)
-        for relocation in draw(_some_of(module.relocations))
-    )
     symbols = symbols if wanted.name in {s.name for s in symbols} else (*symbols, wanted)
-    return Edits(_overwrites(draw, module), sections, symbols, relocations, retypes)
+    return Edits(_overwrites(draw, module), sections, symbols, relocations)
 
 
 def build(plan: FilePlan) -> bytes:

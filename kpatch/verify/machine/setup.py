@@ -76,10 +76,6 @@ class Subject:
         )
         return cls(module, place, bind(code, image.marks), tail)
 
-    def instead(self, module: Module) -> Subject:
-        """Another module with the same image: a control, a mutant."""
-        return Subject(module, self.image, self.layout, self.tail)
-
 
 def _writable(module: Module) -> frozenset[str]:
     """The names of the sections that hold data which the module may write."""

@@ -15,6 +15,7 @@ from tests.verify.machine.workshop import (
     LEAVE,
     broken,
     image_bytes,
+    instead,
     judged,
     match_of,
     scenario,
@@ -175,6 +176,6 @@ def test_images_with_random_damage_never_do_more_than_fail() -> None:
         image = bytearray(image_bytes())
         for _ in range(chance.randint(1, 6)):
             image[header["exit_end"] + chance.randrange(64)] = chance.randrange(256)
-        subject = unpatched().instead(with_image(bytes(image)))
+        subject = instead(unpatched(), with_image(bytes(image)))
         result = judged(subject, LEAVE, 2, MemoryModel.SC)
         assert result.verdict in (Answer.PROVEN, Answer.VIOLATED, Answer.NOT_PROVEN)

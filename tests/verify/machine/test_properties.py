@@ -11,6 +11,7 @@ from kpatch.verify.machine.scenarios import SCENARIOS, scenario_named
 from kpatch.verify.machine.setup import Subject
 from tests.verify.machine.workshop import (
     broken,
+    instead,
     judged,
     patched,
     patched_module,
@@ -103,7 +104,7 @@ def without(code: str) -> Subject:
     raw = bytes.fromhex(code)
     at = module.contents(section).index(raw) + section.offset
     data = module.data[:at] + b"\x90" * len(raw) + module.data[at + len(raw) :]
-    return patched().instead(read_module(data, "without an instruction"))
+    return instead(patched(), read_module(data, "without an instruction"))
 
 
 FREE_THE_LOCK = "41c70000000000"  # mov dword [r8], 0
@@ -139,4 +140,4 @@ def test_a_segment_prefix_that_a_cpu_ignores_has_no_effect(prefix: str) -> None:
     bare = bytes.fromhex("816104fffdffff")  # and dword [rcx + 4], 0xfffffdff
     assert site.module.data.count(bare + b"\x90") == 1
     data = site.module.data.replace(bare + b"\x90", bytes.fromhex(prefix) + bare)
-    assert judged(site.instead(read_module(data, "prefixed")), UP).verdict is Answer.PROVEN
+    assert judged(instead(site, read_module(data, "prefixed")), UP).verdict is Answer.PROVEN

@@ -63,6 +63,11 @@ def patched(name: str = "kqemu-7.ko", cpuid: int = 0x34) -> Subject:
     return Subject.of(patched_module(name, cpuid), match_of(name).image, sample(name))
 
 
+def instead(subject: Subject, module: Module) -> Subject:
+    """Another module with the same image. What was learned of the old one's code stays there."""
+    return Subject(module, subject.image, subject.layout, subject.tail)
+
+
 def with_exit_code(source: str, name: str = "kqemu-7.ko") -> Subject:
     """The sample with other instructions in the place of its exit site.
 
@@ -77,7 +82,7 @@ def with_exit_code(source: str, name: str = "kqemu-7.ko") -> Subject:
     image = bytearray(image_bytes(name))
     image[site : site + 5] = b"\xe9" + (room - site - 5).to_bytes(4, "little", signed=True)
     image[room : room + len(code)] = code
-    return unpatched(name).instead(with_image(bytes(image), name))
+    return instead(unpatched(name), with_image(bytes(image), name))
 
 
 def with_image(image: bytes, name: str = "kqemu-7.ko") -> Module:
