@@ -14,19 +14,12 @@ from typing import NamedTuple, NoReturn
 
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
-from kpatch.elf.layouts import AMD64
+from kpatch.elf.layouts import AMD64, E_SHNUM, E_SHOFF, MOST_FILE_ALIGNMENT, TABLE_ALIGNMENT
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError, LinkerRefusalError
 
 __all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "append"]
 
-# Contents are aligned in the file as their section asks, up to here. ET_REL demands none of it.
-_MOST_FILE_ALIGNMENT = 16
-_TABLE_ALIGNMENT = 8
-
-# Where e_shoff and e_shnum lie in an ELF64 header (gABI, "ELF Header").
-_E_SHOFF = slice(40, 48)
-_E_SHNUM = slice(60, 62)
 _HEADER_SIZE = AMD64.header.size
 
 
@@ -164,14 +157,14 @@ class _Growing:
     def finish(self) -> bytes:
         for index, contents in sorted(self._at_end.items()):
             row = self._rows[index]
-            self._pad(min(max(row.align, 1), _MOST_FILE_ALIGNMENT))
+            self._pad(min(max(row.align, 1), MOST_FILE_ALIGNMENT))
             self._rows[index] = row._replace(offset=len(self._image), size=len(contents))
             self._image += contents
-        self._pad(_TABLE_ALIGNMENT)
+        self._pad(TABLE_ALIGNMENT)
         if len(self._rows) >= elf.SHN_LORESERVE:
             _refuse(f"the module would have {len(self._rows)} sections")
-        self._image[_E_SHOFF] = len(self._image).to_bytes(8, "little")
-        self._image[_E_SHNUM] = len(self._rows).to_bytes(2, "little")
+        self._image[E_SHOFF] = len(self._image).to_bytes(8, "little")
+        self._image[E_SHNUM] = len(self._rows).to_bytes(2, "little")
         for row in self._rows:
             self._image += AMD64.section.pack(*row)
         return bytes(self._image)
@@ -204,7 +197,7 @@ class _Growing:
         name = next((n for n, index in self._new_sections.items() if index == target), None)
         name = self._module.sections[target].name if name is None else name
         index = self._add_row(
-            f".rela{name}", elf.SHT_RELA, elf.SHF_INFO_LINK, _TABLE_ALIGNMENT, info=target
+            f".rela{name}", elf.SHT_RELA, elf.SHF_INFO_LINK, TABLE_ALIGNMENT, info=target
         )
         self._at_end[index] = bytearray()
         return index

@@ -39,3 +39,13 @@ def layout_of(elf_class: int, little_endian: bool) -> Layout:
 
 
 AMD64 = layout_of(64, little_endian=True)
+
+E_SHOFF = slice(40, 48)
+E_SHNUM = slice(60, 62)
+"""Where these fields lie in an ELF64 header (gABI, "ELF Header")."""
+
+MOST_FILE_ALIGNMENT = 16
+"""Contents are aligned in the file as their section asks, up to here. ET_REL demands none of it."""
+
+TABLE_ALIGNMENT = 8
+"""Of the tables of an ELF64 file."""

@@ -12,14 +12,10 @@ from typing import NamedTuple
 from kpatch.elf import constants as elf
 from kpatch.elf.editor import overwritten
 from kpatch.elf.edits import Overwrite
-from kpatch.elf.layouts import AMD64
+from kpatch.elf.layouts import AMD64, E_SHNUM, E_SHOFF, MOST_FILE_ALIGNMENT, TABLE_ALIGNMENT
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
 
-_MOST_FILE_ALIGNMENT = 16
-_TABLE_ALIGNMENT = 8
-_E_SHOFF = slice(40, 48)
-_E_SHNUM = slice(60, 62)
 _E_SHSTRNDX = slice(62, 64)
 _NULL_ROW = (0, elf.SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
 _SHT_GROUP = 17
@@ -159,15 +155,15 @@ def _written(image: bytes, parts: Sequence[_Part], names: int) -> bytes:
         if kind == elf.SHT_NULL:
             continue
         # An alignment that is no power of two, or beyond a page, is the linker rules' business.
-        out += bytes(-len(out) % min(max(align, 1), _MOST_FILE_ALIGNMENT))
+        out += bytes(-len(out) % min(max(align, 1), MOST_FILE_ALIGNMENT))
         size = rows[index][5]
         if kind != elf.SHT_NOBITS:
             size = len(parts[index].contents)
         rows[index] = (*rows[index][:4], len(out), size, *rows[index][6:])
         out += parts[index].contents if kind != elf.SHT_NOBITS else b""
-    out += bytes(-len(out) % _TABLE_ALIGNMENT)
-    out[_E_SHOFF] = len(out).to_bytes(8, "little")
-    out[_E_SHNUM] = len(rows).to_bytes(2, "little")
+    out += bytes(-len(out) % TABLE_ALIGNMENT)
+    out[E_SHOFF] = len(out).to_bytes(8, "little")
+    out[E_SHNUM] = len(rows).to_bytes(2, "little")
     out[_E_SHSTRNDX] = names.to_bytes(2, "little")
     for row in rows:
         out += AMD64.section.pack(*row)

@@ -20,6 +20,11 @@ from kpatch.isa.decode import MAX_LENGTH, Memory
 WHOLE: Final = 0xFF
 """The mask of all eight bytes of a register."""
 
+HIGH_BYTES: Final = frozenset({"ah", "bh", "ch", "dh"})
+
+CLEARS_THE_REST: Final = 4
+"""Bytes. A write of 32 bits clears the upper half. SDM vol. 1, 3.4.1.1."""
+
 FLAG_NAMES: Final = ("CF", "PF", "AF", "ZF", "SF", "OF", "DF")
 CF, PF, AF, ZF, SF, OF, DF = (1 << bit for bit in range(len(FLAG_NAMES)))
 STATUS_FLAGS: Final = CF | PF | AF | ZF | SF | OF

@@ -8,13 +8,10 @@ from typing import Any, Final
 from capstone import x86
 
 from kpatch.isa.decode import REGISTERS, Instruction, Memory, Register, decode_raw
-from kpatch.isa.effects import FLAG_NAMES, WHOLE, Effects, ordered
+from kpatch.isa.effects import CLEARS_THE_REST, FLAG_NAMES, HIGH_BYTES, WHOLE, Effects, ordered
 
-_HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
 _SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
 _SELECTOR: Final = 0x3
-_CLEARS_THE_REST: Final = 4
-"""A write of 32 bits clears the upper half. SDM vol. 1, 3.4.1.1."""
 
 
 _ADDRESSES: Final = (1 << 64) - 1
@@ -77,7 +74,7 @@ def _read(names: list[str], each: Instruction) -> dict[str, int]:
     for name in names:
         if name in REGISTERS:
             holder, size = REGISTERS[name]
-            mask = 0x2 if name in _HIGH else (1 << size) - 1
+            mask = 0x2 if name in HIGH_BYTES else (1 << size) - 1
             if _loads_segment(each, name):
                 mask = _SELECTOR
             found[holder] = found.get(holder, 0) | mask
@@ -98,6 +95,6 @@ def _written(names: Any) -> dict[str, int]:
     for name in names:
         if name in REGISTERS:
             holder, size = REGISTERS[name]
-            mask = 0x2 if name in _HIGH else (1 << size) - 1
-            found[holder] = found.get(holder, 0) | (WHOLE if size >= _CLEARS_THE_REST else mask)
+            mask = 0x2 if name in HIGH_BYTES else (1 << size) - 1
+            found[holder] = found.get(holder, 0) | (WHOLE if size >= CLEARS_THE_REST else mask)
     return found

@@ -17,10 +17,8 @@ from iced_x86 import (
 )
 
 from kpatch.isa.decode import REGISTERS, Memory
-from kpatch.isa.effects import FLAG_NAMES, WHOLE, Effects, ordered
+from kpatch.isa.effects import CLEARS_THE_REST, FLAG_NAMES, HIGH_BYTES, WHOLE, Effects, ordered
 
-_HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
-_CLEARS_THE_REST: Final = 4
 _BITS: Final = tuple(getattr(RflagsBits, name) for name in FLAG_NAMES)
 _READS: Final = frozenset({
     OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE,
@@ -51,8 +49,8 @@ def by_iced(code: bytes) -> Effects | None:
         if name not in REGISTERS:
             continue
         holder, size = REGISTERS[name]
-        mask = 0x2 if name in _HIGH else (1 << size) - 1
-        stored = WHOLE if size >= _CLEARS_THE_REST else mask
+        mask = 0x2 if name in HIGH_BYTES else (1 << size) - 1
+        stored = WHOLE if size >= CLEARS_THE_REST else mask
         for accesses, found, bytes_ in (
             (_READS, reads, mask), (_WRITES, writes, stored), (_MAY_WRITE, may_write, stored),
         ):  # fmt: skip

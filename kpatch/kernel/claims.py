@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from kpatch.elf.metadata import read_metadata
 from kpatch.elf.module import Module
 from kpatch.kernel.kernelfile import KernelFile
 from kpatch.kernel.kernels import Confidence, EvidenceRule, KernelTable
-from kpatch.kernel.versions import Versions, exactly
+from kpatch.kernel.versions import INT_SIZE, PLAUSIBLE, Versions, exactly
 
 Source = Literal[
     "--osversion", "--kernel", "module metadata", "undefined symbol", "module data", "conclusion"
 ]
-
-_PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or seven digits
-_INT_SIZE: Final = 4
 
 
 class Claim(NamedTuple):
@@ -82,7 +79,7 @@ def _from_metadata(module: Module, table: KernelTable) -> Iterator[Claim]:
     dependencies = read_metadata(module).dependencies
     for rule in _rules(table, "dependency"):
         for dependency in dependencies:
-            if dependency.name == rule.symbol and dependency.minimum in _PLAUSIBLE:
+            if dependency.name == rule.symbol and dependency.minimum in PLAUSIBLE:
                 yield Claim(
                     source="module metadata",
                     seen=f"the module depends on {rule.symbol} {dependency.minimum}",
@@ -127,7 +124,7 @@ def _first_int(module: Module, name: str) -> int | None:
     if symbol is None or symbol.section >= len(module.sections):
         return None
     section = module.sections[symbol.section]
-    end = symbol.value + _INT_SIZE
+    end = symbol.value + INT_SIZE
     contents = module.contents(section)
     if end > len(contents) or module.relocations_at(section.index, symbol.value, end):
         return None

@@ -13,6 +13,7 @@ from kpatch.containers.gzip import is_gzip
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol, read_module
 from kpatch.errors import DamagedFileError, KernelUnknownError
+from kpatch.kernel.versions import INT_SIZE, PLAUSIBLE
 
 # For the type only: the reader of debugging information costs start-up time.
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 INFLATE_LIMIT: Final = 256 << 20
 """Bytes that a compressed kernel may unpack to; kernels of the time have 10 to 20 MB."""
 
-_INT_SIZE: Final = 4
-_PLAUSIBLE: Final = range(100_000, 10_000_000)  # __FreeBSD_version has six or seven digits
 
 Architecture = Literal["amd64", "i386"]
 
@@ -114,7 +113,7 @@ def _osreldate(kernel: Module) -> int:
             todo="give a FreeBSD kernel with its symbols, or --osversion 700055",
         )
     value = _int_at(kernel, symbol)
-    if value not in _PLAUSIBLE:
+    if value not in PLAUSIBLE:
         raise KernelUnknownError(
             f"its osreldate is {value}, which is no __FreeBSD_version",
             todo="give another kernel file, or --osversion 700055",
@@ -132,11 +131,11 @@ def _int_at(kernel: Module, symbol: Symbol) -> int:
             todo="give the kernel itself, or --osversion 700055",
         )
     start = symbol.value - section.address
-    if not 0 <= start <= section.size - _INT_SIZE:
+    if not 0 <= start <= section.size - INT_SIZE:
         raise DamagedFileError(
             f"osreldate ({symbol.value:#x}) lies outside its section",
             where=section.name,
             todo="get the file again",
         )
-    place = kernel.contents(section)[start : start + _INT_SIZE]
+    place = kernel.contents(section)[start : start + INT_SIZE]
     return int.from_bytes(place, "little")

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from kpatch.errors import UsageError
+
+PLAUSIBLE: Final = range(100_000, 10_000_000)
+"""A ``__FreeBSD_version`` has six or seven digits."""
+
+INT_SIZE: Final = 4
+"""Bytes of one in a module or a kernel, an ``int``."""
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from kpatch.elf.module import Module
 from kpatch.errors import NotAffectedError, OtherModuleError
 from kpatch.kqemu.identify import KQEMU, Identity, kind_of
-from kpatch.signature.prefilter import candidates
+from kpatch.signature.prefilter import ANCHOR_REACH, IMAGE_ALIGNMENT, candidates
 
 _TRACES: Final = (KQEMU.encode(), b"kpatch")
 """What a kqemu, of whatever build, or a patched module has in its bytes somewhere."""
@@ -22,10 +22,6 @@ FIRST_PAGE: Final = 4096
 """What the shipped signatures say of a monitor image: it has this instruction, in its first page,
 and in front of that page a header of so many bytes, which begins with an offset to code. Tests hold
 the signatures to it."""
-
-_REACH: Final = 512
-_ALIGNMENT: Final = 4
-"""As in ``signature.image``: from where the offset points to the instruction; of the header."""
 
 _MOST_ANCHORS: Final = 64
 
@@ -62,9 +58,9 @@ def _may_hold_image(module: Module) -> bool:
 
 def _is_behind_header(data: bytes, anchor: int) -> bool:
     lowest = max(0, anchor - FIRST_PAGE)
-    for start in range(lowest + -lowest % _ALIGNMENT, anchor - HEADER + 1, _ALIGNMENT):
+    for start in range(lowest + -lowest % IMAGE_ALIGNMENT, anchor - HEADER + 1, IMAGE_ALIGNMENT):
         entry = int.from_bytes(data[start : start + 4], "little")
-        if HEADER <= entry <= anchor - start <= entry + _REACH:
+        if HEADER <= entry <= anchor - start <= entry + ANCHOR_REACH:
             return True
     return False
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from kpatch.errors import DamagedFileError, SignatureError
 from kpatch.isa.assemble import assemble
+from kpatch.isa.calling import SCRATCH
 from kpatch.isa.decode import Instruction, decode
 from kpatch.patch.traces import PatchedSite
 from kpatch.patch.trampoline import assembler_text
@@ -26,9 +27,6 @@ from kpatch.signature.pattern import (
     SymbolAddress,
     Unordered,
 )
-
-_SCRATCH: Final = ("rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11")
-"""What the calling convention lets a site change (x86-64 psABI, table 3.4)."""
 
 _NOP: Final = b"\x90"
 _MOST_TRIALS: Final = 64
@@ -123,7 +121,7 @@ def _registers(lines: Sequence[InstructionPattern], names: Bindings) -> Iterator
     }
     unbound = [name for name in holes if name not in names]
     taken = set(names.values())
-    for chosen in permutations([each for each in _SCRATCH if each not in taken], len(unbound)):
+    for chosen in permutations([each for each in SCRATCH if each not in taken], len(unbound)):
         yield {**names, **dict(zip(unbound, chosen, strict=True))}
 
 

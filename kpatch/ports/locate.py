@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from kpatch.errors import FileAccessError, UnknownModuleError, UsageError
 
@@ -93,7 +94,7 @@ def _named(name: str, folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _unreadable(error: OSError) -> None:
+def _unreadable(error: OSError) -> NoReturn:
     raise FileAccessError(
         f"cannot be searched: {error.strerror}",
         where=str(error.filename),

@@ -16,15 +16,8 @@ from kpatch.elf.module import Module, Section
 from kpatch.errors import UnknownModuleError
 from kpatch.isa.decode import outline
 from kpatch.signature.model import Image, ImageRule
-from kpatch.signature.prefilter import candidates
+from kpatch.signature.prefilter import ANCHOR_REACH, IMAGE_ALIGNMENT, candidates
 from kpatch.units import SectionOffset
-
-_ALIGNMENT = 4
-"""The image is an array of bytes that starts with u32: compilers align it to 4 at least."""
-
-_REACH = 512
-"""The anchor stands this many bytes behind its routine's start at most (really about 10)."""
-
 
 _MOST_CANDIDATES = 1024
 """Places of a module that are looked at closely; a real kqemu.ko has about 40."""
@@ -105,10 +98,10 @@ def _plausible(data: bytes, anchor: int, rule: ImageRule) -> Iterator[int]:
     length = 4 * len(rule.header)
     first = rule.header.index(rule.ascending[0])
     lowest = max(0, anchor - rule.first_page)
-    lowest += -lowest % _ALIGNMENT
-    for start in range(lowest, anchor - length + 1, _ALIGNMENT):
+    lowest += -lowest % IMAGE_ALIGNMENT
+    for start in range(lowest, anchor - length + 1, IMAGE_ALIGNMENT):
         (entry,) = struct.unpack_from("<I", data, start + 4 * first)
-        if length <= entry <= anchor - start <= entry + _REACH:
+        if length <= entry <= anchor - start <= entry + ANCHOR_REACH:
             yield start
 
 
@@ -145,5 +138,5 @@ def _examine(
 
 def _reaches_anchor(data: bytes, start: int, stop: int, anchor: str) -> bool:
     """True if decoding straight on from ``start`` meets the anchor before ``stop``."""
-    code = data[start : min(stop, start + _REACH)]
+    code = data[start : min(stop, start + ANCHOR_REACH)]
     return any(each.mnemonic == anchor for each in outline(code))

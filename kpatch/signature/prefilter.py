@@ -33,6 +33,12 @@ _KEYS: Final = ("str", "ltr")
 _PREFIXES: Final = rb"[\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65\x40-\x4f]"
 _MOST_PREFIXES: Final = 4
 
+IMAGE_ALIGNMENT: Final = 4
+"""A monitor image is an array of bytes that starts with u32: compilers align it to 4 at least."""
+
+ANCHOR_REACH: Final = 512
+"""The anchor stands this many bytes behind its routine's start at most (really about 10)."""
+
 
 def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
     """Offsets in ``data[start:end]`` where the opcode of the instruction ``key`` may stand.

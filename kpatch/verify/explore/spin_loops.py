@@ -29,6 +29,7 @@ Only shapes with an empty store buffer that refer to no other CPU can be members
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NoReturn
 
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
@@ -204,7 +205,7 @@ class SpinLoops:
             return None
         return effect
 
-    def _restart(self) -> None:
+    def _restart(self) -> NoReturn:
         self._members -= self._refused
         self._restarts += 1
         self._enabled = self._restarts <= MAX_RESTARTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from kpatch.isa.calling import SCRATCH
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Access, Execution, Snapshot
@@ -25,9 +26,6 @@ would all be different. Hosts with up to this many CPUs are explored without thi
 
 _PART_OF_LTR: Final = 4
 """Bytes of each access that Unicorn makes of the descriptor that ``ltr`` loads."""
-
-# psABI 3.2.1: what a function may destroy, but for rdi, its argument.
-_SCRATCH: Final = ("rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11")
 
 
 def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
@@ -95,7 +93,7 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
             for field in world.guest.saved_fields:
                 engine.forget(field)
     engine.take_registers(called)
-    engine.write_registers(dict.fromkeys(_SCRATCH, 0))
+    engine.write_registers(dict.fromkeys(SCRATCH, 0))
     engine.write_tr(*tr)
     if not round_over:
         engine.write_registers({"rip": TAIL_AT})

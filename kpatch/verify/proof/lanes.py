@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import Counterexample
+from kpatch.verify.hardware.descriptors import BUSY
 from kpatch.verify.machine.live import LiveStep
 from kpatch.verify.world.world import World
-
-_BUSY: Final = 0xB
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def _step(step: LiveStep, names: Mapping[int, str]) -> LaneStep:
         move=step.move.kind.value,
         instructions=step.trace,
         descriptor=tuple(
-            f"{names.get(seen.base, hex(seen.base))} {'busy' if seen.type == _BUSY else 'free'}"
+            f"{names.get(seen.base, hex(seen.base))} {'busy' if seen.type == BUSY else 'free'}"
             for seen in step.descriptors
         ),
         tasks=tuple(names.get(base, hex(base)) for base in step.tasks),

@@ -9,9 +9,7 @@ from typing import Final
 from kpatch.errors import UsageError
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import SCENARIOS, Scenario, scenario_named
-
-MOST_CPUS: Final = 16
-"""MAXCPU of the SMP kernels of the time (FreeBSD sys/amd64/include/param.h)."""
+from kpatch.verify.world.host import MAXCPU
 
 SELECTORS: Final = (0x30, 0x48)
 """What TR holds: 0x30 up to FreeBSD 7.3, 0x48 in 8.x."""
@@ -51,9 +49,9 @@ def suite(
     found: dict[Obligation, None] = {}
     for model in models:
         for count in cpus:
-            if not 1 <= count <= MOST_CPUS:
+            if not 1 <= count <= MAXCPU:
                 raise UsageError(
-                    f"{count} CPUs: kernels of the time have 1 to {MOST_CPUS}",
+                    f"{count} CPUs: kernels of the time have 1 to {MAXCPU}",
                     where="--cpus",
                     todo="name numbers in that range",
                 )
@@ -72,7 +70,7 @@ def default_suite(*, with_maxcpu: bool) -> tuple[Obligation, ...]:
     small = suite((), (2, 4), both)
     if not with_maxcpu:
         return small
-    return tuple(dict.fromkeys((*small, *suite((), (MOST_CPUS,), both))))
+    return tuple(dict.fromkeys((*small, *suite((), (MAXCPU,), both))))
 
 
 def _scenario(name: str) -> Scenario:

@@ -16,6 +16,7 @@ from typing import Final
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
+from kpatch.isa.calling import DESTROYED
 from kpatch.isa.decode import Immediate, Instruction, Memory, Register, decode
 from kpatch.kqemu.codescan import CallSite
 from kpatch.units import SectionOffset
@@ -25,8 +26,6 @@ _REACH: Final = 32
 """Instructions from the call to where the lock is taken, and to where it is released."""
 
 _MOST_BYTES: Final = 1 << 16
-# psABI 3.2.1: what a called function may destroy.
-_DESTROYED: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 _WAITING: Final = frozenset({"jns", "pause", "cmp", "jle", "jmp", "nop"})
 _MOVING: Final = frozenset({"mov", "lea", "movzx", "add"})
 _FRAME: Final = ("rsp", "rbp")
@@ -175,7 +174,7 @@ class _CallerWalk:
     def take(self, each: Instruction) -> None:
         """The effect of one instruction, as far as it is understood."""
         if each.is_call:
-            for name in _DESTROYED:
+            for name in DESTROYED:
                 self.registers[name] = _Value(object())
             return
         match each.mnemonic, each.operands:
