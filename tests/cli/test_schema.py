@@ -11,7 +11,7 @@ import click
 import pytest
 
 from kpatch.cli.commands import EXIT_CODES, group
-from kpatch.elf.klink_model import Outcome
+from kpatch.elf.klink_model import Consequence
 from kpatch.errors import KpatchError
 from kpatch.patch.assess import Verdict
 from kpatch.ports.build import Standing
@@ -176,7 +176,7 @@ def test_the_words_of_the_schema_are_those_of_the_program() -> None:
     kinds = {each.kind for each in _leaves(KpatchError)}
     for words, known in (
         (module["verdict"], {each.value for each in Verdict}),
-        (module["linker"]["items"]["properties"]["outcome"], {each.value for each in Outcome}),
+        (module["linker"]["items"]["properties"]["outcome"], {each.value for each in Consequence}),
         (difference["change"], {each.value for each in Change}),
         (found["step"]["properties"]["standing"], {each.value for each in Standing}),
         (found["survey"]["properties"]["method"]["anyOf"][0], {each.value for each in Method}),
