@@ -19,8 +19,9 @@ from kpatch.errors import LinkerRefusalError
 _E_SHSTRNDX = slice(62, 64)
 _NULL_ROW = (0, elf.SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
 _SHT_GROUP = 17
-_BY_SYMBOL_NUMBER = frozenset({elf.SHT_SYMTAB_SHNDX, 0x6FFF4C03})
-"""Tables beside the symbol table that count symbols; the second is SHT_LLVM_ADDRSIG."""
+_SHT_LLVM_ADDRSIG = 0x6FFF4C03
+"""Clang's table of symbol numbers, for linkers only. One whose sh_link is 0 is out of date, and
+they ignore it (lld, InputFiles.cpp): `ld -r` and the strip programs leave it like that."""
 
 
 class _Part(NamedTuple):
@@ -46,7 +47,7 @@ def without(module: Module, removal: Removal, overwrites: Sequence[Overwrite] = 
     overwrite does not fit.
     """
     symtab = module.symtab
-    if symtab is None or module.header.extended or _BY_SYMBOL_NUMBER & _types(module, removal):
+    if symtab is None or module.header.extended or _extended_numbers(module, removal):
         raise LinkerRefusalError(
             "its symbols cannot be renumbered", where=module.name, todo="use its kept copy"
         )
@@ -66,6 +67,8 @@ def without(module: Module, removal: Removal, overwrites: Sequence[Overwrite] = 
             contents = _kept_relocations(module, section.index, contents, removal, numbers)
         elif section.type == _SHT_GROUP:
             row = (*row[:7], numbers.get(row[7], 0), *row[8:])
+        elif section.type == _SHT_LLVM_ADDRSIG:
+            row = (*row[:6], 0, *row[7:])
         parts.append(_Part(row, contents))
     return _written(image, parts, module.header.shstrndx)
 
@@ -98,9 +101,11 @@ def dense(data: bytes) -> bytes:
     return _written(data, parts, new[module.header.shstrndx])
 
 
-def _types(module: Module, removal: Removal) -> frozenset[int]:
-    """The types of the sections that stay."""
-    return frozenset(s.type for s in module.sections if s.index not in removal.sections)
+def _extended_numbers(module: Module, removal: Removal) -> bool:
+    """Whether a table that stays holds section numbers by symbol number."""
+    return any(
+        s.type == elf.SHT_SYMTAB_SHNDX and s.index not in removal.sections for s in module.sections
+    )
 
 
 def _rows(module: Module) -> list[tuple[int, ...]]:

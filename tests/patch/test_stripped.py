@@ -30,6 +30,7 @@ from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.verdict import Bounds
 from kpatch.verify.proof.workers import run_proof
+from tests.elf.objects import with_section_field
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 KEEPING = {
@@ -50,6 +51,7 @@ NOTELESS = {
     "objcopy -R .note*": ("objcopy", "-R", ".note*"),
     "strip -R .note.kpatch": ("strip", "-g", "-R", ".note.kpatch"),
 }
+SHT_LLVM_ADDRSIG = 0x6FFF4C03
 USELESS = {
     "strip": ("strip",),
     "llvm-strip --strip-all": ("llvm-strip", "--strip-all"),
@@ -131,6 +133,31 @@ def test_every_sample_is_known_again(name: str, command: tuple[str, ...], tmp_pa
     note = read_note(read_module(patched(name)))
     assert note is not None and found.before is not None
     assert (found.before.cpuid, found.before.tss_stride) == (note.cpuid, note.tss_stride)
+
+
+@pytest.mark.parametrize("command", [KEEPING["strip -g"], KEEPING["llvm-strip -x"]], ids=str)
+def test_clang_s_table_of_symbol_numbers_does_not_hide_the_repair(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Every build by clang has one. What comes back says that its numbers are out of date."""
+    (tmp_path / "numbers").write_bytes(bytes(range(60, 90)))
+    add = ("--add-section", f".llvm_addrsig={tmp_path / 'numbers'}")
+    plain = through(("objcopy", *add), sample("kqemu-7.ko").data, tmp_path)
+    section = plain.section_named(".llvm_addrsig")
+    assert section is not None
+    data = with_section_field(plain.data, section.index, "type", SHT_LLVM_ADDRSIG)
+    built = read_module(data, "clang.ko")
+    module = through(command, apply_plan(prepare(assess(built))), tmp_path)
+    table = module.section_named(".llvm_addrsig")
+    assert table is not None and table.type == SHT_LLVM_ADDRSIG and module.symtab is not None
+    linked = with_section_field(module.data, table.index, "link", module.symtab.index)
+    for data in (module.data, linked):
+        found = assess(read_module(data, "stripped.ko"))
+        assert (found.verdict, found.refusal) == (Verdict.STRIPPED, None)
+        back = read_module(given_back(read_module(data, "stripped.ko")).data)
+        after = back.section_named(".llvm_addrsig")
+        assert after is not None and after.link == 0
+        assert back.contents(after) == bytes(range(60, 90))
 
 
 @pytest.mark.parametrize("command", NOTELESS.values(), ids=NOTELESS)
