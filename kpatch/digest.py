@@ -6,10 +6,20 @@ counts how often a module is hashed has one function to watch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def digest(data: bytes) -> str:
     """SHA-256 in lower-case hex (FIPS 180-4), as sha256(1) prints it."""
+    return digest_of((data,))
+
+
+def digest_of(pieces: Iterable[bytes]) -> str:
+    """The same of all ``pieces`` in a row."""
     # Imported here: it loads OpenSSL, and most files in a folder need no digest.
     import hashlib
 
-    return hashlib.sha256(data).hexdigest()
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
+    return state.hexdigest()

@@ -13,7 +13,7 @@ from kpatch.errors import DONE, KpatchError
 from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.report.scan_text import not_kqemu_text
 from kpatch.report.style import Style
-from kpatch.storage import read
+from kpatch.storage import read_bulk
 
 _MOST_FILES = 8
 """More than these are worth the imports that the other way needs."""
@@ -34,8 +34,10 @@ def scan(names: list[str]) -> int | None:
     texts: list[str] = []
     for name in names:
         try:
-            data = read(Path(name))
-            refusal = is_nothing_for_us(read_module(data, name)) if _is_elf(data) else None
+            data = read_bulk(Path(name))
+            if data.part(0, len(ELF_MAGIC)) != ELF_MAGIC:
+                return None
+            refusal = is_nothing_for_us(read_module(data.whole(), name))
         except KpatchError:
             return None
         if refusal is None:
@@ -56,7 +58,3 @@ def scan(names: list[str]) -> int | None:
     except OSError:
         return None  # it happens again there, and is told
     return DONE
-
-
-def _is_elf(data: bytes) -> bool:
-    return data.startswith(ELF_MAGIC)

@@ -13,7 +13,6 @@ from kpatch.cli.common import FILES, Console, console_options, each_file, path_t
 from kpatch.containers import target as targets
 from kpatch.containers.copies import copies_of, holds_digest
 from kpatch.containers.target import Changed
-from kpatch.digest import digest
 from kpatch.errors import DONE, DamagedFileError
 from kpatch.patch.giveback import GivenBack
 from kpatch.report.documents import Document
@@ -64,8 +63,8 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
                 "file": str(path),
                 "status": "reverted" if taken[0].is_original else "taken-out",
                 "output": str(place),
-                "before": {"size": len(target.data), "sha256": digest(target.data)},
-                "after": {"size": len(changed.data), "sha256": digest(changed.data)},
+                "before": {"size": target.data.size, "sha256": target.data.digest()},
+                "after": {"size": changed.data.size, "sha256": changed.data.digest()},
                 "notices": notices,
             }
         ], DONE
@@ -74,7 +73,7 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
 
 
 def _said(taken: GivenBack, changed: Changed, path: Path) -> Iterator[str]:
-    sha256 = digest(changed.data)
+    sha256 = changed.data.digest()
     if taken.is_original and changed.is_exact:
         yield f"the original is back, SHA-256 {sha256}"
     elif taken.is_original:

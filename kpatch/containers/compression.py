@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from kpatch.errors import DamagedFileError
+from kpatch.storage.bulk import Bulk, TooMuchError
 
 MAX_UNPACKED: Final = 512 << 20
 """No package holds more than this many bytes, unpacked."""
@@ -63,6 +64,7 @@ MAGICS: Final = {
     Compression.ZSTD: b"\x28\xb5\x2f\xfd",
     Compression.GZIP: b"\x1f\x8b\x08",
 }
+_FRAME: Final = 8
 _SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18(?s:(.{4}))")
 """A frame with nothing for the reader (RFC 8878, 3.1.2): its magic, and its size."""
 
@@ -70,47 +72,54 @@ TAR_MAGIC: Final = b"ustar"
 TAR_MAGIC_OFFSET: Final = 257
 
 
-def recognise(data: bytes) -> Compression | None:
+def recognise(data: Bulk) -> Compression | None:
     """The compression of ``data`` by its first bytes; None when it is none we know."""
     start = skip_frames(data, 0)
     for kind, magic in MAGICS.items():
-        if data.startswith(magic, start if kind is Compression.ZSTD else 0):
+        if _has(data, magic, start if kind is Compression.ZSTD else 0):
             return kind
-    if data.startswith(TAR_MAGIC, TAR_MAGIC_OFFSET):
+    if _has(data, TAR_MAGIC, TAR_MAGIC_OFFSET):
         return Compression.NONE
     return None
 
 
-def skip_frames(data: bytes, position: int) -> int:
+def skip_frames(data: Bulk, position: int) -> int:
     """The position behind all skippable frames of zstd that begin at ``position``."""
-    while (frame := _SKIPPABLE.match(data, position)) is not None:
-        end = frame.end() + int.from_bytes(frame[1], "little")
-        if end > len(data):
+    while frame := _SKIPPABLE.fullmatch(data.part(position, position + _FRAME)):
+        end = position + _FRAME + int.from_bytes(frame[1], "little")
+        if end > data.size:
             break
         position = end
     return position
 
 
+def _has(data: Bulk, magic: bytes, at: int) -> bool:
+    return data.part(at, at + len(magic)) == magic
+
+
 def decompress(data: bytes, kind: Compression, most: int = MAX_UNPACKED) -> bytes:
+    """What is inside ``data``, for what has its place in memory; else as :func:`unpacked`."""
+    return unpacked(Bulk(data), kind, most).whole()
+
+
+def unpacked(data: Bulk, kind: Compression, most: int = MAX_UNPACKED) -> Bulk:
     """What is inside ``data``, at most ``most`` bytes.
 
     Raises DamagedFileError for a stream that is cut short, broken, followed by something
-    else, or larger than the limits above.
+    else, or larger than the limits above; FileAccessError where there is no room for it.
     """
     if kind is Compression.NONE:
-        if len(data) > most:
+        if data.size > most:
             raise _too_large(most)
         return data
-    limit = min(most, max(FREE_UNPACKED, MAX_RATIO * len(data)))
-    unpacked = bytearray()
-    for piece in _pieces(data, kind):
-        unpacked += piece
-        if len(unpacked) > limit:
-            raise _too_large(limit)
-    return bytes(unpacked)
+    limit = min(most, max(FREE_UNPACKED, MAX_RATIO * data.size))
+    try:
+        return Bulk.join(_pieces(data, kind), limit)
+    except TooMuchError:
+        raise _too_large(limit) from None
 
 
-def first_bytes(data: bytes, kind: Compression, count: int) -> bytes:
+def first_bytes(data: Bulk, kind: Compression, count: int) -> bytes:
     """The first ``count`` bytes of what is inside, or fewer where the stream breaks before."""
     unpacked = bytearray()
     try:
@@ -126,15 +135,15 @@ def first_bytes(data: bytes, kind: Compression, count: int) -> bytes:
 _TODO: Final = "fetch or build it again"
 
 
-def _pieces(data: bytes, kind: Compression) -> Iterator[bytes]:
+def _pieces(data: Bulk, kind: Compression) -> Iterator[bytes]:
     """All that comes out of the streams in ``data``, in parts of bounded size."""
     if kind is Compression.NONE:
-        yield data
+        yield from data.pieces()
         return
     position = streams = 0
     while True:
         position = skip_frames(data, position) if kind is Compression.ZSTD else position
-        if streams and (position == len(data) or _is_padding(data, position, kind)):
+        if streams and (position == data.size or _is_padding(data, position, kind)):
             return
         streams += 1
         if streams > MAX_STREAMS:
@@ -144,17 +153,17 @@ def _pieces(data: bytes, kind: Compression) -> Iterator[bytes]:
         position = yield from _stream_pieces(data, position, kind)
 
 
-def _stream_pieces(data: bytes, position: int, kind: Compression) -> Generator[bytes, None, int]:
+def _stream_pieces(data: Bulk, position: int, kind: Compression) -> Generator[bytes, None, int]:
     """What comes out of one stream. Returns the position behind it."""
-    if not data.startswith(MAGICS[kind], position):
+    if not _has(data, MAGICS[kind], position):
         raise DamagedFileError(
-            f"{len(data) - position} bytes follow the {kind.value} stream",
+            f"{data.size - position} bytes follow the {kind.value} stream",
             where=f"byte {position}",
             todo=_TODO,
         )
     stream, failures = _stream(kind)
     while not stream.eof:
-        piece = data[position : position + PIECE]
+        piece = data.part(position, position + PIECE)
         if not piece:
             raise DamagedFileError(f"the {kind.value} stream is cut short", todo=_TODO)
         try:
@@ -205,16 +214,16 @@ def _outputs(stream: _Stream, piece: bytes) -> Iterator[bytes]:
         yield stream.decompress(b"", STEP)
 
 
-def _is_padding(data: bytes, position: int, kind: Compression) -> bool:
+def _is_padding(data: Bulk, position: int, kind: Compression) -> bool:
     """Is there nothing but allowed padding from ``position`` on?
 
     xz streams may be padded with zeros to a multiple of four (xz file format, 2.2), gzip files
     with any number (gzip(1)). bsdtar pads whatever it writes into a pipe to whole records.
     """
-    rest = len(data) - position
-    is_record = rest < RECORD and len(data) % RECORD == 0
+    rest = data.size - position
+    is_record = rest < RECORD and data.size % RECORD == 0
     is_own = kind is Compression.GZIP or (kind is Compression.XZ and rest % 4 == 0)
-    return (is_record or is_own) and data.count(0, position) == rest
+    return (is_record or is_own) and data.is_zero(position)
 
 
 def _too_large(limit: int) -> DamagedFileError:

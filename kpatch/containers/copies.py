@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kpatch import storage
-from kpatch.containers.compression import decompress, recognise
+from kpatch.containers.compression import recognise, unpacked
 from kpatch.containers.gzip import compress
-from kpatch.digest import digest
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import FileAccessError, KpatchError
+from kpatch.storage.bulk import Bulk
 
 _MOST_COPIES: Final = 16
 """Kept copies that are looked at; there is one, or one a version."""
@@ -26,15 +26,17 @@ class Copy(NamedTuple):
     is_new: bool
 
 
-def keep_copy(path: Path, data: bytes) -> Copy:
+def keep_copy(path: Path, data: Bulk) -> Copy:
     """Keep the original ``data`` of ``path`` beside it; what else has such a name stays.
 
     A bare module is kept compressed, because kldxref(8) reads every file of the folder and would
     list a second kqemu module in linker.hints (FreeBSD usr.sbin/kldxref/kldxref.c). Raises
     FileAccessError.
     """
-    packed, suffix = (compress(data), ".orig.gz") if data.startswith(ELF_MAGIC) else (data, ".orig")
-    known_by = digest(data)
+    packed, suffix = data, ".orig"
+    if data.part(0, len(ELF_MAGIC)) == ELF_MAGIC:
+        packed, suffix = Bulk(compress(data.whole())), ".orig.gz"
+    known_by = data.digest()
     for infix in ("", f".{known_by[:8]}", f".{known_by}"):
         copy = path.with_name(path.name + infix + suffix)
         if _holds(copy, packed):
@@ -49,14 +51,14 @@ def keep_copy(path: Path, data: bytes) -> Copy:
     )
 
 
-def take_back(copy: Copy, path: Path, data: bytes) -> None:
+def take_back(copy: Copy, path: Path, data: Bulk) -> None:
     """Remove a copy that was made for nothing: ``path`` still holds ``data``."""
     if copy.is_new and _holds(path, data):
         with contextlib.suppress(OSError):
             copy.path.unlink()
 
 
-def kept_original(path: Path, original: bytes) -> bytes | None:
+def kept_original(path: Path, original: Bulk) -> Bulk | None:
     """The kept copy beside ``path`` that holds the contents of ``original``, if there is one.
 
     ``original`` was compressed again; the copy is the file as it was.
@@ -64,15 +66,15 @@ def kept_original(path: Path, original: bytes) -> bytes | None:
     kind = recognise(original)
     if kind is None:
         return None
-    contents: bytes | None = None
+    contents: Bulk | None = None
     for copy in copies_of(path):
         try:
-            kept = storage.read(copy)
+            kept = storage.read_bulk(copy)
             if kept == original:
                 return kept
             if recognise(kept) is kind:
-                contents = contents or decompress(original, kind)
-                if decompress(kept, kind) == contents:
+                contents = contents or unpacked(original, kind)
+                if unpacked(kept, kind) == contents:
                     return kept
         except KpatchError:
             continue
@@ -92,15 +94,15 @@ def copies_of(path: Path) -> list[Path]:
 def holds_digest(copy: Path, sha256: str) -> bool:
     """Whether a copy reads, and the module in it has this SHA-256."""
     try:
-        data = storage.read(copy)
+        data = storage.read_bulk(copy)
         kind = recognise(data)
-        return digest(decompress(data, kind) if kind else data) == sha256
+        return (unpacked(data, kind) if kind else data).digest() == sha256
     except KpatchError:
         return False
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _holds(path: Path, data: Bulk) -> bool:
     try:
-        return path.is_file() and not path.is_symlink() and storage.read(path) == data
+        return path.is_file() and not path.is_symlink() and storage.read_bulk(path) == data
     except (KpatchError, OSError):
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kpatch.containers.compression import Compression, decompress
+from kpatch.containers.compression import Compression, unpacked
 from kpatch.containers.gzip import (
     MOST_BYTES,
     comes_back,
@@ -18,6 +18,7 @@ from kpatch.containers.gzip import (
     read_gzip,
 )
 from kpatch.errors import DamagedFileError
+from kpatch.storage.bulk import Bulk
 
 
 class Packed(NamedTuple):
@@ -39,10 +40,15 @@ class Repacked(NamedTuple):
     is_exact: bool
 
 
-def unpack(data: bytes, kind: Compression, name: str) -> Packed:
+def unpack(data: Bulk, kind: Compression, name: str) -> Packed:
     """Read a compressed module. Raises DamagedFileError, said of ``name``."""
     try:
-        return Packed(decompress(data, kind, MOST_BYTES), kind, data)
+        if data.size > MOST_BYTES:
+            raise DamagedFileError(
+                f"a compressed module has more than {MOST_BYTES >> 20} MiB",
+                todo="unpack it by hand if you trust it",
+            )
+        return Packed(unpacked(data, kind, MOST_BYTES).whole(), kind, data.whole())
     except DamagedFileError as error:
         raise error.within(name) from None
 
@@ -70,4 +76,5 @@ def _repacked(packed: Packed, payload: bytes) -> bytes:
     # Imported here: a scan compresses nothing.
     from kpatch.containers.recompress import find_encoder
 
-    return find_encoder(packed.data, packed.payload, packed.kind).compress(payload)
+    encoder = find_encoder(Bulk(packed.data), Bulk(packed.payload), packed.kind)
+    return b"".join(encoder.compress(Bulk(payload)))

@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from kpatch.containers.compression import RECORD, Compression, skip_frames
 from kpatch.containers.gzip import read_header
 from kpatch.errors import DamagedFileError
+from kpatch.storage.bulk import Bulk
 
 TRIAL_BYTES: Final = 4 << 20
 """How much to compress, all trials together, in search of the original's encoder."""
@@ -30,17 +31,17 @@ TRIAL_BYTES: Final = 4 << 20
 class Encoder(Protocol):
     """One way to compress. The same input gives the same output everywhere."""
 
-    def compress(self, raw: bytes) -> bytes:
-        """The compressed form of ``raw``."""
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
+        """The compressed form of ``raw``, in pieces."""
 
 
 @dataclass(frozen=True)
 class Plain:
     """No compression."""
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """``raw`` itself."""
-        return raw
+        return raw.pieces()
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Bzip2:
 
     level: int
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """One bzip2 stream."""
-        return bz2.compress(raw, self.level)
+        return _through(bz2.BZ2Compressor(self.level), raw)
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class Xz:
     preset: int
     check: int
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """One xz stream of one block."""
-        return lzma.compress(raw, lzma.FORMAT_XZ, check=self.check, preset=self.preset)
+        xz = lzma.LZMACompressor(lzma.FORMAT_XZ, check=self.check, preset=self.preset)
+        return _through(xz, raw)
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,14 @@ class Gzip:
     level: int
     header: bytes
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """One gzip member (RFC 1952): header, deflate stream, CRC-32 and size."""
-        deflate = zlib.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS)
-        trailer = struct.pack("<II", zlib.crc32(raw), len(raw) & 0xFFFFFFFF)
-        return self.header + deflate.compress(raw) + deflate.flush() + trailer
+        yield self.header
+        yield from _through(zlib.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS), raw)
+        sum_ = 0
+        for piece in raw.pieces():
+            sum_ = zlib.crc32(piece, sum_)
+        yield struct.pack("<II", sum_, raw.size & 0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -88,15 +93,17 @@ class Zstd:
     has_checksum: bool
     has_size: bool
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """One zstd frame."""
         import zstandard  # only packages of this kind pay for it
 
         compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=self.has_checksum)
-        if self.has_size:
-            return compressor.compress(raw)
-        stream = compressor.compressobj()
-        return stream.compress(raw) + stream.flush()
+        if not self.has_size:
+            yield from _through(compressor.compressobj(), raw)
+        elif raw.size <= TRIAL_BYTES:
+            yield compressor.compress(raw.whole())
+        else:
+            yield from _through(compressor.compressobj(size=raw.size), raw)
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,13 @@ class Padded:
 
     encoder: Encoder
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """The compressed form, filled up."""
-        compressed = self.encoder.compress(raw)
-        return compressed + bytes(-len(compressed) % RECORD)
+        size = 0
+        for piece in self.encoder.compress(raw):
+            size += len(piece)
+            yield piece
+        yield bytes(-size % RECORD)
 
 
 @dataclass(frozen=True)
@@ -119,42 +129,59 @@ class Framed:
     before: bytes
     after: bytes
 
-    def compress(self, raw: bytes) -> bytes:
+    def compress(self, raw: Bulk) -> Iterator[bytes]:
         """The compressed form between the two."""
-        return self.before + self.encoder.compress(raw) + self.after
+        yield self.before
+        yield from self.encoder.compress(raw)
+        yield self.after
 
 
-def find_encoder(data: bytes, raw: bytes, kind: Compression) -> Encoder:
+class _Compressor(Protocol):
+    """What the compressors of bz2, lzma, zlib and zstandard have in common."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _through(compressor: _Compressor, raw: Bulk) -> Iterator[bytes]:
+    for piece in raw.pieces():
+        yield compressor.compress(piece)
+    yield compressor.flush()
+
+
+def find_encoder(data: Bulk, raw: Bulk, kind: Compression) -> Encoder:
     """The encoder that makes ``data`` out of ``raw``, or the usual one of its kind.
 
     Raises DamagedFileError when the header of ``data`` makes no sense.
     """
-    trials = max(1, TRIAL_BYTES // max(len(raw), 1))
+    trials = max(1, TRIAL_BYTES // max(raw.size, 1))
     candidates = list(islice(_candidates(data, kind), trials))
     usual, *others = candidates
     if not others:
         return usual
-    before = data[: skip_frames(data, 0)] if kind is Compression.ZSTD else b""
+    frames = skip_frames(data, 0) if kind is Compression.ZSTD else 0
+    before = data.part(0, frames)
     for one in candidates:
-        made = before + one.compress(raw)
-        if made == data and not before:
-            return one
-        if kind is not Compression.ZSTD or not data.startswith(made):
+        made = before + b"".join(one.compress(raw))
+        if data.part(0, len(made)) != made:
             continue
-        if skip_frames(data, len(made)) == len(data):
-            return Framed(one, before, data[len(made) :])
+        if len(made) == data.size and not before:
+            return one
+        if kind is Compression.ZSTD and skip_frames(data, len(made)) == data.size:
+            return Framed(one, before, data.part(len(made), data.size))
     return Framed(usual, before, b"") if before else usual
 
 
-def _candidates(data: bytes, kind: Compression) -> Iterator[Encoder]:
+def _candidates(data: Bulk, kind: Compression) -> Iterator[Encoder]:
     """Every encoder that might have made ``data``, the most usual one first."""
     for encoder in _encoders(data, kind):
         yield encoder
-        if len(data) % RECORD == 0 and kind is not Compression.NONE:
+        if data.size % RECORD == 0 and kind is not Compression.NONE:
             yield Padded(encoder)
 
 
-def _encoders(data: bytes, kind: Compression) -> Iterator[Encoder]:
+def _encoders(data: Bulk, kind: Compression) -> Iterator[Encoder]:
     """The encoders of one kind, with what the header of ``data`` tells about them."""
     if kind is Compression.NONE:
         yield Plain()
@@ -162,15 +189,16 @@ def _encoders(data: bytes, kind: Compression) -> Iterator[Encoder]:
         yield Bzip2(_bzip2_level(data))
     elif kind is Compression.XZ:
         # The low four bits of the second flag byte (xz file format, 2.1.1.2).
-        yield from (Xz(preset, data[7] & 0x0F) for preset in _XZ_PRESETS)
+        yield from (Xz(preset, data.part(7, 8)[0] & 0x0F) for preset in _XZ_PRESETS)
     elif kind is Compression.GZIP:
-        header = data[: read_header(data).size]
+        header = data.part(0, read_header(data.part(0, TRIAL_BYTES)).size)
         yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
     else:
         # The frame header descriptor: bit 2 says that there is a checksum, bits 5 to 7 that
         # there is a content size (RFC 8878, 3.1.1.1.1). pkg has written levels 19 and 20; the
         # zstd program writes 3.
-        descriptor = data[skip_frames(data, 0) + 4 :][:1] or b"\0"
+        at = skip_frames(data, 0) + 4
+        descriptor = data.part(at, at + 1) or b"\0"
         flags = bool(descriptor[0] & 0x04), bool(descriptor[0] & 0xE0)
         yield from (Zstd(level, *flags) for level in (19, 3, 20, 9, 6, 1))
 
@@ -179,9 +207,9 @@ _EXTREME: Final = lzma.PRESET_EXTREME
 _XZ_PRESETS: Final = (6, 9, 9 | _EXTREME, 6 | _EXTREME, 1, 2, 3, 4, 5, 7, 8, 0)
 
 
-def _bzip2_level(data: bytes) -> int:
+def _bzip2_level(data: Bulk) -> int:
     """The block size, a digit in the fourth byte."""
-    level = data[3] - ord("0")
+    level = data.part(3, 4)[0] - ord("0")
     if not 1 <= level <= 9:
         raise DamagedFileError("the bzip2 header has no block size", where="byte 3")
     return level

@@ -12,7 +12,7 @@ from kpatch.containers.compression import (
     recognise,
 )
 from kpatch.elf.constants import ELF_MAGIC
-from kpatch.storage import MODULE_SUFFIXES, PACKAGE_SUFFIXES
+from kpatch.storage import MODULE_SUFFIXES, PACKAGE_SUFFIXES, Bulk
 
 _ENOUGH = TAR_MAGIC_OFFSET + len(TAR_MAGIC)
 
@@ -25,12 +25,12 @@ class Kind(Enum):
     PACKAGE = "package"
 
 
-def sniff(data: bytes, name: str) -> tuple[Kind, Compression]:
+def sniff(data: Bulk, name: str) -> tuple[Kind, Compression]:
     """What ``data`` is by its first bytes; by its name only where they leave it open.
 
     The compression is NONE for what is not compressed.
     """
-    if data.startswith(ELF_MAGIC):
+    if data.part(0, len(ELF_MAGIC)) == ELF_MAGIC:
         return Kind.MODULE, Compression.NONE
     compression = recognise(data)
     lower = name.lower()

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch import storage as files
 from kpatch.elf.constants import ELF_MAGIC
-from kpatch.errors import OtherModuleError
+from kpatch.errors import DamagedFileError, OtherModuleError
+from kpatch.storage.bulk import Bulk
 
 if TYPE_CHECKING:
     from kpatch.containers.compression import Compression
+    from kpatch.containers.package.archive import PackagedModule
     from kpatch.containers.sniff import Kind
 
 ModuleChange = Callable[[str, bytes], bytes]
@@ -19,10 +21,18 @@ ModuleChange = Callable[[str, bytes], bytes]
 
 
 class Inside(NamedTuple):
-    """A module: what messages call it, and its bytes."""
+    """A module: what messages call it, and what reads its bytes."""
 
     name: str
-    data: bytes
+    read: Callable[[], bytes]
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, read now. Raises DamagedFileError, said of the module."""
+        try:
+            return self.read()
+        except DamagedFileError as error:
+            raise error.within(self.name) from None
 
 
 class Target(NamedTuple):
@@ -31,7 +41,7 @@ class Target(NamedTuple):
     """
 
     path: Path
-    data: bytes
+    data: Bulk
     kind: Kind | None
     compression: Compression | None
     modules: tuple[Inside, ...]
@@ -44,7 +54,7 @@ class Changed(NamedTuple):
     was, byte for byte, and not only its contents, compressed again.
     """
 
-    data: bytes
+    data: Bulk
     notices: tuple[str, ...]
     is_exact: bool = True
 
@@ -52,28 +62,32 @@ class Changed(NamedTuple):
 def open_target(path: Path) -> Target:
     """Read ``path``. Raises FileAccessError, DamagedFileError, UnknownModuleError."""
     files.require_no_folder(path)
-    data = files.read(path)
+    data = files.read_bulk(path)
     name = str(path)
-    if data.startswith(ELF_MAGIC):
-        return Target(path, data, None, None, (Inside(name, data),))
+    if data.part(0, len(ELF_MAGIC)) == ELF_MAGIC:
+        return Target(path, data, None, None, (Inside(name, data.whole),))
     # Imported here: a plain module need not pay for them.
     from kpatch.containers.packed import unpack
     from kpatch.containers.sniff import Kind, sniff
 
     kind, compression = sniff(data, name)
     if kind is Kind.MODULE:
-        return Target(path, data, None, None, (Inside(name, data),))
+        return Target(path, data, None, None, (Inside(name, data.whole),))
     if kind is Kind.PACKED:
         payload = unpack(data, compression, name).payload
-        return Target(path, data, kind, compression, (Inside(name, payload),))
+        return Target(path, data, kind, compression, (Inside(name, lambda: payload),))
     from kpatch.containers.package import modules_in
 
-    inside = tuple(Inside(f"{name}: {each.name}", each.data) for each in modules_in(data, name))
+    inside = tuple(_inside(name, each) for each in modules_in(data, name))
     if not inside:
         raise OtherModuleError(
             "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"
         )
     return Target(path, data, kind, compression, inside)
+
+
+def _inside(name: str, module: PackagedModule) -> Inside:
+    return Inside(f"{name}: {module.name}", lambda: module.data)
 
 
 class Stored(NamedTuple):
@@ -83,9 +97,7 @@ class Stored(NamedTuple):
     notices: tuple[str, ...]
 
 
-def store(
-    target: Target, data: bytes, place: Path, *, in_place: bool, keep: bool = False
-) -> Stored:
+def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool = False) -> Stored:
     """Write what became of ``target`` to ``place``; in place only over what was read from there.
 
     With ``keep`` the original is kept beside it; where the file cannot be replaced after all, no
@@ -118,7 +130,7 @@ def changed(target: Target, change: ModuleChange, *, patched: bool) -> Changed:
     """
     if target.kind is None:
         module = target.modules[0]
-        return Changed(change(module.name, module.data), ())
+        return Changed(Bulk(change(module.name, module.data)), ())
     if len(target.modules) == 1 and target.compression is not None and _is_packed(target):
         done = _packed(target, target.compression, change, patched=patched)
     else:
@@ -144,15 +156,16 @@ def _packed(target: Target, kind: Compression, change: ModuleChange, *, patched:
     new = change(module.name, module.data)
     if new == module.data:
         return Changed(target.data, ())
-    packed = Packed(module.data, kind, target.data)
+    packed = Packed(module.data, kind, target.data.whole())
     if not patched:
-        return Changed((back := with_original(packed, new)).data, (), back.is_exact)
+        back = with_original(packed, new)
+        return Changed(Bulk(back.data), (), back.is_exact)
     done = with_patched(packed, new)
     notice = (
         f"no {kind.value} level known here makes this file: revert gives back the same module, "
         "compressed differently"
     )
-    return Changed(done.data, () if done.is_exact else (notice,))
+    return Changed(Bulk(done.data), () if done.is_exact else (notice,))
 
 
 def _package(target: Target, change: ModuleChange) -> Changed:

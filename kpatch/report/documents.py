@@ -8,8 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from kpatch import __version__
-from kpatch.digest import digest
 from kpatch.errors import KpatchError
+from kpatch.storage.bulk import Bulk
 
 # Only named in annotations: scan does not pay for what makes diffs.
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def refusal(file: str, error: KpatchError) -> Document:
     return {"file": file, "status": "refused", "error": error.to_document()}
 
 
-def contents(data: bytes, module: Module) -> Document:
+def contents(data: Bulk, module: Module) -> Document:
     """Size and digest of a file, which is ``module`` itself or has it inside."""
-    sha256 = module.sha256 if data == module.data else digest(data)
-    return {"size": len(data), "sha256": sha256}
+    sha256 = module.sha256 if data == Bulk(module.data) else data.digest()
+    return {"size": data.size, "sha256": sha256}
 
 
 def assessment(found: Assessment) -> Document:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kpatch.storage.bulk import Bulk
 from kpatch.storage.files import (
     MODULE_SUFFIXES,
     PACKAGE_SUFFIXES,
@@ -11,6 +12,7 @@ from kpatch.storage.files import (
     is_same,
     output_file,
     read,
+    read_bulk,
     require_no_folder,
     require_output,
     require_replaceable,
@@ -20,6 +22,7 @@ from kpatch.storage.reasons import naming
 __all__ = [
     "MODULE_SUFFIXES",
     "PACKAGE_SUFFIXES",
+    "Bulk",
     "destination",
     "expand",
     "is_folder",
@@ -27,6 +30,7 @@ __all__ = [
     "naming",
     "output_file",
     "read",
+    "read_bulk",
     "replace",
     "require_no_folder",
     "require_output",
@@ -35,7 +39,11 @@ __all__ = [
 
 
 def replace(
-    path: Path, data: bytes, *, like: Path | None = None, expected: bytes | None = None
+    path: Path,
+    data: Bulk | bytes,
+    *,
+    like: Path | None = None,
+    expected: Bulk | bytes | None = None,
 ) -> tuple[str, ...]:
     """:func:`kpatch.storage.writer.replace`. Imported on its first use: a scan writes nothing."""
     from kpatch.storage import writer

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kpatch.errors import FileAccessError, UnknownModuleError, UsageError
+from kpatch.storage.bulk import IN_MEMORY, PIECE, Bulk, TooMuchError
 from kpatch.storage.reasons import naming
 
 LARGEST: Final = 512 << 20
@@ -25,15 +26,24 @@ _SUFFIXES: Final = MODULE_SUFFIXES + PACKAGE_SUFFIXES
 
 def read(path: Path) -> bytes:
     """The contents of a regular file. Raises FileAccessError."""
+    return read_bulk(path).whole()
+
+
+def read_bulk(path: Path) -> Bulk:
+    """The same, as they were when they were read, but not in memory if they are many."""
     with naming(path, "read it", "check the name and the permissions"):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileAccessError("it is not a file", where=str(path), todo="name a file")
-        if status.st_size > LARGEST:
+        if status.st_size <= IN_MEMORY:
+            return Bulk(path.read_bytes())
+        try:
+            with path.open("rb", buffering=0) as file:
+                return Bulk.join(iter(lambda: file.read(PIECE), b""), LARGEST)
+        except TooMuchError:
             raise FileAccessError(
                 f"it has more than {LARGEST >> 20} MiB", where=str(path), todo="name a module"
-            )
-        return path.read_bytes()
+            ) from None
 
 
 def expand(paths: Sequence[Path]) -> Iterator[Path]:

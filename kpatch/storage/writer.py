@@ -15,7 +15,8 @@ from typing import Final
 
 from kpatch.errors import FileAccessError
 from kpatch.storage.attributes import take_after
-from kpatch.storage.files import read
+from kpatch.storage.bulk import Bulk
+from kpatch.storage.files import read_bulk
 from kpatch.storage.reasons import explain, naming
 
 _TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.new")
@@ -29,7 +30,11 @@ _NO_EXCHANGE: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 def replace(
-    path: Path, data: bytes, *, like: Path | None = None, expected: bytes | None = None
+    path: Path,
+    data: Bulk | bytes,
+    *,
+    like: Path | None = None,
+    expected: Bulk | bytes | None = None,
 ) -> tuple[str, ...]:
     """Put ``data`` in the place of ``path``, whose mode, owner and attributes stay.
 
@@ -46,14 +51,15 @@ def replace(
         _remove_old_ones(path.parent)
         try:
             with open(temporary, "xb", opener=_private) as file:
-                file.write(data)
+                for piece in Bulk.of(data).pieces():
+                    file.write(piece)
                 file.flush()
                 lost = take_after(file.fileno(), like or path, must_own=like is None)
                 os.fsync(file.fileno())
             if expected is None:
                 temporary.replace(path)
             else:
-                _replace_expected(temporary, path, expected)
+                _replace_expected(temporary, path, Bulk.of(expected))
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -62,7 +68,7 @@ def replace(
     return lost
 
 
-def _replace_expected(temporary: Path, path: Path, expected: bytes) -> None:
+def _replace_expected(temporary: Path, path: Path, expected: Bulk) -> None:
     """Rename ``temporary`` over ``path`` if that holds ``expected``.
 
     Where the system can exchange two names at once, what was replaced is looked at afterwards: so
@@ -87,8 +93,8 @@ def _replace_expected(temporary: Path, path: Path, expected: bytes) -> None:
         ) from error
 
 
-def _require(place: Path, path: Path, expected: bytes) -> None:
-    if read(place) != expected:
+def _require(place: Path, path: Path, expected: Bulk) -> None:
+    if read_bulk(place) != expected:
         raise FileAccessError(
             "somebody else changed it in the meantime", where=str(path), todo="run kpatch again"
         )

@@ -31,6 +31,7 @@ from kpatch.report import documents
 from kpatch.report.scan_text import scan_text
 from kpatch.report.style import Style
 from kpatch.signature.load import parse_signature
+from kpatch.storage.bulk import Bulk
 from tests.cli.harness import REPOSITORY, package_bytes, patched_bytes, sample
 from tests.strategies.elf_files import relocatable_files
 
@@ -92,14 +93,14 @@ def _diff(data: bytes) -> None:
 
 
 def _package(data: bytes) -> None:
-    modules_in(data)
-    replace_module(data, "fuzz.pkg", lambda _, module: module + b"\0")
+    modules_in(Bulk(data))
+    replace_module(Bulk(data), "fuzz.pkg", lambda _, module: module + b"\0")
 
 
 def _container(data: bytes) -> None:
-    kind, compression = sniff(data, "fuzz")
+    kind, compression = sniff(Bulk(data), "fuzz")
     if kind is Kind.PACKED:
-        packed = unpack(data, compression, "fuzz")
+        packed = unpack(Bulk(data), compression, "fuzz")
         with_patched(packed, packed.payload + b"\0")
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpatch.containers.package import replace_module, tar
 from tests.package.makers import (
     COMPRESSORS,
     MODULE,
@@ -19,6 +18,7 @@ from tests.package.makers import (
     to_original,
     to_patched,
 )
+from tests.package.whole import read_tar, replace_module
 
 PART = st.text("abcdefghijklmnopqrstuvwxyz-_.äß", min_size=1, max_size=12).filter(
     lambda part: part.strip(".") != ""
@@ -117,7 +117,7 @@ def members(raw: bytes) -> list[tuple[dict[str, object], bytes]]:
 def test_tarfile_reads_the_same_members(recipe: Recipe) -> None:
     raw = recipe.make()
     ours = [
-        (m.name.rstrip("/"), m.link, m.is_directory, m.size, m.data) for m in tar.read(raw).members
+        (m.name.rstrip("/"), m.link, m.is_directory, m.size, m.data) for m in read_tar(raw).members
     ]
     with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
         theirs = [(m.name, m.linkname, m.isdir(), m.size, m.offset_data) for m in archive]

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.containers import compression
-from kpatch.containers.package import modules_in, replace_module
 from kpatch.containers.sniff import Kind, sniff
 from kpatch.errors import DamagedFileError, KpatchError, UnknownModuleError
+from kpatch.storage.bulk import Bulk
 from tests.package.makers import (
     COMPRESSORS,
     MODULE,
@@ -28,6 +28,7 @@ from tests.package.makers import (
     to_patched,
     with_header_field,
 )
+from tests.package.whole import modules_in, replace_module
 
 REAL_COMPRESSORS = [name for name in COMPRESSORS if name != "none"]
 
@@ -291,7 +292,7 @@ def test_an_xz_stream_that_needs_much_memory_is_refused() -> None:
 
 def test_what_a_file_is_is_told_by_its_bytes_and_else_by_its_name() -> None:
     def kind(name: str, data: bytes) -> Kind:
-        return sniff(data, name)[0]
+        return sniff(Bulk(data), name)[0]
 
     packed = [compress(MODULE) for name, compress in COMPRESSORS.items() if name != "none"]
     assert all(kind("x", compress(GOOD)) is Kind.PACKAGE for compress in COMPRESSORS.values())

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.containers.package import modules_in, replace_module
 from tests.package.makers import (
     MODULE,
     PATCHED,
@@ -20,6 +19,7 @@ from tests.package.makers import (
     to_patched,
     write_tree,
 )
+from tests.package.whole import modules_in, replace_module
 
 PROGRAMS = ("tar", "bsdtar")
 FORMATS = ("--format=ustar", "--format=pax", "--format=gnutar")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kpatch.containers.package import modules_in, replace_module, tar
+from kpatch.containers.package import tar
 from kpatch.errors import DamagedFileError, KpatchError
 from tests.package import libarchive
 from tests.package.libarchive import Entry
@@ -28,6 +28,7 @@ from tests.package.makers import (
     to_original,
     to_patched,
 )
+from tests.package.whole import modules_in, read_tar, replace_module
 
 NAMES: Final = ("a", "b/c", "boot/modules/kqemu.ko", "/boot/modules/kqemu.ko", "d/", "+MANIFEST")
 RECORDS: Final = (
@@ -108,7 +109,7 @@ def tricky_members(draw: st.DrawFn) -> bytes:
 
 def ours(raw: bytes) -> list[Entry]:
     found = []
-    for member in (archive_ := tar.read(raw)).members:
+    for member in (archive_ := read_tar(raw)).members:
         kind = {tar.HARD_LINK: "hardlink", tar.SYMBOLIC_LINK: "symlink"}.get(member.type)
         kind = kind or ("folder" if member.is_directory else "file")
         held = archive_.contents(member)
@@ -192,7 +193,7 @@ def test_extended_headers_have_a_bound_together() -> None:
     header = extended(b"x", record("comment", "x" * (1 << 19)))
     member = block("a", b"0", 0)
     with pytest.raises(DamagedFileError, match="8 MiB"):
-        tar.read(archive(*[header + member] * 20))
+        read_tar(archive(*[header + member] * 20))
 
 
 def with_two_names(first: str, second: str, *, both_listed: bool) -> bytes:

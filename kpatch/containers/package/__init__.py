@@ -1,8 +1,9 @@
 """Package archives: find the kernel module inside, change it, and mend the checksums.
 
 Both kinds that FreeBSD has had are known: pkg_install's (``+CONTENTS``, MD5) and pkg's
-(``+MANIFEST``, SHA-256), plain or in bzip2, gzip, xz or zstd. Everything is a function from
-bytes to bytes; the same package and the same change give the same result everywhere.
+(``+MANIFEST``, SHA-256), plain or in bzip2, gzip, xz or zstd.
+Everything is a function from bytes to bytes, which ``storage.bulk`` keeps out of memory where they
+are many; the same package and the same change give the same result everywhere.
 
 Undoing a change gives back the same tar archive, byte for byte. The compressed file comes
 back byte for byte too when its encoder was found (``recompress``); otherwise a notice says,
@@ -24,6 +25,7 @@ from kpatch.containers.package.archive import (
 from kpatch.containers.package.tar import shown
 from kpatch.containers.recompress import find_encoder
 from kpatch.errors import KpatchError
+from kpatch.storage.bulk import Bulk
 
 __all__ = [
     "PackageResult",
@@ -37,12 +39,12 @@ __all__ = [
 class PackageResult:
     """A package after a change: the file, which members changed, what the user must know."""
 
-    data: bytes
+    data: Bulk
     changed: tuple[str, ...]
     notices: tuple[str, ...]
 
 
-def modules_in(data: bytes, name: str = "") -> tuple[PackagedModule, ...]:
+def modules_in(data: Bulk, name: str = "") -> tuple[PackagedModule, ...]:
     """All kernel modules in the package, in its order; there may be none.
 
     Raises DamagedFileError and UnknownModuleError as ``archive.open_package`` does, said of
@@ -53,12 +55,12 @@ def modules_in(data: bytes, name: str = "") -> tuple[PackagedModule, ...]:
     except KpatchError as error:
         raise error.within(name) from None
     return tuple(
-        PackagedModule(module.names[0], package.archive.contents(module.member))
+        PackagedModule(module.names[0], package.archive, module.member)
         for module in package.modules
     )
 
 
-def replace_module(data: bytes, name: str, patch: Callable[[str, bytes], bytes]) -> PackageResult:
+def replace_module(data: Bulk, name: str, patch: Callable[[str, bytes], bytes]) -> PackageResult:
     """The package with its one module gone through ``patch``, and the checksums mended.
 
     ``patch`` gets the member's name and the module, and returns the new module. When that is
@@ -96,7 +98,7 @@ def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
     return PackageResult(result, rewritten.changed, tuple(notices))
 
 
-def _undo_notices(package: Package, result: bytes, old: bytes) -> list[str]:
+def _undo_notices(package: Package, result: Bulk, old: bytes) -> list[str]:
     """Undo the change, and say what does not come back byte for byte."""
     changed = open_package(result)
     raw = rewrite(changed, old).raw
@@ -110,5 +112,6 @@ def _undo_notices(package: Package, result: bytes, old: bytes) -> list[str]:
     return []
 
 
-def _compressed_like(package: Package, raw: bytes) -> bytes:
-    return find_encoder(package.data, package.archive.raw, package.compression).compress(raw)
+def _compressed_like(package: Package, raw: Bulk) -> Bulk:
+    encoder = find_encoder(package.data, package.archive.raw, package.compression)
+    return Bulk.join(encoder.compress(raw))

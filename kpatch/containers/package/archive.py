@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from kpatch.containers.compression import Compression, decompress, recognise
+from kpatch.containers.compression import Compression, recognise, unpacked
 from kpatch.containers.package import contents, manifest, paths, tar
 from kpatch.containers.package.edit import Mending, Replacement, apply_edits
 from kpatch.containers.package.tar import Member, TarArchive, shown
 from kpatch.errors import DamagedFileError, UnknownModuleError
+from kpatch.storage.bulk import Bulk
 
 METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
 MAX_METADATA: Final = 1 << 20
@@ -22,10 +23,16 @@ _DISTRUST: Final = "no packaging tool writes this; do not install the package"
 
 @dataclass(frozen=True)
 class PackagedModule:
-    """A kernel module in a package: the name of the member, and the file."""
+    """A kernel module in a package: the name of the member, and the file, read when asked for."""
 
     name: str
-    data: bytes
+    archive: TarArchive
+    member: Member
+
+    @property
+    def data(self) -> bytes:
+        """The file. Raises DamagedFileError for one that is too large."""
+        return self.archive.contents(self.member)
 
 
 class ModuleFile(NamedTuple):
@@ -39,7 +46,7 @@ class ModuleFile(NamedTuple):
 class Package:
     """A package whose names and kinds of members hold no surprise."""
 
-    data: bytes
+    data: Bulk
     compression: Compression
     archive: TarArchive
     metadata: Mapping[str, Member]
@@ -52,11 +59,11 @@ class Package:
         Only the pkg_sign tool of old FreeBSD (in the extra field of the gzip header) and
         tools that add members of their own do that; pkg signs the repository's catalogue.
         """
-        has_extra = self.compression is Compression.GZIP and bool(self.data[3] & 0x04)
+        has_extra = self.compression is Compression.GZIP and bool(self.data.part(3, 4)[0] & 0x04)
         return has_extra or any(_is_signature(m.name) for m in self.archive.members)
 
 
-def open_package(data: bytes) -> Package:
+def open_package(data: Bulk) -> Package:
     """Unpack and check a package.
 
     Raises DamagedFileError when it is damaged or when unpacking it could write where it does
@@ -69,7 +76,7 @@ def open_package(data: bytes) -> Package:
         raise UnknownModuleError(
             "not a package archive", todo="give a tar archive, or one in bzip2, xz, zstd or gzip"
         )
-    archive = tar.read(decompress(data, compression))
+    archive = tar.read(unpacked(data, compression))
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     _check_are_reached_through_folders(by_path)
@@ -108,7 +115,7 @@ def sole_module(package: Package) -> ModuleFile:
 class Rewritten:
     """A tar archive with another module in it, and what else was done to it."""
 
-    raw: bytes
+    raw: Bulk
     changed: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -137,7 +144,8 @@ def rewrite(package: Package, new: bytes) -> Rewritten:
         if mending.edits:
             contents_of[member.name] = apply_edits(text, mending.edits).encode("latin-1")
     contents_of[module.member.name] = new
-    return Rewritten(tar.replace(package.archive, contents_of), tuple(contents_of), tuple(notices))
+    raw = Bulk.join(tar.replace(package.archive, contents_of))
+    return Rewritten(raw, tuple(contents_of), tuple(notices))
 
 
 def _mend(text: str, name: str, change: Replacement) -> Mending:

@@ -9,13 +9,14 @@ what does not change as it is. The format is POSIX.1-2017, pax, "pax Interchange
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from kpatch.containers.compression import RECORD
 from kpatch.containers.package.pax import EXTENSIONS, Extension, told_by
 from kpatch.errors import DamagedFileError
+from kpatch.storage.bulk import Bulk
 
 BLOCK: Final = 512
 END_BLOCKS: Final = 2 * BLOCK
@@ -25,6 +26,8 @@ MAX_EXTENSION: Final = 1 << 20
 MAX_EXTENSIONS: Final = 8
 MAX_ALL_EXTENSIONS: Final = 8 << 20
 """Size of all extended headers of an archive together."""
+MAX_CONTENTS: Final = 64 << 20
+"""Size of a member that is taken into memory: a module. A real one has under a megabyte."""
 MAX_NAME: Final = 1024
 """PATH_MAX of FreeBSD (sys/syslimits.h)."""
 MAX_SHOWN: Final = 160
@@ -40,7 +43,7 @@ _GNU: Final = b"ustar  \0"
 _V7: Final = bytes(8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One member. Offsets are bytes from the start of the (uncompressed) archive.
 
@@ -74,16 +77,22 @@ class Member:
 class TarArchive:
     """The members in order, and where the zero blocks at the end begin."""
 
-    raw: bytes
+    raw: Bulk
     members: tuple[Member, ...]
     end: int
 
     def contents(self, member: Member) -> bytes:
-        """The bytes of a regular member."""
-        return self.raw[member.data : member.data + member.size]
+        """The bytes of a regular member. Raises DamagedFileError above MAX_CONTENTS bytes."""
+        if member.size > MAX_CONTENTS:
+            raise DamagedFileError(
+                f"has more than {MAX_CONTENTS >> 20} MiB",
+                where=shown(member.name),
+                todo="extract it, and give it by itself",
+            )
+        return self.raw.part(member.data, member.data + member.size)
 
 
-def read(raw: bytes) -> TarArchive:
+def read(raw: Bulk) -> TarArchive:
     """Read all headers of ``raw``.
 
     Raises DamagedFileError for anything that two readers could take differently: a wrong
@@ -92,7 +101,7 @@ def read(raw: bytes) -> TarArchive:
     """
     members: list[Member] = []
     position = extensions = 0
-    while not _is_zero(raw, position, position + BLOCK):
+    while not raw.is_zero(position, position + BLOCK):
         if len(members) == MAX_MEMBERS:
             raise DamagedFileError(f"holds more than {MAX_MEMBERS} members")
         members.append(_read_member(raw, position))
@@ -102,7 +111,7 @@ def read(raw: bytes) -> TarArchive:
                 f"its extended headers have more than {MAX_ALL_EXTENSIONS >> 20} MiB"
             )
         position = members[-1].end
-    if len(raw) - position < END_BLOCKS or not _is_zero(raw, position, len(raw)):
+    if raw.size - position < END_BLOCKS or not raw.is_zero(position):
         raise DamagedFileError(
             "the archive does not end with two zero blocks and nothing but zeros behind them",
             where=f"byte {position}",
@@ -110,26 +119,27 @@ def read(raw: bytes) -> TarArchive:
     return TarArchive(raw, tuple(members), position)
 
 
-def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> bytes:
-    """The archive with new contents for the named members.
+def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> Iterator[bytes]:
+    """The archive with new contents for the named members, in pieces.
 
     Only the contents, their padding, and the size and checksum in the headers of these
     members change. The end of the archive keeps its form. Raises DamagedFileError when a
     member's size is not written in its header block alone.
     """
-    parts: list[bytes] = []
+    start = growth = 0
     for member in archive.members:
         new = contents.get(member.name)
         if new is None:
-            parts.append(archive.raw[member.start : member.end])
             continue
         if not (member.is_regular and member.is_plain):
             raise DamagedFileError("has its size in an extended header", where=shown(member.name))
-        parts.append(archive.raw[member.start : member.header])
-        parts.append(_resize(archive.raw[member.header : member.data], len(new)))
-        parts.append(new + bytes(-len(new) % BLOCK))
-    body = b"".join(parts)
-    return body + bytes(_end_size(archive, len(body)))
+        yield from archive.raw.pieces(start, member.header)
+        yield _resize(archive.raw.part(member.header, member.data), len(new))
+        yield new + bytes(-len(new) % BLOCK)
+        start = member.end
+        growth += len(new) + -len(new) % BLOCK - (member.end - member.data)
+    yield from archive.raw.pieces(start, archive.end)
+    yield bytes(_end_size(archive, archive.end + growth))
 
 
 def shown(name: str) -> str:
@@ -147,15 +157,15 @@ def _end_size(archive: TarArchive, body: int) -> int:
     or something else, which is kept. A filled-up end that happens to be two blocks gets one
     record more, so that the form can still be told when the change is undone.
     """
-    old = len(archive.raw) - archive.end
-    is_filled = len(archive.raw) % RECORD == 0 and END_BLOCKS < old <= END_BLOCKS + RECORD
+    old = archive.raw.size - archive.end
+    is_filled = archive.raw.size % RECORD == 0 and END_BLOCKS < old <= END_BLOCKS + RECORD
     if not is_filled:
         return old
     fill = END_BLOCKS + -(body + END_BLOCKS) % RECORD
     return fill + RECORD if fill == END_BLOCKS else fill
 
 
-def _read_member(raw: bytes, start: int) -> Member:
+def _read_member(raw: Bulk, start: int) -> Member:
     """The member whose first header, extended or not, is at ``start``."""
     extensions: list[Extension] = []
     position = start
@@ -167,19 +177,17 @@ def _read_member(raw: bytes, start: int) -> Member:
             told = told_by(extensions, is_gnu=header[257:265] == _GNU)
             return _member(raw, start, position, header, told)
         size = _number(header[124:136], position)
-        if size > MAX_EXTENSION or data + size > len(raw):
+        if size > MAX_EXTENSION or data + size > raw.size:
             raise DamagedFileError(
                 f"an extended header has more than {MAX_EXTENSION} bytes, or is cut short",
                 where=f"byte {position}",
             )
-        extensions.append(Extension(type_, raw[data : data + size], position))
+        extensions.append(Extension(type_, raw.part(data, data + size), position))
         position = data + size + -size % BLOCK
     raise DamagedFileError("too many extended headers in a row", where=f"byte {start}")
 
 
-def _member(
-    raw: bytes, start: int, position: int, header: bytes, told: Mapping[str, str]
-) -> Member:
+def _member(raw: Bulk, start: int, position: int, header: bytes, told: Mapping[str, str]) -> Member:
     """The member whose own ``header`` is at ``position``, its extended headers already read."""
     own_name = _header_name(header, position)
     name = told.get("path", own_name)
@@ -199,7 +207,7 @@ def _member(
         raise DamagedFileError("one of its two names is that of a folder", where=shown(name))
     data = position + BLOCK
     end = data + size + -size % BLOCK
-    if end > len(raw):
+    if end > raw.size:
         raise DamagedFileError(
             f"its {size} bytes go past the end of the archive", where=shown(name)
         )
@@ -223,9 +231,9 @@ def _require_one_kind(
         raise DamagedFileError("a file with the name of a folder", where=shown(name))
 
 
-def _header(raw: bytes, position: int) -> bytes:
+def _header(raw: Bulk, position: int) -> bytes:
     """The header block at ``position``, its checksum right."""
-    header = raw[position : position + BLOCK]
+    header = raw.part(position, position + BLOCK)
     if len(header) < BLOCK:
         raise DamagedFileError("the archive is cut short", where=f"byte {position}")
     if _number(header[148:156], position) != _checksum(header):
@@ -256,7 +264,7 @@ def _header_name(header: bytes, position: int) -> str:
     if magic not in (_POSIX, _GNU, _V7):
         raise DamagedFileError("not the header of a known tar format", where=f"byte {position}")
     unused = header[500:] if magic == _POSIX else header[345:]
-    if not _is_zero(unused, 0, len(unused)):
+    if unused.count(0) != len(unused):
         raise DamagedFileError(
             "a header has something where its format has nothing", where=f"byte {position}"
         )
@@ -285,8 +293,3 @@ def _octal_like(field: bytes, value: int) -> bytes:
     if len(digits) + len(tail) > len(field):
         tail = tail[-1:]
     return digits.rjust(len(field) - len(tail), fill) + tail
-
-
-def _is_zero(raw: bytes, start: int, end: int) -> bool:
-    part = raw[start:end]
-    return part.count(0) == len(part)
