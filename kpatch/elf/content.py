@@ -34,7 +34,7 @@ def _lines(module: Module) -> Iterator[str]:
     for section in module.sections:
         if not (section.is_loaded and section.flags & elf.SHF_ALLOC):
             continue
-        if section.flags & elf.SHF_MERGE:
+        if _is_merged(section):
             continue
         name = _name(section)
         contents = hashlib.sha256(module.contents(section)).hexdigest()
@@ -54,7 +54,7 @@ def _meaning(module: Module, relocation: Relocation) -> str:
     if 0 < symbol.section < len(module.sections):
         section = module.sections[symbol.section]
         at = symbol.value + relocation.addend
-        if section.flags & elf.SHF_MERGE and section.has_bytes:
+        if _is_merged(section) and section.has_bytes:
             return f"constant {_constant(module, section, at, relocation.type)}"
         return f"{_name(section)}+{at}"
     if symbol.section == elf.SHN_ABS:
@@ -70,10 +70,16 @@ def _constant(module: Module, section: Section, at: int, kind: int) -> str:
     if not 0 <= at < len(contents):
         return f"{_name(section)}+{at}"
     if section.flags & elf.SHF_STRINGS:
-        end = contents.find(bytes(max(section.entsize, 1)), at)
+        end = contents.find(bytes(section.entsize), at)
         return contents[at : end if end >= 0 else len(contents)].hex()
-    start = at - at % max(section.entsize, 1)
+    start = at - at % section.entsize
     return f"{contents[start : start + section.entsize].hex()}+{at - start}"
+
+
+def _is_merged(section: Section) -> bool:
+    """Whether linkers may move its constants: only if it says how long one is (gABI, sh_flags)."""
+    fits = 0 < section.entsize <= section.size or section.size == 0
+    return bool(section.flags & elf.SHF_MERGE) and fits
 
 
 def _name(section: Section) -> str:

@@ -246,3 +246,17 @@ def test_a_broken_trampoline_under_a_new_seal_is_not_patched_already() -> None:
         repair.apply(resealed, "broken.ko", proving=None)
     with pytest.raises(DamagedFileError):
         given_back(broken)
+
+
+@pytest.mark.parametrize("size", [0, 1 << 62])
+def test_constants_of_no_size_or_an_impossible_one_count_where_they_lie(size: int) -> None:
+    """Nothing may merge them. The huge size, taken at its word, was a MemoryError."""
+    module = sample("kqemu-7.ko")
+    section = module.section_named(".rodata.cst8") or module.section_named(".rodata.str1.1")
+    assert section is not None and section.size > 8
+    data = with_section_field(module.data, section.index, "entsize", size)
+    changed = bytearray(data)
+    changed[section.end - 2] ^= 1
+    first, second = read_module(data), read_module(bytes(changed))
+    assert loaded_digest(first) != loaded_digest(second)
+    assert differing(first, second) == (section.name,)
