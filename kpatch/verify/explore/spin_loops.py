@@ -28,6 +28,7 @@ Only shapes with an empty store buffer that refer to no other CPU can be members
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
@@ -62,6 +63,7 @@ class SpinLoops:
         self._no_twins: set[tuple[int, int]] = set()
         self._pairs: set[tuple[int, int]] = set()  # a member before and after a silent step
         self._normal: dict[tuple[int, int, Names], tuple[int, int]] = {}
+        self._tables: dict[tuple[int, Names], NormalForms] = {}
 
     def freeze(self) -> None:
         """After the search: the members stay as they are, whatever else is asked for."""
@@ -81,6 +83,14 @@ class SpinLoops:
                 self._meet(memory)
                 self._look_for_members(shape, (memory, pattern))
             found = self._normal[key] = self._follow(shape, (memory, pattern))
+        return found
+
+    def table(self, memory: int, pattern: Names) -> NormalForms:
+        """The normal forms of all shapes under a memory; good until the search starts anew."""
+        key = memory, pattern
+        found = self._tables.get(key)
+        if found is None:
+            found = self._tables[key] = NormalForms(self, memory, pattern)
         return found
 
     def closure(self, shapes: Iterable[int]) -> frozenset[int]:
@@ -212,4 +222,19 @@ class SpinLoops:
         self._contexts.clear()
         self._pairs.clear()
         self._normal.clear()
+        self._tables.clear()
         raise MembersChangedError
+
+
+class NormalForms(dict[int, int]):
+    """From shapes to their normal forms under one memory, found when they are asked for."""
+
+    def __init__(self, waits: SpinLoops, memory: int, pattern: Names) -> None:
+        super().__init__()
+        self._waits = weakref.proxy(waits)  # else they would keep each other
+        self._context = memory, pattern
+
+    def __missing__(self, shape: int) -> int:
+        form: int = self._waits.normal(shape, *self._context)[0]
+        self[shape] = form
+        return form

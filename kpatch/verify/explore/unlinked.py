@@ -25,6 +25,8 @@ class Unlinked:
         self._waits = waits
         self._cpus = steps.shapes.naming.program.cpus
         self._namings: dict[tuple[int, int], tuple[list[int], Names]] = {}
+        self._effects: dict[tuple[int, int], dict[int, tuple[Effect, ...]]] = {}
+        self._taken: dict[tuple[int, int], Effect | None] = {}
 
     def moves(self, state: State) -> Iterator[tuple[int, list[int], Effect, int | None]]:
         """The CPU, the CPUs behind the names, the effect, and the guest that is taken."""
@@ -39,12 +41,23 @@ class Unlinked:
                     continue
                 previous = shape
             names, pattern = self._naming(cpu, named)
-            for effect in steps.effects(shape, memory, pattern):
+            # By a small key: patterns are long, and few.
+            listed = self._effects.setdefault((memory, min(cpu, named)), {})
+            effects = listed.get(shape)
+            if effects is None:
+                effects = listed[shape] = steps.effects(shape, memory, pattern)
+            for effect in effects:
                 yield cpu, names, effect, None
             for guest in guests:
-                taken = steps.take(shape, guest, ())
+                taken = self._take(shape, guest)
                 if taken is not None:
                     yield cpu, names, taken, guest
+
+    def _take(self, shape: int, guest: int) -> Effect | None:
+        key = shape, guest
+        if key not in self._taken:
+            self._taken[key] = self._steps.take(shape, guest, ())
+        return self._taken[key]
 
     def moved(
         self, state: State, cpu: int, names: list[int], effect: Effect, taken: int | None
@@ -58,10 +71,10 @@ class Unlinked:
         memory, referred = effect.memory, [names[name] for name in effect.memory_links]
         if effect.kind is MoveKind.TAKE:
             memory, referred = state[0], list(range(named))
-        normal = self._waits.normal
+        table = self._waits.table
         if memory == state[0] and referred == list(range(named)):
             # Nothing has changed for the others: they are in normal form already.
-            shape, _ = normal(effect.shape, memory, pattern_of(named, cpu))
+            shape = table(memory, pattern_of(named, cpu))[effect.shape]
             if cpu < named:
                 shapes[cpu + 1] = shape
             else:
@@ -69,17 +82,16 @@ class Unlinked:
                 insort(shapes, shape, lo=named + 1)
             return (*shapes, *pool)
         shapes[cpu + 1] = effect.shape
-        nobody = pattern_of(len(referred), None)
-        nameless = [
-            normal(shapes[other + 1], memory, nobody)[0]
-            for other in range(cpus)
-            if other not in referred
-        ]
         head = [
-            normal(shapes[other + 1], memory, pattern_of(len(referred), own))[0]
+            table(memory, pattern_of(len(referred), own))[shapes[other + 1]]
             for own, other in enumerate(referred)
         ]
-        return (memory, *head, *sorted(nameless), *pool)
+        for other in sorted(referred, reverse=True):
+            del shapes[other + 1]
+        nobody = table(memory, pattern_of(len(referred), None))
+        nameless = [nobody[shape] for shape in shapes[1:]]
+        nameless.sort()
+        return (memory, *head, *nameless, *pool)
 
     def _naming(self, cpu: int, named: int) -> tuple[list[int], Names]:
         """The CPUs behind the names in a move, and the names of those the memory refers to."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, Uc
 
 from kpatch.verify.hardware.cpustate import CHUNK, Access, Execution, Territory
+from kpatch.verify.hardware.guestmemory import GuestMemory
 from kpatch.verify.hardware.memory import Arena, Region
 
 _WIDEST: Final = 8
@@ -25,29 +26,33 @@ class Ledger:
     ranged hook looks at the first byte of an access alone.
     """
 
-    def __init__(self, shared: Arena, private: Arena, places: Sequence[Region], fail: Fail) -> None:
+    def __init__(
+        self, shared: Arena, guest: GuestMemory, places: Sequence[Region], fail: Fail
+    ) -> None:
         """``fail`` is called with the property that an access breaks, and how."""
         self.count = 0
-        self.touched: set[int] = set()
-        self._arenas = (shared, private)
+        self.touched = guest.touched
+        self._arenas = (shared, guest.arena)
         self._places = tuple(places)
         self._fail = fail
         self.begin(Execution(), Territory(frozenset(), (), (), None, ()))
 
-    def hook(self, uc: Uc) -> None:
-        """See the writes of an engine."""
-        uc.hook_add(UC_HOOK_MEM_WRITE, self._on_write)
+    def hook(self, uc: Uc) -> list[int]:
+        """See the writes of an engine. Returns the handle of the hook."""
+        return [uc.hook_add(UC_HOOK_MEM_WRITE, self._on_write)]
 
-    def watch_reads(self, uc: Uc, ranges: Sequence[tuple[int, int]]) -> None:
-        """See the reads of any byte in these ranges, too."""
+    def watch_reads(self, uc: Uc, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """See the reads of any byte in these ranges, too. Returns the handles of the hooks."""
         hooked: list[tuple[int, int]] = []
         for low, high in sorted((max(0, low - _WIDEST + 1), high) for low, high in ranges):
             if hooked and low < hooked[-1][1]:  # two hooks would report one access twice
                 hooked[-1] = hooked[-1][0], max(high, hooked[-1][1])
             else:
                 hooked.append((low, high))
-        for low, high in hooked:
+        return [
             uc.hook_add(UC_HOOK_MEM_READ, self._on_read, None, low, high - 1)
+            for low, high in hooked
+        ]
 
     def begin(self, run: Execution, territory: Territory) -> None:
         """From here on accesses belong to ``run``, on a CPU that may touch ``territory``."""

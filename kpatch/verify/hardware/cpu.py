@@ -32,31 +32,25 @@ from unicorn import x86_const as x86
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.hardware.accesses import Ledger
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
-from kpatch.verify.hardware.cpustate import (
-    CHUNK,
-    Controls,
-    Execution,
-    LoadedTask,
-    Snapshot,
-    Territory,
-)
+from kpatch.verify.hardware.cpustate import Controls, Execution, LoadedTask, Snapshot, Territory
 from kpatch.verify.hardware.cycle import CycleFinder
-from kpatch.verify.hardware.memory import Arena, Region
+from kpatch.verify.hardware.exceptions import EXCEPTIONS
+from kpatch.verify.hardware.guestmemory import GuestMemory
+from kpatch.verify.hardware.memory import Arena, Region, require_room
 from kpatch.verify.hardware.registers import RegisterReader, Registers
 
 BUDGET: Final = 20_000
 """Instructions that one step may take; each repetition of a string instruction counts as one."""
 
+_TRANSLATED: Final = 16 << 20
+"""Bytes of address space for translated code; Unicorn's own choice is 1 GiB an engine. The whole
+switch takes less than 1 MiB, and when it is full Unicorn begins anew."""
+_BESIDE: Final = 16 << 20
+"""Bytes for everything else that Unicorn allocates. It ends the process where it cannot."""
+
 _EFER: Final = 0xC000_0080
 _DEFAULT_DR6: Final = 0xFFFF_0FF0
 _ENABLED: Final = 0xFF  # DR7: L0 to G3
-
-_EXCEPTIONS: Final = {
-    0: "#DE divide error", 1: "#DB debug exception", 3: "#BP breakpoint", 4: "#OF overflow",
-    6: "#UD invalid opcode", 7: "#NM no FPU", 8: "#DF double fault", 10: "#TS invalid TSS",
-    11: "#NP segment not present", 12: "#SS stack fault", 13: "#GP general protection",
-    14: "#PF page fault", 16: "#MF FPU error", 17: "#AC alignment check", 18: "#MC machine check",
-}  # fmt: skip
 
 
 class Engine:
@@ -70,29 +64,46 @@ class Engine:
         controls: Controls,
         places: Sequence[Region],
     ) -> None:
-        """``places`` are the names of memory, for messages; the first that fits is taken."""
+        """``places`` are the names of memory, for messages; the first that fits is taken.
+
+        Raises MachineError where there is no address space for an engine.
+        """
         self.shared = shared
         self.private = private
-        self._base = bytes(private.view)
+        self.guest = GuestMemory(private)
         self._code = code
         self._infos = code.known
         self._controls = controls
         self._root = 0
         self._places = tuple(places)
-        self._ledger = Ledger(shared, private, places, self._fail)
+        self._ledger = Ledger(shared, self.guest, places, self._fail)
+        require_room(_TRANSLATED + _BESIDE)
         self._uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        self._uc.ctl_set_tcg_buffer_size(_TRANSLATED)
         for arena in (shared, private):
             self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
         self._reader = RegisterReader(self._uc)
         self._arm(Execution(), frozenset(), False, BUDGET, 0)
-        self._uc.hook_add(UC_HOOK_CODE, self._on_code)
-        self._ledger.hook(self._uc)
-        self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
-        self._uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid)
+        self._hooks = [
+            self._uc.hook_add(UC_HOOK_CODE, self._on_code),
+            self._uc.hook_add(UC_HOOK_INTR, self._on_exception),
+            self._uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid),
+            *self._ledger.hook(self._uc),
+        ]
 
     def watch_reads(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Notice reads in these ranges of physical addresses. Before the first run only."""
-        self._ledger.watch_reads(self._uc, ranges)
+        self._hooks += self._ledger.watch_reads(self._uc, ranges)
+
+    def close(self) -> None:
+        """Give everything back at once; nothing else may be called after it.
+
+        Otherwise the engine would stay until the garbage collector comes by: its hooks refer to it.
+        """
+        if vars(self):
+            for hook in self._hooks:
+                self._uc.hook_del(hook)
+            vars(self).clear()
 
     def power_on(self, numbers: Mapping[str, int], tables: Mapping[str, tuple[int, int]]) -> None:
         """Long mode, paging on. ``numbers`` are registers by name, with ``efer`` among them;
@@ -140,45 +151,18 @@ class Engine:
 
     def save(self, territory: Territory) -> Snapshot:
         """The state of this CPU now."""
-        view, base, start = self.private.view, self._base, self.private.base
-        chunks = []
-        for chunk in sorted(self._ledger.touched):
-            at = chunk * CHUNK - start
-            now = bytes(view[at : at + CHUNK])
-            if now != base[at : at + CHUNK]:
-                chunks.append((chunk, now))
         owned = b""
         if territory.owned is not None:
             low, high = territory.owned
             owned = self.shared.read(low, high - low)
-        return Snapshot(self._reader.read(), tuple(chunks), owned, self._uc.context_save())
+        return Snapshot(self._reader.read(), self.guest.changed(), owned, self._uc.context_save())
 
     def load(self, snapshot: Snapshot, territory: Territory) -> None:
         """Make this CPU what it was when the snapshot was taken."""
         self.take_registers(snapshot)
-        self.take_memory(snapshot)
+        self.guest.restore(snapshot.chunks)
         if territory.owned is not None:
             self.shared.write(territory.owned[0], snapshot.owned)
-
-    def take_memory(self, snapshot: Snapshot) -> None:
-        """Only the guest's memory of a snapshot."""
-        view, base, start = self.private.view, self._base, self.private.base
-        wanted = dict(snapshot.chunks)
-        self._ledger.touched.update(wanted)
-        for chunk in self._ledger.touched:
-            at = chunk * CHUNK - start
-            view[at : at + CHUNK] = wanted.get(chunk) or base[at : at + CHUNK]
-
-    def write_memory(self, physical: int, data: bytes) -> None:
-        """Change the guest's memory, from outside."""
-        self.private.write(physical, data)
-        last = physical + len(data) - 1
-        self._ledger.touched.update(range(physical // CHUNK, last // CHUNK + 1))
-
-    def forget(self, region: Region) -> None:
-        """Make a region of the guest's memory what it was at the start."""
-        at = region.physical - self.private.base
-        self.private.view[at : at + region.size] = self._base[at : at + region.size]
 
     def take_registers(self, snapshot: Snapshot) -> None:
         """Only the registers of a snapshot; memory stays as it is."""
@@ -296,13 +280,13 @@ class Engine:
         return b""
 
     def _on_exception(self, uc: Uc, number: int, data: Any) -> None:
-        name = _EXCEPTIONS.get(number, f"exception {number}")
+        name = EXCEPTIONS.get(number, f"exception {number}")
         if number == 14:
             name += f" on {uc.reg_read(x86.UC_X86_REG_CR2):#x}"
         self._fail("no-fault", name)
 
     def _on_invalid(self, uc: Uc, data: Any) -> bool:
-        self._fail("no-fault", _EXCEPTIONS[6])
+        self._fail("no-fault", EXCEPTIONS[6])
         return False
 
 

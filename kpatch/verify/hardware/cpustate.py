@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from kpatch.verify.explore.program import Violation
@@ -26,6 +27,13 @@ class Snapshot:
     chunks: tuple[tuple[int, bytes], ...]
     owned: bytes
     context: Any = field(compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.registers, self.chunks, self.owned))
 
 
 @dataclass(frozen=True)

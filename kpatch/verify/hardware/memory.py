@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import resource
 from dataclasses import dataclass
 from typing import Final
 
+from kpatch.errors import MachineError
 from kpatch.units import Address
 
 PAGE: Final = 4096
@@ -20,6 +22,20 @@ def page_up(size: int) -> int:
 def page_down(address: int) -> int:
     """The first address of the page of ``address``."""
     return address // PAGE * PAGE
+
+
+def require_room(size: int) -> None:
+    """Raise MachineError where no ``size`` bytes of address space are to be had."""
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, MemoryError) as error:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        why = "" if limit == resource.RLIM_INFINITY else f"; the limit is {limit >> 20} MiB"
+        raise MachineError(
+            f"there is no address space for an emulated CPU{why}",
+            todo="raise the limit (ulimit -v 4194304 is enough), or let 'kpatch apply --no-verify' "
+            "leave out the proof",
+        ) from error
 
 
 class Arena:

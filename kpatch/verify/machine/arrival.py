@@ -48,10 +48,15 @@ class Arrival:
 
 
 def arrive(
-    world: World, scenario: Scenario, cpu: int, engine: Engine, called: Snapshot, run: Execution
+    world: World,
+    scenario: Scenario,
+    cpu: int,
+    registers: Registers,
+    slot: bytes,
+    called: Snapshot,
+    run: Execution,
 ) -> Arrival:
-    """Look at a CPU where a run has left it."""
-    registers = engine.registers
+    """Look at a CPU where a run has left it. ``slot`` is its own descriptor, if it has one."""
     returned = run.failure is None and registers["rip"] == RETURN_AT
     end = TAIL_DONE_AT if world.tail is not None else RETURN_AT
     round_over = run.failure is None and registers["rip"] == end
@@ -62,13 +67,14 @@ def arrive(
         called=called.registers,
         returned=registers if returned else None,
         settled=registers if round_over else None,
-        slot=_own_slot(world, cpu),
+        slot=slot,
         booted_slot=called.owned,
     )
     return Arrival(judge(scenario, seen), registers, returned, round_over)
 
 
-def _own_slot(world: World, cpu: int) -> bytes:
+def own_slot(world: World, cpu: int) -> bytes:
+    """The descriptor that a CPU alone loads, as it is now; empty where all share one."""
     if world.shared_slot is not None:
         return b""
     slot = world.host.slot(cpu)
@@ -88,10 +94,10 @@ def back_in_kernel(world: World, engine: Engine, called: Snapshot, *, round_over
     """
     tr = engine.tr
     if round_over:
-        engine.forget(world.guest.dead_stack)
+        engine.guest.forget(world.guest.dead_stack)
         if world.model.cpus > MOST_WITH_SAVED_FIELDS:
             for field in world.guest.saved_fields:
-                engine.forget(field)
+                engine.guest.forget(field)
     engine.take_registers(called)
     engine.write_registers(dict.fromkeys(SCRATCH, 0))
     engine.write_tr(*tr)

@@ -51,9 +51,12 @@ class SharedMemory:
 
     def learn(self, accesses: Iterable[Access]) -> bool:
         """Take note of accesses. True if the cells are others now."""
+        known = len(self._reads) + len(self._writes)
         for access in accesses:
             seen = self._writes if access.write else self._reads
             seen.add((access.physical, access.physical + access.size))
+        if known == len(self._reads) + len(self._writes):
+            return False
         cells = self._cut()
         changed = cells != self.cells
         self.cells = cells

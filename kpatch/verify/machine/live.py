@@ -16,7 +16,13 @@ from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import EVERYWHERE, Execution, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import SystemDescriptor, parse
-from kpatch.verify.machine.arrival import arrive, back_in_kernel, interruptible, shared_accesses
+from kpatch.verify.machine.arrival import (
+    arrive,
+    back_in_kernel,
+    interruptible,
+    own_slot,
+    shared_accesses,
+)
 from kpatch.verify.machine.cells import SharedMemory, StartBytes
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.world import World
@@ -87,6 +93,11 @@ class LiveMachine:
             self._cpus.append(_Cpu(engine, world.territory(cpu), home, calls, rounds, seat))
         self._store(start)
 
+    def close(self) -> None:
+        """Release the engines."""
+        for cpu in self._cpus:
+            cpu.engine.close()
+
     def make_moves(self, schedule: Schedule) -> tuple[LiveStep, ...]:
         """Make the moves. Raises UsageError at one that cannot be made."""
         steps = []
@@ -124,7 +135,7 @@ class LiveMachine:
             self._store(cpu.buffer.pop(0))
         elif move.kind is MoveKind.TAKE:
             snapshot, cpu.rounds, cpu.seat = self._pool.pop(move.guest)
-            cpu.engine.take_memory(snapshot)
+            cpu.engine.guest.restore(snapshot.chunks)
             cpu.engine.write_registers(self._world.guest.registers(cpu.seat))
             cpu.phase = OpKind.PLAIN
         elif cpu.phase in (OpKind.REST, OpKind.DONE):
@@ -214,7 +225,9 @@ class LiveMachine:
 
     def _arrive(self, number: int, cpu: _Cpu, run: Execution) -> tuple[Violation, ...]:
         called = cpu.calls[cpu.seat]
-        arrival = arrive(self._world, self._scenario, number, cpu.engine, called, run)
+        slot = own_slot(self._world, number)
+        registers = cpu.engine.registers
+        arrival = arrive(self._world, self._scenario, number, registers, slot, called, run)
         if arrival.violations:
             cpu.phase = OpKind.FAULT
         elif arrival.returned or arrival.round_over:

@@ -1,14 +1,14 @@
 """A module's world switch on N CPUs, as a program that the explorer can explore.
 
-One engine makes the steps of all CPUs: what tells CPUs apart is in their snapshots (GS base,
-GDTR, TR) and in the shared memory, and a step ends with everything restored. Only a replay
-(:mod:`kpatch.verify.machine.live`) runs N engines at once.
+One engine makes the steps of all CPUs (:mod:`kpatch.verify.machine.runs`): what tells CPUs apart is
+in their snapshots (GS base, GDTR, TR) and in the shared memory, and a step begins with all of it
+restored. Only a replay (:mod:`kpatch.verify.machine.live`) runs N engines at once.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -21,21 +21,14 @@ from kpatch.verify.explore.program import (
     Value,
     Violation,
 )
-from kpatch.verify.hardware.cpu import Engine
-from kpatch.verify.hardware.cpustate import EVERYWHERE, Access, Execution, Snapshot
+from kpatch.verify.hardware.cpustate import Access, Execution, Snapshot
 from kpatch.verify.hardware.descriptors import BUSY, FREE, tss_descriptor
-from kpatch.verify.machine.arrival import (
-    Arrival,
-    arrive,
-    back_in_kernel,
-    interruptible,
-    shared_accesses,
-)
+from kpatch.verify.machine.arrival import Arrival, interruptible
 from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
+from kpatch.verify.machine.runs import Ran, Runner, StepView
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_DONE_AT
-from kpatch.verify.world.world import World
 
 Mode = Literal["visible", "instruction"]
 
@@ -56,7 +49,7 @@ class UnicornProgram:
 
     def __init__(
         self,
-        world: World,
+        runner: Runner,
         scenario: Scenario,
         shared: SharedMemory,
         mode: Mode = "visible",
@@ -67,26 +60,28 @@ class UnicornProgram:
         """``store_buffers`` makes fences visible; without them (sc) they have no effect.
         ``start`` is what earlier rounds have left in shared memory, where the boot did not.
         """
-        self.world = world
+        self.world = runner.world
         self.scenario = scenario
+        self._runner = runner
+        self._engine = runner.engine
         self._shared = shared
         self._everywhere = mode == "instruction"
         self._store_buffers = store_buffers
-        self._engine: Engine = world.engine()
-        self._territories = tuple(world.territory(cpu) for cpu in range(self.cpus))
         self._locals = Locals(scenario.name)
         self._pending: dict[tuple[int, Local], Pending] = {}
-        self._called = self._boot()
-        self._calls = tuple(
-            world.calls(self._engine, cpu, called) if self.moves else ()
-            for cpu, called in enumerate(self._called)
-        )
+        self._called = runner.called
         shared.visible |= {RETURN_AT, TAIL_DONE_AT}
         if not shared.cells:
-            self._warm_up()
-        for physical, left in start:
-            world.host.arena.write(physical, left)
-        self._memory = tuple(self._read_cells())
+            for run, accesses in runner.tours:
+                shared.learn(accesses)
+                shared.visible |= self._visible_in(run, accesses)
+        runner.restore(start)
+        self._memory = tuple(
+            self.world.host.arena.read(cell.start, cell.end - cell.start) for cell in shared.cells
+        )
+        self._everything = StepView(shared.cells, None)
+        self._view = self._everything
+        self._numbers = (runner.number(self._view), runner.number(self._everything))
 
     @property
     def cpus(self) -> int:
@@ -124,14 +119,13 @@ class UnicornProgram:
             state = replace(state, phase=Phase.RUNNING, rounds=state.rounds - 1)
             return Outcome(self._locals.number(state), trace=("the next round begins",))
         buffered = self._store_buffers and _still_buffered(state.buffered, pending)
-        engine, territory = self._engine, self._territories[cpu]
+        contents = self._contents(pending.reads, values)
         while True:
-            self._write_cells(pending.reads, values)
-            engine.load(state.snapshot, territory)
-            run = engine.run(territory, self._stops, at_fences=buffered)
-            if not self._learn(run):
+            number, view = self._up_to_date()
+            ran = self._runner.step(number, view, cpu, state.snapshot, contents, at_fences=buffered)
+            if not self._learn(ran.run, ran.accesses):
                 break
-        return self._outcome(cpu, state, pending, run, buffered)
+        return self._outcome(cpu, state, pending, ran, buffered)
 
     def park(self, cpu: int, local: Local) -> tuple[Local, Value]:
         """The CPU keeps TR and its own part of the host; the guest takes its memory along."""
@@ -144,10 +138,7 @@ class UnicornProgram:
         rounds, seat, chunks = unpack_guest(guest)
         snapshot = replace(self._locals[local].snapshot, chunks=chunks)
         if seat != self.world.seat_of(cpu):
-            territory = self._territories[cpu]
-            self._engine.load(snapshot, territory)
-            self._engine.write_registers(self.world.guest.registers(seat))
-            snapshot = self._engine.save(territory)
+            snapshot = self._runner.seated(cpu, snapshot, seat)
         return self._locals.number(LocalState(Phase.RUNNING, snapshot, rounds - 1, seat=seat))
 
     def value_families(self) -> tuple[tuple[Cell, tuple[Value, ...]], ...]:
@@ -172,41 +163,28 @@ class UnicornProgram:
         """
         found = []
         if self.world.shared_slot is not None:
-            self._write_cells(tuple(range(len(memory))), memory)
+            for place, value in zip(self._shared.cells, memory, strict=True):
+                self.world.host.arena.write(place.start, value)
             complaint = self.world.slot_complaint()
             if complaint:
                 found.append(Violation("descriptor", complaint))
         return tuple(each for each in found if each.prop in self.scenario.promised)
 
-    @property
-    def _stops(self) -> Container[int]:
-        return EVERYWHERE if self._everywhere else self._shared.visible
+    def _up_to_date(self) -> tuple[int, StepView]:
+        """What is known by now of where a run has to stop."""
+        if self._everywhere:
+            return self._numbers[1], self._everything
+        stops = self._view.stops
+        if stops is None or len(stops) != len(self._shared.visible):  # it only grows
+            self._view = StepView(self._shared.cells, frozenset(self._shared.visible))
+            self._numbers = self._runner.number(self._view), self._numbers[1]
+        return self._numbers[0], self._view
 
-    def _warm_up(self) -> None:
-        """Run two CPUs, one after the other, through a round, to see what they share."""
-        for cpu in range(min(2, self.cpus)):
-            self._engine.load(self._called[cpu], self._territories[cpu])
-            self._take_note(self._engine.run(self._territories[cpu], {RETURN_AT}))
-            if self.world.tail is not None:
-                back_in_kernel(self.world, self._engine, self._called[cpu], round_over=False)
-                self._take_note(self._engine.run(self._territories[cpu], {TAIL_DONE_AT}))
-            self._boot()
-
-    def _take_note(self, run: Execution) -> None:
-        accesses = shared_accesses(self._engine, run)
-        self._shared.learn(accesses)
-        self._shared.visible |= self._visible_in(run, accesses)
-
-    def _boot(self) -> tuple[Snapshot, ...]:
-        self.world.reset()
-        return tuple(self.world.boot(self._engine, cpu) for cpu in range(self.cpus))
-
-    def _learn(self, run: Execution) -> bool:
+    def _learn(self, run: Execution, accesses: Sequence[Access]) -> bool:
         """Take note of what a run touched. True if it should have stopped before it did.
 
         Raises SharedMemoryGrewError if the cells are others now.
         """
-        accesses = shared_accesses(self._engine, run)
         self._shared.note(run, accesses)
         if self._shared.learn(accesses):
             raise SharedMemoryGrewError
@@ -225,11 +203,10 @@ class UnicornProgram:
         info = self._engine.info(state.snapshot.registers["rip"])
         if info.refused or info.kind is OpKind.PAUSE:
             return Pending(info.kind, label=info.label)
-        self._write_cells((), ())
-        self._engine.load(state.snapshot, self._territories[cpu])
-        run = self._engine.run(self._territories[cpu], EVERYWHERE)
-        self._learn(run)
-        accesses = shared_accesses(self._engine, run)
+        run, accesses = self._runner.look(
+            self._numbers[1], self._everything, cpu, state.snapshot, self._memory
+        )
+        self._learn(run, accesses)
         reads = tuple(self._shared.touched(each for each in accesses if not each.write))
         writes = tuple(self._shared.touched(each for each in accesses if each.write))
         fence = info.is_fence and self._store_buffers
@@ -237,70 +214,62 @@ class UnicornProgram:
         return Pending(kind, reads, writes, info.label)
 
     def _outcome(
-        self, cpu: int, state: LocalState, pending: Pending, run: Execution, buffered: bool
+        self, cpu: int, state: LocalState, pending: Pending, ran: Ran, buffered: bool
     ) -> Outcome:
-        engine = self._engine
-        called = self._calls[cpu][state.seat] if self.moves else self._called[cpu]
-        writes = self._writes(run)
-        arrival = arrive(self.world, self.scenario, cpu, engine, called, run)
+        engine, run = self._engine, ran.run
+        called = self._runner.calls[cpu][state.seat] if self.moves else self._called[cpu]
+        arrival = self._runner.arrival(ran, self.scenario, cpu, called)
         self._shared.flow.add((run.trace[-1], arrival.registers["rip"]))
+        first = [each for each in ran.accesses if each.step == 0]
         violations = (
             interruptible(engine, self._shared, run)
-            or self._unforeseen(run, pending)
+            or self._unforeseen(first, pending)
             or arrival.violations
         )
         if violations:
             after = LocalState(Phase.FAULT, called, 0)
         else:
-            after = self._after(cpu, state, called, arrival, buffered)
+            after = self._after(cpu, state, called, ran.after, arrival, buffered)
+        # What the first instruction stored: no later one of a run stores to a cell.
+        stored = self._shared.touched(each for each in first if each.write)
+        writes = tuple((cell, ran.cells[cell]) for cell in stored)
         trace = tuple(engine.info(address).label for address in run.trace)
         return Outcome(self._locals.number(after), writes, violations, trace)
 
     def _after(
-        self, cpu: int, state: LocalState, called: Snapshot, arrival: Arrival, buffered: bool
+        self,
+        cpu: int,
+        state: LocalState,
+        called: Snapshot,
+        snapshot: Snapshot,
+        arrival: Arrival,
+        buffered: bool,
     ) -> LocalState:
         over = arrival.round_over
         if arrival.returned or over:
             # Behind a round the CPU is not the guest's any more: it is ready for its first one.
             called = self._called[cpu] if over else called
-            back_in_kernel(self.world, self._engine, called, round_over=over)
-        snapshot = self._engine.save(self._territories[cpu])
+            snapshot = self._runner.back(cpu, snapshot, called, round_over=over)
         if not over:
             return LocalState(Phase.RUNNING, snapshot, state.rounds, buffered, state.seat)
         if state.rounds:
             return LocalState(Phase.REST, snapshot, state.rounds, buffered, state.seat)
         return LocalState(Phase.DONE, replace(snapshot, chunks=()), 0)
 
-    def _writes(self, run: Execution) -> tuple[tuple[Cell, Value], ...]:
-        """What the first instruction stored: no later one of a run stores to a cell."""
-        if not any(each.write for each in run.accesses if each.step == 0):
-            return ()
-        stores = [
-            each for each in shared_accesses(self._engine, run) if each.write and each.step == 0
-        ]
-        contents = tuple(self._read_cells())
-        return tuple((cell, contents[cell]) for cell in self._shared.touched(stores))
-
-    def _unforeseen(self, run: Execution, pending: Pending) -> tuple[Violation, ...]:
+    def _unforeseen(self, first: Sequence[Access], pending: Pending) -> tuple[Violation, ...]:
         """An instruction whose addresses depend on what it reads from shared memory."""
-        first = [each for each in shared_accesses(self._engine, run) if each.step == 0]
         reads = self._shared.touched(each for each in first if not each.write)
         writes = self._shared.touched(each for each in first if each.write)
         if set(reads) <= set(pending.reads) and set(writes) <= set(pending.writes):
             return ()
         return (Violation("no-fault", f"beyond what the emulation models, at {pending.label}"),)
 
-    def _read_cells(self) -> Iterator[Value]:
-        for cell in self._shared.cells:
-            yield self.world.host.arena.read(cell.start, cell.end - cell.start)
-
-    def _write_cells(self, cells: tuple[Cell, ...], values: tuple[Value, ...]) -> None:
-        """Put ``values`` into some cells, and what they held at the start into the others."""
+    def _contents(self, cells: tuple[Cell, ...], values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """All cells: ``values`` in some, and what they held at the start in the others."""
         contents = list(self._memory)
         for cell, value in zip(cells, values, strict=True):
             contents[cell] = value
-        for place, value in zip(self._shared.cells, contents, strict=True):
-            self.world.host.arena.write(place.start, value)
+        return tuple(contents)
 
 
 def _still_buffered(before: bool, pending: Pending) -> bool:

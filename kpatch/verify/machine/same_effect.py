@@ -50,6 +50,14 @@ def differences(patched: World, original: World, cpu: int, places: Places) -> Di
     ``places`` says which code of ``patched`` is the patch's.
     """
     ours, theirs = Alone(patched, cpu), Alone(original, cpu)
+    try:
+        return _compared(ours, theirs, places)
+    finally:
+        ours.engine.close()
+        theirs.engine.close()
+
+
+def _compared(ours: Alone, theirs: Alone, places: Places) -> Differences:
     reads: dict[str, None] = {}
     for name in _ROUNDS:
         failures = ours.round(), theirs.round()

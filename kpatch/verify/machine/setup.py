@@ -21,13 +21,14 @@ from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.program import Value
 from kpatch.verify.explore.replay import replay
 from kpatch.verify.explore.schedule import Schedule
-from kpatch.verify.hardware.codemap import CodeInfo
 from kpatch.verify.machine.cells import CellRange, SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.live import LiveMachine, LiveStep
 from kpatch.verify.machine.program import Mode, UnicornProgram
+from kpatch.verify.machine.runs import Runner
 from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.machine.window import window
 from kpatch.verify.world.caller import LockedPart
+from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.world import ImagePlace, World
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 
@@ -48,7 +49,9 @@ class Subject:
     image: ImagePlace
     layout: SwitchLayout
     tail: LockedPart | None = None
-    _known_code: dict[int, CodeInfo] = field(default_factory=dict, compare=False, repr=False)
+    _runners: dict[tuple[HostModel, bool, int], Runner] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @classmethod
     def of(
@@ -74,7 +77,19 @@ class Subject:
         place = ImagePlace(
             image.section.index, image.at, image.size, _writable(module) - _writable(source)
         )
-        return cls(module, place, bind(code, image.marks), tail)
+        return cls(module, place, bind(code, tuple(image.marks)), tail)
+
+    def runner(self, host: HostModel, *, locks: bool, guests: int) -> Runner:
+        """The module on a host: the last one is kept, for explorations in a row."""
+        key = host, locks, guests
+        found = self._runners.get(key)
+        if found is None:
+            world = World(
+                host, self.module, self.image, self.layout, self.tail, locks=locks, guests=guests
+            )
+            self._runners.clear()
+            found = self._runners[key] = Runner(world)
+        return found
 
 
 def _writable(module: Module) -> frozenset[str]:
@@ -128,7 +143,7 @@ class Setup:
     def program(self) -> UnicornProgram:
         """The program to explore. It may raise SharedMemoryGrewError; see :meth:`with_program`."""
         return UnicornProgram(
-            self.world,
+            self.runner,
             self.scenario,
             self._shared,
             self.mode,
@@ -196,6 +211,8 @@ class Setup:
             steps = machine.make_moves(schedule)
         except UsageError as error:
             raise self._unlike(str(error)) from error
+        finally:
+            machine.close()
         for position, (live, memoised) in enumerate(zip(steps, expected, strict=True), 1):
             if live.violations != memoised.violations:
                 raise self._unlike(f"move {position}, {live.move}, has another outcome")
@@ -219,23 +236,24 @@ class Setup:
         """Instructions under the host's page tables with a foreign TSS; None if no return."""
         return window(self.world)
 
-    @cached_property
-    def world(self) -> World:
-        """The memory that all of this runs in."""
-        subject = self.subject
+    @property
+    def place(self) -> tuple[HostModel, int]:
+        """The host, and how many guests on it have addresses of their own."""
         host = self.scenario.host(
             self.cpus, cpuid_offset=self.cpuid_offset, tr_selector=self.tr_selector
         )
-        return World(
-            host,
-            subject.module,
-            subject.image,
-            subject.layout,
-            subject.tail,
-            subject._known_code if self.locks else {},
-            locks=self.locks,
-            guests=1 if self.scenario.moves and host.cpus > MOST_SEATS else host.cpus,
-        )
+        return host, 1 if self.scenario.moves and host.cpus > MOST_SEATS else host.cpus
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The engine that all of this runs on."""
+        host, guests = self.place
+        return self.subject.runner(host, locks=self.locks, guests=guests)
+
+    @property
+    def world(self) -> World:
+        """The memory that all of this runs in."""
+        return self.runner.world
 
     @property
     def _store_buffers(self) -> bool:

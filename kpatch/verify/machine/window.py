@@ -6,7 +6,7 @@ unpatched module has such a window, too: from the change of cr3 to its ``ltr``.
 
 from __future__ import annotations
 
-from kpatch.verify.hardware.cpu import BUDGET
+from kpatch.verify.hardware.cpu import BUDGET, Engine
 from kpatch.verify.hardware.cpustate import EVERYWHERE
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.world import World
@@ -20,6 +20,13 @@ def window(world: World) -> int | None:
     """
     world.reset()
     engine = world.engine()
+    try:
+        return _counted(world, engine)
+    finally:
+        engine.close()
+
+
+def _counted(world: World, engine: Engine) -> int | None:
     cpus = range(world.model.cpus)
     cpu = cpus[-1]
     for each in cpus:

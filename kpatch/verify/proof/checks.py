@@ -65,6 +65,22 @@ class Check:
         }
 
 
+@dataclass(frozen=True)
+class Window:
+    """Instructions under the host's page tables with a foreign TSS, the lock being free."""
+
+    patched: int | None
+    unpatched: int | None
+    bound: int
+
+    @property
+    def holds(self) -> bool:
+        """True if the patch lengthens it by no more than the declared bound."""
+        if self.patched is None or self.unpatched is None:
+            return False
+        return self.patched <= self.unpatched + self.bound
+
+
 def check_inputs(
     setup: Setup,
     module: Module,

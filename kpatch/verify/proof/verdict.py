@@ -28,7 +28,7 @@ from kpatch.verify.explore.options import INTERRUPTED
 from kpatch.verify.machine.rounds import explore_rounds
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
-from kpatch.verify.proof.checks import Check
+from kpatch.verify.proof.checks import Check, Window
 from kpatch.verify.proof.controls import controls
 from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
@@ -71,6 +71,9 @@ class Case:
     match: Match
     cpuid: int
     fix: FixModel = field(default_factory=FixModel)
+    _subjects: dict[int, Subject] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @property
     def is_patched(self) -> bool:
@@ -82,7 +85,11 @@ class Case:
         scenario = scenario_named(obligation.scenario)
         if scenario is None:
             raise VerificationError(f"no scenario '{obligation.scenario}'")
-        subject = Subject.of(module, self.match.image, self.original, self.fix.tail)
+        # By identity: a module is a large value. Each subject keeps its module, so none is reused.
+        subject = self._subjects.get(id(module))
+        if subject is None:
+            subject = Subject.of(module, self.match.image, self.original, self.fix.tail)
+            self._subjects[id(module)] = subject
         return Setup(
             subject,
             scenario,
@@ -151,22 +158,6 @@ class Explored:
             ],
         }
         return document
-
-
-@dataclass(frozen=True)
-class Window:
-    """Instructions under the host's page tables with a foreign TSS, the lock being free."""
-
-    patched: int | None
-    unpatched: int | None
-    bound: int
-
-    @property
-    def holds(self) -> bool:
-        """True if the patch lengthens it by no more than the declared bound."""
-        if self.patched is None or self.unpatched is None:
-            return False
-        return self.patched <= self.unpatched + self.bound
 
 
 def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup
-from kpatch.verify.proof.checks import Check, check_inputs, check_same_effect
+from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
-from kpatch.verify.proof.verdict import Bounds, Case
+from kpatch.verify.proof.verdict import Bounds, Case, measure_window
 from kpatch.verify.world.places import Site
 
 _COMPARED_ON: Final = (
@@ -21,6 +21,18 @@ _COMPARED_ON: Final = (
     Obligation("wrong-mask-up", 1, MemoryModel.SC),
 )
 """Hosts on which the patched switch is compared: each way through the shipped trampolines."""
+
+
+class Whole(NamedTuple):
+    """What was found out about the whole switch."""
+
+    window: Window
+    checks: tuple[Check, ...]
+
+
+def whole_switch(case: Case) -> Whole:
+    """The window, and the checks beside the explorations."""
+    return Whole(measure_window(case), run_checks(case))
 
 
 def run_checks(case: Case) -> tuple[Check, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,21 +18,12 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from kpatch.errors import VerificationError
-from kpatch.verify.explore import Progress
-from kpatch.verify.proof.checks import Check
+from kpatch.verify.explore import Counterexample, Progress, Result
+from kpatch.verify.proof.batches import TaskPlan
+from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation
-from kpatch.verify.proof.verdict import (
-    Bounds,
-    Case,
-    Explored,
-    Proof,
-    Task,
-    Window,
-    measure_window,
-    run_task,
-    tasks,
-)
-from kpatch.verify.proof.whole_switch import run_checks
+from kpatch.verify.proof.verdict import Bounds, Case, Explored, Proof, Task, run_task, tasks
+from kpatch.verify.proof.whole_switch import Whole, whole_switch
 
 _EVERY: Final = 0.25
 """Seconds between two looks at what the processes report."""
@@ -48,6 +40,13 @@ class ProofProgress:
 
 
 ProofReport = Callable[[ProofProgress], None]
+Found = tuple[int, Explored | Whole]
+ExploredParts = tuple[Result, tuple[tuple[Counterexample, Lanes], ...], bool]
+"""What was explored, without its task."""
+PendingBatch = Future[list[tuple[int, "ExploredParts | Whole"]]]
+
+WHOLE: Final = -1
+"""The number of the task that looks at the whole switch."""
 
 
 class Stop(Protocol):
@@ -64,29 +63,29 @@ def run_proof(
     jobs: int,
     report: ProofReport,
 ) -> Proof:
-    """Run the controls and the obligations in ``jobs`` processes, and measure the window.
+    """Run the controls and the obligations in ``jobs`` processes, and check the whole switch.
 
     An interrupt ends it early: the proof then says what is missing. One that comes too late for
     that is raised as KeyboardInterrupt. Raises VerificationError if a control cannot be made, a
     counterexample does not replay or a process dies, and what setting up the machine raises.
     """
     started = time.monotonic()
-    todo = tasks(case, obligations)
-    alone = jobs == 1 or len(todo) <= 1
+    plan = TaskPlan.of(case, tasks(case, obligations), bounds)
     stop: Stop = RawValue("b", 0)
-    work = _one_by_one(case, todo, bounds, report, stop) if alone else _shared(
-        case, todo, bounds, jobs, report, stop
-    )  # fmt: skip
+    alone = jobs == 1 or len(plan.todo) <= 1
     done: dict[int, Explored] = {}
-    window: Window | None = None
-    checks: tuple[Check, ...] = ()
+    whole: Whole | None = None
     with contextlib.suppress(KeyboardInterrupt), _interrupts_noted(stop):
-        for index, explored in work:
-            done[index] = explored
-        if case.is_patched and len(done) == len(todo) and not stop.value:
-            window = measure_window(case)
-            checks = run_checks(case)
-    complete = len(done) == len(todo) and all(
+        for number, found in _one_by_one(plan, report, stop) if alone else _shared(
+            plan, jobs, report, stop
+        ):  # fmt: skip
+            if isinstance(found, Whole):
+                whole = found
+            else:
+                done[number] = found
+        if case.is_patched and whole is None and len(done) == len(plan.todo) and not stop.value:
+            whole = whole_switch(case)
+    complete = len(done) == len(plan.todo) and all(
         each.result.bound != "interrupted" for each in done.values()
     )
     if stop.value and complete:
@@ -95,45 +94,37 @@ def run_proof(
         case=case,
         bounds=bounds,
         explored=tuple(done[index] for index in sorted(done)),
-        window=window,
-        checks=checks,
+        window=None if whole is None else whole.window,
+        checks=() if whole is None else whole.checks,
         seconds=time.monotonic() - started,
-        missing=tuple(task for index, task in enumerate(todo) if index not in done),
+        missing=tuple(task for index, task in enumerate(plan.todo) if index not in done),
     )
 
 
 def _one_by_one(
-    case: Case,
-    todo: Sequence[Task],
-    bounds: Bounds,
-    report: ProofReport,
-    stop: Stop,
-    done: Container[int] = frozenset(),
-) -> Iterator[tuple[int, Explored]]:
-    for index, task in enumerate(todo):
+    plan: TaskPlan, report: ProofReport, stop: Stop, done: Container[int] = frozenset()
+) -> Iterator[Found]:
+    todo = plan.todo
+    order = [index for batch in plan.batches for index in batch if index not in done]
+    for position, index in enumerate(order, len(todo) - len(order)):
         if stop.value:
             return
-        if index in done:
-            continue
 
-        def tell(progress: Progress, index: int = index, task: Task = task) -> None:
-            report(ProofProgress(index, len(todo), task.name, progress))
+        def tell(progress: Progress, position: int = position, task: Task = todo[index]) -> None:
+            report(ProofProgress(position, len(todo), task.name, progress))
             if stop.value:
                 raise KeyboardInterrupt
 
-        report(ProofProgress(index, len(todo), task.name, None))
-        yield index, run_task(case, task, bounds, tell)
+        report(ProofProgress(position, len(todo), todo[index].name, None))
+        yield index, run_task(plan.case, todo[index], plan.bounds, tell)
 
 
-def _shared(
-    case: Case, todo: Sequence[Task], bounds: Bounds, jobs: int, report: ProofReport, stop: Stop
-) -> Iterator[tuple[int, Explored]]:
+def _shared(plan: TaskPlan, jobs: int, report: ProofReport, stop: Stop) -> Iterator[Found]:
     try:
-        pool, futures, reports = _start(case, todo, bounds, jobs, stop)
+        pool, waiting, reports = _start(plan, jobs, stop)
     except (OSError, RuntimeError):  # no process, descriptor or thread to be had: do without
-        yield from _one_by_one(case, todo, bounds, report, stop)
+        yield from _one_by_one(plan, report, stop)
         return
-    waiting: set[Future[Explored]] = set(futures)
     done: set[int] = set()
     try:
         while waiting:
@@ -142,9 +133,13 @@ def _shared(
                 waiting = {each for each in waiting if not each.cancel()}
             finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
             for each in finished:
-                yield futures[each], each.result()
-                done.add(futures[each])
-            _tell(reports, len(todo) - len(waiting), len(todo), report)
+                for number, found in each.result():
+                    yield (
+                        number,
+                        found if isinstance(found, Whole) else Explored(plan.todo[number], *found),
+                    )
+                    done.add(number)
+            _tell(reports, len(done - {WHOLE}), len(plan.todo), report)
         pool.shutdown()
         return
     except BaseException as error:
@@ -156,23 +151,23 @@ def _shared(
         if not isinstance(error, OSError):
             raise
     # A process could not have what it needs: what is left is done here, one by one.
-    del pool, futures, reports, waiting
-    yield from _one_by_one(case, todo, bounds, report, stop, done)
+    del pool, reports, waiting
+    yield from _one_by_one(plan, report, stop, done)
 
 
 def _start(
-    case: Case, todo: Sequence[Task], bounds: Bounds, jobs: int, stop: Stop
-) -> tuple[ProcessPoolExecutor, dict[Future[Explored], int], Any]:
+    plan: TaskPlan, jobs: int, stop: Stop
+) -> tuple[ProcessPoolExecutor, set[PendingBatch], Any]:
     """The processes at work. Raises OSError or RuntimeError where not all of them can be had."""
     context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
     reports = context.SimpleQueue()
     pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(case, bounds, reports, stop)
+        jobs, mp_context=context, initializer=_begin, initargs=(plan, reports, stop)
     )
     try:
-        # The largest first: a long one that starts last would leave the other processes idle.
-        order = sorted(range(len(todo)), key=lambda index: _cost(todo[index]))
-        return pool, {pool.submit(_run, todo[index]): index for index in order}, reports
+        # A process of its own for the whole switch, beside the rest; it is short, and comes last.
+        work = [*plan.batches, (WHOLE,)] if plan.case.is_patched else plan.batches
+        return pool, {pool.submit(_run, batch) for batch in work}, reports
     except BaseException:
         _give_up(pool)
         raise
@@ -211,10 +206,6 @@ def _interrupts_noted(stop: Stop) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _cost(task: Task) -> tuple[bool, int, str]:
-    return task.kind != "control", -task.obligation.cpus, task.name
-
-
 def _tell(reports: Any, done: int, of: int, report: ProofReport) -> None:
     last: tuple[str, Progress] | None = None
     while not reports.empty():
@@ -226,11 +217,14 @@ _MINE: dict[str, Any] = {}
 """What a worker was given when it began."""
 
 
-def _begin(case: Case, bounds: Bounds, reports: Any, stop: Stop) -> None:
-    _MINE.update(case=case, bounds=bounds, reports=reports, stop=stop)
+def _begin(plan: TaskPlan, reports: Any, stop: Stop) -> None:
+    _MINE.update(plan=plan, reports=reports, stop=stop)
     # An interrupt on the terminal goes to every process; the first one tells the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Explorations make many small objects, and hardly any cycles.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def _end_with_parent() -> None:
@@ -241,10 +235,24 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(task: Task) -> Explored:
-    def tell(progress: Progress) -> None:
-        _MINE["reports"].put((task.name, progress))
+def _run(batch: Sequence[int]) -> list[tuple[int, ExploredParts | Whole]]:
+    """Some tasks, by number. Their modules stay here: the first process has them."""
+    plan: TaskPlan = _MINE["plan"]
+    found: list[tuple[int, ExploredParts | Whole]] = []
+    for number in batch:
         if _MINE["stop"].value:
-            raise KeyboardInterrupt
+            break
+        if number == WHOLE:
+            found.append((number, whole_switch(plan.case)))
+            continue
+        task = plan.todo[number]
 
-    return run_task(_MINE["case"], task, _MINE["bounds"], tell)
+        def tell(progress: Progress, task: Task = task) -> None:
+            _MINE["reports"].put((task.name, progress))
+            if _MINE["stop"].value:
+                raise KeyboardInterrupt
+
+        explored = run_task(plan.case, task, plan.bounds, tell)
+        parts = explored.result, explored.counterexamples, explored.shares_memory
+        found.append((number, parts))
+    return found

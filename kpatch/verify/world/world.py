@@ -236,7 +236,7 @@ class World:
         engine.write_registers({**_CALLER, **self.guest.registers(self.seat_of(cpu))})
         engine.write_registers({"rflags": _FLAGS})
         for physical, data in self.guest.fields(self.seat_of(cpu)):
-            engine.write_memory(physical, data)
+            engine.guest.write(physical, data)
         return engine.save(self.territory(cpu))
 
     def calls(self, engine: Engine, cpu: int, called: Snapshot) -> tuple[Snapshot, ...]:

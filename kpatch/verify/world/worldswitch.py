@@ -7,8 +7,9 @@ cr3, whatever its offset.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import takewhile
 from typing import Final
 
@@ -81,7 +82,8 @@ _ROUTINES: Final = (
 )
 
 
-def bind(image: bytes, marks: Sequence[int]) -> SwitchLayout:
+@lru_cache(maxsize=64)  # of one module for each exploration
+def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
     """Read the layout out of an unpatched monitor image.
 
     ``marks`` are the offsets of the entry, of the monitor's side of it, and of the kernel's side
