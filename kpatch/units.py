@@ -7,6 +7,13 @@ monitor image (an array in a section) an image offset. Once loaded it has an add
 from typing import NewType
 
 FileOffset = NewType("FileOffset", int)
+"""From the first byte of the file."""
+
 SectionOffset = NewType("SectionOffset", int)
+"""From the first byte of a section."""
+
 ImageOffset = NewType("ImageOffset", int)
+"""From the first byte of the monitor image, behind its header: where its own code counts from."""
+
 Address = NewType("Address", int)
+"""In the kernel's address space, once the module is loaded; 64 bits."""

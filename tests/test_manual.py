@@ -15,7 +15,7 @@ from kpatch.cli import commands as entry
 PAGE = Path(__file__).resolve().parent.parent / "docs/kpatch.1"
 COMMANDS = (
     *("scan", "apply", "diff", "verify", "report", "demo", "revert", "hook"),
-    *("explain", "schema"),
+    *("explain", "schema", "lint-signatures"),
 )
 
 
@@ -28,7 +28,8 @@ def test_mandoc_has_nothing_to_warn_of() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_every_command_is_on_the_page(name: str) -> None:
-    command: click.Command = importlib.import_module(f"kpatch.cli.{name}").command
+    module = importlib.import_module(f"kpatch.cli.{name.replace('-', '_')}")
+    command: click.Command = module.command
     page = PAGE.read_text(encoding="utf-8")
     for parameter in command.params:
         for option in parameter.opts:

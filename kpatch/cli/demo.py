@@ -7,13 +7,17 @@ from pathlib import Path
 import click
 
 from kpatch import repair
-from kpatch.cli.common import FILES, Console, console_options, each_file
+from kpatch.cli.common import (
+    FILES,
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    signatures_option,
+)
 from kpatch.containers import target as targets
-from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING
-from kpatch.patch.apply import apply_plan
-from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.prepare import prepare
+from kpatch.patch.sides import as_patched
 from kpatch.proving import case_of
 from kpatch.report.demo_text import demo_text
 from kpatch.report.documents import Document
@@ -42,12 +46,14 @@ from kpatch.report.documents import Document
     metavar="N",
     help="The most that one run there may take.",
 )
+@signatures_option
 @console_options
 def command(
     paths: tuple[Path, ...],
     machine: str,
     machine_cpus: int,
     machine_seconds: float | None,
+    signatures: Signatures,
     console: Console,
 ) -> int:
     """Run each FILE as it was built, and patched, on a bare machine with processes and a clock.
@@ -62,23 +68,16 @@ def command(
     require(machine)
 
     def demonstrate(path: Path) -> tuple[list[Document], int]:
-        found: list[Document] = []
+        shown: list[Document] = []
         for inside in targets.open_target(path).modules:
-            case = case_of(_patched(repair.scan(inside.data, inside.name)))
+            found = repair.scan(inside.data, inside.name, signatures=signatures)
+            case = case_of(as_patched(found, signatures))
             document = show(machine, case, cpus=machine_cpus, limit=machine_seconds)
             document["file"] = inside.name
-            found.append(document)
+            shown.append(document)
             if not console.json:
                 console.data(demo_text(inside.name, document, console.style))
-        shown = all(each["holds"] for each in found)
-        return found, DONE if shown else FINDING
+        holds = all(document["holds"] for document in shown)
+        return shown, DONE if holds else FINDING
 
     return each_file("demo", paths, console, demonstrate, named=paths)
-
-
-def _patched(found: Assessment) -> Assessment:
-    """The module as apply would make it; itself where there is nothing to apply."""
-    if found.verdict is not Verdict.AFFECTED:
-        return found
-    made = apply_plan(prepare(found))
-    return assess(read_module(made, found.module.name))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from kpatch import repair
 from kpatch.cli.common import (
     Console,
     Signatures,
@@ -21,12 +19,10 @@ from kpatch.cli.common import (
     signatures_option,
 )
 from kpatch.containers import target as targets
-from kpatch.elf.module import Module, read_module
-from kpatch.errors import DONE, FINDING, UnknownModuleError
+from kpatch.errors import DONE, FINDING
 from kpatch.kernel.host import Host
-from kpatch.patch.assess import assess
-from kpatch.patch.before import Means
 from kpatch.patch.diff import CONTEXT, diff_modules
+from kpatch.patch.sides import named_sides
 from kpatch.report import documents
 from kpatch.report.diff_text import side_by_side, summary, unified
 from kpatch.report.documents import Document
@@ -69,12 +65,14 @@ def command(
     they differ.
     """
     # Read out here: an error of B is not one of A.
-    given = _module(after) if after is not None else None
+    given = targets.open_target(after).only_module if after is not None else None
 
     def compare(path: Path) -> tuple[list[Document], int]:
-        one, other = _module(path), given
+        one, other = targets.open_target(path).only_module, given
         if other is None:
-            one, other = _with_patch(one, host, signatures, replace_source_fix)
+            one, other = named_sides(
+                one, host=host, signatures=signatures, replace_source_fix=replace_source_fix
+            )
         difference = diff_modules(one, other, CONTEXT if context is None else context)
         document = documents.difference(difference)
         if not console.json:
@@ -96,31 +94,3 @@ def _columns(document: Document, style: Style) -> str:
 
 
 _FORMS = {"unified": _unified, "columns": _columns, "stat": summary}
-
-
-def _module(path: Path) -> Module:
-    modules = targets.open_target(path).modules
-    if len(modules) != 1:
-        raise UnknownModuleError(
-            f"it holds {len(modules)} modules", where=str(path), todo="name one with one module"
-        )
-    return read_module(modules[0].data, modules[0].name)
-
-
-def _with_patch(
-    one: Module, host: Host, signatures: Signatures, replace_source_fix: bool
-) -> tuple[Module, Module]:
-    before = assess(one, signatures=signatures).before
-    if before is not None:
-        what = "original" if before.means is Means.ORIGINAL else "without the patch"
-        return replace(before.module, name=f"{one.name} ({what})"), one
-    made = repair.apply(
-        one.data,
-        one.name,
-        host=host,
-        signatures=signatures,
-        replace_source_fix=replace_source_fix,
-        proving=None,
-        to_write=False,
-    )
-    return one, replace(made.module, name=f"{one.name} (patched)")

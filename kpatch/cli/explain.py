@@ -8,13 +8,20 @@ from pathlib import Path
 
 import click
 
-from kpatch import repair
 from kpatch.cli import progress
-from kpatch.cli.common import Console, console_options, each_file, kernel_options
+from kpatch.cli.common import (
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    kernel_options,
+    signatures_option,
+)
 from kpatch.containers import target as targets
+from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
-from kpatch.patch.assess import Assessment, Verdict
+from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, wrapped
@@ -26,8 +33,9 @@ _LEAST = 40
 @click.command("explain")
 @click.argument("about", metavar="FILE|TERM")
 @kernel_options
+@signatures_option
 @console_options
-def command(about: str, host: Host, console: Console) -> int:
+def command(about: str, host: Host, signatures: Signatures, console: Console) -> int:
     """Say what the bug is on FILE, with its own addresses and code, or what TERM means.
 
     TERM is a word that kpatch prints: a verdict, a scenario, a property, "TR 0x48", "schedule",
@@ -37,8 +45,11 @@ def command(about: str, host: Host, console: Console) -> int:
     if path.exists() or "/" in about:
 
         def explain(place: Path) -> tuple[list[Document], int]:
-            modules = targets.open_target(place).modules
-            return [_of_module(module.data, module.name, host, console) for module in modules], DONE
+            found = []
+            for inside in targets.open_target(place).modules:
+                module = read_module(inside.data, inside.name)
+                found.append(_of_module(module, host, signatures, console))
+            return found, DONE
 
         return each_file("explain", [path], console, explain)
     document = _of_term(about)
@@ -72,12 +83,13 @@ def _of_term(about: str) -> Document:
     )
 
 
-def _of_module(data: bytes, name: str, host: Host, console: Console) -> Document:
-    found = repair.scan(data, name, host=host)
+def _of_module(module: Module, host: Host, signatures: Signatures, console: Console) -> Document:
+    name = module.name
+    found = assess(module, host=host, signatures=signatures)
     lines = []
-    if found.verdict is Verdict.PATCHED:
+    if found.verdict is Verdict.PATCHED and found.before is not None:
         lines = [f"{name}: PATCHED. {found.reason}. This is about its original:", ""]
-        found = repair.scan(repair.revert(data, name), name, host=host)
+        found = assess(found.before.module, host=host, signatures=signatures)
     document = documents.assessment(found)
     lines += explanation(document, _counterexample(found, console))
     if not console.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -19,31 +18,19 @@ from kpatch.cli.common import (
     signatures_option,
 )
 from kpatch.containers import target as targets
-from kpatch.elf.module import Module, read_module
+from kpatch.elf.module import Module
 from kpatch.errors import (
     DONE,
     FINDING,
-    KpatchError,
-    UnknownModuleError,
     UsageError,
     VerificationError,
 )
 from kpatch.kernel.host import Host
-from kpatch.patch.apply import apply_plan
-from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.plan import Plan
-from kpatch.patch.prepare import prepare
+from kpatch.patch.assess import assess
+from kpatch.patch.sides import both_sides
 from kpatch.proving import case_of, run_proof
 from kpatch.report.documents import Document
 from kpatch.report.page.document import page_document
-
-
-class _Story(NamedTuple):
-    """A module before the patch and after it; no plan where the file is not ours to patch."""
-
-    assessment: Assessment
-    plan: Plan | None
-    after: Module
 
 
 @click.command("report")
@@ -80,9 +67,10 @@ def command(
         )
 
     def write(path: Path) -> tuple[list[Document], int]:
-        story = _story(path, host, signatures)
-        proof = None if no_verify else _proof(story, signatures, console)
-        document = page_document(story.assessment, story.plan, story.after, proof)
+        module = targets.open_target(path).only_module
+        sides = both_sides(module, host=host, signatures=signatures)
+        proof = None if no_verify else _proof(sides.after, signatures, console)
+        document = page_document(sides, proof)
         if place is not None:
             # Imported here: the templates cost start-up time.
             from kpatch.report.page.html import page
@@ -94,37 +82,9 @@ def command(
     return each_file("report", [file], console, write)
 
 
-def _story(path: Path, host: Host, signatures: Signatures) -> _Story:
-    modules = targets.open_target(path).modules
-    if len(modules) != 1:
-        raise UnknownModuleError(
-            f"it holds {len(modules)} modules", where=str(path), todo="name one with one module"
-        )
-    (inside,) = modules
-    module = read_module(inside.data, inside.name)
-    before = assess(module, signatures=signatures).before
-    original = before.module if before else module
-    found = assess(original, host=host, signatures=signatures)
-    if before is not None:
-        return _Story(found, _same_plan(found, module), module)
-    if found.verdict is Verdict.SOURCE_FIXED:
-        return _Story(found, None, module)
-    plan = prepare(found)
-    return _Story(found, plan, read_module(apply_plan(plan), inside.name))
-
-
-def _same_plan(found: Assessment, patched: Module) -> Plan | None:
-    """The plan that leads to ``patched``; None where another version of kpatch made it."""
-    try:
-        plan = prepare(found)
-        return plan if apply_plan(plan) == patched.data else None
-    except KpatchError:
-        return None
-
-
-def _proof(story: _Story, signatures: Signatures, console: Console) -> Document:
-    with progress.shown(console, name=story.after.name) as proving:
-        found = assess(story.after, signatures=signatures)
+def _proof(module: Module, signatures: Signatures, console: Console) -> Document:
+    with progress.shown(console, name=module.name) as proving:
+        found = assess(module, signatures=signatures)
         return run_proof(case_of(found), proving).to_document()
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch import storage as files
 from kpatch.elf.constants import ELF_MAGIC
-from kpatch.errors import DamagedFileError, OtherModuleError
+from kpatch.elf.module import Module, read_module
+from kpatch.errors import DamagedFileError, OtherModuleError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
 
 if TYPE_CHECKING:
@@ -45,6 +46,17 @@ class Target(NamedTuple):
     kind: Kind | None
     compression: Compression | None
     modules: tuple[Inside, ...]
+
+    @property
+    def only_module(self) -> Module:
+        """The module of a file that has one. Raises UnknownModuleError, and what reading raises."""
+        if len(self.modules) != 1:
+            raise UnknownModuleError(
+                f"it holds {len(self.modules)} modules",
+                where=str(self.path),
+                todo="name one with one module",
+            )
+        return read_module(self.modules[0].data, self.modules[0].name)
 
 
 class Changed(NamedTuple):

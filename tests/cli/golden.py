@@ -32,7 +32,7 @@ CASES: Final = (
     _case("help", "--help"),
     *(_case(f"help-{each}", each, "--help") for each in ("scan", "apply", "diff", "verify")),
     *(_case(f"help-{each}", each, "--help") for each in ("report", "demo", "revert", "hook")),
-    *(_case(f"help-{each}", each, "--help") for each in ("explain", "schema")),
+    *(_case(f"help-{each}", each, "--help") for each in ("explain", "schema", "lint-signatures")),
     _case("version", "--version"),
     _case("scan", "scan", "."),
     _case("scan-verbose", "scan", "-v", "kqemu-7.ko", "kqemu-7-fix-a.ko", "patched.ko"),

@@ -16,6 +16,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.prepare import prepare
+from kpatch.patch.sides import Sides
 from kpatch.proving import case_of
 from kpatch.report.page.document import page_document
 from kpatch.report.page.html import page
@@ -39,7 +40,7 @@ def document() -> dict[str, Any]:
     after = read_module(apply_plan(plan), module.name)
     wanted = suite(("leave",), (2,), (MemoryModel.SC,))
     proof = run_proof(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
-    return page_document(found, plan, after, proof.to_document())
+    return page_document(Sides(found, plan, after), proof.to_document())
 
 
 def evil() -> dict[str, Any]:
@@ -51,7 +52,7 @@ def evil() -> dict[str, Any]:
     assert section is not None and symbol is not None
     at = section.offset + symbol.value
     after: Module = read_module(data[:at] + b"\xc3" + data[at + 1 :], module.name)
-    return {**document(), **page_document(assess(module), None, after, None)}
+    return {**document(), **page_document(Sides(assess(module), None, after), None)}
 
 
 class Tags(HTMLParser):

@@ -5,25 +5,19 @@ from __future__ import annotations
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.patch.annotate import annotated
-from kpatch.patch.assess import Assessment
 from kpatch.patch.diff import diff_modules, section_type
-from kpatch.patch.plan import Plan
+from kpatch.patch.sides import Sides
 from kpatch.report import documents
 from kpatch.report.documents import Document
 
 
-def page_document(
-    assessment: Assessment, plan: Plan | None, after: Module, proof: Document | None
-) -> Document:
-    """The module before the patch and ``after`` it, how it was patched, and the proof.
-
-    ``plan`` is None where the module is not patched: then ``after`` is the module itself.
-    """
-    before = assessment.module
+def page_document(sides: Sides, proof: Document | None) -> Document:
+    """The module before the patch and after it, how it was patched, and the proof."""
+    before, after, plan = sides.before.module, sides.after, sides.plan
     return {
         "file": before.name,
         "verdict": proof["verdict"] if proof else "not-verified",
-        "module": documents.assessment(assessment),
+        "module": documents.assessment(sides.before),
         "size": {"before": len(before.data), "after": len(after.data)},
         "sections": _sections(before, after),
         "trampolines": documents.plain(annotated(plan)) if plan else [],
