@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from kpatch.elf.module import Module
 from kpatch.errors import (
+    KernelUnknownError,
     KpatchError,
     LinkerRefusalError,
     OtherModuleError,
@@ -58,8 +59,10 @@ ON_ALL_CORES: Final = Proving()
 def case_of(found: Assessment) -> Case:
     """What there is to prove about an assessed module: its patch, or that it is wrong as it is.
 
-    Raises the refusal of a module that is neither patched nor affected nor fixed by source, in
-    the words of ``apply``, and VerificationError for a patch that was made for other kernels.
+    Raises the refusal of a module that is neither patched nor affected nor fixed by source, and of
+    one whose kernel is contradicted, in the words of ``apply``, and VerificationError for a patch
+    that was made for other kernels. A kernel that is only in doubt keeps nobody from seeing that
+    the module as it is goes wrong.
     """
     # Imported here: only a proof pays for the emulator.
     from kpatch.verify.proof.fixes import FixModel, model_of
@@ -67,6 +70,8 @@ def case_of(found: Assessment) -> Case:
 
     module = found.module
     before = found.before
+    if isinstance(found.refusal, KernelUnknownError) and (found.is_patched or _contradicts(found)):
+        raise found.refusal
     if before is not None:
         if before.match is None:
             name = before.note.signature if before.note else "unknown"
@@ -84,6 +89,10 @@ def case_of(found: Assessment) -> Case:
         raise found.refusal
     cpuid = found.detection.cpuid if found.detection else None
     return Case(module, module, _require_match(found), cpuid or _DEFAULT_CPUID, model_of(module))
+
+
+def _contradicts(found: Assessment) -> bool:
+    return found.detection is not None and any(c.matters for c in found.detection.conflicts)
 
 
 def _require_match(found: Assessment) -> Match:

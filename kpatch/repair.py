@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import DamagedFileError, KernelUnknownError
+from kpatch.errors import DamagedFileError
 from kpatch.kernel.detect import detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.patch.assess import Assessment, assess
@@ -88,7 +88,8 @@ def apply(
     """
     found = scan(data, name, host=host, signatures=signatures)
     if found.before is not None and found.is_patched:
-        require_same_kernel(found, host)
+        if found.refusal is not None:
+            raise found.refusal
         return _done_before(found, found.before, proving)
     # Imported here, as the proof is below: a module that is done already needs no assembler.
     from kpatch.patch.apply import read_back, write
@@ -138,6 +139,7 @@ def prove(
     data: bytes,
     name: str = "",
     *,
+    host: Host = UNKNOWN_HOST,
     signatures: Sequence[Signature] | None = None,
     proving: Proving = ON_ALL_CORES,
 ) -> Proof:
@@ -145,16 +147,16 @@ def prove(
 
     Raises the refusals of :func:`case_of`.
     """
-    return run_proof(case_of(scan(data, name, signatures=signatures)), proving)
+    return run_proof(case_of(scan(data, name, host=host, signatures=signatures)), proving)
 
 
-def revert(data: bytes, name: str = "") -> bytes:
+def revert(data: bytes, name: str = "", *, signatures: Sequence[Signature] | None = None) -> bytes:
     """The original of a patched module, byte for byte.
 
     Raises OtherModuleError for a module without a patch, DamagedFileError where the original does
     not come back.
     """
-    taken = take_back(data, name)
+    taken = take_back(data, name, signatures=signatures)
     if not taken.is_original:
         raise DamagedFileError(
             "another tool changed it after the patch, so the original does not come back",
@@ -164,7 +166,9 @@ def revert(data: bytes, name: str = "") -> bytes:
     return taken.data
 
 
-def take_back(data: bytes, name: str = "") -> GivenBack:
+def take_back(
+    data: bytes, name: str = "", *, signatures: Sequence[Signature] | None = None
+) -> GivenBack:
     """The original of a patched module, or the module with the repair taken out; it says which.
 
     Raises OtherModuleError for a module without a patch, DamagedFileError where neither comes
@@ -172,19 +176,4 @@ def take_back(data: bytes, name: str = "") -> GivenBack:
     """
     from kpatch.patch.giveback import given_back
 
-    return given_back(read_module(data, name))
-
-
-def require_same_kernel(found: Assessment, host: Host) -> None:
-    """Raise KernelUnknownError if a patched module was patched for another kernel than asked."""
-    before = found.before
-    if before is None or not host.is_given:
-        return
-    cpuid = detect(before.module, osversion=host.osversion, kernel=host.kernel).require_cpuid()
-    if cpuid != before.cpuid:
-        raise KernelUnknownError(
-            f"it is patched for kernels with cpuid at {before.cpuid:#x}, but this kernel has "
-            f"it at {cpuid:#x}",
-            where=found.module.name,
-            todo="take the patch back with 'kpatch revert', then apply it for this kernel",
-        )
+    return given_back(read_module(data, name), signatures)

@@ -9,7 +9,15 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
+from kpatch.cli.common import (
+    FILES,
+    Console,
+    Signatures,
+    console_options,
+    each_file,
+    path_type,
+    signatures_option,
+)
 from kpatch.containers import target as targets
 from kpatch.containers.copies import copies_of, holds_digest
 from kpatch.containers.target import Changed
@@ -27,8 +35,11 @@ from kpatch.report.documents import Document
     metavar="PATH",
     help="Write here (a folder where there are several FILEs), and leave FILE alone.",
 )
+@signatures_option
 @console_options
-def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> int:
+def command(
+    paths: tuple[Path, ...], output: Path | None, signatures: Signatures, console: Console
+) -> int:
     """Take the patch back out of each FILE: a module, a .ko.gz, a package, or a folder of them.
 
     The original is made from the patched file alone, and its SHA-256 is checked before anything
@@ -45,7 +56,7 @@ def command(paths: tuple[Path, ...], output: Path | None, console: Console) -> i
         taken: list[GivenBack] = []
 
         def back(name: str, data: bytes) -> bytes:
-            taken.append(repair.take_back(data, name))
+            taken.append(repair.take_back(data, name, signatures=signatures))
             return taken[-1].data
 
         try:

@@ -100,4 +100,5 @@ def _exit_code(result: Assessment) -> int:
     fix = result.source_fix
     unsound = result.verdict is Verdict.SOURCE_FIXED and fix is not None and fix.variant != "C"
     findings = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
-    return FINDING if result.verdict in findings or unsound else DONE
+    other_kernel = result.is_patched and result.refusal is not None
+    return FINDING if result.verdict in findings or unsound or other_kernel else DONE

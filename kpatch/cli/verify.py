@@ -12,6 +12,7 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
+from kpatch.abi.host import Host
 from kpatch.cli import machines, progress
 from kpatch.cli.common import (
     FILES,
@@ -19,6 +20,7 @@ from kpatch.cli.common import (
     Signatures,
     console_options,
     each_file,
+    kernel_options,
     path_type,
     signatures_option,
 )
@@ -80,6 +82,7 @@ _DIGITS = 9
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Processes; all cores without it."
 )
+@kernel_options
 @signatures_option
 @console_options
 def command(
@@ -97,12 +100,15 @@ def command(
     machine_tests: MachineTests,
     trace: Path | None,
     jobs: int | None,
+    host: Host,
     signatures: Signatures,
     console: Console,
 ) -> int:
     """Run each FILE's own switch on emulated CPUs and explore every interleaving.
 
     Without options: every scenario, under sc and tso, with 2, 4 and 16 CPUs.
+    With --osversion or --kernel a FILE that is not affected there, or is patched for another
+    kernel, is refused as 'kpatch apply' refuses it.
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
     something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early, or
     a source fix in the module cannot be run (not judged).
@@ -130,7 +136,7 @@ def command(
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            assessed = repair.scan(inside.data, inside.name, signatures=signatures)
+            assessed = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
             case = case_of(assessed)
             if schedule is not None:
                 obligation = _only(obligations)

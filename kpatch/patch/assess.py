@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from kpatch.elf.module import Module
 from kpatch.errors import (
     AlreadyFixedError,
     DamagedFileError,
+    KernelUnknownError,
     KpatchError,
     MatchError,
     NotAffectedError,
@@ -47,7 +48,8 @@ class Assessment:
     """The verdict on one module, in a sentence, with what was found on the way.
 
     ``refusal`` is the error that ``apply`` would raise; None where it would patch, or where the
-    module is patched already. ``before`` is what a patched module was before that.
+    module is patched already, for the kernel that was named if one was. ``before`` is what a
+    patched module was before that.
     """
 
     module: Module
@@ -84,8 +86,10 @@ def assess(
         return Assessment(module, identity, Verdict.CHANGED, error.what, error)
     known = load_signatures() if signatures is None else signatures
     if note is not None:
-        return _patched(module, identity, note, known)
-    return _unpatched(module, identity, host, known)
+        found = _patched(module, identity, note, known)
+    else:
+        found = _unpatched(module, identity, host, known)
+    return _for_host(found, host)
 
 
 def _elsewhere(module: Module, identity: Identity) -> Assessment:
@@ -118,6 +122,40 @@ def _patched(
     return Assessment(
         module, identity, Verdict.PATCHED, reason, note=note, linker=check(module), before=before
     )
+
+
+def _for_host(found: Assessment, host: Host) -> Assessment:
+    """``found``, with a refusal where it is patched for another kernel than ``host`` names."""
+    before = found.before
+    if before is None or not found.is_patched or not host.is_given:
+        return found
+    try:
+        layout = detect(
+            before.module, osversion=host.osversion, kernel=host.kernel
+        ).require_layout()
+    except KernelUnknownError as error:
+        return _refused(found, error)
+    if (layout.cpuid, layout.tss_stride) == (before.cpuid, before.tss_stride):
+        return found
+    if layout.cpuid != before.cpuid:
+        differs = f"cpuid at {before.cpuid:#x}, but this kernel has it at {layout.cpuid:#x}"
+    else:
+        differs = (
+            f"elements of common_tss of {before.tss_stride} bytes, but this kernel's have "
+            f"{layout.tss_stride}"
+        )
+    return _refused(
+        found,
+        KernelUnknownError(
+            f"it is patched for kernels with {differs}",
+            todo="take the patch back with 'kpatch revert', then apply it for this kernel",
+        ),
+    )
+
+
+def _refused(found: Assessment, error: KpatchError) -> Assessment:
+    reason = f"{found.reason}; {error.what}"
+    return replace(found, reason=reason, refusal=error.within(found.module.name))
 
 
 def _stripped(module: Module, identity: Identity, before: Unpatched | None) -> Assessment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kpatch.elf.module import Module
@@ -10,6 +11,7 @@ from kpatch.errors import DamagedFileError, OtherModuleError
 from kpatch.patch.before import Means, unpatched
 from kpatch.patch.note import read_note, seal_holds
 from kpatch.signature.load import load_signatures
+from kpatch.signature.model import Signature
 
 
 class GivenBack(NamedTuple):
@@ -20,14 +22,15 @@ class GivenBack(NamedTuple):
     original_sha256: str
 
 
-def given_back(module: Module) -> GivenBack:
-    """Take the patch out of one module.
+def given_back(module: Module, signatures: Sequence[Signature] | None = None) -> GivenBack:
+    """Take the patch out of one module, by ``signatures`` or those that come with kpatch.
 
     Raises OtherModuleError for a module without a patch, DamagedFileError where neither the
     original nor the module without the repair comes back, and what reading it raises.
     """
     note = read_note(module)
-    before = unpatched(module, note, load_signatures())
+    known = load_signatures() if signatures is None else signatures
+    before = unpatched(module, note, known)
     if before is None:
         raise OtherModuleError(
             "it was not patched by kpatch: it has no note",

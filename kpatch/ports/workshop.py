@@ -57,8 +57,7 @@ class ModuleWorkshop:
         found = repair.scan(
             files.read(path), str(path), host=self._host, signatures=self._signatures
         )
-        if found.is_patched:
-            repair.require_same_kernel(found, self._host)
+        if found.is_patched and found.refusal is None:
             return Examined(Standing.REPAIRED, found.reason)
         if found.verdict is Verdict.NOT_AFFECTED:
             return Examined(Standing.NOT_AFFECTED, found.reason)
@@ -87,7 +86,11 @@ class ModuleWorkshop:
             return Shown("NOT VERIFIED (--no-verify)")
         try:
             proof = repair.prove(
-                files.read(path), str(path), signatures=self._signatures, proving=self._proving
+                files.read(path),
+                str(path),
+                host=self._host,
+                signatures=self._signatures,
+                proving=self._proving,
             )
             require_proven(proof)
         except VerificationError as error:

@@ -59,9 +59,9 @@ def _short(document: Document) -> Iterator[str]:
             )
     if kernel and document["verdict"] in ("affected", "fixed-by-source", "not-affected"):
         yield f"  kernel: {_kernel(kernel)}"
-    if document["verdict"] in ("patched", "patched-then-stripped"):
-        yield "  scan does not prove it: 'kpatch verify' does"
     refusal = document.get("refusal")
+    if document["verdict"] in ("patched", "patched-then-stripped") and not refusal:
+        yield "  scan does not prove it: 'kpatch verify' does"
     if refusal and refusal["todo"]:
         yield f"  {refusal['todo']}"
 

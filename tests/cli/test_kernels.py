@@ -32,6 +32,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 
 _SIX, _SEVEN = 0x3C, 0x34
+_SMALL = ("--scenario=leave", "--cpus=2", "--model=sc", "--jobs=1")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,9 @@ def test_doubt_and_contradiction_are_refused(
     assert look(path) == before and names(tmp_path) == [name]
     assert run("apply", "--dry-run", *given, path).code == code
     assert run("diff", *given, path).code == code
+    if options:  # a doubt keeps nobody from seeing that the module is wrong; a contradiction does
+        verified = run("verify", *_SMALL, *given, path)
+        assert (verified.code, verified.out) == (code, "") and says in verified.complaint
 
 
 def test_a_module_patched_for_another_kernel_is_not_called_done(
@@ -111,6 +115,21 @@ def test_a_module_patched_for_another_kernel_is_not_called_done(
     done = run("apply", "--kernel", kernels["7.0"], path)
     assert done.code == 15 and "patched for kernels with cpuid at 0x3c" in done.complaint
     assert look(path) == before
+
+
+def test_scan_apply_and_verify_say_the_same_of_a_patched_module(
+    kernels: Mapping[str, Path], tmp_path: Path
+) -> None:
+    path = copied("kqemu-7-ambiguous.ko", tmp_path)
+    assert run("apply", "--no-verify", "--osversion=602000", path).code == 0
+    for given in ("--osversion=602000", f"--kernel={kernels['6.2']}"):
+        assert run("scan", given, path).code == 0
+        assert run("verify", *_SMALL, given, path).code == 0
+    for given in ("--osversion=700055", f"--kernel={kernels['7.0']}"):
+        scanned = run("scan", given, path)
+        assert scanned.code == 1 and "patched for kernels with cpuid at 0x3c" in scanned.out
+        assert "kpatch revert" in scanned.out
+        assert run("verify", given, path).code == run("apply", given, path).code == 15
 
 
 def test_the_kernel_does_not_change_the_patch_where_the_module_knows(

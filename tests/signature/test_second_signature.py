@@ -96,6 +96,12 @@ def test_it_goes_from_scan_to_proof_and_back(
     without = run("verify", *_SMALL, path)
     assert without.code == 11 and "--signatures" in without.complaint
 
+    stripped = tmp_path / "stripped.ko"
+    subprocess.run(["objcopy", "-g", path, stripped], check=True)
+    assert run("revert", stripped).code == 10
+    assert run("revert", *own, stripped).code == 0
+    assert run("verify", *own, *_SMALL, stripped).code == 17  # the repair is out
+
     assert run("revert", path).code == 0
     assert path.read_bytes() == original
 
