@@ -7,18 +7,33 @@ at, and no more of them than a bound, so that a large or hostile file costs litt
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.construct import ConstructError
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
+
+from kpatch.errors import DamagedFileError
 
 _MOST_ENTRIES: Final = 200_000
 """Entries at the top of compilation units that are read. Each of a kernel's has about 2,000."""
 
 _PLUS_UCONST: Final = 0x23  # DW_OP_plus_uconst: how DWARF 2 writes a member's place
 _SEVEN_BITS: Final = 0x7F
+_DETAIL: Final = 100
+"""Characters of a foreign message that are shown."""
+
+_FOREIGN: Final = (
+    *(ELFError, DWARFError, ConstructError, struct.error, zlib.error, AssertionError),
+    *(AttributeError, EOFError, LookupError, OverflowError, RecursionError, TypeError, ValueError),
+    NotImplementedError,
+)
+"""What pyelftools raises on information that is damaged, or of a form that it does not know."""
 
 
 class DebugInfo(NamedTuple):
@@ -34,15 +49,18 @@ class DebugInfo(NamedTuple):
 
 
 def read_debug_info(data: bytes) -> DebugInfo | None:
-    """What the debugging information of an ELF file says; None where it has none that reads.
+    """What the debugging information of an ELF file says; None where it has none of struct pcpu.
 
-    Raises nothing: pyelftools raises many kinds of exceptions on damaged information, and a
-    kernel whose information does not read is a kernel without.
+    Raises DamagedFileError where it is there and does not read.
     """
     try:
         return _read(ELFFile(io.BytesIO(data)))
-    except Exception:
-        return None
+    except _FOREIGN as error:
+        detail = " ".join(str(error).split())[:_DETAIL] or type(error).__name__
+        raise DamagedFileError(
+            f"its debugging information does not read: {detail}",
+            todo="get the file again, or give the kernel without it (objcopy --strip-debug)",
+        ) from error
 
 
 def _read(file: Any) -> DebugInfo | None:

@@ -15,8 +15,8 @@ from kpatch.elf.module import Module
 from kpatch.errors import KernelUnknownError, NotAffectedError
 from kpatch.kernel.claims import claims_of
 from kpatch.kernel.kernelfile import KernelFile
-from kpatch.kernel.kernels import Kernel, KernelTable, builtin_table
-from kpatch.kernel.ownlayout import HostLayout, own_layout
+from kpatch.kernel.kernels import Kernel, KernelTable, OneGdt, builtin_table
+from kpatch.kernel.ownlayout import HostLayout, OwnLayout, own_layout
 from kpatch.kernel.versions import Versions
 from kpatch.kernel.weigh import Conflict, Evidence, Weighed, weigh
 
@@ -37,7 +37,7 @@ class Detection:
     ``not_affected`` is the reason why the kernel cannot have the bug, where an option or the
     metadata names a kernel that cannot; None otherwise. ``uncovered`` says which kernel was
     named that the table does not know. ``exact`` is the layout that a kernel file's debugging
-    information proves; it outweighs the table.
+    information proves; it outweighs the table. ``own_gdt`` is what that kernel's code says.
     """
 
     candidates: tuple[Kernel, ...]
@@ -47,6 +47,7 @@ class Detection:
     not_affected: str | None
     uncovered: str | None
     exact: HostLayout | None = None
+    own_gdt: OneGdt | None = None
 
     @property
     def low(self) -> int | None:
@@ -69,6 +70,8 @@ class Detection:
     @property
     def gdt(self) -> Literal["shared", "private", "unknown"]:
         """Which GDT the CPUs of every candidate have; ``unknown`` where they differ."""
+        if self.own_gdt is not None:
+            return self.own_gdt
         kinds = {kernel.gdt for kernel in self.candidates}
         if kinds == {"shared"}:
             return "shared"
@@ -128,16 +131,21 @@ def detect(
             *_conclusion(weighed),
         ),
         conflicts=(*weighed.conflicts, *own.conflicts),
-        not_affected=_not_affected(weighed, kernel),
+        not_affected=_not_affected(weighed, kernel, own),
         uncovered=weighed.uncovered,
         exact=own.layout,
+        own_gdt=own.gdt,
     )
 
 
-def _not_affected(weighed: Weighed, kernel: KernelFile | None) -> str | None:
+def _not_affected(weighed: Weighed, kernel: KernelFile | None, own: OwnLayout) -> str | None:
     if kernel is not None and kernel.architecture == "i386":
         return f"{kernel.name} is an i386 kernel, and i386 gives every CPU a GDT of its own"
-    if not weighed.names_kernel or any(conflict.matters for conflict in weighed.conflicts):
+    if any(conflict.matters for conflict in (*weighed.conflicts, *own.conflicts)):
+        return None
+    if kernel is not None and own.gdt == "private":
+        return f"init_secondary of {kernel.name} gives every CPU a GDT of its own"
+    if not weighed.names_kernel:
         return None
     if not weighed.candidates or any(k.gdt != "private" for k in weighed.candidates):
         return None

@@ -18,10 +18,13 @@ from kpatch.kernel.versions import INT_SIZE, PLAUSIBLE
 # For the type only: the reader of debugging information costs start-up time.
 if TYPE_CHECKING:
     from kpatch.elf.debuginfo import DebugInfo
+    from kpatch.kernel.kernelcode import KernelCode
 
 INFLATE_LIMIT: Final = 256 << 20
 """Bytes that a compressed kernel may unpack to; kernels of the time have 10 to 20 MB."""
 
+
+_DEBUG_INFO: Final = ".debug_info"
 
 Architecture = Literal["amd64", "i386"]
 
@@ -29,7 +32,8 @@ Architecture = Literal["amd64", "i386"]
 class KernelFile(NamedTuple):
     """A kernel that was read. ``has_common_tss``: it defines the symbol that a patch needs.
 
-    ``osreldate`` is None only where ``debug_info`` says the rest, as in kernel.symbols.
+    ``osreldate`` is None only where ``debug_info`` says the rest, as in kernel.symbols. ``code`` is
+    what its own code says, where it says anything.
     """
 
     name: str
@@ -37,6 +41,7 @@ class KernelFile(NamedTuple):
     osreldate: int | None
     has_common_tss: bool
     debug_info: DebugInfo | None = None
+    code: KernelCode | None = None
 
 
 def read_kernel(data: bytes, name: str) -> KernelFile:
@@ -56,9 +61,11 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
             osreldate=_osreldate(kernel) if info is None else _osreldate_if_there(kernel),
             has_common_tss=kernel.defined("common_tss") is not None,
             debug_info=info,
+            code=_code(kernel) if architecture == "amd64" else None,
         )
     except DamagedFileError as error:
-        error.todo = "give the kernel of the machine, usually /boot/kernel/kernel"
+        if error.where != _DEBUG_INFO:
+            error.todo = "give the kernel of the machine, usually /boot/kernel/kernel"
         raise error.within(name) from None
     except KernelUnknownError as error:
         raise error.within(name) from None
@@ -94,7 +101,17 @@ def _debug_info(kernel: Module) -> DebugInfo | None:
     # Imported here: few kernels have it, and the reader costs start-up time.
     from kpatch.elf.debuginfo import read_debug_info
 
-    return read_debug_info(kernel.data)
+    try:
+        return read_debug_info(kernel.data)
+    except DamagedFileError as error:
+        raise error.within(_DEBUG_INFO) from None
+
+
+def _code(kernel: Module) -> KernelCode | None:
+    # Imported here: decoding costs start-up time, and only a patch or a scan of kqemu asks.
+    from kpatch.kernel.kernelcode import read_code
+
+    return read_code(kernel)
 
 
 def _osreldate_if_there(kernel: Module) -> int | None:

@@ -20,6 +20,9 @@ KERNELS_FILE: Final = "kernels.toml"
 SCHEMA: Final = 1
 
 Gdt = Literal["shared", "private", "ambiguous"]
+OneGdt = Literal["shared", "private"]
+"""What a kernel has, where it is known."""
+
 Confidence = Literal["proven", "inferred-strong", "inferred-weak"]
 RuleKind = Literal["undefined-symbol", "data-int", "dependency"]
 

@@ -1,11 +1,11 @@
-"""What a kernel file with debugging information proves, against what the table says."""
+"""What a kernel file proves, by its debugging information and its code, against the table."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from kpatch.kernel.kernelfile import KernelFile
-from kpatch.kernel.kernels import KernelTable
+from kpatch.kernel.kernels import KernelTable, OneGdt
 from kpatch.kernel.weigh import Conflict, Evidence, Weighed
 
 _MASK_DISTANCE = 4
@@ -24,21 +24,36 @@ class HostLayout(NamedTuple):
 
 
 class OwnLayout(NamedTuple):
-    """The layout that the file proves, if it does; the evidence for it, and what contradicts it."""
+    """What the file proves, if it does; the evidence for it, and what contradicts it."""
 
     layout: HostLayout | None = None
+    gdt: OneGdt | None = None
     evidence: tuple[Evidence, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
 
 
 def own_layout(kernel: KernelFile | None, weighed: Weighed, table: KernelTable) -> OwnLayout:
-    """Read the layout out of a kernel file's debugging information, if it has any.
+    """What a kernel file says of itself, by its debugging information and by its code.
 
     Where the table says something else of the kernels that are left, both are named in a conflict
     that matters; so is a mask that is not where the patch looks for it.
     """
-    info = kernel.debug_info if kernel is not None else None
-    if kernel is None or info is None:
+    if kernel is None:
+        return OwnLayout()
+    layout = _by_debug_info(kernel, weighed, table)
+    gdt = _gdt_by_code(kernel, weighed)
+    numbers = _numbers_by_code(kernel, weighed)
+    return OwnLayout(
+        layout.layout,
+        gdt.gdt,
+        (*layout.evidence, *gdt.evidence, *numbers.evidence),
+        (*layout.conflicts, *gdt.conflicts, *numbers.conflicts),
+    )
+
+
+def _by_debug_info(kernel: KernelFile, weighed: Weighed, table: KernelTable) -> OwnLayout:
+    info = kernel.debug_info
+    if info is None:
         return OwnLayout()
     strides = {each.tss_stride for each in table.kernels}
     stride = info.tss_stride or (strides.pop() if len(strides) == 1 else None)
@@ -61,4 +76,55 @@ def own_layout(kernel: KernelFile | None, weighed: Weighed, table: KernelTable) 
         problems.append(f"{kernel.name} does not say how long the elements of common_tss are")
     conflicts = tuple(Conflict(problem, matters=True, in_module=False) for problem in problems)
     layout = None if stride is None or conflicts else HostLayout(info.cpuid, stride)
-    return OwnLayout(layout, (word,), conflicts)
+    return OwnLayout(layout, None, (word,), conflicts)
+
+
+def _gdt_by_code(kernel: KernelFile, weighed: Weighed) -> OwnLayout:
+    gdt = kernel.code.gdt if kernel.code is not None else None
+    if gdt is None:
+        return OwnLayout()
+    what = "one GDT for all CPUs" if gdt == "shared" else "a GDT of its own on every CPU"
+    seen = f"init_secondary of {kernel.name} loads {what}"
+    word = Evidence("--kernel", seen, "its own code says so", (), "proven")
+    kinds = {each.gdt for each in weighed.candidates} - {"ambiguous"}
+    if kinds and gdt not in kinds:
+        names = ", ".join(each.name for each in weighed.candidates)
+        said = f"{seen}, but the kernel table says that FreeBSD {names} has a {kinds.pop()} one"
+        return OwnLayout(None, gdt, (word,), (_contradiction(said),))
+    return OwnLayout(None, gdt, (word,))
+
+
+def _numbers_by_code(kernel: KernelFile, weighed: Weighed) -> OwnLayout:
+    """Whether the kernel's code reads cpuid where it should be."""
+    seen = dict(kernel.code.cpu_numbers) if kernel.code is not None else {}
+    if not seen:
+        return OwnLayout()
+    info = kernel.debug_info
+    if info is not None:
+        wanted, whose = {info.cpuid}, "its debugging information"
+    else:
+        wanted = {each.cpuid for each in weighed.candidates if each.cpuid is not None}
+        whose = "the kernel table"
+    if not wanted:
+        return OwnLayout()
+    found = wanted & set(seen)
+    if not found:
+        read = " and ".join(f"%gs:{each:#x}" for each in sorted(seen))
+        places = " or ".join(hex(each) for each in sorted(wanted))
+        said = f"the code of {kernel.name} takes {read} as a CPU's number, but {whose} has cpuid at"
+        return OwnLayout(conflicts=(_contradiction(f"{said} {places}"),))
+    words = (
+        Evidence(
+            "--kernel",
+            f"the code of {kernel.name} takes %gs:{each:#x} as a CPU's number",
+            f"{seen[each]} times, as {whose} has it",
+            (),
+            "proven",
+        )
+        for each in sorted(found)
+    )
+    return OwnLayout(evidence=tuple(words))
+
+
+def _contradiction(what: str) -> Conflict:
+    return Conflict(what, matters=True, in_module=False)

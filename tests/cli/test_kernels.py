@@ -111,7 +111,7 @@ def test_a_module_patched_for_another_kernel_is_not_called_done(
     path = copied("kqemu-7-ambiguous.ko", tmp_path)
     assert run("apply", "--no-verify", "--osversion=602000", path).code == 0
     before = look(path)
-    assert run("apply", "--osversion=602000", path).code == 0
+    assert run("apply", "--no-verify", "--osversion=602000", path).code == 0
     done = run("apply", "--kernel", kernels["7.0"], path)
     assert done.code == 15 and "patched for kernels with cpuid at 0x3c" in done.complaint
     assert look(path) == before

@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kpatch.elf.debuginfo import DebugInfo, read_debug_info
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import KernelUnknownError
+from kpatch.errors import DamagedFileError, KernelUnknownError
 from kpatch.kernel.detect import detect
 from kpatch.kernel.kernelfile import read_kernel
+from tests.kernel.kernels import CPUID, kernel
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-TIME = {
-    6: "struct { long sec; unsigned long frac; } pc_switchtime;",
-    7: "unsigned long pc_switchtime;",
-}
-CPUID = {6: 0x3C, 7: 0x34}
-
-SOURCE = """
-int osreldate = {osreldate};
-struct amd64tss {{ unsigned rsvd0; unsigned words[25]; }};
-struct amd64tss common_tss[{maxcpu}];
-struct pcpu {{
-    void *pc_curthread, *pc_idlethread, *pc_fpcurthread, *pc_deadthread, *pc_curpcb;
-    {time}
-    int pc_switchticks;
-    {more}
-    unsigned pc_cpuid;
-    unsigned pc_cpumask;
-    unsigned pc_other_cpus;
-}};
-struct pcpu __pcpu[1];
-void _start(void) {{ }}
-"""
 
 
-@cache
-def kernel(
-    branch: int, *options: str, compiler: str = "gcc", osreldate: int = 0, more: str = ""
-) -> bytes:
-    """A kernel with struct pcpu as FreeBSD ``branch`` has it."""
-    version = osreldate or {6: 602000, 7: 700055}[branch]
-    source = SOURCE.format(osreldate=version, maxcpu=16, time=TIME[branch], more=more)
-    with TemporaryDirectory() as folder:
-        (Path(folder) / "kernel.c").write_text(source)
-        plain = ["-O1", "-fno-pic", "-no-pie", "-nostdlib", "-static", "-fcommon"]
-        subprocess.run(
-            [compiler, *plain, *options, "-o", "kernel", "kernel.c"], cwd=folder, check=True
-        )
-        return (Path(folder) / "kernel").read_bytes()
-
-
-@pytest.mark.parametrize("branch", [6, 7])
+@pytest.mark.parametrize("branch", [6, 7, 8])
 @pytest.mark.parametrize("version", [2, 3, 4, 5])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_debugging_information_says_where_cpuid_is(
@@ -68,15 +30,33 @@ def test_debugging_information_says_where_cpuid_is(
 
 def test_a_kernel_without_debugging_information_says_nothing() -> None:
     assert read_debug_info(kernel(7)) is None
-    assert read_debug_info(b"\x7fELF") is None
 
 
-def test_damaged_debugging_information_is_none() -> None:
+@pytest.mark.parametrize("name", [".debug_abbrev", ".debug_info"])
+def test_damaged_debugging_information_is_said_to_be_damaged(name: str) -> None:
     data = bytearray(kernel(7, "-gdwarf-4"))
-    section = read_module(bytes(data)).section_named(".debug_abbrev")
+    section = read_module(bytes(data)).section_named(name)
     assert section is not None
     data[section.offset : section.end] = b"\xff" * section.size
-    assert read_debug_info(bytes(data)) is None
+    with pytest.raises(DamagedFileError, match="its debugging information does not read") as caught:
+        read_kernel(bytes(data), "kernel.debug")
+    assert caught.value.exit_code == 10 and "strip-debug" in caught.value.todo
+    assert caught.value.where.startswith("kernel.debug")
+
+
+@given(st.data())
+def test_any_damage_to_the_debugging_information_is_read_or_refused(data: st.DataObject) -> None:
+    changed = bytearray(kernel(7, "-gdwarf-5"))
+    parts = [s for s in read_module(bytes(changed)).sections if s.name.startswith(".debug")]
+    for _ in range(data.draw(st.integers(1, 4))):
+        part = data.draw(st.sampled_from(parts))
+        changed[part.offset + data.draw(st.integers(0, part.size - 1))] = data.draw(
+            st.integers(0, 255)
+        )
+    try:
+        read_kernel(bytes(changed), "kernel")
+    except DamagedFileError as error:
+        assert "\n" not in str(error)
 
 
 def module() -> Module:
@@ -112,4 +92,6 @@ def test_a_file_of_symbols_only_needs_no_version() -> None:
     data = kernel(7, "-gdwarf-4").replace(b"osreldate\0", b"osreldatf\0")
     found = detect(module(), kernel=read_kernel(data, "kernel.symbols"))
     assert found.require_layout().cpuid == 0x34
-    assert [each.confidence for each in found.evidence if each.source == "--kernel"] == ["proven"]
+    words = [each for each in found.evidence if each.source == "--kernel"]
+    assert {each.confidence for each in words} == {"proven"}
+    assert words[0].means.startswith("its debugging information says so")
