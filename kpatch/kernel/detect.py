@@ -181,7 +181,7 @@ def _conclusion(weighed: Weighed) -> Iterator[Evidence]:
     elif len({kernel.gdt for kernel in kernels}) > 1 or kernels[0].gdt == "ambiguous":
         means = "the GDT may be shared or private; the patch is right on both"
     else:
-        means = "either; the patch is the same for all of them"
+        means = "any of them; the patch is the same for all"
     yield _word("conclusion", f"FreeBSD {names}", means, weighed.versions)
 
 
