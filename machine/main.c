@@ -92,10 +92,17 @@ void fault(u64 number)
 	give_up(cpu);
 }
 
+/* What kqemu_exec calls behind the switch: source fixes A and B take no lock, their caller does. */
+static void call_after(struct cpu *cpu)
+{
+	(void)cpu;
+	((void (*)(void))job[JOB_AFTER])();
+}
+
 static void rounds(struct cpu *cpu)
 {
+	static u32 callers_lock;
 	u64 begin = ticks(), cr0;
-	void (*after)(void) = (void (*)(void))job[JOB_AFTER];
 
 	for (; cpu->rounds < job[JOB_ROUNDS] && !(job[JOB_STOP] && found); cpu->rounds++) {
 		for (unsigned number = 0; number < 6; number++)
@@ -109,8 +116,12 @@ static void rounds(struct cpu *cpu)
 			load_data_segments(cpu->kernel_ss);
 			write_msr(MSR_FSBASE, 0x800500000);
 			write_msr(MSR_GSBASE, pcpu_of(cpu->number));
-			if (after != 0)
-				after();
+			if (job[JOB_AFTER] != 0) {
+				_mtx_lock_spin_flags(&callers_lock);
+				if (guarded(cpu, call_after) != 0)
+					found = 1;
+				_mtx_unlock_spin_flags(&callers_lock);
+			}
 			if (job[JOB_OBSERVE] && !observe(cpu)) {
 				found = 1;
 				own_tss(cpu);

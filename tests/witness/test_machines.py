@@ -12,9 +12,11 @@ import pytest
 from kpatch import machinetest
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError, UsageError
+from kpatch.units import SectionOffset
 from kpatch.witness.machine import emulators, job
 from kpatch.witness.machine.result import read_result
 from tests import referees
+from tests.abi.objects import assembled
 from tests.cli import schema
 from tests.cli.harness import patched_bytes, run
 from tests.verify.mutants.table import MUTANTS
@@ -96,6 +98,33 @@ def test_a_source_fix_on_the_wrong_kernel_is_a_finding() -> None:
     """
     one = trial("the module on private GDTs", case(sample("kqemu-7-fix-a.ko")), "qemu", 100)
     assert tried(one, "qemu", limit=5).findings
+
+
+def test_what_the_caller_runs_behind_the_switch_is_under_its_lock() -> None:
+    """As kqemu_exec has it around source fixes A and B: never two CPUs at once."""
+    made = read_module(
+        assembled(
+            "mov $1, %eax; xchg %eax, flag(%rip); test %eax, %eax; jnz 2f; mov $300, %ecx\n"
+            "1: dec %ecx; jnz 1b; movl $0, flag(%rip); ret\n2: ud2\nflag: .long 0\n"
+        )
+    )
+    code = made.contents(made.sections[1])
+    one = trial(MODULE, case(patched()), "qemu", 300)
+    module = one.subject.module
+    text = module.section_named(".text")
+    assert text is not None
+    # Nothing of the C side runs here, so its code may be another one.
+    at = next(
+        each
+        for each in range(0, text.size, 16)
+        if not module.relocations_at(text.index, each, each + len(code))
+    )
+    start = module.file_offset(text, SectionOffset(at))
+    data = module.data[:start] + code + module.data[start + len(code) :]
+    own = read_module(data, "guarded.ko")
+    subject = replace(one.subject, module=own, after=(text.index, SectionOffset(at)))
+    found = tried(replace(one, subject=subject), "qemu")
+    assert (found.outcome, found.rounds, found.faults) == ("done", 600, 0)
 
 
 @pytest.mark.parametrize(
