@@ -13,6 +13,7 @@ from kpatch.errors import UsageError
 from kpatch.report.documents import Document
 
 if TYPE_CHECKING:
+    from kpatch.elf.module import Module
     from kpatch.verify.proof.verdict import Case
 
 
@@ -36,6 +37,13 @@ class MachineTests(NamedTuple):
 
         for machine in self.machines:
             require(machine)
+
+    def require_functions(self, module: Module) -> None:
+        """Raise UnknownModuleError if the C side wants more of a kernel than a machine has."""
+        if self.driver:
+            from kpatch.witness.machine.job import require_functions
+
+            require_functions(module)
 
     def run(self, case: Case, console: Console) -> list[Document]:
         """The test on each machine, as JSON-ready data."""

@@ -138,6 +138,7 @@ def command(
         for inside in targets.open_target(path).modules:
             assessed = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
             case = case_of(assessed)
+            machine_tests.require_functions(case.module)
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replayed_lanes(case, obligation, schedule, bounds)

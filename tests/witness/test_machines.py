@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpatch import machinetest
+from kpatch.cli import verify
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.units import SectionOffset
@@ -158,6 +159,16 @@ def test_a_driver_that_wants_more_of_the_kernel_is_told_what() -> None:
     of = case(read_module(data, "more.ko"))
     with pytest.raises(UnknownModuleError, match="has no vm_fault_anything"):
         machinetest.driver_trials(of, machinetest.settings_for("qemu", of))
+
+
+def test_that_is_told_before_the_proof_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "more.ko"
+    path.write_bytes(patched_bytes().replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0"))
+    monkeypatch.setattr(verify, "run_proof", lambda *_: pytest.fail("a proof was begun"))
+    done = run("verify", "--machine", "qemu", "--driver", path)
+    assert done.code != 0 and "vm_fault_anything" in done.complaint
 
 
 def test_few_rounds_withhold_the_verdict(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
 
 _BOCHSRC: Final = """\
 megs: 64
-cpu: count={cpus}, ips=50000000, reset_on_triple_fault=0
+cpu: count={cpus}, ips=4000000, reset_on_triple_fault=0
 romimage: file={bios}
 vgaromimage: file={vga}
 ata0-master: type=disk, path=disk, mode=flat, cylinders={cylinders}, heads=16, spt=63
@@ -66,6 +66,8 @@ error: action=ignore
 info: action=ignore
 debug: action=ignore
 """
+"""The BIOS waits for its clock, so with few instructions a second it is through sooner."""
+
 _BIOS: Final = "/usr/share/bochs/BIOS-bochs-latest"
 _VGA: Final = "/usr/share/vgabios/vgabios.bin"
 
