@@ -12,7 +12,6 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.abi.host import Host
 from kpatch.cli import machines, progress
 from kpatch.cli.common import (
     FILES,
@@ -27,6 +26,7 @@ from kpatch.cli.common import (
 from kpatch.cli.machines import MachineTests
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
+from kpatch.kernel.host import Host
 from kpatch.proving import case_of, run_proof
 from kpatch.readback import read_by_others
 from kpatch.report.documents import Document, with_verdict

@@ -18,7 +18,7 @@ _MOST_STEPS: Final = 50_000
 """Instructions that are gone through, some of them often; init_secondary has about 300."""
 
 
-class Value(NamedTuple):
+class Known(NamedTuple):
     """What is known of 64 bits.
 
     ``fixed``: the number ``at``. ``indexed``: ``at`` and something that is not known, as the
@@ -38,11 +38,11 @@ class Use(NamedTuple):
     """
 
     instruction: Instruction
-    state: State
+    state: Flow
 
 
 Key = str | int | tuple[Literal["at"], int]
-State = Mapping[Key, Value]
+Flow = Mapping[Key, Known]
 
 
 def uses(code: Sequence[Instruction]) -> tuple[Use, ...]:
@@ -53,7 +53,7 @@ def uses(code: Sequence[Instruction]) -> tuple[Use, ...]:
     by_address = {each.address: each for each in code}
     if not code:
         return ()
-    known: dict[int, dict[Key, Value]] = {code[0].address: {"rsp": Value("stack", 0)}}
+    known: dict[int, dict[Key, Known]] = {code[0].address: {"rsp": Known("stack", 0)}}
     todo = [code[0].address]
     for _ in range(_MOST_STEPS):
         if not todo:
@@ -71,13 +71,13 @@ def uses(code: Sequence[Instruction]) -> tuple[Use, ...]:
     return ()
 
 
-def address_of(operand: Memory, instruction: Instruction, state: State) -> Value | None:
+def address_of(operand: Memory, instruction: Instruction, state: Flow) -> Known | None:
     """The address that a memory operand names, as far as it is known."""
     if operand.segment is not None:
         return None
     if operand.base == "rip":
-        return Value("fixed", (instruction.end + operand.displacement) & _MASK)
-    total: Value | None = Value("fixed", operand.displacement & _MASK)
+        return Known("fixed", (instruction.end + operand.displacement) & _MASK)
+    total: Known | None = Known("fixed", operand.displacement & _MASK)
     for register, scale in ((operand.base, 1), (operand.index, operand.scale)):
         if register is not None:
             part = state.get(register)
@@ -85,10 +85,10 @@ def address_of(operand: Memory, instruction: Instruction, state: State) -> Value
     return total
 
 
-def value_of(operand: Operand, instruction: Instruction, state: State) -> Value | None:
+def value_of(operand: Operand, instruction: Instruction, state: Flow) -> Known | None:
     """What an operand of 8 bytes holds, as far as it is known."""
     if isinstance(operand, Immediate):
-        return Value("fixed", operand.value & _MASK)
+        return Known("fixed", operand.value & _MASK)
     if isinstance(operand, Register):
         return state.get(operand.name)
     place = _key(address_of(operand, instruction, state))
@@ -103,13 +103,13 @@ def _followers(instruction: Instruction) -> Iterator[int]:
         yield instruction.end
 
 
-def _joined(one: dict[Key, Value] | None, other: dict[Key, Value]) -> dict[Key, Value]:
+def _joined(one: dict[Key, Known] | None, other: dict[Key, Known]) -> dict[Key, Known]:
     if one is None:
         return other
     return {key: value for key, value in one.items() if other.get(key) == value}
 
 
-def _after(instruction: Instruction, state: Mapping[Key, Value]) -> dict[Key, Value]:
+def _after(instruction: Instruction, state: Mapping[Key, Known]) -> dict[Key, Known]:
     """What is known behind an instruction."""
     left = dict(state)
     if instruction.is_call:
@@ -132,7 +132,7 @@ def _after(instruction: Instruction, state: Mapping[Key, Value]) -> dict[Key, Va
     return left
 
 
-def _result(instruction: Instruction, state: State) -> Value | None:
+def _result(instruction: Instruction, state: Flow) -> Known | None:
     """What the instruction leaves in its first operand."""
     operands = instruction.operands
     if len(operands) < 2:
@@ -141,10 +141,10 @@ def _result(instruction: Instruction, state: State) -> Value | None:
     if instruction.mnemonic == "lea" and isinstance(second, Memory):
         return address_of(second, instruction, state) if _is_wide(first) else None
     if instruction.mnemonic == "xor" and isinstance(first, Register) and first == second:
-        return Value("fixed", 0)
+        return Known("fixed", 0)
     if instruction.mnemonic in ("mov", "movabs"):
         if isinstance(first, Register) and first.size == 4 and isinstance(second, Immediate):
-            return Value("fixed", second.value & 0xFFFFFFFF)  # SDM vol. 1, 3.4.1.1: zero-extended
+            return Known("fixed", second.value & 0xFFFFFFFF)  # SDM vol. 1, 3.4.1.1: zero-extended
         return value_of(second, instruction, state) if _is_wide(first) else None
     if instruction.mnemonic in ("add", "sub") and _is_wide(first) and len(operands) == 2:
         one = value_of(first, instruction, state)
@@ -160,7 +160,7 @@ def _is_wide(operand: Operand) -> bool:
     return operand.size == 8
 
 
-def _push_or_pop(instruction: Instruction, state: State, left: dict[Key, Value]) -> None:
+def _push_or_pop(instruction: Instruction, state: Flow, left: dict[Key, Known]) -> None:
     rsp = state.get("rsp")
     if rsp is None:
         return
@@ -176,16 +176,16 @@ def _push_or_pop(instruction: Instruction, state: State, left: dict[Key, Value])
 def _store(
     place: Memory,
     instruction: Instruction,
-    state: State,
-    left: dict[Key, Value],
-    value: Value | None,
+    state: Flow,
+    left: dict[Key, Known],
+    value: Known | None,
 ) -> None:
     address = address_of(place, instruction, state)
     if address is not None:
         _put(address, place.size, value if place.size == 8 else None, left)
 
 
-def _put(address: Value, size: int, value: Value | None, left: dict[Key, Value]) -> None:
+def _put(address: Known, size: int, value: Known | None, left: dict[Key, Known]) -> None:
     key = _key(address)
     if key is None:
         return
@@ -197,20 +197,18 @@ def _put(address: Value, size: int, value: Value | None, left: dict[Key, Value])
         left[key] = value
 
 
-def _key(address: Value | None) -> Key | None:
+def _key(address: Known | None) -> Key | None:
     if address is None or address.kind == "indexed":
         return None
     return address.at if address.kind == "stack" else ("at", address.at)
 
 
-def _sum(one: Value | None, other: Value | None) -> Value | None:
+def _sum(one: Known | None, other: Known | None) -> Known | None:
     """The sum: a number and something unknown is an element of what lies at that number."""
-    if one is None and other is None:
-        return None
-    if one is None or other is None:
-        known = one or other
-        assert known is not None
-        return None if known.kind == "stack" or known.at == 0 else Value("indexed", known.at)
+    if one is None:
+        return _element(other)
+    if other is None:
+        return _element(one)
     if one.kind == "fixed":
         return other._replace(at=(one.at + other.at) & _MASK)
     if other.kind == "fixed":
@@ -218,7 +216,14 @@ def _sum(one: Value | None, other: Value | None) -> Value | None:
     return None
 
 
-def _scaled(value: Value | None, scale: int) -> Value | None:
+def _element(array: Known | None) -> Known | None:
+    """What lies an unknown number of bytes behind ``array``."""
+    if array is None or array.kind == "stack" or array.at == 0:
+        return None
+    return Known("indexed", array.at)
+
+
+def _scaled(value: Known | None, scale: int) -> Known | None:
     if value is None or value.kind != "fixed":
         return None
-    return Value("fixed", (value.at * scale) & _MASK)
+    return Known("fixed", (value.at * scale) & _MASK)

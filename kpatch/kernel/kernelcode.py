@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol
 from kpatch.isa.decode import Immediate, Instruction, Memory, Register, decode
-from kpatch.kernel.addressflow import Use, Value, address_of, uses, value_of
+from kpatch.kernel.addressflow import Known, Use, address_of, uses, value_of
 from kpatch.kernel.kernels import OneGdt
 
 _LARGEST_FUNCTION: Final = 16 << 10  # init_secondary has about 1.5 kB
@@ -90,7 +90,7 @@ def _loaded(use: Use, kernel: Module, table: Symbol) -> Literal["shared", "own"]
 def _kinds(use: Use, table: Symbol) -> Iterator[str]:
     """How the instruction uses the GDT's address: as it is, or with an index."""
     instruction, state = use
-    values: list[Value | None] = []
+    values: list[Known | None] = []
     if instruction.is_call:
         values += [state.get("rdi"), state.get("rsi"), state.get("rdx")]
     elif instruction.mnemonic != "lea":
@@ -103,7 +103,7 @@ def _kinds(use: Use, table: Symbol) -> Iterator[str]:
             yield each.kind
 
 
-def _is_in(value: Value, table: Symbol) -> bool:
+def _is_in(value: Known, table: Symbol) -> bool:
     return table.value <= value.at < table.value + max(table.size, 1)
 
 

@@ -17,9 +17,9 @@ from kpatch.units import SectionOffset
 from kpatch.witness.machine import emulators, job
 from kpatch.witness.machine.result import read_result
 from tests import referees
-from tests.abi.objects import assembled
 from tests.cli import schema
 from tests.cli.harness import patched_bytes, run
+from tests.objects import assembled
 from tests.verify.mutants.table import MUTANTS
 from tests.witness.machines import case, patched, sample, trial, tried
 
@@ -165,7 +165,8 @@ def test_that_is_told_before_the_proof_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "more.ko"
-    path.write_bytes(patched_bytes().replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0"))
+    data = sample("kqemu-7.ko").data
+    path.write_bytes(data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0"))
     monkeypatch.setattr(verify, "run_proof", lambda *_: pytest.fail("a proof was begun"))
     done = run("verify", "--machine", "qemu", "--driver", path)
     assert done.code != 0 and "vm_fault_anything" in done.complaint
