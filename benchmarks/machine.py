@@ -14,7 +14,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
-from kpatch.verify.proof.verdict import Case
+from kpatch.verify.proof.tasks import Case
 from kpatch.witness.machine.emulators import run
 from kpatch.witness.machine.job import MachineSettings, disk
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from kpatch.elf.module import Module
 from kpatch.errors import UsageError
 from kpatch.verify.proof.controls import without_lock
-from kpatch.verify.proof.verdict import Case
+from kpatch.verify.proof.tasks import Case
 from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 from kpatch.witness.machine.emulators import EMULATORS, require, run, version_of

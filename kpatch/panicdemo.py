@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kpatch.machinetest import settings_for, subject_of
-from kpatch.verify.proof.verdict import Case
+from kpatch.verify.proof.tasks import Case
 from kpatch.witness.machine.emulators import require, run, version_of
 from kpatch.witness.machine.job import disk
 from kpatch.witness.machine.result import MachineRun

@@ -29,7 +29,8 @@ from kpatch.signature.model import Match
 # Imported for the types only: not everybody who loads this pays for the emulator.
 if TYPE_CHECKING:
     from kpatch.verify.proof.obligations import Obligation
-    from kpatch.verify.proof.verdict import Bounds, Case, Proof
+    from kpatch.verify.proof.tasks import Bounds, Case
+    from kpatch.verify.proof.verdict import Proof
     from kpatch.verify.proof.workers import ProofProgress
 
 _DEFAULT_CPUID: Final = 0x34
@@ -66,7 +67,7 @@ def case_of(found: Assessment) -> Case:
     """
     # Imported here: only a proof pays for the emulator.
     from kpatch.verify.proof.fixes import FixModel, model_of
-    from kpatch.verify.proof.verdict import Case
+    from kpatch.verify.proof.tasks import Case
 
     module = found.module
     before = found.before
@@ -125,7 +126,7 @@ def run_proof(
 ) -> Proof:
     """Explore; without ``obligations`` what ``apply`` proves. Raises as the workers do."""
     from kpatch.verify.proof.obligations import default_suite
-    from kpatch.verify.proof.verdict import Bounds
+    from kpatch.verify.proof.tasks import Bounds
     from kpatch.verify.proof.workers import run_proof
 
     # The engines of the proof before are garbage in cycles, and each holds much address space.

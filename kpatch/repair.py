@@ -123,7 +123,7 @@ def _proven(
 ) -> tuple[Proof, tuple[Reading, ...]]:
     """The proof of a patch and, beside it so that they cost no time, the other readers' views."""
     from kpatch import expected
-    from kpatch.verify.proof.verdict import Case
+    from kpatch.verify.proof.tasks import Case
     from kpatch.witness.readers.readback import in_background
 
     case = Case(patched, found.module, plan.match, plan.cpuid)

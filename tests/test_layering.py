@@ -57,7 +57,8 @@ HOMES = {
 }
 """Where each library may be imported."""
 
-MOST_LINES = 320
+MOST_LINES = 300
+FEWEST_LINES = 15
 LONGEST_FUNCTION = 50
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -121,8 +122,11 @@ def test_a_library_is_imported_in_its_room_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_is_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < MOST_LINES
+def test_a_module_is_short_and_worth_a_file(path: Path) -> None:
+    """Faces of packages, and the one line that ``python -m kpatch`` needs, may be as short."""
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES
+    assert lines >= FEWEST_LINES or path.name in ("__init__.py", "__main__.py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

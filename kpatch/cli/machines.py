@@ -14,7 +14,7 @@ from kpatch.report.documents import Document
 
 if TYPE_CHECKING:
     from kpatch.elf.module import Module
-    from kpatch.verify.proof.verdict import Case
+    from kpatch.verify.proof.tasks import Case
 
 
 class MachineTests(NamedTuple):

@@ -34,7 +34,7 @@ from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_text import proof_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
 from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
-from kpatch.verify.proof.verdict import Bounds, replayed_lanes
+from kpatch.verify.proof.tasks import Bounds, replayed_lanes
 
 _MODELS = {
     "sc": (MemoryModel.SC,),

@@ -1,4 +1,7 @@
-"""What a function may do to registers, as the calling convention has it."""
+"""What a function may do to registers, as the calling convention has it.
+
+kqemu is compiled C around hand-written code: sites stand where C calls, and returns to C.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof import obligations, verdict
 from kpatch.verify.proof.obligations import suite
-from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.tasks import Bounds
 from tests.cli import schema
 from tests.cli.harness import (
     copied,

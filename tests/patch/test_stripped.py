@@ -28,7 +28,7 @@ from kpatch.patch.unpatch import require_genuine
 from kpatch.proving import case_of
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
-from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
 from tests.elf.objects import with_section_field
 

@@ -22,7 +22,7 @@ from kpatch.report.page.document import page_document
 from kpatch.report.page.html import page
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
-from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
 from tests.cli.harness import SAMPLES, run
 from tests.report.browser import axe, browser, complaints

@@ -11,7 +11,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
-from kpatch.verify.proof.verdict import Case
+from kpatch.verify.proof.tasks import Case
 from kpatch.witness.machine import emulators
 from kpatch.witness.machine.job import disk
 from kpatch.witness.machine.result import MachineRun

@@ -18,7 +18,7 @@ from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
 from kpatch.verify.explore import Answer as Found
-from kpatch.verify.proof.verdict import Bounds, Case, Task, run_task
+from kpatch.verify.proof.tasks import Bounds, Case, Task, run_task
 from kpatch.witness.machine.emulators import run
 from kpatch.witness.machine.job import MachineSettings, disk
 from kpatch.witness.machine.result import MachineRun

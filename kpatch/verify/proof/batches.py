@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from kpatch.verify.machine.scenarios import scenario_named
-from kpatch.verify.proof.verdict import Bounds, Case, Task
+from kpatch.verify.proof.tasks import Bounds, Case, Task
 
 
 class TaskPlan(NamedTuple):

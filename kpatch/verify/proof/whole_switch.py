@@ -12,7 +12,7 @@ from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
-from kpatch.verify.proof.verdict import Bounds, Case, measure_window
+from kpatch.verify.proof.tasks import Bounds, Case, measure_window
 from kpatch.verify.world.places import Site
 
 _COMPARED_ON: Final = (

@@ -22,7 +22,8 @@ from kpatch.verify.explore import Counterexample, Progress, Result
 from kpatch.verify.proof.batches import TaskPlan
 from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation
-from kpatch.verify.proof.verdict import Bounds, Case, Explored, Proof, Task, run_task, tasks
+from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task, tasks
+from kpatch.verify.proof.verdict import Proof
 from kpatch.verify.proof.whole_switch import Whole, whole_switch
 
 _EVERY: Final = 0.25

@@ -16,7 +16,7 @@ from typing import Final
 
 from kpatch.errors import KpatchError
 from kpatch.verify.machine.same_effect import COMPARED, Alone, compared
-from kpatch.verify.proof.verdict import Bounds, Case
+from kpatch.verify.proof.tasks import Bounds, Case
 from kpatch.verify.proof.whole_switch import inputs_of
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.world import World

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from kpatch.verify.proof.verdict import Explored
+from kpatch.verify.proof.tasks import Explored
 from tests.verify.mutants import (
     accesses,
     descriptors,

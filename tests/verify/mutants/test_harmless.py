@@ -6,7 +6,7 @@ import pytest
 
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import Obligation
-from kpatch.verify.proof.verdict import run_task, tasks
+from kpatch.verify.proof.tasks import run_task, tasks
 from tests.verify.mutants.harmless import EVERYWHERE, FENCED, FENCED_WHERE, HARMLESS
 from tests.verify.mutants.right_locks import ALL, ANY, LOCKS, OF_TWO, OWN, TWO
 from tests.verify.mutants.variant import BOUNDS, SC, TSO, Variant

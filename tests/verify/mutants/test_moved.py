@@ -16,7 +16,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.plan import make_plan
 from kpatch.signature import scan
 from kpatch.signature.load import load_signatures
-from kpatch.verify.proof.verdict import Case
+from kpatch.verify.proof.tasks import Case
 from kpatch.verify.proof.whole_switch import run_checks
 from tests.secondsource.build import build
 

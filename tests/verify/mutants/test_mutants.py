@@ -10,7 +10,7 @@ import pytest
 from kpatch.verify.explore import Answer
 from kpatch.verify.machine.properties import CATALOG
 from kpatch.verify.proof.obligations import Obligation
-from kpatch.verify.proof.verdict import Task, measure_window, run_task
+from kpatch.verify.proof.tasks import Task, measure_window, run_task
 from tests.verify.mutants.machine_state import SLOW, leave
 from tests.verify.mutants.table import MUTANTS, TABLE, row, schedules
 from tests.verify.mutants.variant import BOUNDS, LEAVE, RIGHT, TSO, Mutant, at

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kpatch.verify.proof.checks import SENTENCES, Check
-from kpatch.verify.proof.verdict import Bounds, Case, Proof
+from kpatch.verify.proof.tasks import Bounds, Case
+from kpatch.verify.proof.verdict import Proof
 from kpatch.verify.proof.whole_switch import inputs_of, run_checks, same_effect_of
 from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from kpatch.signature.model import Match
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import SELECTORS, Obligation
-from kpatch.verify.proof.verdict import Bounds, Case, Explored, Task, run_task
+from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task
 from tests.verify.mutants.changes import CPUID, Change, Draft, sample
 
 SC, TSO = MemoryModel.SC, MemoryModel.TSO

@@ -16,7 +16,7 @@ from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof import workers as crew
 from kpatch.verify.proof.obligations import suite
-from kpatch.verify.proof.verdict import Case, Task
+from kpatch.verify.proof.tasks import Case, Task
 from tests.cli.harness import Done, copied, look, names, run, sample
 from tests.verify.machine.workshop import image_bytes, match_of, with_image
 from tests.verify.mutants.changes import Draft, Lines, before, signature_text

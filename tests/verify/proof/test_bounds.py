@@ -16,7 +16,7 @@ from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
-from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
 from tests.cli.harness import Done, command_line, environment, sample
 from tests.verify.mutants.variant import RIGHT

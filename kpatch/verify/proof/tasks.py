@@ -1,0 +1,223 @@
+"""The task plan of a proof: what is explored, on which module, within which bounds.
+
+Everything here is data or a function that returns data; :mod:`kpatch.verify.proof.workers` shares
+the work among processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Literal
+
+from kpatch.elf.module import Module
+from kpatch.errors import VerificationError
+from kpatch.signature.model import Match
+from kpatch.verify.explore import (
+    Answer,
+    Counterexample,
+    MemoryModel,
+    Options,
+    Progress,
+    Result,
+    Schedule,
+    explore,
+    from_text,
+)
+from kpatch.verify.machine.rounds import explore_rounds
+from kpatch.verify.machine.scenarios import scenario_named
+from kpatch.verify.machine.setup import Setup, Subject
+from kpatch.verify.proof.checks import Window
+from kpatch.verify.proof.controls import controls
+from kpatch.verify.proof.fixes import FixModel, applicable
+from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
+from kpatch.verify.proof.obligations import Obligation
+
+TaskKind = Literal["obligation", "control", "window"]
+_SHOWN: Final = 3
+"""Counterexamples that are replayed and shown, of one obligation."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits of every single exploration, and the reductions."""
+
+    max_states: int = 5_000_000
+    max_seconds: float = float("inf")
+    por: bool = True
+    symmetry: bool = True
+    every_instruction: bool = False
+
+    def options(self, model: MemoryModel) -> Options:
+        """The explorer's options."""
+        return Options(
+            model=model,
+            por=self.por,
+            waits=self.por,
+            symmetry=self.symmetry,
+            absent=True,
+            max_states=self.max_states,
+            max_seconds=self.max_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is proven about: the module, its original (itself if unpatched), the match, cpuid."""
+
+    module: Module
+    original: Module
+    match: Match
+    cpuid: int
+    fix: FixModel = field(default_factory=FixModel)
+    _subjects: dict[int, Subject] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
+    @property
+    def is_patched(self) -> bool:
+        """True if there is a patch to prove."""
+        return self.module.data != self.original.data
+
+    def setup(self, module: Module, obligation: Obligation, bounds: Bounds) -> Setup:
+        """The machine for one exploration."""
+        scenario = scenario_named(obligation.scenario)
+        if scenario is None:
+            raise VerificationError(f"no scenario '{obligation.scenario}'")
+        # By identity: a module is a large value. Each subject keeps its module, so none is reused.
+        subject = self._subjects.get(id(module))
+        if subject is None:
+            subject = Subject.of(module, self.match.image, self.original, self.fix.tail)
+            self._subjects[id(module)] = subject
+        return Setup(
+            subject,
+            scenario,
+            cpus=obligation.cpus,
+            cpuid_offset=self.cpuid,
+            tr_selector=obligation.tr_selector,
+            model=obligation.model,
+            mode="instruction" if bounds.every_instruction else "visible",
+        )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One exploration. ``expected`` is empty for obligations; ``locks`` is as in a control."""
+
+    kind: TaskKind
+    name: str
+    module: Module = field(repr=False)
+    obligation: Obligation
+    expected: frozenset[str] = frozenset()
+    locks: bool = True
+
+    @property
+    def title(self) -> str:
+        """Short and unique within a proof."""
+        if self.kind == "control":
+            return f"control: {self.name} ({self.obligation.model.value})"
+        return self.name
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What one task found."""
+
+    task: Task
+    result: Result
+    counterexamples: tuple[tuple[Counterexample, Lanes], ...] = ()
+    shares_memory: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """True where an obligation is proven, or a control failed as it must.
+
+        A patch that shares no memory at all, such as one with a descriptor of each CPU's own,
+        needs no lock: then there is nothing to take away.
+        """
+        if self.task.kind != "control":
+            return self.result.verdict is Answer.PROVEN
+        if not self.task.locks and not self.shares_memory:
+            return self.result.verdict is Answer.PROVEN
+        return bool(self.task.expected & {each.prop for each, _ in self.counterexamples})
+
+    def to_document(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        document = self.result.to_document()
+        document |= {
+            "kind": self.task.kind,
+            "name": self.task.name,
+            "scenario": self.task.obligation.scenario,
+            "tr_selector": self.task.obligation.tr_selector,
+            "expected": sorted(self.task.expected),
+            "holds": self.holds,
+            "counterexamples": [
+                {**asdict(found), "lanes": shown.to_document()}
+                for found, shown in self.counterexamples
+            ],
+        }
+        return document
+
+
+def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:
+    """Controls first: they are short, and without them the rest is worth nothing.
+
+    Raises VerificationError if a control cannot be made.
+    """
+    if not case.fix.judged:
+        return ()
+    if not case.is_patched:
+        obligations = applicable(tuple(obligations), case.fix)
+    models = tuple(dict.fromkeys(each.model for each in obligations))
+    made = controls(case.module, case.original, models) if case.is_patched else ()
+    return (
+        *(
+            Task("control", each.name, each.module, each.obligation, each.expected, each.locks)
+            for each in made
+        ),
+        *(Task("obligation", each.title, case.module, each) for each in obligations),
+    )
+
+
+def run_task(
+    case: Case, task: Task, bounds: Bounds, progress: Callable[[Progress], None] | None = None
+) -> Explored:
+    """Explore, and replay what was found on engines that share one memory.
+
+    Raises VerificationError if a counterexample does not replay, and what setting up the machine
+    raises.
+    """
+    if task.kind == "control":
+        bounds = replace(bounds, every_instruction=False)
+    setup = replace(case.setup(task.module, task.obligation, bounds), locks=task.locks)
+    options = bounds.options(task.obligation.model)
+    result, setup = explore_rounds(
+        setup, lambda program: explore(program, options, report=progress or _nobody)
+    )
+    shown = tuple(
+        (each, confirmed(setup.confirm(from_text(each.schedule)), setup.world, each))
+        for each in result.counterexamples[:_SHOWN]
+    )
+    return Explored(task, result, shown, setup.shares_memory)
+
+
+def replayed_lanes(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bounds) -> Lanes:
+    """Run one schedule on engines that share one memory, and show what every step did.
+
+    Raises UsageError for a move that cannot be made.
+    """
+    setup = case.setup(case.module, obligation, bounds)
+    return lanes_of(setup.replay_live(schedule), setup.world)
+
+
+def _nobody(progress: Progress) -> None:
+    """Nobody listens to the progress."""
+
+
+def measure_window(case: Case) -> Window:
+    """Measure the window of the patched and of the unpatched module, on an undisturbed CPU."""
+    obligation = Obligation("leave", 2, MemoryModel.SC)
+    bounds = Bounds()
+    patched = case.setup(case.module, obligation, bounds).window()
+    unpatched = case.setup(case.original, obligation, bounds).window()
+    return Window(patched, unpatched, case.match.signature.window_bound)
