@@ -63,6 +63,7 @@ def make_command(open_workshop: OpenWorkshop) -> click.Group:
         ("apply", build.apply, "Repair what the build made, or say why it needs no repair."),
         ("verify", build.verify, "Prove the repair on the files as the build left them."),
         ("staged", build.staged, "Check that what was staged is what was proven."),
+        ("packaged", build.packaged, "Check it once more, right before a package is made."),
     ):
         group.add_command(_step_command(name, step, summary, open_workshop))
     return group

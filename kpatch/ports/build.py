@@ -1,4 +1,4 @@
-"""The three steps that a ports build runs: apply, verify, staged.
+"""The steps that a ports build runs: apply, verify, staged, packaged.
 
 Each step asserts its effect on the file as it lies on the disk. An exit status alone proves
 little in a build: a wrong name, a link or a make that runs nothing all end with 0.
@@ -138,20 +138,40 @@ def staged(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterat
     """
     for name in names:
         proven = _sha256(locate.built(name, folders))
-        for path in locate.staged(name, folders):
-            examined = workshop.examine(path)
-            _refuse_unsound(examined, path)
-            _refuse_unrepaired(examined, path, "staged")
-            untouched = examined.standing in PASSES_UNTOUCHED
-            proof = None
-            if _sha256(path) == proven:
-                line = "" if untouched else f"staged as built, SHA-256 {proven}"
-            elif untouched:
-                line = f"staged with other bytes than built, left as it is: {examined.reason}"
-            else:
-                shown = workshop.verify(path)
-                line, proof = f"staged with other bytes than built, {shown.phrase}", shown.proof
-            yield _report("staged", path, examined, line, proof)
+        yield from _checked("staged", name, proven, folders, workshop)
+
+
+def packaged(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterator[Report]:
+    """As ``staged``, once more, right before a package is made.
+
+    A package can be made of what is installed, without a build: then the module is proven as it
+    is. Raises as ``staged`` does.
+    """
+    for name in names:
+        built = locate.built_if_there(name, folders)
+        proven = _sha256(built) if built else None
+        yield from _checked("packaged", name, proven, folders, workshop)
+
+
+def _checked(
+    step: str, name: str, proven: str | None, folders: Folders, workshop: Workshop
+) -> Iterator[Report]:
+    """Each staged file of that name. ``proven``: SHA-256 of what was proven, None if unknown."""
+    others = "with other bytes than built" if proven else "without a build"
+    for path in locate.staged(name, folders):
+        examined = workshop.examine(path)
+        _refuse_unsound(examined, path)
+        _refuse_unrepaired(examined, path, "staged")
+        untouched = examined.standing in PASSES_UNTOUCHED
+        proof = None
+        if _sha256(path) == proven:
+            line = "" if untouched else f"{step} as built, SHA-256 {proven}"
+        elif untouched:
+            line = f"{step} {others}, left as it is: {examined.reason}"
+        else:
+            shown = workshop.verify(path)
+            line, proof = f"{step} {others}, {shown.phrase}", shown.proof
+        yield _report(step, path, examined, line, proof)
 
 
 def _refuse_unsound(examined: Examined, path: Path) -> None:

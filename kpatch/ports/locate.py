@@ -49,6 +49,14 @@ def built(name: str, folders: Folders) -> Path:
     return found[0]
 
 
+def built_if_there(name: str, folders: Folders) -> Path | None:
+    """As ``built``, but None when the build left no such file."""
+    try:
+        return built(name, folders)
+    except NotBuiltError:
+        return None
+
+
 def staged(name: str, folders: Folders) -> tuple[Path, ...]:
     """Every file below STAGEDIR that the package would carry under the name of ``name``.
 
@@ -75,8 +83,19 @@ def _require_inside(name: str) -> None:
         )
 
 
-def _nothing(name: str, folder: Path) -> UnknownModuleError:
-    return UnknownModuleError(
+class NotBuiltError(UnknownModuleError):
+    """The work folder has no file of that name."""
+
+
+def _nothing(name: str, folder: Path) -> NotBuiltError:
+    refused = next(_named(f"{Path(name).name}.refused", folder), None)
+    if refused is not None:
+        return NotBuiltError(
+            f"the build made no new {name}: an earlier step refused it, and kept it as {refused}",
+            where=str(folder),
+            todo="make clean, and build again",
+        )
+    return NotBuiltError(
         f"the build made no file named {name}",
         where=str(folder),
         todo="name the module that this port builds (USES=kpatch:FILE, or KPATCH_FILES)",

@@ -16,7 +16,12 @@ from kpatch.ports.tree import Method, Port, Survey
 _DATA = Path(__file__).resolve().parent / "data"
 
 _OVERLAY_FILES = ("overlay/Mk/Uses/kpatch.mk",)
-_SCRIPT_FILES = ("scripts/kpatch.sh", "scripts/post-build", "scripts/post-install")
+_SCRIPT_FILES = (
+    "scripts/kpatch.sh",
+    "scripts/post-build",
+    "scripts/post-install",
+    "scripts/pre-package",
+)
 _FRAGMENT = "files/kpatch.mk"
 
 

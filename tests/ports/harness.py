@@ -37,11 +37,16 @@ class Outcome:
 
 
 class Tree:
-    """A tree of one era with one port. ``era`` is a folder of ``trees``."""
+    """A tree of one era with one port. ``era`` is a folder of ``trees``, or ``2014``.
+
+    ``modern`` is a tree of 2019 and later, ``old`` one of 2010 or 2012, ``2014`` one with a stage
+    and without targets from USES.
+    """
 
     def __init__(self, root: Path, era: str) -> None:
         self.root = root
         self.era = era
+        self.stage = era != "old"
         self.ports_dir = root / "ports"
         self.port = self.ports_dir / ORIGIN
         self.overlay = root / "overlay"
@@ -49,7 +54,8 @@ class Tree:
         self.work = self.port / "work"
         self.wrksrc = self.work / "kqemu-1.0"
         self.dest = root / "dest"
-        shutil.copytree(HERE / "trees" / era, self.ports_dir)
+        folder = "old" if era == "2014" else era
+        shutil.copytree(HERE / "trees" / folder, self.ports_dir)
         shutil.copytree(HERE / "trees" / "port", self.port)
         self.dest.mkdir()
         self.binaries = root / "bin"
@@ -58,6 +64,8 @@ class Tree:
         if bmake is None:
             raise FileNotFoundError(errno.ENOENT, "not installed", "bmake")
         (self.binaries / "make").symlink_to(bmake)
+        # FreeBSD's which(1) has -s, on which Mk/Scripts/do-depends.sh relies.
+        self.script("which", '[ "$1" = -s ] && shift; command -v "$1" >/dev/null')
         # -S: without the site module Python starts in half the time.
         self.program("kpatch", [sys.executable, "-S", str(HERE / "fake_kpatch.py")])
         self.conf()
@@ -72,9 +80,18 @@ class Tree:
         path.chmod(0o755)
         return path
 
+    def script(self, name: str, text: str) -> Path:
+        """Put a shell script into PATH."""
+        path = self.binaries / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
     def conf(self, *lines: str) -> None:
         """Write make.conf: what the machine needs, and ``lines``."""
         base = [f"PORTSDIR={self.ports_dir}", "WRKDIRPREFIX="]
+        if self.era == "2014":
+            base.append("WITH_STAGE=yes")
         self.make_conf.write_text("\n".join([*base, *lines]) + "\n")
 
     def hook(self, *lines: str) -> None:
@@ -115,7 +132,7 @@ class Tree:
                 "__MAKE_CONF": str(self.make_conf),
                 "OSVERSION": OSVERSION,
                 "BUILT": str(self.root / "built.ko"),
-                "DESTDIR": "" if self.era == "modern" else str(self.dest),
+                "DESTDIR": "" if self.stage else str(self.dest),
                 **environment,
             },
             stdout=subprocess.PIPE,
@@ -132,9 +149,14 @@ class Tree:
         return self.wrksrc / "kqemu.ko"
 
     @property
+    def refused(self) -> Path:
+        """Where a module is kept that a step refused."""
+        return self.module.with_name("kqemu.ko.refused")
+
+    @property
     def installed(self) -> Path:
         """Where the module is staged, or installed in a tree without a stage."""
-        top = self.work / "stage" if self.era == "modern" else self.dest
+        top = self.work / "stage" if self.stage else self.dest
         return top / "boot" / "modules" / "kqemu.ko"
 
     def cookies(self) -> set[str]:

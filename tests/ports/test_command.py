@@ -77,7 +77,7 @@ def test_alone_it_prints_every_place_and_line(hook: Command) -> None:
 
 def test_alone_it_prints_one_document(hook: Command) -> None:
     guides = document(hook.run("--json"))["guides"]
-    assert [len(guide["steps"]) for guide in guides] == [3, 4, 3]
+    assert [len(guide["steps"]) for guide in guides] == [3, 5, 3]
 
 
 def test_following_what_it_prints_makes_the_build_repair(hook: Command, plain: Tree) -> None:

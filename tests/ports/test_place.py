@@ -126,8 +126,8 @@ def test_a_script_that_calls_the_steps_is_left(tmp_path: Path) -> None:
     script = old.port / "scripts" / "post-build"
     script.parent.mkdir()
     script.write_text('. "$SCRIPTDIR/kpatch.sh"; kpatch_step apply\n')
-    assert install(old) == [Change.WRITE, Change.ADOPTED, Change.WRITE]
-    assert uninstall(old) == [Change.REMOVE, Change.KEPT, Change.REMOVE]
+    assert install(old) == [Change.WRITE, Change.ADOPTED, Change.WRITE, Change.WRITE]
+    assert uninstall(old) == [Change.REMOVE, Change.KEPT, Change.REMOVE, Change.REMOVE]
     assert "kpatch_step" in script.read_text()
 
 

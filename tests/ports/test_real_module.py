@@ -97,7 +97,7 @@ def test_a_module_that_cannot_be_repaired_fails_the_build(
     assert "Traceback" not in done.log
     assert "build" not in real.cookies()
     assert not real.installed.exists()
-    assert sha256(real.module) == hashlib.sha256(sample(name)).hexdigest()
+    assert sha256(real.refused) == hashlib.sha256(sample(name)).hexdigest()
 
 
 def test_a_source_fix_is_replaced_on_request(real: Tree) -> None:

@@ -67,10 +67,14 @@ def test_a_script_run_by_hand_says_that_it_is_not_meant_for_that(old: Tree) -> N
     assert "the ports tree runs this script, nobody else" in ran.stderr
 
 
-def test_the_old_modifiers_make_a_build_that_does_nothing_and_succeeds(old: Tree) -> None:
-    """The third trap: a tree of 2010 under the make of today. Only the missing line tells."""
+def test_a_tree_of_2010_ends_with_an_error_under_the_make_of_today(old: Tree) -> None:
+    """Only with NO_IGNORE does a build run nothing and end with 0: the missing line tells."""
     old.hook()
     done = old.make("build", "OLD_MODIFIERS=yes")
+    assert done.status == 1
+    assert "improper use of USE_PERL5" in done.log
+    assert "built kqemu.ko" not in done.log
+    done = old.make("build", "OLD_MODIFIERS=yes", "NO_IGNORE=yes", "CONFIG_DONE=1")
     assert done.status == 0
     assert "built kqemu.ko" not in done.log
     assert old.cookies() == set()

@@ -229,7 +229,7 @@ def test_a_port_made_from_another_gets_the_scripts_of_its_master(old: Tree) -> N
     assert [port.origin for port in seen.ports] == [ORIGIN, "emulators/kqemu-kmod-devel"]
     assert {port.scripts for port in seen.ports} == {old.port / "scripts"}
     assert rules(seen) == {"master-port"}
-    assert len(place.files_for(Method.SCRIPTS, seen.ports, old.overlay)) == 3
+    assert len(place.files_for(Method.SCRIPTS, seen.ports, old.overlay)) == 4
 
 
 def test_a_folder_that_is_no_tree_is_refused(tmp_path: Path) -> None:

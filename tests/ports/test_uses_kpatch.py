@@ -56,17 +56,41 @@ def test_a_wrong_argument_makes_the_port_ignored(modern: Tree, bad: str) -> None
     assert not modern.work.exists()
 
 
-def test_a_missing_program_is_seen_before_anything_is_built(modern: Tree) -> None:
+@pytest.mark.parametrize("with_port", [False, True])
+def test_a_missing_program_is_seen_before_anything_is_built(modern: Tree, with_port: bool) -> None:
+    if with_port:
+        own_port(modern.ports_dir)
     done = modern.make("build", "KPATCH=kpatch-is-not-here")
-    assert "depends on: kpatch-is-not-here - not found" in done.log
+    assert done.status != 0
+    assert "kpatch: no program kpatch-is-not-here: install kpatch" in done.log
+    assert ("kpatch-is-not-here - not found" in done.log) == with_port
     assert "built kqemu.ko" not in done.log
 
 
-def test_the_dependency_can_be_emptied(modern: Tree) -> None:
-    done = modern.make("build", "KPATCH_DEPENDS=")
+def own_port(tree: Path) -> None:
+    """A port of kpatch that installs nothing."""
+    folder = tree / "sysutils" / "kpatch"
+    folder.mkdir(parents=True)
+    (folder / "Makefile").write_text("install:\n\t@echo installed nothing\n")
+
+
+@pytest.mark.parametrize("where", ["ports", "overlay"])
+def test_the_port_of_kpatch_is_a_dependency_where_there_is_one(modern: Tree, where: str) -> None:
+    own_port(modern.root / where)
+    done = modern.make("build")
+    assert done.status == 0, done.log
+    done.line("depends on executable: kpatch - found")
+    done = modern.make("clean", "build", "KPATCH_DEPENDS=")
     assert done.status == 0, done.log
     assert "depends on" not in done.log
     assert "kpatch apply: kqemu.ko: repaired" in done.log
+
+
+@pytest.mark.parametrize("target", ["clean", "all-depends-list"])
+def test_without_that_port_no_list_complains_of_it(modern: Tree, target: str) -> None:
+    assert modern.make(target).log == ""
+    done = modern.make(target, "KPATCH_DEPENDS=kpatch:sysutils/kpatch")
+    assert "sysutils/kpatch\" non-existent -- dependency list incomplete" in done.log
 
 
 def test_including_it_twice_does_no_harm(modern: Tree) -> None:

@@ -5,9 +5,14 @@
 #
 #	.include "${.CURDIR}/files/kpatch.mk"
 #
-# It hangs on post-build-script and post-install-script, which every tree runs after
-# post-build and post-install. So it never collides with targets of the port, and
-# still runs scripts/post-build and scripts/post-install when the port has them.
+# It hangs on post-build-script, post-install-script and pre-package-script, which every
+# tree runs after post-build and post-install and before do-package. So it never collides
+# with targets of the port, and still runs the port's scripts of these names. Where
+# USES=kpatch or the scripts of kpatch are there too, only the fragment does the work.
+#
+# Where a step fails the modules are taken away, so that nothing goes on with them,
+# "make -k" included: what was built is kept as NAME.refused, what was staged, or
+# installed by this build, is removed.
 #
 # Variables (all may be set in make.conf):
 #
@@ -19,6 +24,7 @@
 # KPATCH_DEPENDS	- The build dependency. Default: none. For example
 #			  ${KPATCH}:${PORTSDIR}/sysutils/kpatch
 
+KPATCH_FRAGMENT=	yes
 KPATCH?=		kpatch
 KPATCH_FILES?=		kqemu.ko
 KPATCH_OSVERSION?=	${OSVERSION}
@@ -34,15 +40,30 @@ KPATCH_STAGED_SH=	staged="${STAGEDIR}"; kmoddir="${KMODDIR}"; \
 KPATCH_ARGS=		--wrkdir="${WRKDIR}" --wrksrc="${BUILD_WRKSRC}" \
 			--stagedir="$${staged}" --osversion="${KPATCH_OSVERSION}" \
 			${KPATCH_FLAGS} ${KPATCH_FILES}
+KPATCH_STEP_SH=		${KPATCH_STAGED_SH}; ${KPATCH} hook $${step} ${KPATCH_ARGS} || { \
+			code=$$?; for name in ${KPATCH_FILES:T}; do \
+			if [ "${STAGEDIR}" ] || [ $${step} = staged ]; then \
+				find "$${staged}" -type f -name "$$name" -exec rm -f {} \; \
+				-exec echo "kpatch: removed, because of this error: {}" \; 2>/dev/null; fi; \
+			find "${WRKDIR}" -type f -name "$$name" -exec mv -f {} {}.refused \; \
+				-exec echo "kpatch: kept as {}.refused, which no later step takes" \; ; \
+			done; exit $$code; }
 KPATCH_PORT_SCRIPT_SH=	if [ -f "$${script}" ]; then \
-			cd ${.CURDIR} && ${SETENV} ${SCRIPTS_ENV} ${SH} "$${script}"; fi
+			cd ${.CURDIR} && ${SETENV} ${SCRIPTS_ENV} KPATCH_FRAGMENT=yes \
+			${SH} "$${script}"; fi
 
 post-build-script:
 	@script="${SCRIPTDIR}/post-build"; ${KPATCH_PORT_SCRIPT_SH}
 	@${ECHO_MSG} "===>   Repairing ${KPATCH_FILES} with kpatch"
-	@${KPATCH_STAGED_SH}; ${KPATCH} hook apply ${KPATCH_ARGS}
-	@${KPATCH_STAGED_SH}; ${KPATCH} hook verify ${KPATCH_ARGS}
+	@step=apply; ${KPATCH_STEP_SH}
+	@step=verify; ${KPATCH_STEP_SH}
 
 post-install-script:
 	@script="${SCRIPTDIR}/post-install"; ${KPATCH_PORT_SCRIPT_SH}
-	@${KPATCH_STAGED_SH}; ${KPATCH} hook staged ${KPATCH_ARGS}
+	@step=staged; ${KPATCH_STEP_SH}
+	@if [ "${STAGEDIR}" ]; then ${ECHO_MSG} "kpatch staged: post-stage of the port runs" \
+		"after this check; make package checks again"; fi
+
+pre-package-script:
+	@script="${SCRIPTDIR}/pre-package"; ${KPATCH_PORT_SCRIPT_SH}
+	@step=packaged; ${KPATCH_STEP_SH}

@@ -96,19 +96,30 @@ ${phase:tu}_COOKIE?=	${WRKDIR}/.${phase}_done.${PORTNAME}.${PREFIX:S,/,_,g}
 check-ignore:
 .  if defined(ERROR)
 	@${ECHO_MSG} ${ERROR}
-	@exit 1
+	@false
 .  endif
 .  if defined(IGNORE)
 	@${ECHO_MSG} "===>  ${PKGNAME} "${IGNORE:Q}.
-	@exit 1
+	@false
 .  endif
 
+# As Mk/Scripts/do-depends.sh: a program counts where "which -s" finds it, a path where
+# it exists; only for one that is missing is the origin looked at.
 build-depends:
 .  for depends in ${BUILD_DEPENDS}
-	@program="${depends:C/:.*//}"; case "$$program" in \
-	    /*) test -e "$$program" ;; *) command -v "$$program" >/dev/null ;; esac \
-	    && ${ECHO_MSG} "===>   ${PKGNAME} depends on: $$program - found" \
-	    || { ${ECHO_MSG} "===>   ${PKGNAME} depends on: $$program - not found"; exit 1; }
+	@pattern="${depends:C/:.*//}"; case "$$pattern" in \
+	    /*) test -e "$$pattern" ;; *) which -s "$$pattern" ;; esac \
+	    && ${ECHO_MSG} "===>   ${PKGNAME} depends on executable: $$pattern - found" \
+	    || { ${ECHO_MSG} "===>   ${PKGNAME} depends on executable: $$pattern - not found"; \
+	    origin="${PORTSDIR}/${depends:C/^[^:]*://}"; test -f "$$origin/Makefile" \
+	    || { ${ECHO_MSG} "Error a dependency refers to a non existing origin: $$origin" \
+	    "in BUILD_DEPENDS"; exit 1; }; ${MAKE} -C "$$origin" install; }
+.  endfor
+
+all-depends-list:
+.  for depends in ${BUILD_DEPENDS:C/^[^:]*://}
+	@if [ -d ${PORTSDIR}/${depends} ]; then echo ${PORTSDIR}/${depends}; else echo \
+	    "${PKGNAME}: \"${PORTSDIR}/${depends}\" non-existent -- dependency list incomplete" >&2; fi
 .  endfor
 
 .  for phase in extract patch configure build stage package
@@ -153,7 +164,8 @@ _STAGE_SEQ=	050:stage-message 100:stage-dir 300:pre-install 500:do-install \
 _INSTALL_DEP=	stage
 _INSTALL_SEQ=
 _PACKAGE_DEP=	stage
-_PACKAGE_SEQ=	100:package-message 500:do-package ${_USES_package}
+_PACKAGE_SEQ=	100:package-message 300:pre-package 450:pre-package-script 500:do-package \
+		850:post-package-script ${_USES_package}
 
 .  for phase in EXTRACT PATCH CONFIGURE BUILD STAGE INSTALL PACKAGE
 .    for step in ${_${phase}_SEQ:O:C/^[0-9]+://}
@@ -168,7 +180,13 @@ _ALL_STEPS+=		${step}
 
 .  for phase in extract patch configure build stage install package
 .PHONY: ${phase}
+.    if defined(OPTIONS_DEFINE) && !defined(CONFIG_DONE)
+# A port with options starts one make more, as all of them do.
+${phase}:
+	@cd ${.CURDIR} && ${MAKE} CONFIG_DONE=1 ${${phase:tu}_COOKIE}
+.    else
 ${phase}: ${${phase:tu}_COOKIE}
+.    endif
 .    if exists(${${phase:tu}_COOKIE})
 ${${phase:tu}_COOKIE}::
 	@test -e ${.TARGET} || { cd ${.CURDIR} && ${MAKE} ${.TARGET}; }
@@ -182,6 +200,6 @@ ${${phase:tu}_COOKIE}: ${_${phase:tu}_DEP} ${_${phase:tu}_STEPS}
 .    endif
 .  endfor
 
-clean:
+clean: all-depends-list
 	@rm -rf ${WRKDIR}
 .endif

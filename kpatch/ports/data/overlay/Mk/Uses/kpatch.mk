@@ -18,15 +18,19 @@
 # KPATCH_FLAGS		- More options for "kpatch hook", for example --no-verify.
 #			  Default: empty
 # KPATCH_DEPENDS	- The build dependency. Empty: none.
-#			  Default: ${KPATCH}:sysutils/kpatch
+#			  Default: ${KPATCH}:sysutils/kpatch where the tree or an
+#			  overlay has that port, else none
 #
 # The build gets two steps behind everything else it does, and the stage one:
 #
+#   kpatch-program	asserts that the program is there, before anything is compiled
 #   kpatch-apply	repairs the module, or says why it needs no repair
 #   kpatch-verify	proves the repair on the file as it now is
 #   kpatch-staged	checks that the staged file is the one that was proven
 #
-# Each fails the build when it cannot do its work.
+# Each fails the build when it cannot do its work. The modules are then taken away, so
+# that nothing goes on with them, "make -k" included: what was built is kept as
+# NAME.refused, what was staged is removed.
 
 .if !defined(_INCLUDE_USES_KPATCH_MK)
 _INCLUDE_USES_KPATCH_MK=	yes
@@ -50,30 +54,51 @@ IGNORE=	has an incorrect USES=kpatch or KPATCH_FILES: "${_KPATCH_BAD_FILES:M*:[1
 IGNORE=	has an empty KPATCH_FILES: name the kernel module to repair
 .  endif
 
+# A dependency on a port that is not there would make "clean" and the lists complain.
+.  for _kpatch_tree in ${OVERLAYS} ${PORTSDIR}
+.    if exists(${_kpatch_tree}/sysutils/kpatch/Makefile)
 KPATCH_DEPENDS?=	${KPATCH}:sysutils/kpatch
+.    endif
+.  endfor
+KPATCH_DEPENDS?=
+.  if !empty(KPATCH_DEPENDS)
 BUILD_DEPENDS+=		${KPATCH_DEPENDS}
+.  endif
 
 .endif
 
-.if defined(_POSTMKINCLUDED) && !defined(_INCLUDE_USES_KPATCH_POST_MK)
+# The fragment for maintainers (files/kpatch.mk) has the same steps: then these stay out.
+.if defined(_POSTMKINCLUDED) && !defined(_INCLUDE_USES_KPATCH_POST_MK) && !defined(KPATCH_FRAGMENT)
 _INCLUDE_USES_KPATCH_POST_MK=	yes
 
-# Numbers sort as text, so they all have three digits. post-build is 700 and
-# scripts/post-build 850; post-stage is 800 and the tree's own checks start at 990.
+# Numbers sort as text, so they all have three digits. build-depends is 150, post-build 700
+# and scripts/post-build 850; post-stage is 800 and the tree's own checks start at 990.
+_USES_configure+=	155:kpatch-program
 _USES_build+=	900:kpatch-apply 910:kpatch-verify
 _USES_stage+=	950:kpatch-staged
 
 _KPATCH_WHERE=	--wrkdir=${WRKDIR:Q} --wrksrc=${BUILD_WRKSRC:Q} --stagedir=${STAGEDIR:Q}
 _KPATCH_ARGS=	${_KPATCH_WHERE} --osversion=${KPATCH_OSVERSION:Q} ${KPATCH_FLAGS} ${KPATCH_FILES}
 
+_KPATCH_WITHDRAW=	code=$$?; for name in ${KPATCH_FILES:T}; do \
+			find ${STAGEDIR:Q} -type f -name "$$name" -exec rm -f {} \; \
+				-exec ${ECHO_MSG} "kpatch: removed, because of this error: {}" \; 2>/dev/null; \
+			find ${WRKDIR:Q} -type f -name "$$name" -exec mv -f {} {}.refused \; \
+				-exec ${ECHO_MSG} "kpatch: kept as {}.refused, which no later step takes" \; ; \
+			done; exit $$code
+
+kpatch-program:
+	@command -v ${KPATCH} >/dev/null || { \
+		${ECHO_MSG} "kpatch: no program ${KPATCH}: install kpatch, or set KPATCH to its path"; exit 1; }
+
 kpatch-apply:
 	@${ECHO_MSG} "===>   Repairing ${KPATCH_FILES} with kpatch"
-	@${KPATCH} hook apply ${_KPATCH_ARGS}
+	@${KPATCH} hook apply ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
 
 kpatch-verify:
-	@${KPATCH} hook verify ${_KPATCH_ARGS}
+	@${KPATCH} hook verify ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
 
 kpatch-staged:
-	@${KPATCH} hook staged ${_KPATCH_ARGS}
+	@${KPATCH} hook staged ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
 
 .endif
