@@ -13,8 +13,9 @@ from pathlib import Path
 
 import click
 
-from kpatch.ports import place, tree
+from kpatch.ports import place
 from kpatch.ports.build import Standing
+from kpatch.ports.tree import Method, survey
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -47,6 +48,7 @@ class Tree:
         self.root = root
         self.era = era
         self.stage = era != "old"
+        self.program_of_make = "bmake"
         self.ports_dir = root / "ports"
         self.port = self.ports_dir / ORIGIN
         self.overlay = root / "overlay"
@@ -96,11 +98,11 @@ class Tree:
 
     def hook(self, *lines: str) -> None:
         """Install the hook as the guide says, and add ``lines`` to make.conf."""
-        seen = tree.survey(self.ports_dir)
+        seen = survey(self.ports_dir)
         assert seen.method is not None
         files = place.files_for(seen.method, seen.ports, self.overlay)
         place.carry_out(place.plan_install(files))
-        if seen.method is tree.Method.OVERLAY:
+        if seen.method is Method.OVERLAY:
             lines = (
                 f"OVERLAYS+=\t{self.overlay}",
                 "emulators_kqemu-kmod_VARS=\tUSES+=kpatch",
@@ -120,10 +122,17 @@ class Tree:
         assert old in text
         path.write_text(text.replace(old, new))
 
+    def old_make(self) -> None:
+        """Build from now on with a make that answers -V as that of FreeBSD 6.2 to 9.x does."""
+        script = HERE / "trees" / "oldmake.py"
+        path = self.binaries / "oldmake"
+        self.script(path.name, f'exec "{sys.executable}" -S "{script}" "{path}" "$@"')
+        self.program_of_make = str(path)
+
     def make(self, *arguments: str, **environment: str) -> Outcome:
         """Run make in the port. Keyword arguments go to the environment."""
         done = subprocess.run(
-            ["bmake", "-m", str(HERE / "trees" / "mk"), *arguments],
+            [self.program_of_make, "-m", str(HERE / "trees" / "mk"), *arguments],
             cwd=self.port,
             env={
                 "PATH": f"{self.binaries}:{os.environ['PATH']}",
@@ -167,3 +176,23 @@ class Tree:
 def sha256(path: Path) -> str:
     """The hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def by_uses(tree: Tree) -> None:
+    """Hook a tree with overlays as the guide says."""
+    tree.hook()
+
+
+def by_scripts(tree: Tree) -> None:
+    """Hook any tree by the scripts."""
+    ports = survey(tree.ports_dir).ports
+    place.carry_out(place.plan_install(place.files_for(Method.SCRIPTS, ports, tree.overlay)))
+
+
+def by_fragment(tree: Tree) -> None:
+    """Edit the port as the guide for maintainers says."""
+    files = tree.port / "files"
+    files.mkdir(exist_ok=True)
+    shutil.copy(place.fragment(), files / "kpatch.mk")
+    last = ".include <bsd.port.post.mk>"
+    tree.edit(last, '.include "${.CURDIR}/files/kpatch.mk"\n' + last)

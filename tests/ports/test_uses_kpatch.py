@@ -90,7 +90,7 @@ def test_the_port_of_kpatch_is_a_dependency_where_there_is_one(modern: Tree, whe
 def test_without_that_port_no_list_complains_of_it(modern: Tree, target: str) -> None:
     assert modern.make(target).log == ""
     done = modern.make(target, "KPATCH_DEPENDS=kpatch:sysutils/kpatch")
-    assert "sysutils/kpatch\" non-existent -- dependency list incomplete" in done.log
+    assert 'sysutils/kpatch" non-existent -- dependency list incomplete' in done.log
 
 
 def test_including_it_twice_does_no_harm(modern: Tree) -> None:

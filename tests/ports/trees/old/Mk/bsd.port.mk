@@ -71,8 +71,12 @@ clean-wrkdir:
 	@${MKDIR} ${WRKSRC}
 install-mtree:
 	@${MKDIR} ${STAGEDIR}${DESTDIR}${KMODDIR}
-fake-pkg post-stage:
+fake-pkg:
 	@true
+.  if !target(post-stage)
+post-stage:
+	@true
+.  endif
 
 .  for phase in extract patch configure build stage install package
 ${phase}-message:
