@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from kpatch.cli.common import Console, Signatures, console_options, read_host, s
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.kernel.host import Host
 from kpatch.ports import build, guide, place, tree
+from kpatch.ports.ask import default_make
 from kpatch.ports.build import Report, Workshop
 from kpatch.ports.guide import Guide
 from kpatch.ports.locate import Folders
@@ -74,6 +77,7 @@ def make_command(open_workshop: OpenWorkshop) -> click.Group:
 @click.option("--port", "origins", multiple=True, metavar="ORIGIN", help="The port to hook.")
 @click.option("--make-conf", type=_FOLDER, default=_MAKE_CONF, show_default=True)
 @click.option("--overlay", type=_FOLDER, default=_OVERLAY, show_default=True)
+@click.option("--make", "make", metavar="WORDS", help="The make to ask. Default: the system's.")
 @click.option("--install", is_flag=True, help="Write the files of the hook.")
 @click.option("--uninstall", is_flag=True, help="Take them away, where they are unchanged.")
 @console_options
@@ -84,6 +88,7 @@ def _hook(
     origins: tuple[str, ...],
     make_conf: Path,
     overlay: Path,
+    make: str | None,
     install: bool,
     uninstall: bool,
     console: Console,
@@ -103,13 +108,19 @@ def _hook(
             raise UsageError("no ports tree is named", todo="give --ports-dir, usually /usr/ports")
         guides = _all_guides(places)
         return _print(console, text.guides_text(guides), text.guides_document(guides), DONE)
-    seen = tree.survey(
-        ports_dir.absolute(), origins=origins, make_conf=places.make_conf, overlay=places.overlay
+    look = partial(
+        tree.survey,
+        ports_dir.absolute(),
+        origins=origins,
+        make_conf=places.make_conf,
+        overlay=places.overlay,
+        make=shlex.split(make) if make is not None else default_make(),
     )
+    seen = look()
     if install or uninstall:
         actions = _install(seen, places) if install else _uninstall(seen, places)
-        seen = place.checked(seen, places.overlay)
-        lines = [*text.actions_text(actions), *(text.traps_text(seen) if install else ())]
+        seen = place.checked(look(), places.overlay)
+        lines = [*text.actions_text(actions), *(text.verdict_text(seen) if install else ())]
         document = text.actions_document(actions) | text.survey_document(seen)
         # Files alone repair nothing: what is still missing in make.conf is a finding here too.
         return _print(console, lines, document, FINDING if install and seen.blocked else DONE)
@@ -173,13 +184,13 @@ def _step_command(
 
 
 def _install(seen: Survey, places: UserPaths) -> tuple[Action, ...]:
-    if seen.method is None:
+    if seen.method is None and not seen.hooked:
         raise UsageError(
             f"no way into the builds of this tree: {seen.era}",
             where=str(seen.ports_dir),
             todo="edit the port; kpatch hook says how",
         )
-    actions = place.plan_install(place.files_for(seen.method, seen.ports, places.overlay))
+    actions = place.plan_install(place.needed(seen, places.overlay))
     place.carry_out(actions)
     return actions
 

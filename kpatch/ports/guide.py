@@ -44,7 +44,11 @@ def for_method(
         "optional lines",
         str(make_conf),
         (
-            "KPATCH_OSVERSION=\t700055\t# when the kernel is not the one of the build machine",
+            *(
+                ["KPATCH_OSVERSION?=\t700055\t# when the kernel is not that of the build machine"]
+                if method is Method.SCRIPTS
+                else []
+            ),
             "KPATCH_FLAGS=\t\t--no-verify\t# skip the proof",
             "KPATCH=\t\t\t/usr/local/bin/kpatch",
         ),
@@ -57,6 +61,7 @@ def for_method(
         (
             f"OVERLAYS+=\t{overlay}",
             *(f"{traps.variable(origin)}+=\tUSES+=kpatch" for origin in origins),
+            "KPATCH_OSVERSION?=\t700055\t# the kernel that loads the module, not the tree's",
         ),
     )
     return Guide("trees with overlays: USES=kpatch, no edit of the tree", (*puts, needed, optional))

@@ -10,6 +10,7 @@ from pathlib import Path
 from kpatch import storage
 from kpatch.errors import FileAccessError, UsageError
 from kpatch.ports import stamp
+from kpatch.ports.ready import Way
 from kpatch.ports.traps import Trap
 from kpatch.ports.tree import Method, Port, Survey
 
@@ -83,6 +84,17 @@ def files_for(method: Method, ports: Sequence[Port], overlay: Path) -> tuple[Hoo
     )
 
 
+def needed(survey: Survey, overlay: Path) -> tuple[HookFile, ...]:
+    """The files of the tree's method that its ports need: none where another way runs the steps."""
+    if survey.method is None:
+        return ()
+    others = (Way.FRAGMENT, Way.SCRIPTS) if survey.method is Method.OVERLAY else (Way.FRAGMENT,)
+    ports = [port for port in survey.ports if port.way not in others]
+    if not ports or (survey.method is Method.OVERLAY and survey.kpatch_mk is not None):
+        return ()
+    return files_for(survey.method, ports, overlay)
+
+
 def plan_install(files: Sequence[HookFile]) -> tuple[Action, ...]:
     """What writing the files would do. Raises UsageError if a file of somebody else is there."""
     actions = []
@@ -112,8 +124,13 @@ def plan_uninstall(files: Sequence[HookFile]) -> tuple[Action, ...]:
 
 def checked(survey: Survey, overlay: Path) -> Survey:
     """The survey with what the hook's own files say: are they there, and of this version?"""
-    files = files_for(survey.method, survey.ports, overlay) if survey.method else ()
-    return replace(survey, traps=(*survey.traps, *_about_files(files, survey.ports_dir)))
+    found = _about_files(needed(survey, overlay), survey.ports_dir)
+    # Where make says that the steps are run, a file that is missing is no more than a note.
+    kept = [replace(trap, blocks=trap.blocks and not survey.hooked) for trap in found]
+    # What is missing explains better why the steps are not run than that they are not.
+    explained = any(trap.blocks for trap in kept)
+    traps = [trap for trap in survey.traps if not (explained and trap.rule == "not-run")]
+    return replace(survey, traps=(*traps, *kept))
 
 
 def carry_out(actions: Sequence[Action]) -> None:

@@ -55,7 +55,8 @@ def of_framework(framework: Makefile, without_method: bool) -> Iterator[Trap]:
         yield Trap(
             "old-modifiers",
             'this tree writes :U for upper case, which means "default" to the make of FreeBSD 10'
-            " and later: with that make a build runs nothing and ends with 0",
+            ' and later: with that make a build ends with "improper use of USE_PERL5", and with'
+            " NO_IGNORE=yes it runs nothing and ends with 0",
             where,
             "build with the make of the FreeBSD release that the tree is for,"
             ' and look for the line "repaired" in the log',
@@ -80,8 +81,8 @@ def of_port(origin: str, folder: Path, scripts: Path, *, by_overlay: bool) -> It
         )
 
 
-def of_make_conf(conf: Makefile, origins: Sequence[str], overlay: Path | None) -> Iterator[Trap]:
-    """Traps in make.conf. ``overlay`` is the overlay's folder, or None for the scripts."""
+def of_make_conf(conf: Makefile, origins: Sequence[str]) -> Iterator[Trap]:
+    """Traps in make.conf, for any way in."""
     for line, _operator, value in conf.assignments("USES"):
         yield Trap(
             "uses-overwritten",
@@ -90,9 +91,16 @@ def of_make_conf(conf: Makefile, origins: Sequence[str], overlay: Path | None) -
             " ".join(f"write {variable(origin)}= USES+=kpatch" for origin in origins),
             blocks=False,
         )
-    if overlay is None:
-        return
-    if overlay not in map(Path, conf.value("OVERLAYS").split()):
+
+
+def of_overlay_lines(
+    conf: Makefile, ports: Sequence[tuple[str, Path]], overlay: Path, *, found: bool
+) -> Iterator[Trap]:
+    """The lines of make.conf that USES=kpatch needs. ``ports``: origins with their folders.
+
+    ``found``: whether the tree finds a kpatch.mk without the hook's own overlay.
+    """
+    if not found and overlay not in overlays(conf):
         yield Trap(
             "no-overlay-line",
             "the overlay is not in OVERLAYS, so the tree will not find Mk/Uses/kpatch.mk",
@@ -100,8 +108,9 @@ def of_make_conf(conf: Makefile, origins: Sequence[str], overlay: Path | None) -
             f"write OVERLAYS+= {overlay}",
             blocks=True,
         )
-    for origin in origins:
-        if not re.search(r"(^|\s)USES\+=\"?kpatch\b", conf.value(variable(origin))):
+    for origin, folder in ports:
+        own = gives_kpatch(makefile.read(folder / "Makefile").value("USES"))
+        if not own and not re.search(r"(^|\s)USES\+=\"?kpatch\b", conf.value(variable(origin))):
             yield Trap(
                 "no-uses-line",
                 f"nothing gives USES+=kpatch to {origin}",
@@ -111,6 +120,16 @@ def of_make_conf(conf: Makefile, origins: Sequence[str], overlay: Path | None) -
             )
 
 
+def overlays(conf: Makefile) -> tuple[Path, ...]:
+    """The folders in OVERLAYS of make.conf. Words with a variable in them are left out."""
+    return tuple(Path(word) for word in conf.value("OVERLAYS").split() if "$" not in word)
+
+
+def gives_kpatch(uses: str) -> bool:
+    """Whether this value of USES has kpatch in it."""
+    return any(word.partition(":")[0] == "kpatch" for word in uses.split())
+
+
 def variable(origin: str) -> str:
     """The make.conf variable that reaches one port alone: ``category_name_VARS``."""
     return f"{origin.replace('/', '_')}_VARS"
@@ -118,8 +137,9 @@ def variable(origin: str) -> str:
 
 def _late_uses(port: Makefile) -> Iterator[Trap]:
     first = port.include(*_READS_ORIGIN_VARS)
-    for line, operator, _value in port.assignments("USES"):
-        if first is not None and line.number > first.number and operator != "+=":
+    for line, operator, value in port.assignments("USES"):
+        late = first is not None and line.number > first.number
+        if late and operator != "+=" and not gives_kpatch(value):
             yield Trap(
                 "late-uses",
                 "the port sets USES after the tree has added to it, so the addition is lost",

@@ -7,14 +7,16 @@ from a date: trees are mixed, mirrored and patched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from kpatch.errors import UsageError
-from kpatch.ports import makefile, traps
+from kpatch.ports import makefile, places, ready, traps
+from kpatch.ports.ask import Answers, ask
 from kpatch.ports.makefile import Makefile
+from kpatch.ports.ready import Way
 from kpatch.ports.traps import Trap
 
 # The two ports that ever built kqemu.ko.
@@ -33,27 +35,37 @@ class Method(Enum):
 
 @dataclass(frozen=True)
 class Port:
-    """One port of the tree: where it is and where its SCRIPTDIR will be."""
+    """One port: where it is, where its SCRIPTDIR will be, how it is hooked (None: not known)."""
 
     origin: str
     folder: Path
     scripts: Path
+    way: Way | None = None
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was seen. ``method`` is None when neither way works in this tree."""
+    """What was seen. ``method`` is None when neither way works in this tree.
+
+    ``kpatch_mk`` is a kpatch.mk that the tree finds without the hook's own overlay.
+    """
 
     ports_dir: Path
     era: str
     method: Method | None
     ports: tuple[Port, ...]
     traps: tuple[Trap, ...]
+    kpatch_mk: Path | None = None
+
+    @property
+    def hooked(self) -> bool:
+        """Whether every port runs the steps, whatever files of the hook are there or not."""
+        return all(port.way is not None for port in self.ports)
 
     @property
     def blocked(self) -> bool:
-        """Whether the hook would not work here."""
-        return self.method is None or any(trap.blocks for trap in self.traps)
+        """Whether the next build of a port would not be repaired."""
+        return (self.method is None and not self.hooked) or any(trap.blocks for trap in self.traps)
 
     def to_document(self) -> dict[str, object]:
         """The survey as JSON-ready data."""
@@ -62,6 +74,7 @@ class Survey:
             "era": self.era,
             "method": self.method.value if self.method else None,
             "ports": [port.origin for port in self.ports],
+            "ways": {port.origin: port.way.value if port.way else None for port in self.ports},
             "blocked": self.blocked,
             "traps": [trap.to_document() for trap in self.traps],
         }
@@ -73,35 +86,95 @@ def survey(
     origins: Sequence[str] = (),
     make_conf: Path | None = None,
     overlay: Path | None = None,
+    make: Sequence[str] = (),
 ) -> Survey:
-    """Look at a tree, its ports and the make.conf it is used with. Writes nothing.
+    """Look at a tree or an overlay, its ports and the make.conf it is used with. Writes nothing.
 
-    Without ``origins``, the kqemu ports that the tree has. Raises UsageError when ``ports_dir`` is
-    no ports tree, or an origin is not in it, and FileAccessError for unreadable files.
+    Without ``origins``, the kqemu ports that are there: in ``ports_dir``, in the overlays that
+    make.conf names, and in ``overlay``. With ``make`` that make is asked about each port, and its
+    word outweighs what the text seems to say. Raises UsageError when ``ports_dir`` is neither a
+    tree nor an overlay, or an origin is not there, and FileAccessError for unreadable files.
     """
-    framework_path = ports_dir / "Mk" / "bsd.port.mk"
-    if not framework_path.is_file():
-        raise UsageError(
-            "not a ports tree: it has no Mk/bsd.port.mk",
-            where=str(ports_dir),
-            todo="give the folder of the tree, usually /usr/ports",
-        )
-    framework = makefile.read(framework_path)
+    # A make.conf that is not there says nothing, which is a trap of its own.
+    path = make_conf or Path("/etc/make.conf")
+    conf = (makefile.read_if_there(make_conf) if make_conf else None) or Makefile(path, ())
+    tree = places.tree_of(ports_dir, origins or KQEMU_PORTS, conf)
+    framework = makefile.read(tree / places.FRAMEWORK)
     era, method = _era(framework)
-    ports = tuple(_ports(ports_dir, origins))
-    found = [*traps.of_framework(framework, method is None)]
-    for port in ports:
-        found += traps.of_port(
-            port.origin, port.folder, port.scripts, by_overlay=method is Method.OVERLAY
-        )
+    others = [*traps.overlays(conf), *([overlay] if overlay else [])]
+    found = _ports(places.folders_of(ports_dir, tree, others, origins or KQEMU_PORTS), origins)
+    kpatch_mk = places.uses_file([folder for folder in (*others, tree) if folder != overlay])
+    looks = [_look(port, ports_dir, tree, method, make, make_conf) for port in found]
+    ports = tuple(look.port for look in looks)
+    seen = [*traps.of_framework(framework, method is None)]
+    seen += [trap for look in looks for trap in look.traps]
     if make_conf is not None:
-        # A make.conf that is not there says nothing, which is a trap of its own.
-        conf = makefile.read_if_there(make_conf) or Makefile(make_conf, ())
-        by_overlay = method is Method.OVERLAY
-        found += traps.of_make_conf(
-            conf, [port.origin for port in ports], overlay if by_overlay else None
-        )
-    return Survey(ports_dir, era, method, ports, tuple(found))
+        seen += traps.of_make_conf(conf, [port.origin for port in ports])
+    if make_conf is not None and overlay is not None and method is Method.OVERLAY:
+        pairs = [(port.origin, port.folder) for port in ports if port.way is None]
+        if pairs:
+            seen += traps.of_overlay_lines(conf, pairs, overlay, found=kpatch_mk is not None)
+        if not all(look.asked for look in looks) and not _names_kernel(conf):
+            seen.append(ready.of_no_kernel(path))
+    for look in looks:
+        seen += look.by_make(seen)
+    hooked = all(port.way is not None for port in ports)
+    kept = [trap for trap in seen if not (hooked and trap.rule in ready.HOOK_RULES)]
+    return Survey(ports_dir, era, method, ports, tuple(kept), kpatch_mk)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One port as its text and make show it."""
+
+    port: Port
+    traps: tuple[Trap, ...]
+    answers: Answers | None
+
+    @property
+    def asked(self) -> bool:
+        return self.answers is not None
+
+    def by_make(self, seen: Sequence[Trap]) -> Sequence[Trap]:
+        if self.answers is None:
+            return ()
+        return ready.of_answers(self.port.origin, self.answers, self.port.way, seen)
+
+
+def _look(
+    port: Port,
+    ports_dir: Path,
+    tree: Path,
+    method: Method | None,
+    make: Sequence[str],
+    make_conf: Path | None,
+) -> _Look:
+    answers = ask(make, port.folder, tree, make_conf) if make else None
+    conf = makefile.read_if_there(make_conf) if make_conf else None
+    if answers is not None:
+        way = ready.way_by_make(answers, runs_scripts=method is not None)
+        patches, flags = answers.patches, answers.flags
+    else:
+        way = ready.way_by_text(port.folder)
+        patches = port.scripts.parent / "files"
+        flags = tuple(conf.value("KPATCH_FLAGS").split()) if conf else ()
+    port = replace(port, way=way)
+    by_overlay = method is Method.OVERLAY
+    found = [*traps.of_port(port.origin, port.folder, port.scripts, by_overlay=by_overlay)]
+    if way is not None:
+        found = [trap for trap in found if trap.rule not in ready.HOOK_RULES]
+    if answers is None:
+        found += ready.of_text(port.origin, port.folder)
+    if make and answers is None:
+        found.append(ready.of_silence(port.folder))
+    found += ready.of_patches(port.origin, patches, flags)
+    found += places.of_category(port.origin, port.folder, tree)
+    return _Look(port, tuple(found), answers)
+
+
+def _names_kernel(conf: Makefile) -> bool:
+    """Whether make.conf says, in one of the two ways, which kernel a module is for."""
+    return bool(conf.value("KPATCH_OSVERSION")) or "--kernel" in conf.value("KPATCH_FLAGS")
 
 
 def _era(framework: Makefile) -> tuple[str, Method | None]:
@@ -118,27 +191,19 @@ def _era(framework: Makefile) -> tuple[str, Method | None]:
     return "2008 to 2015: scripts", Method.SCRIPTS
 
 
-def _ports(ports_dir: Path, origins: Sequence[str]) -> Iterator[Port]:
-    wanted = origins or [
-        origin for origin in KQEMU_PORTS if (ports_dir / origin / "Makefile").is_file()
-    ]
-    if not wanted:
+def _ports(folders: Mapping[str, Path | None], origins: Sequence[str]) -> Iterator[Port]:
+    """The ports that are there. Those that were named must be."""
+    for origin, folder in folders.items():
+        if folder is not None:
+            yield Port(origin, folder, _master(folder) / "scripts")
+        elif origin in origins:
+            raise UsageError(f"the tree has no port {origin}, nor has an overlay")
+    if not any(folders.values()):
         raise UsageError(
             f"the tree has neither {' nor '.join(KQEMU_PORTS)}",
-            where=str(ports_dir),
-            todo="name the port that builds the module with --port",
+            todo="name the port that builds the module with --port, and the overlay that has it"
+            " as --ports-dir",
         )
-    for origin in wanted:
-        parts = origin.split("/")
-        if len(parts) != 2 or any(part in ("", ".", "..") for part in parts):
-            raise UsageError(
-                f"not the origin of a port: {origin!r}",
-                todo="write category/name, for example emulators/kqemu-kmod",
-            )
-        folder = ports_dir / origin
-        if not (folder / "Makefile").is_file():
-            raise UsageError(f"the tree has no port {origin}", where=str(ports_dir))
-        yield Port(origin, folder, _master(folder) / "scripts")
 
 
 def _master(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from kpatch.errors import KpatchError
 from kpatch.ports.build import Report
 from kpatch.ports.guide import Guide
 from kpatch.ports.place import Action
-from kpatch.ports.tree import Survey
+from kpatch.ports.tree import Port, Survey
 from kpatch.report import documents
 from kpatch.report.documents import Document
 
@@ -25,11 +25,16 @@ def guides_text(guides: Sequence[Guide]) -> Iterator[str]:
 def survey_text(survey: Survey, guides: Sequence[Guide]) -> Iterator[str]:
     """What was seen in a tree, and what remains to be done."""
     yield f"{survey.ports_dir}: {survey.era}"
-    yield from (f"  port: {port.origin}" for port in survey.ports)
-    yield from traps_text(survey)
-    yield "not ready: a build would not be repaired" if survey.blocked else "ready"
+    yield from (f"  port: {port.origin}{_way(port)}" for port in survey.ports)
+    yield from verdict_text(survey)
     for guide in guides:
         yield from _steps(guide)
+
+
+def verdict_text(survey: Survey) -> Iterator[str]:
+    """The traps, and the line that says whether the next build repairs."""
+    yield from traps_text(survey)
+    yield "not ready: a build would not be repaired" if survey.blocked else "ready"
 
 
 def traps_text(survey: Survey) -> Iterator[str]:
@@ -71,6 +76,10 @@ def envelope(command: str, exit_code: int, document: Document) -> Document:
     """The whole answer of one command."""
     files = document.get("files", [])
     return document | documents.envelope(command, files, exit_code)
+
+
+def _way(port: Port) -> str:
+    return f" (hooked by {port.way.value})" if port.way else ""
 
 
 def _steps(guide: Guide) -> Iterator[str]:

@@ -96,6 +96,15 @@ class Tree:
             base.append("WITH_STAGE=yes")
         self.make_conf.write_text("\n".join([*base, *lines]) + "\n")
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that make.conf needs for the overlay."""
+        return (
+            f"OVERLAYS+=\t{self.overlay}",
+            "emulators_kqemu-kmod_VARS=\tUSES+=kpatch",
+            f"KPATCH_OSVERSION?=\t{OSVERSION}",
+        )
+
     def hook(self, *lines: str) -> None:
         """Install the hook as the guide says, and add ``lines`` to make.conf."""
         seen = survey(self.ports_dir)
@@ -103,11 +112,7 @@ class Tree:
         files = place.files_for(seen.method, seen.ports, self.overlay)
         place.carry_out(place.plan_install(files))
         if seen.method is Method.OVERLAY:
-            lines = (
-                f"OVERLAYS+=\t{self.overlay}",
-                "emulators_kqemu-kmod_VARS=\tUSES+=kpatch",
-                *lines,
-            )
+            lines = (*self.lines, *lines)
         self.conf(*lines)
 
     def build_gives(self, module: Standing | bytes) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kpatch.cli import main
 from kpatch.ports import stamp
-from tests.ports.harness import REPOSITORY, Tree
+from tests.ports.harness import HERE, OSVERSION, REPOSITORY, Tree
 
 DOCUMENTS = REPOSITORY / "docs" / "ports.md"
 
@@ -45,13 +45,15 @@ class Command:
             f"--ports-dir={tree.ports_dir}",
             f"--make-conf={tree.make_conf}",
             f"--overlay={tree.overlay}",
+            f"--make=bmake -m {HERE / 'trees' / 'mk'}",
             *arguments,
         )
 
 
 @pytest.fixture
-def hook(capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command, with its output caught."""
+def hook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, with its output caught, on a FreeBSD 7.0."""
+    monkeypatch.setenv("OSVERSION", OSVERSION)
     return Command(capsys)
 
 
@@ -138,7 +140,7 @@ def test_a_tree_without_the_files_is_not_ready(hook: Command, plain: Tree) -> No
 def test_a_file_of_another_version_is_a_note(hook: Command, plain: Tree) -> None:
     plain.hook()
     found = next(path for path in plain.root.rglob("*kpatch.*") if path.is_file())
-    found.write_bytes(stamp.stamped("# another\n"))
+    found.write_bytes(stamp.stamped(f"# another\n{found.read_text()}"))
     done = hook.on(plain)
     assert done.returncode == 0
     assert "note: a file of the hook was written by another version" in done.stdout

@@ -73,7 +73,7 @@ def test_a_real_module_that_needs_no_repair_passes_untouched(real: Tree, name: s
 
 def test_a_kernel_with_a_gdt_for_each_cpu_passes_untouched(real: Tree) -> None:
     real.build_gives(sample("kqemu-7.ko"))
-    done = real.make("package", OSVERSION="701000")
+    done = real.make("package", KPATCH_OSVERSION="701000")
     assert done.status == 0, done.log
     done.line("kpatch apply: kqemu.ko: left as it is: ")
     assert sha256(real.installed) == hashlib.sha256(sample("kqemu-7.ko")).hexdigest()

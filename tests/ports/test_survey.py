@@ -12,6 +12,8 @@ from kpatch.ports.makefile import read
 from kpatch.ports.tree import Method, Survey, survey
 from tests.ports.harness import ORIGIN, Tree
 
+KERNEL = "KPATCH_OSVERSION=\t700055"
+
 
 def look(tree: Tree) -> Survey:
     """The survey with the tree's own make.conf and overlay."""
@@ -88,7 +90,7 @@ def test_an_ability_that_only_a_comment_names_does_not_count(old: Tree) -> None:
 
 def test_a_make_conf_without_the_lines_blocks(modern: Tree) -> None:
     seen = look(modern)
-    assert rules(seen) == {"no-overlay-line", "no-uses-line"}
+    assert rules(seen) == {"no-overlay-line", "no-uses-line", "no-kernel"}
     assert seen.blocked
 
 
@@ -106,17 +108,17 @@ def test_a_line_that_is_a_comment_does_not_count(modern: Tree) -> None:
 
 
 def test_uses_in_make_conf_is_named_as_the_trap_that_it_is(modern: Tree) -> None:
-    modern.conf(f"OVERLAYS=\t{modern.overlay}", "USES+=\tkpatch")
+    modern.conf(KERNEL, f"OVERLAYS=\t{modern.overlay}", "USES+=\tkpatch")
     seen = look(modern)
     assert rules(seen) == {"uses-overwritten", "no-uses-line"}
     trap = next(trap for trap in seen.traps if trap.rule == "uses-overwritten")
-    assert trap.where == f"{modern.make_conf}:4"
+    assert trap.where == f"{modern.make_conf}:5"
     assert "emulators_kqemu-kmod_VARS= USES+=kpatch" in trap.todo
 
 
 @pytest.mark.parametrize("value", ["USES+=kpatch", "A=b USES+=kpatch:x.ko", 'USES+="kpatch"'])
 def test_the_line_may_have_arguments_and_company(modern: Tree, value: str) -> None:
-    modern.conf(f"OVERLAYS=\t{modern.overlay}", f"emulators_kqemu-kmod_VARS=\t{value}")
+    modern.conf(KERNEL, f"OVERLAYS=\t{modern.overlay}", f"emulators_kqemu-kmod_VARS=\t{value}")
     assert rules(look(modern)) == set()
 
 
@@ -137,12 +139,12 @@ def test_later_lines_count_as_make_counts_them(modern: Tree, line: str, trap: se
 
 
 def test_a_slash_behind_the_overlay_makes_no_difference(modern: Tree) -> None:
-    modern.conf(f"OVERLAYS=\t{modern.overlay}/", "emulators_kqemu-kmod_VARS=\tUSES+=kpatch")
+    modern.conf(KERNEL, f"OVERLAYS=\t{modern.overlay}/", "emulators_kqemu-kmod_VARS=\tUSES+=kpatch")
     assert rules(look(modern)) == set()
 
 
 def test_a_line_of_another_port_does_not_count(modern: Tree) -> None:
-    modern.conf(f"OVERLAYS=\t{modern.overlay}", "emulators_qemu_VARS=\tUSES+=kpatch")
+    modern.conf(KERNEL, f"OVERLAYS=\t{modern.overlay}", "emulators_qemu_VARS=\tUSES+=kpatch")
     assert rules(look(modern)) == {"no-uses-line"}
 
 
