@@ -73,7 +73,7 @@ def make_command(open_workshop: OpenWorkshop) -> click.Group:
 
 
 @click.command("hook")
-@click.option("--ports-dir", type=_FOLDER, help="Check this tree, usually /usr/ports.")
+@click.option("--ports-dir", type=_FOLDER, help="Check this tree or overlay, usually /usr/ports.")
 @click.option("--port", "origins", multiple=True, metavar="ORIGIN", help="The port to hook.")
 @click.option("--make-conf", type=_FOLDER, default=_MAKE_CONF, show_default=True)
 @click.option("--overlay", type=_FOLDER, default=_OVERLAY, show_default=True)
