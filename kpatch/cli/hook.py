@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ from kpatch.cli.common import Console, Signatures, console_options, read_host, s
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.kernel.host import Host
 from kpatch.ports import build, guide, place, tree
-from kpatch.ports.ask import default_make
+from kpatch.ports.ask import Make
 from kpatch.ports.build import Report, Workshop
 from kpatch.ports.guide import Guide
 from kpatch.ports.locate import Folders
@@ -27,6 +29,9 @@ from kpatch.report.documents import Document
 
 _OVERLAY = Path("/usr/local/share/kpatch/overlay")
 _MAKE_CONF = Path("/etc/make.conf")
+
+# The make of a BSD runs a ports tree; elsewhere that make is called bmake.
+_SYSTEM_MAKE = "make" if "bsd" in sys.platform else "bmake"
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -77,7 +82,9 @@ def make_command(open_workshop: OpenWorkshop) -> click.Group:
 @click.option("--port", "origins", multiple=True, metavar="ORIGIN", help="The port to hook.")
 @click.option("--make-conf", type=_FOLDER, default=_MAKE_CONF, show_default=True)
 @click.option("--overlay", type=_FOLDER, default=_OVERLAY, show_default=True)
-@click.option("--make", "make", metavar="WORDS", help="The make to ask. Default: the system's.")
+@click.option(
+    "--make", "make", metavar="WORDS", help="The make that runs the tree, with its options."
+)
 @click.option("--install", is_flag=True, help="Write the files of the hook.")
 @click.option("--uninstall", is_flag=True, help="Take them away, where they are unchanged.")
 @console_options
@@ -114,7 +121,7 @@ def _hook(
         origins=origins,
         make_conf=places.make_conf,
         overlay=places.overlay,
-        make=shlex.split(make) if make is not None else default_make(),
+        make=Make(shlex.split(make or _SYSTEM_MAKE), os.environ),
     )
     seen = look()
     if install or uninstall:

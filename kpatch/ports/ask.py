@@ -7,10 +7,8 @@ the make of old releases answers ``-V`` in another order than it builds.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +34,14 @@ _SECONDS = 60
 
 
 @dataclass(frozen=True)
+class Make:
+    """The make that runs the tree: its command line, and the environment to run it in."""
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Answers:
     """What make says of one port. ``kernel`` is empty where the tree knows no OSVERSION."""
 
@@ -49,22 +55,17 @@ class Answers:
     flags: tuple[str, ...]
 
 
-def default_make() -> tuple[str, ...]:
-    """The make that runs a ports tree on this system: elsewhere than on a BSD it is bmake."""
-    return ("make",) if "bsd" in sys.platform else ("bmake",)
-
-
-def ask(make: Sequence[str], port: Path, tree: Path, make_conf: Path | None) -> Answers | None:
+def ask(make: Make, port: Path, tree: Path, make_conf: Path | None) -> Answers | None:
     """Ask ``make`` about the port in folder ``port``. None when it is not there or fails.
 
     ``tree`` is the ports tree for a port that does not say; make.conf may name another.
     """
-    environment = {**os.environ, "PORTSDIR": str(tree)}
+    environment = {**make.environment, "PORTSDIR": str(tree)}
     if make_conf is not None:
         environment["__MAKE_CONF"] = str(make_conf)
     try:
         done = subprocess.run(
-            [*make, "-f", "Makefile", "-f", "-", "kpatch-answers"],
+            [*make.words, "-f", "Makefile", "-f", "-", "kpatch-answers"],
             cwd=port,
             env=environment,
             input=_QUESTIONS,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from kpatch.abi.kernels import builtin_table
+from kpatch.kernel.kernels import builtin_table
 from kpatch.ports import makefile, stamp
 from kpatch.ports.ask import Answers
 from kpatch.ports.traps import Trap
@@ -154,7 +154,9 @@ def of_no_kernel(make_conf: Path) -> Trap:
 def _of_kernel(origin: str, answers: Answers) -> Iterator[Trap]:
     if not answers.kernel.isdecimal() or "--kernel" in answers.flags:
         return
-    kernel = builtin_table().of_version(int(answers.kernel))
+    kernel = next(
+        (each for each in builtin_table().kernels if int(answers.kernel) in each.versions), None
+    )
     if kernel is not None and kernel.gdt == "private":
         yield Trap(
             "other-kernel",

@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 
 from kpatch.errors import UsageError
-from kpatch.ports import makefile, places, ready, traps
-from kpatch.ports.ask import Answers, ask
+from kpatch.ports import makefile, ready, traps, trees
+from kpatch.ports.ask import Answers, Make, ask
 from kpatch.ports.makefile import Makefile
 from kpatch.ports.ready import Way
 from kpatch.ports.traps import Trap
@@ -86,7 +86,7 @@ def survey(
     origins: Sequence[str] = (),
     make_conf: Path | None = None,
     overlay: Path | None = None,
-    make: Sequence[str] = (),
+    make: Make | None = None,
 ) -> Survey:
     """Look at a tree or an overlay, its ports and the make.conf it is used with. Writes nothing.
 
@@ -98,12 +98,12 @@ def survey(
     # A make.conf that is not there says nothing, which is a trap of its own.
     path = make_conf or Path("/etc/make.conf")
     conf = (makefile.read_if_there(make_conf) if make_conf else None) or Makefile(path, ())
-    tree = places.tree_of(ports_dir, origins or KQEMU_PORTS, conf)
-    framework = makefile.read(tree / places.FRAMEWORK)
+    tree = trees.tree_of(ports_dir, origins or KQEMU_PORTS, conf)
+    framework = makefile.read(tree / trees.FRAMEWORK)
     era, method = _era(framework)
     others = [*traps.overlays(conf), *([overlay] if overlay else [])]
-    found = _ports(places.folders_of(ports_dir, tree, others, origins or KQEMU_PORTS), origins)
-    kpatch_mk = places.uses_file([folder for folder in (*others, tree) if folder != overlay])
+    found = _ports(trees.folders_of(ports_dir, tree, others, origins or KQEMU_PORTS), origins)
+    kpatch_mk = trees.uses_file([folder for folder in (*others, tree) if folder != overlay])
     looks = [_look(port, ports_dir, tree, method, make, make_conf) for port in found]
     ports = tuple(look.port for look in looks)
     seen = [*traps.of_framework(framework, method is None)]
@@ -146,7 +146,7 @@ def _look(
     ports_dir: Path,
     tree: Path,
     method: Method | None,
-    make: Sequence[str],
+    make: Make | None,
     make_conf: Path | None,
 ) -> _Look:
     answers = ask(make, port.folder, tree, make_conf) if make else None
@@ -168,7 +168,7 @@ def _look(
     if make and answers is None:
         found.append(ready.of_silence(port.folder))
     found += ready.of_patches(port.origin, patches, flags)
-    found += places.of_category(port.origin, port.folder, tree)
+    found += trees.of_category(port.origin, port.folder, tree)
     return _Look(port, tuple(found), answers)
 
 
