@@ -66,7 +66,7 @@ machine:
 
 # What the pages show of the program, written anew; the picture needs chromium.
 docs: $(VENV)/.installed
-	$(BIN)/python docs/regenerate.py
+	$(BIN)/python docs/tools/regenerate.py
 
 clean:
 	rm -rf $(VENV) build dist kpatch.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,10 +1,10 @@
-"""Finds the TOML files: inside an installed wheel, or beside the package in a checkout."""
+"""Finds the TOML files and the pages: in a wheel inside the package, in a checkout beside it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from kpatch.errors import SignatureError
+from kpatch.errors import FileAccessError, SignatureError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -22,4 +22,17 @@ def signatures_folder() -> Path:
         "the signature files are missing",
         where=str(_PACKAGE),
         todo="install kpatch again",
+    )
+
+
+def pages_folder() -> Path:
+    """The folder of the documentation, found as that of the TOML files.
+
+    Raises FileAccessError where a distribution has left the pages out.
+    """
+    for folder in (_PACKAGE / "docs", _PACKAGE.parent / "docs"):
+        if folder.is_dir():
+            return folder
+    raise FileAccessError(
+        "the pages are not installed", where=str(_PACKAGE), todo="install kpatch again"
     )

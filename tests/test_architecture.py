@@ -14,14 +14,14 @@ MOST_LINES = 310
 
 def test_the_picture_is_what_the_imports_say() -> None:
     drawn = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "rooms.py")],
+        [sys.executable, str(ROOT / "docs" / "tools" / "rooms.py")],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     ).stdout
     shipped = (ROOT / "docs" / "rooms.svg").read_text()
-    assert drawn == shipped, "run: python3 docs/rooms.py > docs/rooms.svg"
+    assert drawn == shipped, "run: python3 docs/tools/rooms.py > docs/rooms.svg"
 
 
 def test_the_tour_has_ten_stops_of_a_page() -> None:

@@ -91,3 +91,12 @@ def test_a_source_distribution_takes_every_folder_of_the_repository() -> None:
     ours = {"benchmarks", "docs", "findings", "kpatch", "packaging", "samples", "signatures"}
     assert ours | {"tests", ".ci"} <= folders & set(manifest)
     assert {"CHANGELOG.md", "LICENSE", "Makefile", "README.md"} <= set(manifest)
+
+
+def test_a_wheel_carries_the_pages_that_messages_name() -> None:
+    told = configparser.ConfigParser()
+    told.read(ROOT / "setup.cfg")
+    assert "kpatch.docs" in told["options"]["packages"].split()
+    assert "kpatch.docs = docs" in told["options"]["package_dir"]
+    assert told["options.package_data"]["kpatch.docs"] == "*.md"
+    assert not list((ROOT / "docs").glob("*.py")), "setuptools would install it as a module"

@@ -14,7 +14,9 @@ _AMOUNT = re.compile(r"\b\d+(?=\s+(?:explorations|states|transitions|local instr
 
 
 def _regenerate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("regenerate", ROOT / "docs" / "regenerate.py")
+    spec = importlib.util.spec_from_file_location(
+        "regenerate", ROOT / "docs" / "tools" / "regenerate.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

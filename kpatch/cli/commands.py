@@ -18,7 +18,7 @@ from kpatch.report.printable import printable
 _COMPLETE: Final = "_KPATCH_COMPLETE"
 """Set by the shell scripts that click gives; its value says what the shell wants."""
 
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "scan": "Say what a file is, and whether it is affected.",
     "apply": "Repair a module, prove the repair, replace the file.",
     "diff": "Show what a patch changes, or what two modules differ in.",
@@ -54,10 +54,10 @@ class _Commands(click.Group):
     """Imports a command when it is called: scan need not pay for what verify imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(
             f"kpatch.cli.{cmd_name.replace('-', '_')}"
@@ -68,18 +68,18 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
-        if name not in _COMMANDS and not name.startswith("-"):
+        if name not in COMMANDS and not name.startswith("-"):
             # Imported here: only a mistake needs it.
             from difflib import get_close_matches
 
-            near = get_close_matches(name, _COMMANDS, 3, 0.5)
+            near = get_close_matches(name, COMMANDS, 3, 0.5)
             todo = f"did you mean {' or '.join(near)}?" if near else "see 'kpatch --help'"
             raise UsageError(f"no such command '{name}'", todo=todo)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
         with formatter.section("Exit codes, the highest where there are several files"):
             formatter.write_dl(list(EXIT_CODES.items()))
 
@@ -148,7 +148,7 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
 
         from kpatch.report import documents
 
-        command = next((each for each in argv if each in _COMMANDS), "")
+        command = next((each for each in argv if each in COMMANDS), "")
         document = documents.envelope(command, [], error.exit_code)
         document["error"] = error.to_document()
         click.echo(json.dumps(document, indent=2, sort_keys=True))

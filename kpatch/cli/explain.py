@@ -18,6 +18,7 @@ from kpatch.cli.common import (
     signatures_option,
 )
 from kpatch.containers import target as targets
+from kpatch.data import pages_folder
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
@@ -28,6 +29,7 @@ from kpatch.report.explain_text import explanation, wrapped
 
 _WIDEST = 100
 _LEAST = 40
+_PAGES = "docs/"
 
 
 @click.command("explain")
@@ -40,9 +42,12 @@ def command(about: str, host: Host, signatures: Signatures, console: Console) ->
 
     TERM is a word that kpatch prints: a verdict, a scenario, a property, "TR 0x48", "schedule",
     "exit code 17". What is a file is taken as one. Without a match the nearest terms are named.
+    A page that a message names, as docs/limits.md, is printed.
     """
     path = Path(about)
-    if path.exists() or "/" in about:
+    if about.startswith(_PAGES) and about.endswith(".md"):
+        return _answer(_of_page(about), console)
+    if path.is_file() or "/" in about:
 
         def explain(place: Path) -> tuple[list[Document], int]:
             found = []
@@ -52,11 +57,16 @@ def command(about: str, host: Host, signatures: Signatures, console: Console) ->
             return found, DONE
 
         return each_file("explain", [path], console, explain)
-    document = _of_term(about)
+    return _answer(_of_term(about), console)
+
+
+def _answer(document: Document, console: Console) -> int:
     if console.json:
         console.document(documents.envelope("explain", [document], DONE))
     else:
-        console.data(wrapped(document["lines"], _width()))
+        wide = document["verdict"] == "page"  # It has tables: it is not filled anew.
+        lines = document["lines"]
+        console.data("\n".join(lines) if wide else wrapped(lines, _width()))
     return DONE
 
 
@@ -64,16 +74,29 @@ def _width() -> int:
     return max(_LEAST, min(_WIDEST, shutil.get_terminal_size((80, 24)).columns))
 
 
+def _of_page(about: str) -> Document:
+    """A page of the documentation, which an installed kpatch carries inside."""
+    place = pages_folder() / about.removeprefix(_PAGES)
+    known = sorted(each.name for each in pages_folder().glob("*.md"))
+    if place.name not in known:
+        raise UsageError(
+            f"no page '{about}'", todo="pages: " + ", ".join(_PAGES + each for each in known)
+        )
+    lines = place.read_text(encoding="utf-8").splitlines()
+    return {"about": about, "verdict": "page", "lines": lines}
+
+
 def _of_term(about: str) -> Document:
     # Imported here: the scenarios and properties are defined beside the emulator.
     from difflib import get_close_matches
 
-    from kpatch.cli.commands import EXIT_CODES
+    from kpatch.cli.commands import COMMANDS, EXIT_CODES
     from kpatch.report.glossary import terms
 
-    known = terms(EXIT_CODES)
+    known = terms(EXIT_CODES, COMMANDS)
     word = " ".join(about.lower().replace("_", "-").split())
-    for each in (word, word.removesuffix("s"), f"exit code {word}", f"tr {word}"):
+    tries = (word, word.replace(" ", "-"), word.removesuffix("s"))
+    for each in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
         if each in known:
             return {"about": each, "verdict": "term", "lines": [f"{each}: {known[each]}"]}
     near = get_close_matches(word, known, 4, 0.5)

@@ -108,7 +108,8 @@ def plan_install(files: Sequence[HookFile]) -> tuple[Action, ...]:
             raise UsageError(
                 "there is a file that kpatch did not write, or that was changed since",
                 where=str(path),
-                todo="move it away, or put the call of kpatch into it (see docs/ports.md)",
+                todo="move it away, or put the call of kpatch into it, as "
+                "'kpatch explain docs/ports.md' says",
             )
         else:
             same = _read(path) == file.contents

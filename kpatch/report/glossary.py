@@ -1,11 +1,16 @@
 """Every word that kpatch prints and that is not plain English: what ``kpatch explain TERM`` says.
 
-Scenarios and properties have their sentences where they are defined; they are read from there.
+Scenarios, properties and the like have their sentences where they are defined; they are read from
+there. The words of documents and reports are in :mod:`kpatch.report.words`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+from kpatch.errors import KpatchError
+from kpatch.report.words import WORDS
 
 _VERDICTS: Final = {
     "affected": "It has the bug: on its way out of the guest it reloads TR from a GDT slot that "
@@ -16,7 +21,7 @@ _VERDICTS: Final = {
     "fixed-by-source": "It was built with one of the source fixes of 2008: see 'source fix'.",
     "not-affected": "It is kqemu for a system, or the kernel is one, without the bug.",
     "unknown-build": "It is kqemu, but no signature matches it once and only once. "
-    "docs/new-signature.md says how to write one.",
+    "'kpatch explain docs/new-signature.md' says how to write one.",
     "not-kqemu": "It is something else. Nothing to do.",
     "proven": "Every reachable state of every exploration was visited, nothing was wrong in any, "
     "and the controls failed as they must.",
@@ -25,6 +30,7 @@ _VERDICTS: Final = {
     "That is no proof.",
     "withheld": "A control did not fail. A check that cannot fail proves nothing, so there is no "
     "verdict.",
+    "refuted": "The control failed, as it must: the check can tell wrong from right.",
     "refused": "kpatch did nothing to this file; the error says why.",
     "not-verified": "It was patched without a proof (--no-verify). Run 'kpatch verify' on it.",
 }
@@ -75,26 +81,58 @@ _PROOF: Final = {
     "bound": "Where a search was told to end. A proof that hit one says so, and is none.",
     "frontier": "States that were found and not looked into when a bound ended the search.",
     "counterexample": "A schedule that shows a broken property; 'kpatch verify --replay' runs it "
-    "again. docs/counterexample.md reads one step by step.",
+    "again, and 'kpatch explain docs/counterexample.md' reads one step by step.",
     "lane": "A column of a counterexample: what one CPU does.",
     "schedule": "Who moves next, as words: '1' CPU 1 goes on to its next access that others can "
     "see; '1d' its oldest buffered store reaches memory; '2t1' CPU 2 takes guest 1 of those "
     "that wait; '0*12' twelve times '0'.",
     "not modelled": "NMIs and machine checks in the window, DMA, and other kernel code: the proof "
-    "says nothing about them. docs/limits.md.",
+    "says nothing about them. 'kpatch explain docs/limits.md' says what else it leaves out.",
 }
 
-ENTRIES: Final = {**_VERDICTS, **_MACHINE, **_PROOF}
+ENTRIES: Final = {**_VERDICTS, **_MACHINE, **_PROOF, **WORDS}
 """The term, in lower case, and what it means, in a sentence or a few."""
 
 
-def terms(exit_codes: dict[str, str]) -> dict[str, str]:
-    """All of them: those here, scenarios, properties, and exit codes as ``exit code 17``."""
+def terms(exit_codes: Mapping[str, str], commands: Mapping[str, str]) -> dict[str, str]:
+    """All of them: those here, and what has its sentence where it is defined.
+
+    Those are commands, scenarios, properties, checks, the rules of the kernel linker, lints, kinds
+    of errors, and exit codes, the last as ``exit code 17``.
+    """
+    from kpatch.elf.klink_rules import RULES
+    from kpatch.patch.lint import LINTS
     from kpatch.verify.machine.properties import CATALOG
     from kpatch.verify.machine.scenarios import SCENARIOS
+    from kpatch.verify.proof.checks import SENTENCES
 
-    found = dict(ENTRIES)
+    found = {f"exit code {code}": _sentence(what) for code, what in exit_codes.items()}
+    found |= {rule.name: f"Rule of the kernel linker: {rule.sentence}" for rule in RULES}
+    found |= {
+        type(lint).__name__.lower(): f"Lint: {_first(type(lint))} {_sentence(lint.recommendation)}"
+        for lint in LINTS
+    }
+    found |= {
+        error.kind: f"An error: {_first(error)} Exit code {error.exit_code}."
+        for error in _kinds(KpatchError)
+    }
+    found |= {name: f"A command: {what}" for name, what in commands.items()}
+    found |= ENTRIES
     found |= {scenario.name: f"Scenario: {scenario.title}." for scenario in SCENARIOS}
-    found |= {each.name: f"Property: {each.sentence}" for each in CATALOG}
-    found |= {f"exit code {code}": f"{what.capitalize()}." for code, what in exit_codes.items()}
-    return found
+    found |= {prop.name: f"Property: {prop.sentence}" for prop in CATALOG}
+    return found | {name: f"Check of the whole switch: {text}" for name, text in SENTENCES.items()}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _first(kind: type) -> str:
+    """The first paragraph of what a class says of itself."""
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def _kinds(kind: type[KpatchError]) -> Iterator[type[KpatchError]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _kinds(each)

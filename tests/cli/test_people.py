@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kpatch.cli.commands import EXIT_CODES
+from kpatch.cli.commands import COMMANDS, EXIT_CODES
+from kpatch.elf.klink_model import Outcome
+from kpatch.elf.klink_rules import RULES
+from kpatch.patch.lint import LINTS
+from kpatch.ports.place import Change
 from kpatch.report.apply_text import applied_text
 from kpatch.report.glossary import terms
 from kpatch.report.style import Style
+from kpatch.verify.machine.properties import CATALOG
+from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.verify.proof.checks import SENTENCES
+from kpatch.verify.proof.obligations import default_suite
 from tests.cli import schema
-from tests.cli.harness import copied, environment, kpatch, run
+from tests.cli.harness import GOLDEN, REPOSITORY, copied, environment, kpatch, run
 from tests.cli.terminal import ESCAPE, on_terminal, screen
 from tests.referees import require
 
@@ -86,20 +97,84 @@ def test_scan_ends_with_the_next_step(tmp_path: Path) -> None:
     assert run("scan", path).out.splitlines()[-1] == f"  next: kpatch apply {path}"
 
 
-def test_every_word_of_a_document_has_an_explanation(
-    applied: tuple[dict[str, object], str],
+def test_every_word_that_is_printed_has_an_explanation(
+    applied: tuple[dict[str, object], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    known = terms(dict(EXIT_CODES))
-    proof = applied[0]["proof"]
-    assert isinstance(proof, dict)
-    for each in proof["explored"]:
-        words = (each["scenario"], each["model"], each["verdict"], f"tr {each['tr_selector']:#x}")
-        assert {*words, *(one["prop"] for one in each["counterexamples"])} <= set(known)
-    for code in EXIT_CODES:
-        assert run("explain", code).out.startswith(f"exit code {code}: ")
-    for word in known:
-        done = run("explain", word)
-        assert done.code == 0 and " ".join(done.out.split()).startswith(f"{word}: ")
+    monkeypatch.chdir(tmp_path)
+    known = terms(EXIT_CODES, COMMANDS)
+    printed = _words(json.loads(run("schema").out)) - _SENTENCES
+    # Of the document of a real proof, what is a name and not a sentence or a place.
+    for key in ("scenario", "prop", "expected", "reader", "site", "model", "name"):
+        printed |= {each for each in _values(applied[0]["proof"], key) if _NAME.fullmatch(each)}
+    printed |= {f"TR {each.tr_selector:#x}" for each in default_suite(with_maxcpu=True)}
+    printed |= set(_named()) | set(SENTENCES)
+    printed |= {type(each).__name__ for each in LINTS} | set(EXIT_CODES)
+    printed |= set(_MARKED.findall((GOLDEN.parent / "proof" / "violated.txt").read_text()))
+    unknown = {each for each in printed if run("explain", "--", each).code}
+    assert unknown == set()
+    for word, text in known.items():
+        assert " ".join(run("explain", "--", word).out.split()) == f"{word}: {text}"
+
+
+def _named() -> Iterator[str]:
+    yield from (each.name for each in SCENARIOS)
+    yield from (each.name for each in CATALOG)
+    yield from (each.name for each in RULES)
+
+
+_NAME = re.compile(r"[a-z]+(-[a-z]+)*")
+_MARKED = re.compile(r"^ *\^? *([a-z]+-[a-z]+): ", re.M)
+_SENTENCES = {each.value for each in (*Outcome, *Change)}
+"""Words of the schema that say what they mean."""
+
+
+def _words(value: object) -> set[str]:
+    """Every word that a key of the schema may have: its enums and constants."""
+    if isinstance(value, list):
+        return {word for each in value for word in _words(each)}
+    if not isinstance(value, dict):
+        return set()
+    found = {word for key, each in value.items() if key != "properties" for word in _words(each)}
+    found |= {word for each in value.get("properties", {}).values() for word in _words(each)}
+    enum = value["enum"] if isinstance(value.get("enum"), list) else []
+    return found | {each for each in (*enum, value.get("const")) if isinstance(each, str) and each}
+
+
+def _values(value: object, key: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        own = value.get(key)
+        yield from [own] if isinstance(own, str) else own if isinstance(own, list) else []
+        for each in value.values():
+            yield from _values(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _values(each, key)
+
+
+def _messages(tree: ast.AST) -> Iterator[str]:
+    """Every text of a source file, but for what only its readers see. A command's is its help."""
+    unseen: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if getattr(node, "name", "") != "command":
+            below = (each for each in ast.iter_child_nodes(node) if isinstance(each, ast.Expr))
+            unseen |= {each.value for each in below}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in unseen:
+            yield node.value
+
+
+def test_a_page_that_a_message_names_is_printed(tmp_path: Path) -> None:
+    named = set()
+    for path in (REPOSITORY / "kpatch").rglob("*.py"):
+        for text in _messages(ast.parse(path.read_text(encoding="utf-8"))):
+            found = re.findall(r"docs/[a-z-]+\.md", text)
+            assert len(found) == len(re.findall(r"'kpatch explain docs/|, as docs/", text)), text
+            named |= set(found)
+    assert named
+    for each in named:
+        done = kpatch("explain", each, cwd=tmp_path)
+        assert done.out == (REPOSITORY / each).read_text(encoding="utf-8")
+    assert "docs/limits.md" in run("explain", "docs/nothing.md").complaint
 
 
 def test_an_unknown_word_or_command_gets_a_suggestion() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MANUAL = ROOT / "docs" / "kpatch.1"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 EVERYWHERE = ("as_json", "color", "quiet", "verbose", "help")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw the rooms of kpatch and the arrows between them, from the imports: docs/rooms.svg.
 
-    python3 docs/rooms.py          print the picture
+    python3 docs/tools/rooms.py          print the picture
 
 Only what the code imports is drawn; tests/test_architecture.py keeps the file current. The rooms
 of one line stand side by side; an arrow leads from a room down to one that it imports. Arrows that
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-PACKAGE: Final = Path(__file__).resolve().parents[1] / "kpatch"
+PACKAGE: Final = Path(__file__).resolve().parents[2] / "kpatch"
 ATTIC: Final = ("__init__", "__main__")
 GROUND: Final = ("units", "errors", "data", "digest", "entry")
 """Imported by nearly everybody: drawn as one room without arrows."""

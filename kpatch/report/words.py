@@ -1,0 +1,102 @@
+"""The words of documents and reports: statuses, outcomes, kinds, and what stands beside them.
+
+What is wrong, proven or meant by the machine is in :mod:`kpatch.report.glossary`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STATUSES: Final = {
+    "already-patched": "It was patched when kpatch came; the file stays as it is. apply proves it "
+    "again, unless told --no-verify.",
+    "would-patch": "The dry run: apply would patch it. Nothing was written or verified.",
+    "passed-over": "Found in a folder, and nothing for kpatch. It counts as nothing to do.",
+    "nothing to do": "In the closing line: files that need no repair, or have it already.",
+    "not-judged": "Nothing was explored, because the source fix in the module cannot be run here. "
+    "The module may be right or wrong.",
+    "patched-then-stripped": "kpatch has patched it, and another tool has taken symbols or "
+    "debugging information out since. The repair is whole; 'kpatch verify' proves it.",
+    "reverted": "The file is the original again, byte for byte.",
+    "taken-out": "The repair is out, but the file is not the original, because another tool "
+    "changed it after the patch.",
+    "same": "The two modules are equal, byte for byte; in a diff, a line of both.",
+    "different": "The two modules differ; the diff says in what.",
+    "added": "A line that only the second module has.",
+    "removed": "A line that only the first module has.",
+    "replayed": "One schedule was run again, and its lanes shown. That is no verdict.",
+    "right": "lint-signatures found nothing; of a run on a machine, that nothing was wrong in it.",
+    "wrong": "lint-signatures found something; of a check, what is not as it must be.",
+    "shown": "The demo went as it must: the original panics, the patched module runs on.",
+    "not-shown": "The demo did not go as it must: nobody panicked, or the patched module did.",
+    "repaired": "In a ports build: the module carries kpatch's patch.",
+    "sound-source-fix": "In a ports build: source fix C. It is right, so the module stays.",
+    "unsound-source-fix": "In a ports build: source fix A or B, which leave a wrong TSS for a "
+    "moment, and two CPUs that can fault. The build ends, unless told --replace-source-fix.",
+    "staged": "The hook's last step: what was staged is what was proven, by its SHA-256.",
+    "holds": "The property is proven. A control holds where it was refuted.",
+    "cannot tell": "The check came to something that it does not follow. That is not proven.",
+    "interrupted": "Somebody ended the search (Ctrl-C). What is left is not proven.",
+    "not run": "Explorations that nobody came to, because the search was ended.",
+    "caveat": "What a verdict does not cover, in a sentence; printed behind 'note:'.",
+    "note": "Behind 'note:' stands what the verdict does not cover.",
+}
+
+TESTS: Final = {
+    "machine": "QEMU or Bochs, on which the same switch runs as well. A test, no proof: it samples "
+    "orders, the exploration visits them all.",
+    "qemu": "A machine for --machine: whole CPUs, translated, with real threads (TCG).",
+    "bochs": "A machine for --machine: an interpreter, one instruction of one CPU after another.",
+    "test": "A run on a machine that must go well. Its counterpart is a control.",
+    "passed": "On a machine: every run of the module went well, and every control failed.",
+    "failed": "On a machine: the module did something wrong. The findings say what.",
+    "done": "The machine ran to its end.",
+    "hang": "The machine did not come to its end in time, although its CPUs ran.",
+    "reset": "The machine reset itself: a fault while a fault was delivered.",
+    "broken": "The machine stopped before its end, or said what nobody understands.",
+    "witness": "Something that is not kpatch's own and looks at the same thing: another reader of "
+    "ELF files, or another machine.",
+    "read back": "pyelftools and LIEF read the patched file too, and must see what kpatch sees.",
+}
+
+EVIDENCE: Final = {
+    "evidence": "What a verdict about a module or a kernel rests on. 'kpatch scan -v' shows it.",
+    "--osversion": "The user says which kernel: its __FreeBSD_version, as 700055.",
+    "--kernel": "The user gives the kernel's file; kpatch reads version, GDT and cpuid out of it.",
+    "module metadata": "What the module says of itself in set_modmetadata_set. From 8.x on it "
+    "names the kernel's version exactly.",
+    "undefined symbol": "What the module wants from the kernel; some came or went at a version.",
+    "module data": "The first number of kqemu_cdevsw, which changed with the kernels.",
+    "conclusion": "What all evidence together leaves.",
+    "conflict": "Two sources that cannot both be right. If it matters, apply refuses (15).",
+    "shared": "One GDT for all CPUs: the kernels that have the bug.",
+    "private": "A GDT for each CPU: the bug cannot show, and the patch does no harm.",
+    "unknown": "The evidence leaves kernels of both kinds, or says nothing. The patch is right on "
+    "all that are left, or it is refused.",
+    "kernel linker": "The part of FreeBSD that loads modules. It refuses, or worse, what breaks "
+    "its rules; kpatch checks every file against them before it writes.",
+    "source fix a": "The function kqemu_tss_workaround. See 'source fix'; not sound.",
+    "source fix b": "The function kqemu_tss_fixup without a GDT of its own. See 'source fix'; not "
+    "sound.",
+    "source fix c": "The function kqemu_tss_fixup with a GDT of its own. See 'source fix'; sound.",
+}
+
+PARTS: Final = {
+    "header": "In a diff: the ELF header.",
+    "sections": "In a diff: the table of sections, by name.",
+    "symbols": "In a diff: the table of symbols, by name.",
+    "relocations": "In a diff: the places that the kernel linker fills in, and with what.",
+    "other contents": "In a diff: bytes that are neither code nor a table.",
+    "run": "A move of a schedule: the CPU goes on to its next access that others can see.",
+    "drain": "A move of a schedule, written 'd': the CPU's oldest buffered store reaches memory.",
+    "take": "A move of a schedule, written 't': the CPU takes a guest that waits.",
+    "overlay": "A way into a ports build: USES=kpatch, from a tree beside the ports tree.",
+    "scripts": "A way into a ports build: a script in the port's folder, for older trees.",
+    "hook apply": "A step of a ports build: repair what the build made, or say why not.",
+    "hook verify": "A step of a ports build: prove the repair on the files as they are.",
+    "hook staged": "A step of a ports build: what was staged is what was proven.",
+    "trap": "What would make the hook do nothing, or not be found. 'blocks' says it would.",
+}
+
+WORDS: Final = {**STATUSES, **TESTS, **EVIDENCE, **PARTS}
+"""The term, in lower case, and what it means, in a sentence or a few."""
