@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kpatch.cli.commands import COMMANDS, EXIT_CODES
-from kpatch.elf.klink_model import Outcome
+from kpatch.elf.klink_model import Consequence
 from kpatch.elf.klink_rules import RULES
 from kpatch.patch.lint import LINTS
 from kpatch.ports.place import Change
@@ -124,7 +124,7 @@ def _named() -> Iterator[str]:
 
 _NAME = re.compile(r"[a-z]+(-[a-z]+)*")
 _MARKED = re.compile(r"^ *\^? *([a-z]+-[a-z]+): ", re.M)
-_SENTENCES = {each.value for each in (*Outcome, *Change)}
+_SENTENCES = {each.value for each in (*Consequence, *Change)}
 """Words of the schema that say what they mean."""
 
 
