@@ -7,6 +7,7 @@ Bytes are mutated as bytes (coverage-guided, by atheris) from the seeds; a targe
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ from kpatch.storage.bulk import Bulk
 from tests.cli.harness import REPOSITORY, package_bytes, patched_bytes, sample
 from tests.strategies.elf_files import relocatable_files
 
+HANG: Final = 5
+"""Seconds of processor time of one execution from which on it is a finding."""
+
 CORPUS: Final = Path(__file__).parent / "corpus"
 _MODULE: Final = "kqemu-7.ko"
 
@@ -57,13 +61,15 @@ class Target:
 
     def __call__(self, data: bytes) -> None:
         """Run it; a refusal in our own words is no finding."""
-        before = zlib.crc32(data)
+        before, started = zlib.crc32(data), time.process_time()
         try:
             self.run(data)
         except KpatchError as error:
             if error.exit_code == 70 or not str(error):
                 raise
         assert zlib.crc32(data) == before, "the input changed"
+        spent = time.process_time() - started
+        assert spent < HANG, f"{spent:.1f} s of processor time"
 
 
 def _scan(data: bytes) -> None:
