@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from kpatch.errors import SignatureError
+from kpatch.errors import FileAccessError, SignatureError
 
 Word = TypeVar("Word", bound=str)
 
@@ -15,13 +15,23 @@ U32_LIMIT = 1 << 32
 
 
 def read_text(path: Path, name: str = "") -> str:
-    """The text of a data file, which messages call ``name``. Raises SignatureError."""
+    """The text of a data file, which messages call ``name``.
+
+    Raises SignatureError for what is no text, or not there; FileAccessError where the machine
+    cannot read it now: then nothing is wrong with the file.
+    """
     name = name or path.name
     try:
         return path.read_bytes().decode("utf-8")
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise SignatureError(
             f"cannot be read: {error.strerror}", where=name, todo="put the data file there"
+        ) from error
+    except OSError as error:
+        raise FileAccessError(
+            f"cannot be read: {error.strerror}",
+            where=name,
+            todo="check the permissions, and the machine's limits and disk",
         ) from error
     except UnicodeDecodeError as error:
         raise SignatureError(

@@ -14,7 +14,6 @@ from kpatch.errors import (
     DamagedFileError,
     KernelUnknownError,
     KpatchError,
-    MatchError,
     NotAffectedError,
     UnknownModuleError,
 )
@@ -24,10 +23,10 @@ from kpatch.kqemu.identify import Identity, identify
 from kpatch.kqemu.sourcefix import SourceFix, recognise
 from kpatch.patch.before import Means, Unpatched, by_content, unpatched
 from kpatch.patch.fast_path import not_for_amd64, not_kqemu, of_another_system
+from kpatch.patch.matching import match_of
 from kpatch.patch.note import Note, read_note, seal_holds
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature
-from kpatch.signature.scan import find_any
 
 
 class Verdict(Enum):
@@ -207,7 +206,7 @@ def _unpatched(
     source_fix = recognise(module, ignored={each.code_section for each in known})
     detection = detect(module, osversion=host.osversion, kernel=host.kernel)
     linker = check(module)
-    match, failure = _match(module, known)
+    match, failure = match_of(module, known)
 
     found = _Found(module, identity, source_fix, detection, match, linker)
     if match is None and failure is not None:
@@ -249,16 +248,6 @@ def _affected(found: _Found) -> Assessment:
             "the patch is harmless then and not needed; --osversion or --kernel settle it"
         )
     return found.assessment(Verdict.AFFECTED, reason)
-
-
-def _match(
-    module: Module, signatures: Sequence[Signature]
-) -> tuple[Match | None, KpatchError | None]:
-    """The match of the one signature that fits, or why none does."""
-    try:
-        return find_any(module, signatures), None
-    except (UnknownModuleError, MatchError) as failure:
-        return None, failure
 
 
 def _already_fixed(fix: SourceFix) -> AlreadyFixedError:

@@ -36,9 +36,8 @@ _HASHLIB: Final = re.compile(
     re.DOTALL,
 )
 """What CPython's hashlib logs by itself where it cannot load one of its hashes, and goes on."""
-_REFUSED: Final = (2, 10, 11, 17, 18)
-"""Exit codes that a fault may have: a file that cannot be read whole may be a damaged one, and a
-signature that cannot be read is a wrong one."""
+_REFUSED: Final = (10, 11, 17, 18)
+"""Exit codes that a fault may have: a file that cannot be read whole may be a damaged one."""
 
 
 @dataclass(frozen=True)
