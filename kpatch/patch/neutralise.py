@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from kpatch.elf import constants as elf
 from kpatch.elf.edits import Overwrite
-from kpatch.elf.module import Module
+from kpatch.elf.module import Module, Relocation, Symbol
 from kpatch.errors import AlreadyFixedError
-from kpatch.kqemu.sourcefix import SourceFix
+from kpatch.kqemu.codescan import CodePlace, find_calls
+from kpatch.kqemu.sourcefix import FixFunction, SourceFix
 from kpatch.patch.plan import Neutralised
+from kpatch.units import SectionOffset
 
 RET = b"\xc3"
 
@@ -14,21 +17,61 @@ RET = b"\xc3"
 def neutralise(module: Module, fix: SourceFix) -> Neutralised:
     """A ``ret`` as the first byte of the fix's function, which then does nothing.
 
-    Sound only if that function is all there is of the fix: every ``ltr`` of the module's own
-    code must lie in it, and no relocation may write to the byte.
+    Sound only if that function is all there is of the fix: no ``ltr`` of the module's own code
+    may be reached but through it, and no relocation may write to the byte.
     """
     function = fix.function
     if function is None:
         raise _cannot(module, fix, "its function has no symbol any more")
-    end = function.offset + max(function.size, 1)
     for place in fix.ltr_sites:
-        if place.section != function.section or not function.offset <= place.offset < end:
+        if not (_is_in(place, function) or _is_only_called_by(module, place, function)):
             raise _cannot(module, fix, "the compiler put a copy of it elsewhere")
     if module.relocations_at(function.section, function.offset, function.offset + 1):
         raise _cannot(module, fix, "a relocation writes to its first byte")
     offset = module.file_offset(module.sections[function.section], function.offset)
     old = module.data[offset : offset + 1]
     return Neutralised(fix.variant, (Overwrite(offset, old, RET),))
+
+
+def _is_in(place: CodePlace, function: FixFunction) -> bool:
+    end = function.offset + max(function.size, 1)
+    return place.section == function.section and function.offset <= place.offset < end
+
+
+def _is_only_called_by(module: Module, place: CodePlace, function: FixFunction) -> bool:
+    """Whether ``place`` is in a local function that nothing but ``function`` knows of.
+
+    The kernel's header has ltr() as an inline function (sys/amd64/include/cpufunc.h), and
+    compilers that do not optimise make a function of it.
+    """
+    helper = next((each for each in module.symbols if _holds(each, place)), None)
+    if helper is None:
+        return False
+    calls = find_calls(module, helper.section, SectionOffset(helper.value))
+    known = {each.relocation for each in calls}
+    return all(_is_in(each.place, function) for each in calls) and not any(
+        each not in known and _points_into(module, each, helper)
+        for section in module.sections
+        if section.is_loaded and section.flags & elf.SHF_ALLOC
+        for each in module.relocations_of(section.index)
+    )
+
+
+def _holds(symbol: Symbol, place: CodePlace) -> bool:
+    return (
+        (symbol.type, symbol.section) == (elf.STT_FUNC, place.section)
+        and symbol.is_local
+        and symbol.value <= place.offset < symbol.value + symbol.size
+    )
+
+
+def _points_into(module: Module, relocation: Relocation, helper: Symbol) -> bool:
+    """Whether it resolves to an address in the helper, counted as lea and call count it."""
+    symbol = module.symbols[relocation.symbol]
+    at = symbol.value + relocation.addend
+    if relocation.type in (elf.R_X86_64_PC32, elf.R_X86_64_PLT32):
+        at += elf.field_width(relocation.type)
+    return symbol.section == helper.section and (helper.value <= at < helper.value + helper.size)
 
 
 def _cannot(module: Module, fix: SourceFix, why: str) -> AlreadyFixedError:
