@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from kpatch.elf.module import Module
-from kpatch.errors import UsageError
+from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.verify.proof.controls import without_lock
 from kpatch.verify.proof.tasks import Case
 from kpatch.verify.world.host import HostModel
@@ -76,7 +76,16 @@ class Tried:
 
 
 def switch_of(layout: SwitchLayout) -> Mapping[str, int]:
-    """The switch's layout as the plain numbers that a machine takes."""
+    """The switch's layout as the plain numbers that a machine takes.
+
+    Raises UnknownModuleError for a switch for which the machine's kernel prepares too little.
+    """
+    if layout.nexus_to or layout.kernel_jump is not None or layout.frame != (0,) * 6:
+        raise UnknownModuleError(
+            "its switch takes an address from the state, or words from the stack, that the "
+            "machine's kernel does not prepare",
+            todo="run 'kpatch verify', which does",
+        )
     return {name: int(getattr(layout, name)) for name in SWITCH_FIELDS}
 
 

@@ -18,7 +18,9 @@
 #define M_RSP (0x70 + MOVE)
 #define K_IDT (0x78 + MOVE)
 #define K_GDT (0x82 + MOVE)
+#ifndef K_TR
 #define K_TR (0x8c + MOVE)
+#endif
 #define K_LDT (0x8e + MOVE)
 #define K_RSP (0x90 + MOVE)
 #define K_SS (0x98 + MOVE)

@@ -49,7 +49,10 @@ class Seat:
     def fields(self, layout: SwitchLayout) -> Iterator[tuple[int, bytes]]:
         """The fields of the state that are not the same for every guest."""
         yield layout.kernel_address, struct.pack("<Q", self.state.virtual)
-        yield layout.nexus_address, struct.pack("<Q", self.copy.virtual)
+        yield layout.nexus_address, struct.pack("<Q", self.copy.virtual + layout.nexus_to)
+        if layout.kernel_jump is not None:
+            back = self.copy.virtual + layout.kernel_side
+            yield layout.kernel_jump, struct.pack("<Q", back)
         yield layout.monitor_cr3, struct.pack("<Q", self.monitor_root)
 
 

@@ -59,7 +59,8 @@ class Event:
     ``what`` names it: ``load cr3``, ``store cs``, ``lgdt``, ``push``, ``jump``, ``state address``
     (a field whose value is used as the state's address from then on), ``lend +8`` (a field stored
     8 bytes behind the start of something outside of the state), and for a far return
-    ``return to segment`` and ``return to address``.
+    ``return to segment`` and ``return to address``. For ``load flags`` the value is where on the
+    stack they were, counted from where ``rsp`` was first known.
     """
 
     what: str
@@ -81,10 +82,13 @@ ARGUMENT: Final = frozenset({"rdi"})
 
 
 class Followed(NamedTuple):
-    """The events of a routine, and the registers that hold the state's address at its end."""
+    """The events of a routine, the registers that hold the state's address at its end, and by how
+    many bytes ``rsp`` is then above where it was first known.
+    """
 
     events: tuple[Event, ...]
     state: frozenset[str]
+    depth: int
 
 
 def follow(code: Iterable[Instruction], state: frozenset[str] = ARGUMENT) -> Followed:
@@ -93,7 +97,7 @@ def follow(code: Iterable[Instruction], state: frozenset[str] = ARGUMENT) -> Fol
     for instruction in code:
         walk.take(instruction)
     held = frozenset(name for name, value in walk.known.items() if value == StateField())
-    return Followed(tuple(walk.events), held)
+    return Followed(tuple(walk.events), held, walk.depth)
 
 
 class _SwitchWalk:
@@ -124,6 +128,12 @@ class _SwitchWalk:
             value = self.stack.get(self.depth)
             self.depth += _WORD
             self._into(operands[0], value, instruction)
+        elif instruction.mnemonic in ("pushf", "pushfq"):
+            self.depth -= _WORD
+            self._put(self.depth, None)
+        elif instruction.mnemonic in ("popf", "popfq"):
+            self._report("load flags", Constant(self.depth), instruction)
+            self.depth += _WORD
         elif instruction.mnemonic == "jmp":
             self._report("jump", self._value(operands[0], instruction), instruction)
         elif instruction.is_far_return:

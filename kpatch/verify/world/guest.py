@@ -192,7 +192,7 @@ class Guest:
     def _fill_stacks(self) -> None:
         caller = struct.pack("<Q", RETURN_AT) + b"\xc5" * CALLER_FRAME
         self._write(self.stack, self.rsp - self.stack.virtual, caller)
-        self._write(self.monitor_stack, _MONITOR_RSP, _FIRST_FRAME)
+        self._write(self.monitor_stack, _MONITOR_RSP, _first_frame(self.layout.frame))
 
     def _fill_state(self) -> None:
         at = self.layout
@@ -229,9 +229,15 @@ def _unsaved(at: SwitchLayout) -> Iterator[tuple[int, bytes]]:
         yield from ((offset, b"\x5a" * size) for offset in offsets)
 
 
-# Six words for the callee-saved registers, then where the monitor starts.
-_FIRST_FRAME: Final = struct.pack("<7Q", *(0x6D6F_6E00 + n for n in range(6)), STUB_AT)
-_MONITOR_RSP: Final = PAGE - 0x100
+def _first_frame(frame: Sequence[int]) -> bytes:
+    """A word for each that the switch pops, a register's junk or the flags; then where the
+    monitor starts.
+    """
+    words = (flags or 0x6D6F_6E00 + n for n, flags in enumerate(frame))
+    return struct.pack(f"<{len(frame) + 1}Q", *words, STUB_AT)
+
+
+_MONITOR_RSP: Final = PAGE - 0x200
 
 
 def _moved(region: Region, name: str, virtual: int) -> Region:

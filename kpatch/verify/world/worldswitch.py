@@ -7,22 +7,14 @@ cr3, whatever its offset.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import takewhile
 from typing import Final
 
-from kpatch.errors import UnknownModuleError
-from kpatch.isa.decode import Instruction, decode
 from kpatch.units import ImageOffset
-from kpatch.verify.hardware.memory import PAGE
-from kpatch.verify.world.dataflow import ARGUMENT, Code, Event, Field, follow
+from kpatch.verify.world.routines import LARGEST_STATE, Events, Routines, unknown
 
 _MARKS: Final = 3
-_MOST_BYTES: Final = PAGE  # the switch has to fit the one page that both worlds map
-_LARGEST_STATE: Final = 1 << 20
-_PADDING: Final = frozenset({"nop", "int3"})
 
 
 @dataclass(frozen=True)
@@ -31,7 +23,8 @@ class SwitchLayout:
 
     ``state_at_exit`` are the registers that hold the state's address on the kernel's side.
     ``host_`` fields are saved by the entry, ``monitor_`` fields are prepared by kqemu_init and
-    kqemu_exec. ``tss_cache`` is a 16-byte descriptor.
+    kqemu_exec. ``tss_cache`` is a 16-byte descriptor. ``nexus_address`` holds the kernel's address
+    of the image, or of the code at the image offset ``nexus_to``.
     """
 
     kernel_to_monitor: ImageOffset
@@ -64,21 +57,30 @@ class SwitchLayout:
     host_cr3: int
     host_cr4: int
     loads_dr7: bool = True
-    """False for a switch that leaves DR7 alone; ``monitor_dr7`` is then a field of nobody's."""
+    """False for a switch that takes DR7 from no field; ``monitor_dr7`` is then nobody's."""
+    nexus_to: int = 0
+    kernel_jump: int | None = None
+    """The field with the address at which the kernel's side goes on, where the code does not
+    calculate that: kqemu_init fills it in."""
+    frame: tuple[int, ...] = (0,) * 6
+    """The words that the monitor's side pops before its ``ret``, as kqemu_exec prepares them:
+    ``FLAGS`` where it pops the flags, else 0."""
 
     @property
     def state_size(self) -> int:
         """Bytes that the state has at least: up to the end of the last field bound."""
-        offsets = (int(value) for name, value in vars(self).items() if name not in _ROUTINES)
+        offsets = (int(value or 0) for name, value in vars(self).items() if name not in _NO_FIELDS)
         return 16 + max(offsets)
 
 
-_ROUTINES: Final = (
+_NO_FIELDS: Final = (
     "kernel_to_monitor",
     "monitor_side",
     "monitor_to_kernel",
     "kernel_side",
     "state_at_exit",
+    "nexus_to",
+    "frame",
 )
 
 
@@ -93,21 +95,20 @@ def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
     is not a world switch of the known shape.
     """
     if len(marks) != _MARKS:
-        raise _unknown(f"its header has {len(marks)} marks of the switch, not {_MARKS}", 0)
+        raise unknown(f"its header has {len(marks)} marks of the switch, not {_MARKS}", 0)
     entry, monitor_side, kernel_side = marks
-    code = _ImageCode(image)
-    to_monitor = _Events("entry routine", entry, code.until(entry, "retf"))
+    code = Routines(image)
+    to_monitor = Events("entry routine", entry, code.until(entry, "retf"))
     in_monitor_code = code.until(monitor_side, "ret")
-    in_monitor = _Events(
+    in_monitor = Events(
         "monitor's side of the entry", monitor_side, in_monitor_code, to_monitor.state
     )
     leave = code.behind(in_monitor_code[-1].end)
-    to_kernel = _Events("exit routine", leave, code.until(leave, "retf"))
+    to_kernel = Events("exit routine", leave, code.until(leave, "retf"))
     code.until(kernel_side, "ret")
 
-    if to_kernel.continuation() != kernel_side:
-        raise _unknown(f"the exit does not go on at {kernel_side:#x}", leave)
-    loads_dr7 = in_monitor.has("load dr7") or to_kernel.has("load dr7")
+    kernel_jump = to_kernel.continuation(kernel_side)
+    loads_dr7 = in_monitor.takes("load dr7")
     layout = SwitchLayout(
         kernel_to_monitor=ImageOffset(entry),
         monitor_side=ImageOffset(monitor_side),
@@ -126,7 +127,7 @@ def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
         monitor_ds_sel=in_monitor.field("load ss"),
         monitor_dr7=in_monitor.field("load dr7") if loads_dr7 else 0,
         tss_cache=in_monitor.lent(),
-        nexus_address=to_kernel.jump(),
+        nexus_address=to_kernel.jump().displacement,
         kernel_address=to_kernel.field("state address"),
         host_tr_sel=to_monitor.field("str"),
         host_idt=to_monitor.field("sidt"),
@@ -139,11 +140,14 @@ def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
         host_cr3=to_monitor.field("store cr3"),
         host_cr4=to_monitor.field("store cr4"),
         loads_dr7=loads_dr7,
+        nexus_to=to_kernel.nexus_to(),
+        kernel_jump=kernel_jump,
+        frame=in_monitor.popped(),
     )
     return _agreed(layout, to_monitor, to_kernel)
 
 
-def _agreed(layout: SwitchLayout, entry: _Events, leave: _Events) -> SwitchLayout:
+def _agreed(layout: SwitchLayout, entry: Events, leave: Events) -> SwitchLayout:
     """The layout with a place for every field. UnknownModuleError where the code disagrees."""
     _require_agreement(layout, entry, leave)
     if layout.loads_dr7:
@@ -151,7 +155,7 @@ def _agreed(layout: SwitchLayout, entry: _Events, leave: _Events) -> SwitchLayou
     return replace(layout, monitor_dr7=(layout.state_size + 7) // 8 * 8)
 
 
-def _require_agreement(layout: SwitchLayout, entry: _Events, leave: _Events) -> None:
+def _require_agreement(layout: SwitchLayout, entry: Events, leave: Events) -> None:
     """What the entry saves is what the exit restores, field by field."""
     pairs = (
         (leave, "store rsp", layout.monitor_rsp),
@@ -165,112 +169,10 @@ def _require_agreement(layout: SwitchLayout, entry: _Events, leave: _Events) -> 
     for events, what, expected in pairs:
         found = events.field(what)
         if found != expected:
-            raise _unknown(
+            raise unknown(
                 f"'{what}' of the {events.name} uses the field {found:#x}, "
                 f"but elsewhere it is {expected:#x}",
                 events.start,
             )
-    if layout.state_size > _LARGEST_STATE:
-        raise _unknown(f"a state of {layout.state_size} bytes", layout.kernel_to_monitor)
-
-
-class _ImageCode:
-    """The instructions of an image."""
-
-    def __init__(self, image: bytes) -> None:
-        self._image = image
-
-    def until(self, start: int, last: str) -> tuple[Instruction, ...]:
-        """From ``start`` up to and with the first ``last`` (``ret`` or ``retf``)."""
-        taken: list[Instruction] = []
-        for instruction in self._from(start):
-            taken.append(instruction)
-            if instruction.is_return:
-                if instruction.mnemonic.split()[-1].rstrip("q") == last:  # also "repz ret"
-                    return tuple(taken)
-                break
-        raise _unknown(f"no '{last}' at the end of the routine", start)
-
-    def behind(self, end: int) -> int:
-        """The first instruction after the padding that follows a routine."""
-        padding = takewhile(lambda each: each.mnemonic in _PADDING, self._from(end))
-        return max((each.end for each in padding), default=end)
-
-    def _from(self, start: int) -> Iterator[Instruction]:
-        return decode(self._image[start : start + _MOST_BYTES], start)
-
-
-class _Events:
-    """The events of one routine, asked for by what must be there exactly once."""
-
-    def __init__(
-        self,
-        name: str,
-        start: int,
-        code: Iterable[Instruction],
-        state: frozenset[str] = ARGUMENT,
-    ) -> None:
-        self.name = name
-        self.start = start
-        self._events, self.state = follow(code, state)
-
-    def field(self, what: str) -> int:
-        """The one field that ``what`` happens to."""
-        found = {
-            event.value.displacement
-            for event in self._named(what)
-            if isinstance(event.value, Field) and event.value.plus == 0
-        }
-        return self._only(found, what)
-
-    def has(self, what: str) -> bool:
-        """Whether it happens at all, to a field or to anything else that is known."""
-        return bool(self._named(what))
-
-    def jump(self) -> int:
-        """The field that holds the nexus page's kernel address: jumped to, with an offset."""
-        found = {
-            event.value.displacement
-            for event in self._named("jump")
-            if isinstance(event.value, Field)
-        }
-        return self._only(found, "jump to the kernel address")
-
-    def lent(self) -> int:
-        """The 16-byte descriptor: the field whose halves are stored 8 bytes apart."""
-        low = self.field("lend +0")
-        if self.field("lend +8") != low + 8:
-            raise _unknown(f"the halves of the TSS descriptor in the {self.name}", self.start)
-        return low
-
-    def continuation(self) -> int:
-        """Where the far return goes: an offset by rip, or from the nexus page's address."""
-        for event in self._named("return to address"):
-            if isinstance(event.value, Code):
-                return event.value.offset
-            if isinstance(event.value, Field) and event.value.displacement == self.jump():
-                return event.value.plus
-        raise _unknown(f"no way back is pushed in the {self.name}", self.start)
-
-    def _named(self, what: str) -> list[Event]:
-        return [event for event in self._events if event.what == what]
-
-    def _only(self, found: set[int], what: str) -> int:
-        if len(found) != 1:
-            fields = ", ".join(f"{each:#x}" for each in sorted(found)) or "none"
-            raise _unknown(
-                f"'{what}' of the {self.name} should use one field of the state, found {fields}",
-                self.start,
-            )
-        (only,) = found
-        if not 0 <= only < _LARGEST_STATE:
-            raise _unknown(f"'{what}' of the {self.name} uses {only:#x}", self.start)
-        return only
-
-
-def _unknown(what: str, at: int) -> UnknownModuleError:
-    return UnknownModuleError(
-        what,
-        where=f"image offset {at:#x}",
-        todo="the emulation knows kqemu's world switch only: verify cannot run this module",
-    )
+    if layout.state_size > LARGEST_STATE:
+        raise unknown(f"a state of {layout.state_size} bytes", layout.kernel_to_monitor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ KNOWN = {
     "monitor_cr3": 0x60,
     "monitor_dr7": 0x68,
     "loads_dr7": True,
+    "nexus_to": 0,
+    "kernel_jump": None,
+    "frame": (0,) * 6,
     "monitor_rsp": 0x70,
     "host_idt": 0x78,
     "host_gdt": 0x82,
@@ -74,7 +78,7 @@ def test_other_builds_are_bound_by_what_their_code_does(name: str) -> None:
 def test_fields_of_one_build_do_not_overlap() -> None:
     for name in ("kqemu-7.ko", "kqemu-7-offsets.ko"):
         layout = bound(image_bytes(name))
-        offsets = [at for key, at in vars(layout).items() if key not in ROUTINES]
+        offsets = [vars(layout)[key] for key, at in KNOWN.items() if type(at) is int and at]
         assert len(set(offsets)) == len(offsets)
         assert layout.state_size >= max(offsets) + 16
 
@@ -149,7 +153,9 @@ def test_a_damaged_switch_is_bound_or_refused(data: st.DataObject) -> None:
         assert isinstance(error, UnknownModuleError)
         return
     assert isinstance(layout, SwitchLayout)
-    assert all(0 <= at < 1 << 20 for name, at in vars(layout).items() if name != "state_at_exit")
+    assert all(
+        0 <= vars(layout)[name] < 1 << 20 for name in KNOWN if name not in ("frame", "kernel_jump")
+    )
 
 
 def events(code: str) -> tuple[Event, ...]:
@@ -187,11 +193,50 @@ def test_pushed_code_is_known_by_its_offset() -> None:
     )
 
 
-def test_a_switch_that_leaves_dr7_alone_is_understood_and_runs(tmp_path: Path) -> None:
-    path = build(tmp_path, "7", {"SET_DR7": "", "CLEAR_DR7": ""})
-    module = read_module(path.read_bytes(), "no dr7")
-    match = find(module, load_signatures()[0])
-    subject = Subject.of(module, match.image)
-    assert not subject.layout.loads_dr7
+BACK = "movzwl K_CS(%rdi), %eax; push %rax; "
+SAVED = "push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15"
+TAKEN = "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp"
+SHAPES: Mapping[str, Mapping[str, str]] = {
+    "leaves dr7 alone": {"SET_DR7": "", "CLEAR_DR7": ""},
+    "clears dr7 at the exit": {"SET_DR7": "", "CLEAR_DR7": "mov $0, %eax; mov %rax, %dr7"},
+    "goes on where a field says": {"PUSH_KERNEL": BACK + "pushq 0x108(%rdi)"},
+    "goes on where the entry said": {
+        "ENTRY_EXTRA": "lea kernel_side(%rip), %rax; mov %rax, 0x108(%rdi)",
+        "PUSH_KERNEL": BACK + "mov 0x108(%rdi), %rdx; push %rdx",
+    },
+    "jumps where a field says": {"TO_NEXUS": "jmp *K_NEXUS(%rdi)"},
+    "both": {"TO_NEXUS": "jmp *K_NEXUS(%rdi)", "PUSH_KERNEL": BACK + "pushq 0x108(%rdi)"},
+    "pushes the flags too": {"PROLOGUE": f"pushf; {SAVED}", "EPILOGUE": f"{TAKEN}; popf"},
+    "pushes seven": {"PROLOGUE": f"{SAVED}; push %rdi", "EPILOGUE": f"pop %rdi; {TAKEN}"},
+    "stores what it saves": {
+        "PROLOGUE": "sub $48, %rsp; mov %rbp, 40(%rsp); mov %rbx, 32(%rsp); mov %r12, 24(%rsp); "
+        "mov %r13, 16(%rsp); mov %r14, 8(%rsp); mov %r15, (%rsp)",
+        "EPILOGUE": "mov (%rsp), %r15; mov 8(%rsp), %r14; mov 16(%rsp), %r13; mov 24(%rsp), %r12; "
+        "mov 32(%rsp), %rbx; mov 40(%rsp), %rbp; add $48, %rsp",
+    },
+    "saves at displacement 0": {"K_TR": "0"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_switch_is_understood_by_what_it_does(shape: str, tmp_path: Path) -> None:
+    module = read_module(build(tmp_path, "7", SHAPES[shape]).read_bytes(), shape)
+    subject = Subject.of(module, find(module, load_signatures()[0]).image)
     assert judged(subject, scenario("up")).verdict is Answer.PROVEN
     assert "own-tss" in broken(judged(subject))
+
+
+@pytest.mark.parametrize(
+    ("macros", "why"),
+    [
+        ({"PUSH_KERNEL": BACK + "lea nexus(%rip), %rax; push %rax"}, "does not go on at"),
+        ({"EPILOGUE": "lea 1(%rsp), %rsp"}, "1 bytes up"),
+        ({"EPILOGUE": "sub $8, %rsp"}, "-8 bytes up"),
+    ],
+)
+def test_a_switch_that_goes_astray_is_refused(
+    macros: Mapping[str, str], why: str, tmp_path: Path
+) -> None:
+    module = read_module(build(tmp_path, "7", macros).read_bytes(), "astray")
+    with pytest.raises(UnknownModuleError, match=why):
+        Subject.of(module, find(module, load_signatures()[0]).image)
