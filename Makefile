@@ -56,7 +56,7 @@ FAULTS = 0
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 
-# Needs gcc, binutils and gzip; the built samples are committed, so nobody else does.
+# Needs gcc, clang, binutils and gzip; the built samples are committed, so nobody else does.
 samples: $(VENV)/.installed
 	$(BIN)/python samples/build.py
 

@@ -48,6 +48,7 @@ def _compile(variant: Variant, file: Path, work: Path) -> Path:
         work / f"{file.name}.o",
         (*flags, *without_paths(*folders), *variant.flags, *variant.defines),
         folders,
+        variant.compiler,
     )
     if variant.shape is not Shape.I386:
         made.write_bytes(without_plt32(made.read_bytes()))

@@ -54,6 +54,9 @@ SWITCH_FIELDS = (
 )
 """What the world switch reads and writes. A layout gives each an offset."""
 
+OPTIONAL_FIELDS = (Field("host_jump", "u64", 8),)
+"""What only some builds have: where the exit goes on in the kernel."""
+
 SERVICE_FIELDS = (
     Field("request", "u32", 4),
     Field("answer", "u32", 4),
@@ -123,6 +126,22 @@ OTHER_OFFSETS: Mapping[str, int] = {
 (0x7e) while its base, two bytes on, has a long one."""
 
 
+NEAR_OFFSETS: Mapping[str, int] = {
+    **COMMON_OFFSETS,
+    "host_tr_sel": 0x0,
+    "host_ldt_sel": 0x2,
+    "host_idt": 0x4,
+    "host_gdt": 0xE,
+    "monitor_address": 0x78,
+    "kernel_address": 0x80,
+}
+"""The saved selector of the TSS comes first, and its displacement is left out: an entry site of
+15 bytes, the shortest there is."""
+
+JUMP_OFFSETS: Mapping[str, int] = {**COMMON_OFFSETS, "host_jump": 0x100}
+"""With the address at which the exit goes on in the kernel."""
+
+
 def header(offsets: Mapping[str, int]) -> str:
     """Return the text of ``state.h`` for a layout."""
     placed = _place(offsets)
@@ -151,7 +170,8 @@ struct kqemu_state {{
 
 
 def _place(offsets: Mapping[str, int]) -> list[tuple[int, Field]]:
-    placed = sorted(((offsets[field.name], field) for field in SWITCH_FIELDS), key=lambda p: p[0])
+    fields = (*SWITCH_FIELDS, *(each for each in OPTIONAL_FIELDS if each.name in offsets))
+    placed = sorted(((offsets[field.name], field) for field in fields), key=lambda p: p[0])
     end = placed[-1][0] + placed[-1][1].size
     for field in SERVICE_FIELDS:
         placed.append((end, field))

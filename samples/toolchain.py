@@ -64,12 +64,16 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def compile_source(
-    source: Path, target: Path, flags: Sequence[str], folders: Sequence[Path]
+    source: Path,
+    target: Path,
+    flags: Sequence[str],
+    folders: Sequence[Path],
+    compiler: str = "gcc",
 ) -> Path:
     """Compile C or assemble ``.S``, in the folder of the source."""
     includes = [f"-I{folder}" for folder in folders]
     words = (*flags, *LANGUAGE, *includes)
-    run("gcc", *words, "-c", source.name, "-o", target, cwd=source.parent)
+    run(compiler, *words, "-c", source.name, "-o", target, cwd=source.parent)
     return target
 
 

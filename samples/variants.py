@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from state import COMMON_OFFSETS, OTHER_OFFSETS
+from state import COMMON_OFFSETS, JUMP_OFFSETS, NEAR_OFFSETS, OTHER_OFFSETS
 
 
 class Shape(Enum):
@@ -26,7 +26,8 @@ class Variant:
     offset of that field in the kernel's ``struct pcpu``, None where the file does not tell.
     ``array`` are the C qualifiers of the embedded image, ``copies`` how often it is there;
     ``cut`` ends it inside the exit routine, ``relocated_site`` puts a relocation on the exit site.
-    ``extra`` are further sources. ``symbols_split`` moves the debug information to another file.
+    ``extra`` are further sources, ``compiler`` makes the kernel side.
+    ``symbols_split`` moves the debug information to another file.
     """
 
     file: str
@@ -45,6 +46,7 @@ class Variant:
     cut: bool = False
     relocated_site: bool = False
     stripped: bool = False
+    compiler: str = "gcc"
     symbols_split: bool = False
 
 
@@ -93,6 +95,31 @@ VARIANTS = (
         offsets=OTHER_OFFSETS,
     ),
     Variant(
+        "kqemu-7-near.ko",
+        "a field of the state at displacement 0: the shortest entry site",
+        defines=ON_7,
+        offsets=NEAR_OFFSETS,
+    ),
+    Variant(
+        "kqemu-7-jump.ko",
+        "the exit goes on where a field of the state says",
+        defines=(*ON_7, "-DSAMPLE_HOST_JUMP"),
+        offsets=JUMP_OFFSETS,
+        image_defines=("-DSAMPLE_HOST_JUMP",),
+    ),
+    Variant(
+        "kqemu-7-nodr7.ko",
+        "a switch that leaves DR7 alone",
+        defines=ON_7,
+        image_defines=("-DSAMPLE_NO_DR7",),
+    ),
+    Variant(
+        "kqemu-7-pushes.ko",
+        "the switch saves the registers in another order",
+        defines=ON_7,
+        image_defines=("-DSAMPLE_OTHER_PUSHES",),
+    ),
+    Variant(
         "kqemu-7-ehframe.ko",
         "more sections: .eh_frame, .note.gnu.property, .gnu_debuglink",
         defines=ON_7,
@@ -114,6 +141,34 @@ VARIANTS = (
         apply_exit=14,
         defines=(*ON_7, "-DSAMPLE_FIX_AFTER=kqemu_tss_fixup"),
         extra=("tss_slot.c",),
+    ),
+    Variant(
+        "kqemu-6-fix-a.ko",
+        "source fix A in a build for FreeBSD 6",
+        verdict="fixed-by-source",
+        apply_exit=14,
+        cpuid=0x3C,
+        defines=(*ON_6, "-DSAMPLE_CPUID=0x3c", "-DSAMPLE_FIX_AFTER=kqemu_tss_workaround"),
+        extra=("tss_slot.c",),
+    ),
+    Variant(
+        "kqemu-7-fix-a-clang.ko",
+        "source fix A, compiled by clang",
+        verdict="fixed-by-source",
+        apply_exit=14,
+        defines=(*ON_7, "-DSAMPLE_FIX_AFTER=kqemu_tss_workaround"),
+        extra=("tss_slot.c",),
+        compiler="clang",
+    ),
+    Variant(
+        "kqemu-6-fix-b-clang.ko",
+        "source fix B in a build for FreeBSD 6, compiled by clang",
+        verdict="fixed-by-source",
+        apply_exit=14,
+        cpuid=0x3C,
+        defines=(*ON_6, "-DSAMPLE_CPUID=0x3c", "-DSAMPLE_FIX_AFTER=kqemu_tss_fixup"),
+        extra=("tss_slot.c",),
+        compiler="clang",
     ),
     Variant(
         "kqemu-7-fix-c.ko",

@@ -170,6 +170,9 @@ static void fill_state(struct kqemu_session *session, u64 image_size)
 	state->monitor_ds_sel = 0;
 	state->monitor_dr7 = 0;
 	state->monitor_jump = MONITOR_BASE + header_word(session->image, HEADER_ENTRY_END);
+#ifdef SAMPLE_HOST_JUMP
+	state->host_jump = (u64)session->image + header_word(session->image, HEADER_EXIT_END);
+#endif
 	state->monitor_cr3 = pmap_kextract((vm_offset_t)session->top);
 	/* The first entry pops six registers and returns to monitor_exec, as a call would leave it. */
 	stack[-1] = 0;

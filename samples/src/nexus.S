@@ -33,6 +33,26 @@
 #endif
 	.endm
 
+#ifdef SAMPLE_OTHER_PUSHES
+	.macro push_saved
+	push	%r15
+	push	%rbx
+	push	%r13
+	push	%rbp
+	mov	%rsp, %rbp
+	push	%r14
+	push	%r12
+	.endm
+
+	.macro pop_saved
+	pop	%r12
+	pop	%r14
+	pop	%rbp
+	pop	%r13
+	pop	%rbx
+	pop	%r15
+	.endm
+#else
 	.macro push_saved
 	push	%rbp
 	mov	%rsp, %rbp
@@ -51,6 +71,7 @@
 	pop	%rbx
 	pop	%rbp
 	.endm
+#endif
 
 	.section .nexus, "ax"
 	.globl	image_start, kernel2monitor, monitor2kernel
@@ -135,11 +156,14 @@ entry_end:
 
 	mov	STATE_MONITOR_DS_SEL(STATE), %ax
 	mov	%ax, %ss
+#ifndef SAMPLE_NO_DR7
 	mov	STATE_MONITOR_DR7(STATE), %rax
 	test	%rax, %rax
 	jz	1f
 	mov	%rax, %dr7
-1:	give_state
+1:
+#endif
+	give_state
 	pop_saved
 	ret
 
@@ -148,12 +172,14 @@ monitor2kernel:
 	push_saved
 	take_state
 	mov	%rsp, STATE_MONITOR_RSP(STATE)
+#ifndef SAMPLE_NO_DR7
 	mov	STATE_MONITOR_DR7(STATE), %rax
 	test	%rax, %rax
 	jz	1f
 	xor	%eax, %eax
 	mov	%rax, %dr7
 1:
+#endif
 	/* Go on in this page at its kernel address, which both worlds map. */
 	mov	STATE_NEXUS_ADDRESS(STATE), %rax
 	add	$(at_kernel_address - image_start), %rax
@@ -175,8 +201,12 @@ at_kernel_address:
 	mov	STATE_HOST_RSP(STATE), %rsp
 	movzwl	STATE_HOST_CS_SEL(STATE), %eax
 	push	%rax
+#ifdef SAMPLE_HOST_JUMP
+	push	STATE_HOST_JUMP(STATE)
+#else
 	lea	exit_end(%rip), %rax
 	push	%rax
+#endif
 	lretq
 
 /*

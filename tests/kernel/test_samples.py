@@ -27,7 +27,14 @@ CPUIDS = {
     "kqemu-7-offsets.ko": 0x34,
     "kqemu-8.ko": 0x34,
 }
-FIXES = {"kqemu-7-fix-a.ko": "A", "kqemu-7-fix-b.ko": "B", "kqemu-7-fix-c.ko": "C"}
+FIXES = {
+    "kqemu-7-fix-a.ko": "A",
+    "kqemu-6-fix-a.ko": "A",
+    "kqemu-7-fix-a-clang.ko": "A",
+    "kqemu-7-fix-b.ko": "B",
+    "kqemu-6-fix-b-clang.ko": "B",
+    "kqemu-7-fix-c.ko": "C",
+}
 
 
 def sample(name: str) -> Module:

@@ -111,9 +111,10 @@ def judged(
     cpus: int = 2,
     model: MemoryModel = MemoryModel.SC,
     mode: Mode = "visible",
+    cpuid_offset: int = 0x34,
 ) -> Result:
     """Everything that the explorer finds."""
-    setup = Setup(subject, where, cpus, model=model, mode=mode)
+    setup = Setup(subject, where, cpus, cpuid_offset, model=model, mode=mode)
     return setup.with_program(
         lambda program: explore(program, Options(model=model, max_states=300_000))
     )

@@ -74,6 +74,32 @@ def test_a_broken_trampoline_is_refused_with_what_it_breaks(
     assert (look(path), names(path.parent)) == (old, [path.name])
 
 
+BUILDS = ["kqemu-7-near.ko", "kqemu-7-jump.ko", "kqemu-7-nodr7.ko", "kqemu-7-pushes.ko"]
+"""Other builds of the switch, as people might have them."""
+
+
+@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.usefixtures("few")
+def test_other_builds_of_the_switch_are_repaired_and_proven(name: str, tmp_path: Path) -> None:
+    path = copied(name, tmp_path)
+    assert run("scan", path).code == 1
+    assert run("apply", path).code == 0
+    assert run("scan", path).code == 0
+    assert run("verify", "--scenario", "two-rounds", "--model", "sc", "--cpus", "2", path).code == 0
+
+
+@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.usefixtures("few")
+def test_a_broken_trampoline_in_other_builds_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(BROKEN["own-tss"], tmp_path, monkeypatch)
+    path = copied(name, tmp_path)
+    done = run("apply", path)
+    assert done.code == 17
+    assert "own-tss" in done.complaint
+
+
 @pytest.mark.usefixtures("few")
 def test_no_output_is_written_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(BROKEN["own-tss"], tmp_path, monkeypatch)
