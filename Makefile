@@ -1,4 +1,4 @@
-# For GNU make and for bmake. Targets: run test lint bench samples machine docs clean.
+# For GNU make and for bmake. Targets: run test lint bench fuzz faults campaign samples machine docs clean.
 
 PYTHON ?= python3
 VENV = .venv
@@ -56,6 +56,11 @@ FAULTS = 0
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 
+# Random trampolines, judged with every reduction and with none: make campaign SECONDS=3600 SEED=2
+SEED = 1
+campaign: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.campaign $(SECONDS) $(SEED)
+
 # Needs gcc, clang, binutils and gzip; the built samples are committed, so nobody else does.
 samples: $(VENV)/.installed
 	$(BIN)/python samples/build.py
@@ -71,4 +76,4 @@ docs: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist kpatch.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: all run test lint bench samples machine docs clean
+.PHONY: all run test lint bench campaign samples machine docs clean

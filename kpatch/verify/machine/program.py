@@ -209,8 +209,8 @@ class UnicornProgram:
         self._learn(run, accesses)
         reads = tuple(self._shared.touched(each for each in accesses if not each.write))
         writes = tuple(self._shared.touched(each for each in accesses if each.write))
-        fence = info.is_fence and self._store_buffers
-        kind = info.kind if reads or writes or fence else OpKind.PLAIN
+        # One that faults touches nothing, but waits for the store before it as any other does.
+        kind = info.kind if reads or writes or info.is_fence else OpKind.PLAIN
         return Pending(kind, reads, writes, info.label)
 
     def _outcome(

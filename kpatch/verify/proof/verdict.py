@@ -31,17 +31,21 @@ class Proof:
         """``proven`` only if every obligation is, and every control failed as it must;
         ``not-judged`` where a part of the module that belongs to the switch cannot be run.
 
-        A control that was explored to its end and did not fail withholds it, whatever else was
-        found: what it says about the check is true of an accusation as well. One that a bound
-        ended early says as little as an obligation does.
+        A control that was explored to its end and did not fail withholds it: what it says about
+        the check is true of an accusation as well. But where the unpatched module fails as it
+        must and the patch is wrong with its lock, that it is wrong without it in another way than
+        a race excuses nothing. A control that a bound ended early says as little as an obligation
+        does.
         """
         if not self.case.fix.judged:
             return "not-judged"
         obligations = [each for each in self.explored if each.task.kind == "obligation"]
         failed = [each for each in self.explored if not each.holds]
-        if any(each.task.kind == "control" and not each.result.bound for each in failed):
+        violated = any(each.result.verdict is Answer.VIOLATED for each in obligations)
+        controls = [e for e in failed if e.task.kind == "control" and not e.result.bound]
+        if any(each.task.locks or not violated for each in controls):
             return "withheld"
-        if any(each.result.verdict is Answer.VIOLATED for each in obligations):
+        if violated:
             return "violated"
         if self.window is not None and not self.window.holds and not self.missing:
             return "withheld" if self.window.unpatched is None else "violated"

@@ -11,6 +11,7 @@ from kpatch.verify.world.origins import (
     NONE,
     SHARED,
     TSS,
+    UNDEFINED,
     Byte,
     Bytes,
     Machine,
@@ -105,7 +106,19 @@ class Operands:
                 found |= origins(self._load(operand))
             elif isinstance(operand, Register) and operand.name not in REGISTERS:
                 found |= {operand.name}
+        if self._shifts_too_far():
+            found |= {f"{UNDEFINED}, where it shifts by more than the width, '{self.each.text}'"}
         return found
+
+    def _shifts_too_far(self) -> bool:
+        """SDM vol. 2, SHLD and SHRD: by more than the operand's size, result and flags are
+        undefined. The count is taken modulo 32, so this is about 16 bits.
+        """
+        if self.each.mnemonic not in ("shld", "shrd"):
+            return False
+        target, _, count = self.each.operands
+        by = number(self.value(count))
+        return getattr(target, "size", 0) == 2 and (by is None or by % 32 > 16)
 
     def _load(self, operand: Memory) -> Bytes:
         at = self.address(operand)

@@ -141,6 +141,15 @@ WRONG: Final[tuple[Wrong, ...]] = (
     ),
     _undefined("SF after bt", _if("bt eax, 3", "jns")),
     _undefined("OF after shld", _if("mov r9d, 5; shld r9d, eax, 3", "jno")),
+    _undefined(
+        "16 bits shifted by 20, as QEMU has it",
+        _if("mov r9d, 5; mov r10d, 6; shrd r9w, r10w, 20; cmp r9w, 96", "je"),
+    ),
+    _undefined(
+        "16 bits shifted by what cl says",
+        _if("movzx ecx, al; and ecx, 0x14; mov r9d, 5; shld r9w, r9w, cl; cmp r9w, 5", "je"),
+    ),
+    _undefined("the carry of 16 bits shifted by 20", _if("mov r9d, 5; shld r9w, r9w, 20", "jae")),
     _undefined("CF after a move from cr0", _if("mov r9, cr0", "jae")),
     _undefined(
         "the carry of bsf, added",
@@ -206,6 +215,10 @@ RIGHT_ODD: Final = (
     ),
     Variant("flags are saved and taken back", (leave("pushfq; cmp eax, 5; popfq"),)),
     Variant("undefined flags are overwritten", (after(STRIDE, "test ecx, ecx; je fine; fine:"),)),
+    Variant(
+        "16 bits shifted by less than the width",
+        (leave("mov r9d, 5; shrd r9w, r9w, 3; cmp r9w, 5; je fine; fine:"),),
+    ),
     Variant("flags that imul defines", (after(STRIDE, "jo fine; fine:"),)),
     Variant("flags that a shift defines", (leave("mov r9d, 5; shl r9d, 3; je fine; fine:"),)),
     Variant(

@@ -15,7 +15,7 @@ from kpatch.verify.proof import controls, obligations
 from kpatch.verify.proof import verdict as proof
 from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import MANIFEST, copied, look, names, run, sample
-from tests.verify.mutants.changes import Lines
+from tests.verify.mutants.changes import Lines, before
 from tests.verify.mutants.locks import EXCHANGE
 from tests.verify.mutants.variant import Variant
 from tests.verify.proof.calls import LEAVE, UP, document, patched, verify
@@ -102,6 +102,19 @@ def test_a_patch_that_has_no_lock_is_refuted(tmp_path: Path) -> None:
     found = document(*LEAVE, path)
     assert found["verdict"] == "violated"
     assert all(each["holds"] for each in found["explored"] if each["kind"] == "control")
+
+
+def test_a_patch_that_is_wrong_with_its_lock_is_accused_whatever_it_does_without(
+    tmp_path: Path,
+) -> None:
+    counts = Variant("counts", (before("ltr ax", "add dword [rcx + 12], 1"),))
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(counts.case.module.data)
+    found = document(*LEAVE, path)
+    assert found["verdict"] == "violated"
+    controls_of_it = {each["name"]: each for each in found["explored"] if each["kind"] == "control"}
+    assert controls_of_it[UNPATCHED]["holds"]
+    assert not controls_of_it[LOCKLESS]["holds"]
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

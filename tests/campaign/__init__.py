@@ -1,0 +1,1 @@
+"""Random trampolines, judged twice: with every reduction, and with none at all."""
