@@ -19,7 +19,7 @@ from kpatch.signature.scan import find
 from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore
 from kpatch.verify.explore.schedule import from_text
 from kpatch.verify.proof.obligations import Obligation
-from kpatch.verify.proof.verdict import Bounds, Case
+from kpatch.verify.proof.tasks import Bounds, Case
 from tests.secondsource.build import build
 
 MOST_STATES: Final = 70_000

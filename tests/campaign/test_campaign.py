@@ -11,7 +11,7 @@ import pytest
 from kpatch.errors import KpatchError
 from kpatch.verify.explore import Answer, MemoryModel
 from kpatch.verify.proof.obligations import Obligation
-from kpatch.verify.proof.verdict import Bounds
+from kpatch.verify.proof.tasks import Bounds
 from tests.campaign import judge
 from tests.campaign.judge import Judgement, Trial, module_of
 from tests.campaign.trampolines import trampolines
