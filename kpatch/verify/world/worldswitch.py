@@ -106,13 +106,25 @@ def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
     leave = code.behind(in_monitor_code[-1].end)
     to_kernel = Events("exit routine", leave, code.until(leave, "retf"))
     code.until(kernel_side, "ret")
+    layout = _layout(entry, to_monitor, monitor_side, in_monitor, kernel_side, to_kernel)
+    return _agreed(layout, to_monitor, to_kernel)
 
+
+def _layout(
+    entry: int,
+    to_monitor: Events,
+    monitor_side: int,
+    in_monitor: Events,
+    kernel_side: int,
+    to_kernel: Events,
+) -> SwitchLayout:
+    """Each field by what its routine does with it."""
     kernel_jump = to_kernel.continuation(kernel_side)
     loads_dr7 = in_monitor.takes("load dr7")
-    layout = SwitchLayout(
+    return SwitchLayout(
         kernel_to_monitor=ImageOffset(entry),
         monitor_side=ImageOffset(monitor_side),
-        monitor_to_kernel=ImageOffset(leave),
+        monitor_to_kernel=ImageOffset(to_kernel.start),
         kernel_side=ImageOffset(kernel_side),
         state_at_exit=to_kernel.state,
         monitor_address=to_monitor.field("state address"),
@@ -144,7 +156,6 @@ def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
         kernel_jump=kernel_jump,
         frame=in_monitor.popped(),
     )
-    return _agreed(layout, to_monitor, to_kernel)
 
 
 def _agreed(layout: SwitchLayout, entry: Events, leave: Events) -> SwitchLayout:
