@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import explore, folder, machine, proof, reductions, startup, throughput
+from benchmarks import explore, folder, machine, pairs, proof, reductions, startup, throughput
 
 _ALL = {
     "startup": startup.main,
     "throughput": throughput.main,
     "folder": folder.main,
     "proof": proof.main,
+    "pairs": pairs.main,
     "explore": explore.main,
     "reductions": reductions.main,
     "machine": machine.main,

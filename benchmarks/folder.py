@@ -9,12 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, kpatch, least
+from benchmarks.measure import BEFORE, ROOT, kpatch, least
 
 _FILES = 2000
 _ROUNDS = 3
-_BEFORE = "KPATCH_BEFORE"
-"""The kpatch program of a build to compare with, if there is one."""
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
         folder = Path(name)
         _fill(folder)
         commands = {"kpatch scan": kpatch("scan", folder)}
-        if before := os.environ.get(_BEFORE):
+        if before := os.environ.get(BEFORE):
             commands["kpatch scan, before"] = [before, "scan", str(folder)]
         if objdump := shutil.which("objdump"):
             commands["objdump -D"] = [objdump, "-D", *map(str, sorted(folder.glob("*.ko")))]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "samples/kqemu-7.ko"
+BEFORE = "KPATCH_BEFORE"
+"""The kpatch program of a build to compare with, if there is one."""
 
 
 @dataclass(frozen=True)

@@ -230,9 +230,12 @@ class UnicornProgram:
             after = LocalState(Phase.FAULT, called, 0)
         else:
             after = self._after(cpu, state, called, ran.after, arrival, buffered)
-        # What the first instruction stored: no later one of a run stores to a cell.
-        stored = self._shared.touched(each for each in first if each.write)
-        writes = tuple((cell, ran.cells[cell]) for cell in stored)
+        writes: tuple[tuple[Cell, Value], ...] = ()
+        # What the first instruction stored: no later one of a run stores to a cell. An ``ltr`` that
+        # faults has stored nothing.
+        if any(access.write for access in run.accesses if access.step == 0):
+            stored = self._shared.touched(access for access in first if access.write)
+            writes = tuple((cell, ran.cells[cell]) for cell in stored)
         trace = tuple(engine.info(address).label for address in run.trace)
         return Outcome(self._locals.number(after), writes, violations, trace)
 
