@@ -164,8 +164,7 @@ def _step_command(
         signatures: Signatures,
         console: Console,
     ) -> int:
-        # A tree that does not know its OSVERSION gives an empty one: then the module decides.
-        host = read_host(osversion.strip() or None, kernel)
+        host = _host_of_build(osversion, kernel)
         folders = Folders(wrkdir.absolute(), wrksrc.absolute(), stagedir.absolute())
         reports = []
         failure: KpatchError | None = None
@@ -188,6 +187,18 @@ def _step_command(
         return exit_code
 
     return command
+
+
+def _host_of_build(osversion: str, kernel: Path | None) -> Host:
+    """The kernel that a build names. Its message names the variable, not our option.
+
+    A tree that does not know its OSVERSION gives an empty one: then the module decides.
+    """
+    try:
+        return read_host(osversion.strip() or None, kernel)
+    except UsageError as error:
+        error.where = error.where.replace("--osversion", "KPATCH_OSVERSION")
+        raise
 
 
 def _install(seen: Survey, places: UserPaths) -> tuple[Action, ...]:

@@ -179,8 +179,9 @@ def _refuse_unsound(examined: Examined, path: Path) -> None:
         raise AlreadyFixedError(
             examined.reason,
             where=str(path),
-            todo="remove that patch from files/ of the port, or set "
-            "KPATCH_FLAGS=--replace-source-fix; make clean, and build again",
+            todo="remove that patch from files/ of the port (emulators/kqemu-kmod has it as"
+            " patch-tssworkaround, kqemu-kmod-devel has none), or have it replaced: set"
+            " KPATCH_FLAGS=--replace-source-fix; make clean, and build again",
         )
 
 

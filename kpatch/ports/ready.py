@@ -59,7 +59,7 @@ def way_by_text(folder: Path) -> Way | None:
         return None
     fragment = folder / "files" / "kpatch.mk"
     found = makefile.read_if_there(fragment)
-    return Way.FRAGMENT if found is not None and found.mentions("hook apply") else None
+    return Way.FRAGMENT if found is not None and found.mentions("KPATCH_FRAGMENT=") else None
 
 
 def has_scripts(folder: Path) -> bool:

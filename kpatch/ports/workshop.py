@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.errors import DamagedFileError, KernelUnknownError, VerificationError
+from kpatch.errors import (
+    DamagedFileError,
+    KernelUnknownError,
+    KpatchError,
+    LinkerRefusalError,
+    MatchError,
+    UnknownModuleError,
+    VerificationError,
+)
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.ports.build import Examined, Shown, Standing
@@ -17,6 +26,44 @@ from kpatch.proving import Proving, require_proven
 if TYPE_CHECKING:
     from kpatch.signature.model import Signature
     from kpatch.verify.proof.verdict import Proof
+
+
+_REMEDIES: tuple[tuple[type[KpatchError], str], ...] = (
+    (
+        KernelUnknownError,
+        "set KPATCH_OSVERSION to the version of the kernel that loads the module (there: "
+        "sysctl -n kern.osreldate), make clean, and build again",
+    ),
+    (DamagedFileError, "make clean, and build again"),
+    (
+        MatchError,
+        "make clean, and build again; if that says the same, report it: this build needs a"
+        " signature of its own",
+    ),
+    (
+        UnknownModuleError,
+        "name the module that this port builds (USES=kpatch:FILE, or KPATCH_FILES)",
+    ),
+    (
+        LinkerRefusalError,
+        "build it with the compiler of that release, strip no more than its debug symbols,"
+        " make clean, and build again",
+    ),
+)
+"""What to do, in a build: it has variables, no kept copy, and can make the module again."""
+
+
+@contextmanager
+def _in_a_build() -> Iterator[None]:
+    """Errors leave with a build's remedies, and name its variables instead of options."""
+    try:
+        yield
+    except KpatchError as error:
+        error.what = error.what.replace("--osversion", "KPATCH_OSVERSION (or the tree's OSVERSION)")
+        for kind, todo in _REMEDIES:
+            if isinstance(error, kind):
+                error.todo = todo
+        raise
 
 
 class ModuleWorkshop:
@@ -41,17 +88,8 @@ class ModuleWorkshop:
 
         What to do is said in a build's words: it has variables, and can be made again.
         """
-        try:
+        with _in_a_build():
             return self._examined(path)
-        except KernelUnknownError as error:
-            error.todo = (
-                "set KPATCH_OSVERSION to the version of the kernel that loads the module (there: "
-                "sysctl -n kern.osreldate), make clean, and build again"
-            )
-            raise
-        except DamagedFileError as error:
-            error.todo = "make clean, and build again"
-            raise
 
     def _examined(self, path: Path) -> Examined:
         found = repair.scan(
@@ -70,14 +108,15 @@ class ModuleWorkshop:
     def apply(self, path: Path) -> None:
         """Repair the file in place. No copy is kept: the build can make it again."""
         place = files.require_replaceable(path)
-        done = repair.apply(
-            files.read(place),
-            str(path),
-            host=self._host,
-            signatures=self._signatures,
-            replace_source_fix=self._replace_source_fix,
-            proving=None,
-        )
+        with _in_a_build():
+            done = repair.apply(
+                files.read(place),
+                str(path),
+                host=self._host,
+                signatures=self._signatures,
+                replace_source_fix=self._replace_source_fix,
+                proving=None,
+            )
         files.replace(place, done.module.data)
 
     def verify(self, path: Path) -> Shown:

@@ -10,10 +10,12 @@ from typing import NoReturn
 import pytest
 
 from kpatch.elf.module import read_module
-from kpatch.errors import VerificationError
+from kpatch.errors import KpatchError, VerificationError
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.original import original_of
+from kpatch.ports import build
+from kpatch.ports.locate import Folders
 from kpatch.ports.workshop import ModuleWorkshop
 from kpatch.proving import Proving
 from tests.ports.harness import REPOSITORY, Tree, sha256
@@ -150,3 +152,35 @@ def test_a_failed_proof_says_what_to_do_with_the_build(
     assert str(caught.value) == (
         f"{path}: not right: own-tss; the build stops here; do not load this module, and report it"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "remedy"),
+    [
+        ("kqemu-7-cut.ko", 12, "make clean, and build again; if that says the same, report it"),
+        ("kqemu-7-fix-b.ko", 14, "set KPATCH_FLAGS=--replace-source-fix; make clean"),
+        ("kqemu-7-ambiguous.ko", 15, "set KPATCH_OSVERSION to the version of the kernel"),
+        ("other.ko", 11, "name the module that this port builds (USES=kpatch:FILE, or"),
+    ],
+)
+def test_a_refusal_has_the_remedies_of_a_build_and_the_code_of_the_page(
+    tmp_path: Path, name: str, code: int, remedy: str
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(sample(name))
+    workshop = ModuleWorkshop(Host(), replace_source_fix=False, proving=None)
+    folders = Folders(tmp_path, tmp_path, tmp_path / "stage")
+    with pytest.raises(KpatchError) as caught:
+        list(build.apply(["kqemu.ko"], folders, workshop))
+    assert remedy in str(caught.value)
+    assert caught.value.exit_code == code
+    page = (REPOSITORY / "docs" / "ports.md").read_text()
+    assert f"\n| {code} | " in page
+
+
+def test_a_wrong_version_is_asked_for_by_the_name_of_the_variable(real: Tree) -> None:
+    real.build_gives(sample("kqemu-7.ko"))
+    log = real.make("build", "KPATCH_OSVERSION=1302001").log
+    assert "conflict: KPATCH_OSVERSION (or the tree's OSVERSION) 1302001" in log
+    assert "--osversion" not in log
+    assert "kpatch: KPATCH_OSVERSION: 'x'" in real.make("build", "KPATCH_OSVERSION=x").log
