@@ -31,6 +31,7 @@ from kpatch.repair import Repaired
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.style import Style
+from kpatch.report.typed import Applied
 
 
 @click.command("apply")
@@ -112,7 +113,7 @@ def command(
 
 def _document(
     target: Target, changed: Changed, done: Repaired, place: Path, *, in_place: bool
-) -> Document:
+) -> Applied:
     return {
         "file": str(target.path),
         "output": str(place),
@@ -127,7 +128,7 @@ def _document(
     }
 
 
-def _show_evidence(document: Document, console: Console) -> None:
+def _show_evidence(document: Applied, console: Console) -> None:
     """With ``-v``: what the module was, and what was proven."""
     if not console.verbose:
         return
@@ -147,7 +148,7 @@ def _show_evidence(document: Document, console: Console) -> None:
             console.say(line)
 
 
-def _show(document: Document, done: Repaired, console: Console) -> None:
+def _show(document: Applied, done: Repaired, console: Console) -> None:
     """The dry run: the diff of the module, whatever it is wrapped in."""
     name = done.assessment.module.name
     if not done.is_new:
@@ -169,9 +170,7 @@ def _show(document: Document, done: Repaired, console: Console) -> None:
     console.say(f"{name}: dry run: nothing was written, and nothing was verified")
 
 
-def _write(
-    document: Document, place: Path, target: Target, changed: Changed, *, copy: bool
-) -> None:
+def _write(document: Applied, place: Path, target: Target, changed: Changed, *, copy: bool) -> None:
     in_place, is_new = document["in_place"], changed.data != target.data
     if is_new:
         document["status"] = "patched"
@@ -196,7 +195,7 @@ def _screen(console: Console) -> Callable[[Document], None] | None:
     )
 
 
-def _tell(document: Document, console: Console, screen: Callable[[Document], None] | None) -> None:
+def _tell(document: Applied, console: Console, screen: Callable[[Document], None] | None) -> None:
     """What was done: on ``screen`` if there is one, else in a line."""
     file = document["file"] if document["in_place"] else document["output"]
     for notice in document["notices"]:
@@ -212,7 +211,7 @@ def _tell(document: Document, console: Console, screen: Callable[[Document], Non
         _tell_in_a_line(document, file, console)
 
 
-def _tell_in_a_line(document: Document, file: str, console: Console) -> None:
+def _tell_in_a_line(document: Applied, file: str, console: Console) -> None:
     fix = document["module"].get("source_fix")
     more = f"; source fix {fix['variant']} is switched off" if fix else ""
     if "copy" in document:

@@ -147,10 +147,11 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
         import json
 
         from kpatch.report import documents
+        from kpatch.report.typed import Beside
 
         command = next((each for each in argv if each in COMMANDS), "")
-        document = documents.envelope(command, [], error.exit_code)
-        document["error"] = error.to_document()
+        beside: Beside = {"error": error.to_document()}
+        document = documents.envelope(command, [], error.exit_code, beside)
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:
         click.echo(f"kpatch: {printable(str(error))}", err=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from kpatch.report.documents import Document
+    from kpatch.report.typed import Envelope, Refused
     from kpatch.signature.model import Signature
 
     _ParamType: TypeAlias = click.ParamType[Path]
@@ -116,7 +117,7 @@ class Console(NamedTuple):
         if not self.json:
             self.warn(f"kpatch: {error}")
 
-    def document(self, document: Document) -> None:
+    def document(self, document: Envelope) -> None:
         """Print a document."""
         import json
 
@@ -236,12 +237,13 @@ def each_file(
             found, exit_code = action(path)
         except OtherModuleError as error:
             error.within(str(path))
-            found, exit_code = [_refusal(path, error)], error.exit_code
+            refused = _refusal(path, error)
+            found, exit_code = [refused], error.exit_code
             if named is None or path in named:
                 console.complain(error)
             else:
                 passed_over.append(error)
-                found[0]["status"] = "passed-over"
+                refused["status"] = "passed-over"
                 exit_code = DONE
                 if console.verbose:
                     console.say(f"passed over: {error}")
@@ -263,7 +265,7 @@ def each_file(
     return code
 
 
-def _refusal(path: Path, error: KpatchError) -> Document:
+def _refusal(path: Path, error: KpatchError) -> Refused:
     from kpatch.report import documents
 
     return documents.refusal(str(path), error)

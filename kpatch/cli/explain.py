@@ -26,6 +26,7 @@ from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, wrapped
+from kpatch.report.typed import Explained
 
 _WIDEST = 100
 _LEAST = 40
@@ -50,7 +51,7 @@ def command(about: str, host: Host, signatures: Signatures, console: Console) ->
     if path.is_file() or "/" in about:
 
         def explain(place: Path) -> tuple[list[Document], int]:
-            found = []
+            found: list[Document] = []
             for inside in targets.open_target(place).modules:
                 module = read_module(inside.data, inside.name)
                 found.append(_of_module(module, host, signatures, console))
@@ -74,7 +75,7 @@ def _width() -> int:
     return max(_LEAST, min(_WIDEST, shutil.get_terminal_size((80, 24)).columns))
 
 
-def _of_page(about: str) -> Document:
+def _of_page(about: str) -> Explained:
     """A page of the documentation, which an installed kpatch carries inside."""
     place = pages_folder() / about.removeprefix(_PAGES)
     known = sorted(each.name for each in pages_folder().glob("*.md"))
@@ -86,7 +87,7 @@ def _of_page(about: str) -> Document:
     return {"about": about, "verdict": "page", "lines": lines}
 
 
-def _of_term(about: str) -> Document:
+def _of_term(about: str) -> Explained:
     # Imported here: the scenarios and properties are defined beside the emulator.
     from difflib import get_close_matches
 
@@ -106,7 +107,7 @@ def _of_term(about: str) -> Document:
     )
 
 
-def _of_module(module: Module, host: Host, signatures: Signatures, console: Console) -> Document:
+def _of_module(module: Module, host: Host, signatures: Signatures, console: Console) -> Explained:
     name = module.name
     found = assess(module, host=host, signatures=signatures)
     lines = []

@@ -24,8 +24,9 @@ from kpatch.ports.locate import Folders
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Method, Port, Survey
 from kpatch.proving import Proving
+from kpatch.report import documents
 from kpatch.report import hook_text as text
-from kpatch.report.documents import Document
+from kpatch.report.typed import Beside
 
 _OVERLAY = Path("/usr/local/share/kpatch/overlay")
 _MAKE_CONF = Path("/etc/make.conf")
@@ -114,7 +115,7 @@ def _hook(
         if install or uninstall:
             raise UsageError("no ports tree is named", todo="give --ports-dir, usually /usr/ports")
         guides = _all_guides(places)
-        return _print(console, text.guides_text(guides), text.guides_document(guides), DONE)
+        return _print(console, text.guides_text(guides), text.beside(guides=guides), DONE)
     look = partial(
         tree.survey,
         ports_dir.absolute(),
@@ -128,14 +129,14 @@ def _hook(
         actions = _install(seen, places) if install else _uninstall(seen, places)
         seen = place.checked(look(), places.overlay)
         lines = [*text.actions_text(actions), *(text.verdict_text(seen) if install else ())]
-        document = text.actions_document(actions) | text.survey_document(seen)
+        beside = text.beside(actions=actions, survey=seen)
         # Files alone repair nothing: what is still missing in make.conf is a finding here too.
-        return _print(console, lines, document, FINDING if install and seen.blocked else DONE)
+        return _print(console, lines, beside, FINDING if install and seen.blocked else DONE)
     seen = place.checked(seen, places.overlay)
     guides = (_guide(seen.method, seen.ports, places),) if seen.method else ()
-    document = text.survey_document(seen) | text.guides_document(guides)
+    beside = text.beside(survey=seen, guides=guides)
     exit_code = FINDING if seen.blocked else DONE
-    return _print(console, text.survey_text(seen, guides), document, exit_code)
+    return _print(console, text.survey_text(seen, guides), beside, exit_code)
 
 
 def _step_command(
@@ -182,8 +183,9 @@ def _step_command(
             failure = error
         exit_code = failure.exit_code if failure else DONE
         if console.json:
-            document = text.steps_document(reports, failure)
-            console.document(text.envelope(f"hook {name}", exit_code, document))
+            entries = [report.to_document() for report in reports]
+            beside = text.beside(error=failure)
+            console.document(documents.envelope(f"hook {name}", entries, exit_code, beside))
         return exit_code
 
     return command
@@ -238,9 +240,9 @@ def _guide(method: Method, ports: Sequence[Port], places: UserPaths) -> Guide:
     return guide.for_method(method, origins, files, places.overlay, places.make_conf)
 
 
-def _print(console: Console, lines: Iterable[str], document: Document, exit_code: int) -> int:
+def _print(console: Console, lines: Iterable[str], beside: Beside, exit_code: int) -> int:
     if console.json:
-        console.document(text.envelope("hook", exit_code, document))
+        console.document(documents.envelope("hook", [], exit_code, beside))
     else:
         for line in lines:
             console.data(line)

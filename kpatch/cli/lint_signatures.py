@@ -13,6 +13,7 @@ from kpatch.errors import DONE, FINDING
 from kpatch.patch.lint import lint
 from kpatch.report import documents
 from kpatch.report.documents import Document
+from kpatch.report.typed import Linted
 
 
 @click.command("lint-signatures")
@@ -33,7 +34,7 @@ def command(paths: tuple[Path, ...], examples: Path | None, console: Console) ->
     def check(path: Path) -> tuple[list[Document], int]:
         folder = examples or path.parent
         found = lint(read_text(path, str(path)), str(path), lambda name: files.read(folder / name))
-        document: Document = {
+        document: Linted = {
             "file": str(path),
             "findings": [documents.plain(each) for each in found],
         }

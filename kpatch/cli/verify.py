@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -142,7 +143,7 @@ def command(
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replayed_lanes(case, obligation, schedule, bounds)
-                document: Document = {
+                document: dict[str, Any] = {
                     "obligation": obligation.title,
                     "lanes": shown.to_document(),
                 }

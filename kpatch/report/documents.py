@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +17,31 @@ if TYPE_CHECKING:
     from kpatch.kernel.detect import Detection
     from kpatch.patch.assess import Assessment
     from kpatch.patch.diff import ModuleDiff
+    from kpatch.report.typed import (
+        Assessed,
+        Beside,
+        Envelope,
+        Facts,
+        KernelFacts,
+        MatchFacts,
+        Refused,
+    )
     from kpatch.signature.model import Match
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
+"""What a renderer reads. Those that several commands print have their keys in ``typed``."""
 
 
 SCHEMA = 1
 """The version of the documents; docs/json.md says what may change within one."""
 
 
-def envelope(command: str, files: list[Document], exit_code: int) -> Document:
+def envelope(
+    command: str, files: Sequence[Document], exit_code: int, beside: Beside | None = None
+) -> Envelope:
     """The whole answer of one command. Every file's entry gets its ``verdict``, in one word."""
     return {
+        **(beside or {}),
         "schema": SCHEMA,
         "kpatch": __version__,
         "command": command,
@@ -37,7 +50,7 @@ def envelope(command: str, files: list[Document], exit_code: int) -> Document:
     }
 
 
-def with_verdict(entry: Document) -> Document:
+def with_verdict(entry: Document) -> dict[str, Any]:
     """The entry with its verdict in the one place where every document has it."""
     return {**entry, "verdict": verdict_of(entry)}
 
@@ -60,20 +73,20 @@ def verdict_of(entry: Document) -> str:
     return "replayed" if "lanes" in entry else str(entry.get("standing", ""))
 
 
-def refusal(file: str, error: KpatchError) -> Document:
+def refusal(file: str, error: KpatchError) -> Refused:
     """A file that was refused, and why."""
     return {"file": file, "status": "refused", "error": error.to_document()}
 
 
-def contents(data: Bulk, module: Module) -> Document:
+def contents(data: Bulk, module: Module) -> Facts:
     """Size and digest of a file, which is ``module`` itself or has it inside."""
     sha256 = module.sha256 if data == Bulk(module.data) else data.digest()
     return {"size": data.size, "sha256": sha256}
 
 
-def assessment(found: Assessment) -> Document:
+def assessment(found: Assessment) -> Assessed:
     """What ``scan`` says of one module."""
-    document: Document = {
+    document: Assessed = {
         "file": found.module.name,
         "size": len(found.module.data),
         "sha256": found.module.sha256,
@@ -105,7 +118,7 @@ def assessment(found: Assessment) -> Document:
     return document
 
 
-def _kernel(found: Detection) -> Document:
+def _kernel(found: Detection) -> KernelFacts:
     return {
         "low": found.low,
         "high": found.high,
@@ -119,7 +132,7 @@ def _kernel(found: Detection) -> Document:
     }
 
 
-def _match(found: Match) -> Document:
+def _match(found: Match) -> MatchFacts:
     return {
         "signature": found.signature.id,
         "title": found.signature.title,
@@ -146,7 +159,7 @@ def _match(found: Match) -> Document:
     }
 
 
-def difference(found: ModuleDiff) -> Document:
+def difference(found: ModuleDiff) -> dict[str, Any]:
     """What differs between two modules."""
     document = plain(found)
     if not isinstance(document, dict):

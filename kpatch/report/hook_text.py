@@ -1,16 +1,14 @@
-"""The results of ``kpatch hook`` as text and as JSON documents."""
+"""The results of ``kpatch hook`` as text, and as what stands beside the files of an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from kpatch.errors import KpatchError
-from kpatch.ports.build import Report
 from kpatch.ports.guide import Guide
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Port, Survey
-from kpatch.report import documents
-from kpatch.report.documents import Document
+from kpatch.report.typed import Beside
 
 
 def guides_text(guides: Sequence[Guide]) -> Iterator[str]:
@@ -51,31 +49,24 @@ def actions_text(actions: Sequence[Action]) -> Iterator[str]:
         yield f"{action.change.value}: {action.file.destination}"
 
 
-def guides_document(guides: Sequence[Guide]) -> Document:
-    """The guides as JSON-ready data."""
-    return {"guides": [guide.to_document() for guide in guides]}
-
-
-def survey_document(survey: Survey) -> Document:
-    """A survey as JSON-ready data."""
-    return {"survey": survey.to_document()}
-
-
-def actions_document(actions: Sequence[Action]) -> Document:
-    """The changes to files as JSON-ready data."""
-    return {"actions": [action.to_document() for action in actions]}
-
-
-def steps_document(reports: Sequence[Report], error: KpatchError | None) -> Document:
-    """What a build step did, up to the file that it failed on."""
-    document: Document = {"files": [report.to_document() for report in reports]}
-    return document | ({"error": error.to_document()} if error else {})
-
-
-def envelope(command: str, exit_code: int, document: Document) -> Document:
-    """The whole answer of one command."""
-    files = document.get("files", [])
-    return document | documents.envelope(command, files, exit_code)
+def beside(
+    *,
+    guides: Sequence[Guide] | None = None,
+    survey: Survey | None = None,
+    actions: Sequence[Action] | None = None,
+    error: KpatchError | None = None,
+) -> Beside:
+    """What an answer of the hook has beside its files."""
+    found: Beside = {}
+    if guides is not None:
+        found["guides"] = [guide.to_document() for guide in guides]
+    if survey is not None:
+        found["survey"] = survey.to_document()
+    if actions is not None:
+        found["actions"] = [action.to_document() for action in actions]
+    if error is not None:
+        found["error"] = error.to_document()
+    return found
 
 
 def _way(port: Port) -> str:

@@ -17,6 +17,7 @@ from kpatch.patch.assess import Verdict
 from kpatch.ports.build import Standing
 from kpatch.ports.place import Change
 from kpatch.ports.tree import Method
+from kpatch.report import typed
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.schedule import MoveKind
 from tests.cli import schema
@@ -199,3 +200,44 @@ def _schema() -> dict[str, Any]:
 def _leaves(kind: type[KpatchError]) -> Iterator[type[KpatchError]]:
     below = kind.__subclasses__()
     yield from [kind] if not below else (each for one in below for each in _leaves(one))
+
+
+def _shipped() -> dict[str, Any]:
+    found = schema.validator().schema
+    assert isinstance(found, dict)
+    return found
+
+
+TYPED: Final[dict[str, Any]] = {
+    "refused": typed.Refused,
+    "facts": typed.Facts,
+    "module": typed.Assessed,
+    "applied": typed.Applied,
+    "reverted": typed.Reverted,
+    "lint": typed.Linted,
+    "explanation": typed.Explained,
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_the_type_checker_knows_the_keys_of_the_schema(name: str) -> None:
+    """The verdict stands on top of every entry, whether its own document has it or not."""
+    known, keys = _shipped()["$defs"][name], TYPED[name]
+    top = {"verdict"} & set(known["properties"])
+    assert keys.__required_keys__ | keys.__optional_keys__ | top == set(known["properties"])
+    may_miss = {"readers"} if name == "applied" else set()
+    assert (keys.__required_keys__ | top) - may_miss == set(known["required"])
+
+
+def test_the_type_checker_knows_the_keys_of_an_answer() -> None:
+    required, optional = typed.Envelope.__required_keys__, typed.Envelope.__optional_keys__
+    assert required == set(_shipped()["required"])
+    assert required | optional == set(_shipped()["properties"])
+    module = _shipped()["$defs"]["module"]["properties"]
+    for key, keys in (
+        ("patch", typed.PatchFacts),
+        ("source_fix", typed.SourceFixFacts),
+        ("kernel", typed.KernelFacts),
+        ("match", typed.MatchFacts),
+    ):
+        assert keys.__required_keys__ == set(module[key]["required"])

@@ -40,7 +40,7 @@ def document() -> dict[str, Any]:
     after = read_module(apply_plan(plan), module.name)
     wanted = suite(("leave",), (2,), (MemoryModel.SC,))
     proof = run_proof(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
-    return page_document(Sides(found, plan, after), proof.to_document())
+    return dict(page_document(Sides(found, plan, after), proof.to_document()))
 
 
 def evil() -> dict[str, Any]:
