@@ -49,6 +49,7 @@ def _parts(document: Document, file: str) -> Iterator[tuple[str, str]]:
     else:
         yield "proven", f"nothing (--no-verify). Do it with: kpatch verify {file}"
     yield "undo", _undo(document, file)
+    yield "more", f"kpatch explain {file}; every change: kpatch diff {file}"
 
 
 def _what(document: Document) -> str:
@@ -72,11 +73,11 @@ def _wrong(document: Document) -> str:
 def _changed(document: Document) -> str:
     before, after = document["before"]["size"], document["after"]["size"]
     fix = document["module"].get("source_fix")
-    off = f" Source fix {fix['variant']} is switched off." if fix else ""
+    more = f", and source fix {fix['variant']}, which now returns at once" if fix else ""
     return (
-        "Both places now call new code behind the old: one CPU at a time puts its own TSS into "
-        "the slot and loads it. Every other old byte stays, but for pointers in the ELF header; "
-        f"{before} bytes became {after}.{off}"
+        "Both places now call new code at the end of the file: one CPU at a time puts its own TSS "
+        "into the slot and loads it. Every other old byte stays, but for pointers in the ELF "
+        f"header{more}; {before} bytes became {after}."
     )
 
 
