@@ -66,7 +66,7 @@ def _wrong(document: Document) -> str:
     return (
         f"Leaving the guest ({at.get('exit', '?')}), it loaded TR from a GDT slot that may hold "
         "another CPU's TSS, and two CPUs could do so at once: the kernel panics. Entering "
-        f"({at.get('entry', '?')}), it kept nothing that says which TSS is right."
+        f"({at.get('entry', '?')}), it saved no TSS."
     )
 
 
