@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from kpatch.witness.machine.emulators import run
 from kpatch.witness.machine.job import MachineSettings, disk
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
-_REPEATS = 5
+_TURNS = 11
 _FEW = 1_000
 _ROUNDS = {"qemu": 20_000, "bochs": 500}
 
@@ -117,17 +118,20 @@ def _until_return(contents: bytes, start: int) -> Iterator[Instruction]:
 def main() -> None:
     """Print time a round, ratios, instructions and serializing instructions."""
     cases = _cases()
-    best: dict[str, float] = {}
-    for _ in range(_REPEATS):
-        # In turn, and the least of each: what else runs here slows all alike.
+    turns: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(_TURNS):
+        # In turn, and each against the unpatched one of its own turn: what else runs here, or how
+        # fast the processor is just then, changes both alike.
         for name, case in cases.items():
-            found = _microseconds(case)
-            best[name] = min(found, best.get(name, found))
+            turns[name].append(_microseconds(case))
     for name, case in cases.items():
+        usual = statistics.median(turns[name])
+        ratios = [a / b for a, b in zip(turns[name], turns["unpatched"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
         print(
-            f"{name:<13} {best[name]:6.1f} us a round on QEMU, "
-            f"{1e6 / best[name]:.0f} rounds a second, "
-            f"{best[name] / best['unpatched']:.3f} of unpatched; "
+            f"{name:<13} {usual:6.1f} us a round on QEMU, {1e6 / usual:.0f} rounds a second, "
+            f"{middle:.3f} of unpatched (half of {_TURNS} turns: {low:.3f} to {high:.3f}; "
+            f"the least of each: {min(turns[name]) / min(turns['unpatched']):.3f}); "
             f"{_instructions(case):.0f} instructions a round with the machine's own, "
             f"{_serializing(case)} in the switch serializing"
         )

@@ -49,10 +49,11 @@ def explain(path: Path, error: OSError) -> tuple[str, str]:
 
 
 def _refusal(path: Path, said: str) -> tuple[str, str]:
-    with contextlib.suppress(OSError):
-        for place, name in ((path, "it"), (path.parent, "its folder")):
+    for place, name in ((path, "it"), (path.parent, "its folder")):
+        with contextlib.suppress(OSError):  # what is not there yet has no flags
             if is_immutable(place):
                 return f"{name} is immutable ({said})", f"chflags noschg or chattr -i {place}"
+    with contextlib.suppress(OSError):
         own, folder, me = path.stat(), path.parent.stat(), os.geteuid()
         if folder.st_mode & stat.S_ISVTX and me not in (0, own.st_uid, folder.st_uid):
             return (

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from kpatch.errors import FileAccessError
 from kpatch.storage import read, replace, writer
-from tests.cli.harness import command_line, copied, environment, names, run
+from tests.cli.harness import command_line, copied, environment, look, names, run
 
 
 def shell(*words: str | Path) -> None:
@@ -64,6 +65,38 @@ def test_an_immutable_file_is_named_as_such_and_no_copy_stays(tmp_path: Path) ->
         shell("chattr", "-i", path)
     assert done.code == 18 and "it is immutable" in done.err and "chattr -i" in done.err
     assert names(tmp_path) == [path.name] and path.read_bytes() == before
+
+
+def test_an_immutable_folder_is_named_and_nothing_stays_behind(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    shell("chattr", "+i", tmp_path)
+    try:
+        done = run("apply", "--no-verify", path)
+        assert names(tmp_path) == ["kqemu-7.ko"]
+    finally:
+        shell("chattr", "-i", tmp_path)
+    assert done.code == 18 and "its folder is immutable" in done.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o1777, "its folder is sticky"), (0o777, "would not do so any more")]
+)
+def test_a_file_of_another_user_is_said_to_be_one(mode: int, said: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as text:  # tmp_path is closed to others
+        folder = Path(text)
+        path = copied("kqemu-7.ko", folder)
+        folder.chmod(mode)
+        path.chmod(0o666)
+        before = look(path)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(FileAccessError, match=said) as caught:
+                replace(path, b"other")
+        finally:
+            os.seteuid(0)
+        assert "belongs to user 0" in str(caught.value) and caught.value.exit_code == 18
+        assert names(folder) == ["kqemu-7.ko"] and look(path) == before
 
 
 def test_a_file_of_somebody_else_in_a_sticky_folder_is_named_as_such(tmp_path: Path) -> None:
