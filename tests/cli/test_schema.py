@@ -64,6 +64,7 @@ _CALLS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "hook apply": (("hook", "apply", *_STEP, "kqemu-7-data.ko"),),
     "hook verify": (("hook", "verify", *_STEP, "--no-verify", "patched.ko", "missing.ko"),),
     "hook staged": (("hook", "staged", *_STEP, "patched.ko"),),
+    "hook packaged": (("hook", "packaged", *_STEP, "patched.ko"),),
 }
 
 
