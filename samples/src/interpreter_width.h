@@ -2,6 +2,8 @@
  * The operations of one operand size. Included once per WIDTH, without a guard: each inclusion
  * makes functions whose names end in the width.
  */
+#include "interpreter_run.h"
+
 #define JOIN_(name, width) name##width
 #define JOIN(name, width) JOIN_(name, width)
 #define N(name) JOIN(name, WIDTH)
@@ -84,8 +86,6 @@ INLINE void N(write_rm)(struct run *run, UINT value)
 	else
 		N(store)(run, run->address, value);
 }
-
-static void read_operand(struct run *run, unsigned behind);
 
 /* An immediate is at most 32 bits wide and sign-extended; `narrow` ones are 8 bits. */
 INLINE UINT N(immediate)(struct run *run, int narrow)
