@@ -1,10 +1,22 @@
-"""``python -m benchmarks [NAME...]``: all of them without a name."""
+"""``python -m benchmarks [NAME...]``: all of them without a name. RESULTS.md keeps it all."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 
-from benchmarks import explore, folder, machine, pairs, proof, reductions, startup, throughput
+from benchmarks import (
+    explore,
+    folder,
+    machine,
+    pairs,
+    proof,
+    reductions,
+    results,
+    startup,
+    throughput,
+)
 
 _ALL = {
     "startup": startup.main,
@@ -18,6 +30,14 @@ _ALL = {
 }
 
 
+class _Copy(io.StringIO):
+    """Keeps what is printed, and prints it."""
+
+    def write(self, text: str) -> int:
+        sys.__stdout__.write(text)  # type: ignore[union-attr]
+        return super().write(text)
+
+
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all."""
     for name in names or list(_ALL):
@@ -25,7 +45,10 @@ def main(names: list[str]) -> int:
             print(f"no benchmark '{name}': choose among {', '.join(_ALL)}", file=sys.stderr)
             return 2
         print(f"== {name}")
-        _ALL[name]()
+        copy = _Copy()
+        with contextlib.redirect_stdout(copy):
+            _ALL[name]()
+        results.keep(name, copy.getvalue())
         print()
     return 0
 

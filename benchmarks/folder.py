@@ -10,9 +10,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import BEFORE, ROOT, kpatch, least
+from tests.cli.harness import package_bytes
 
-_FILES = 2000
-_ROUNDS = 3
+_FILES = 10_000
+_ROUNDS = 1
 
 
 def main() -> None:
@@ -38,12 +39,23 @@ def main() -> None:
 
 
 def _fill(folder: Path) -> None:
-    """Most are other modules, as in /boot/modules; one in twenty is a kqemu of some kind."""
+    """Most are other modules, as in /boot/modules; one in twenty is a kqemu of some kind, one in
+    fifty a package with one inside, one in fifty an object that is no module.
+    """
     samples = sorted((ROOT / "samples").glob("kqemu*.ko"))
     other = ROOT / "samples/other.ko"
+    packages = [package_bytes(kind) for kind in ("bzip2", "xz", "zstd")]
+    plain = bytearray(other.read_bytes())
+    plain[7] = 0  # no OSABI: with its linker sets renamed it is an object of no system
+    plain_object = bytes(plain).replace(b"set_mod", b"set_xyz").replace(b"set_sys", b"set_xyz")
     for number in range(_FILES):
-        model = samples[number // 20 % len(samples)] if number % 20 == 0 else other
-        shutil.copy(model, folder / f"{number:05}.ko")
+        path = folder / f"{number:05}.ko"
+        if number % 50 == 7:
+            path.with_suffix(".pkg").write_bytes(packages[number // 50 % len(packages)])
+        elif number % 50 == 9:
+            path.write_bytes(plain_object)
+        else:
+            shutil.copy(samples[number // 20 % len(samples)] if number % 20 == 0 else other, path)
 
 
 def _peak(folder: Path) -> int:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -199,10 +199,10 @@ def _verdict(
         return f"it is replaced, and nobody says so: {said[-300:]}"
     if scenario.output and (folder / scenario.file).read_bytes() != scenario.before:
         return "the input changed"
-    return _left(scenario, folder, killed=killed)
+    return left_behind(scenario, folder, killed=killed)
 
 
-def _left(scenario: Scenario, folder: Path, *, killed: bool) -> str:
+def left_behind(scenario: Scenario, folder: Path, *, killed: bool) -> str:
     for path in folder.iterdir():
         if path.name in (scenario.file, scenario.output):
             continue
@@ -214,21 +214,3 @@ def _left(scenario: Scenario, folder: Path, *, killed: bool) -> str:
         if (gzip.decompress(copy) if path.name.endswith(".gz") else copy) != scenario.before:
             return f"{path.name} is not the original"
     return ""
-
-
-def run(names: Sequence[str], most: int | None) -> int:
-    """Run the campaign and print its figures. Returns the number of failures."""
-    failures = 0
-    for scenario in scenarios():
-        if names and scenario.name not in names:
-            continue
-        done = expected(scenario)
-        chosen = faults(scenario, most)
-        bad = [(each, what) for each in chosen if (what := judged(scenario, each, done))]
-        at = len({(each.call, each.number) for each in chosen})
-        print(f"{scenario.name:<10} {at:5} points {len(chosen):6} faults {len(bad):4} failures")
-        for fault, what in bad:
-            print(f"  {fault.option}: {what}")
-        failures += len(bad)
-        sys.stdout.flush()
-    return failures

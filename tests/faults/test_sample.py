@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults import short
 from tests.faults.campaign import Scenario, expected, faults, judged, scenarios
 
 _FEW = {"apply": 2, "package": 2, "proof": 1}
@@ -15,3 +16,8 @@ def test_a_call_that_fails_leaves_the_old_file_or_the_new_one(scenario: Scenario
     done = expected(scenario)
     for fault in faults(scenario, _FEW[scenario.name], seed=len(scenario.name)):
         assert judged(scenario, fault, done) == "", fault.option
+
+
+@pytest.mark.parametrize("scenario", _CHOSEN[:2], ids=lambda each: str(each.name))
+def test_writes_that_are_taken_in_part_lose_nothing(scenario: Scenario) -> None:
+    assert short.judged(scenario, expected(scenario)) == []
