@@ -100,6 +100,8 @@ def _side(module: Module, section: Section | None, switch: Switch | None) -> Sid
     contents = Contents(module, section)
     is_code = section.is_code and module.header.is_amd64
     parts = switch.parts if switch and switch.section == section.index and not is_code else ()
+    # The switch may be the other module's, whose section of this number is longer.
+    parts = tuple(part for part in parts if part.end <= len(contents.data))
     return Side(contents, stretches(contents, is_code, parts))
 
 

@@ -33,11 +33,19 @@ def guarded(code: str, *arguments: str | Path) -> bytes:
     return done.stderr
 
 
+_WITHOUT_FILE = ("hook", "schema", "lint-signatures")
+
+
 @pytest.mark.parametrize(
-    "call", [["scan"], ["apply"], ["diff"], ["apply", "--dry-run"], ["revert"], ["hook"]]
+    "call",
+    [
+        *(["scan"], ["apply"], ["diff"], ["apply", "--dry-run"], ["revert"], ["explain"]),
+        *(["demo"], ["hook"], ["schema"], ["lint-signatures"]),
+    ],
+    ids=" ".join,
 )
 def test_no_command_uses_the_network(call: list[str], tmp_path: Path) -> None:
-    files = [] if call == ["hook"] else [copied("kqemu-7.ko", tmp_path)]
+    files = [] if call[0] in _WITHOUT_FILE else [copied("kqemu-7.ko", tmp_path)]
     assert b"NETWORK" not in guarded(_GUARD, *call, *files)
 
 
