@@ -235,3 +235,12 @@ def test_two_columns_show_the_same_instructions(width: int) -> None:
     assert any("str word ptr [rdi + 0x8c]" in row.split(" | ")[0] for row in rows)
     assert any("movabs rax, 0" in row.split(" | ")[-1] for row in rows)
     assert any("0f014f78" in row for row in rows) == (width > 100)
+
+
+@pytest.mark.parametrize("names", [("kqemu-7.ko", "other.ko"), ("other.ko", "kqemu-7.ko")])
+def test_a_switch_is_not_looked_for_in_a_section_that_is_shorter(names: tuple[str, str]) -> None:
+    """The data of other.ko ends before the switch of kqemu does: diff read past its end."""
+    one, other = map(sample, names)
+    found = diff_modules(one, other)
+    assert found.hunks
+    assert all(row for hunk in found.hunks for row in hunk.rows)
