@@ -17,6 +17,7 @@ from tests.verify.mutants import (
     locks,
     machine_state,
     right_locks,
+    siblings,
     stashes,
 )
 from tests.verify.mutants.variant import Mutant
@@ -30,6 +31,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *leftovers.MUTANTS,
     *foreign_memory.MUTANTS,
     *right_locks.MUTANTS,
+    *siblings.MUTANTS,
 )
 
 TABLE: Final = Path(__file__).with_name("table.txt")
