@@ -33,6 +33,7 @@ _TABLES: Final = ("ldtr", "gdtr", "idtr")
 _STATUS_FLAGS: Final = 0x8D5  # OF, SF, ZF, AF, PF, CF: psABI 3.2.1, not kept over a call
 _ROUNDS: Final = ("the first round", "the second round")
 _RSP_SIZE: Final = 8
+_MOST_PAUSES: Final = 1000
 
 
 class Differences(NamedTuple):
@@ -84,7 +85,7 @@ class Alone:
         everything = world.host.arena.base, world.host.arena.end
         self.engine.watch_reads((everything,))
         self._territory = replace(world.territory(cpu), watched=(everything,))
-        self._run = Execution()
+        self._runs: list[Execution] = []
         called = [world.boot(self.engine, each) for each in range(world.model.cpus)]
         self._called = called[cpu]
         self._cpu = cpu
@@ -102,10 +103,17 @@ class Alone:
         return self.go_on(stops)
 
     def go_on(self, stops: Container[int] = frozenset({RETURN_AT})) -> str:
-        """On from where it is."""
-        self._run = run = self.engine.run(self._territory, stops)
-        self.registers = self.engine.registers
-        return run.failure.what if run.failure is not None else ""
+        """On from where it is; a run ends in front of each ``pause``, and goes on behind it."""
+        self._runs = []
+        for _ in range(_MOST_PAUSES):
+            run = self.engine.run(self._territory, stops)
+            self._runs.append(run)
+            self.registers = self.engine.registers
+            if run.failure is not None:
+                return run.failure.what
+            if self.registers["rip"] in stops:
+                return ""
+        return "it waits for another CPU"
 
     def contents(self, region: Region) -> bytes:
         """What a region holds now."""
@@ -113,8 +121,8 @@ class Alone:
 
     def reads(self, places: Places) -> Iterator[str]:
         """What of the host's memory the patch has read in the last round, and may not."""
-        for access in self._run.accesses:
-            address = self._run.trace[access.step]
+        for run, access in ((one, each) for one in self._runs for each in one.accesses):
+            address = run.trace[access.step]
             if access.write or not places.is_patch(address):
                 continue
             if not places.may_read(self._cpu, access.physical, access.size):

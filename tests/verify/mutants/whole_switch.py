@@ -209,6 +209,8 @@ WRONG: Final[tuple[Wrong, ...]] = (
     _stores("a field of the entry's, at the exit", leave("str [$state + $tr_sel]")),
     _stores("the state, by way of another register", leave("lea r9, [rdi + 8]; mov byte [r9], 0")),
     _effect("a byte of the state is set", leave(_SPOIL)),
+    _effect("a byte of the state is set behind a pause", leave(f"pause; {_SPOIL}")),
+    _effect("another CPU is waited for", leave("again:; pause; cmp dword [r8 + 64], 0; je again")),
     _effect("a byte of the state is set at the entry", entry(_SPOIL)),
     _effect("the saved selector is cleared", leave("mov word [$state + $tr_sel], 0")),
     _effect("AC stays set", leave("pushfq; or qword [rsp], 0x40000; popfq")),
@@ -233,6 +235,7 @@ RIGHT_ODD: Final = (
         "16 bits shifted by less than the width",
         (leave("mov r9d, 5; shrd r9w, r9w, 3; cmp r9w, 5; je fine; fine:"),),
     ),
+    Variant("a pause that nobody needs", (leave("pause; pause"),)),
     Variant("flags that imul defines", (after(STRIDE, "jo fine; fine:"),)),
     Variant("flags that a shift defines", (leave("mov r9d, 5; shl r9d, 3; je fine; fine:"),)),
     Variant(
