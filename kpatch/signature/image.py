@@ -61,6 +61,21 @@ def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
     return tuple(_apart([found[key] for key in sorted(found)]))
 
 
+def no_image(module: Module, rule: ImageRule) -> UnknownModuleError:
+    """The refusal of a module in which :func:`find_images` finds nothing."""
+    code = [section for section in module.sections if section.is_code]
+    if code and not any(section.has_bytes for section in code):
+        return UnknownModuleError(
+            "it holds symbols and debugging information only, as objcopy --only-keep-debug leaves",
+            todo="the module that they were split from is another file",
+        )
+    return UnknownModuleError(
+        "no monitor image in it: no data section has a header of five offsets with "
+        f"'{rule.anchor}' behind it",
+        todo="if it is a kqemu of another version, it needs a signature of its own",
+    )
+
+
 def _too_many(section: Section) -> UnknownModuleError:
     return UnknownModuleError(
         "too many places look like the start of a monitor image",

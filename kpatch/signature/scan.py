@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kpatch.elf.module import Module
 from kpatch.errors import KpatchError, MatchError, UnknownModuleError
 from kpatch.isa.decode import MAX_LENGTH, Instruction, Outline, decode, decode_one, outline
-from kpatch.signature.image import Candidate, find_images
+from kpatch.signature.image import Candidate, find_images, no_image
 from kpatch.signature.match import Bindings, Hit, Miss, match_at
 from kpatch.signature.model import (
     MOST_INSTRUCTIONS,
@@ -49,11 +49,7 @@ def find(module: Module, signature: Signature) -> Match:
     """
     images = find_images(module, signature.image)
     if not images:
-        raise UnknownModuleError(
-            "no monitor image in it: no data section has a header of five offsets with "
-            f"'{signature.image.anchor}' behind it",
-            todo="if it is a kqemu of another version, it needs a signature of its own",
-        )
+        raise no_image(module, signature.image)
     matches: list[Match] = []
     failures: list[KpatchError] = []
     for candidate in images:

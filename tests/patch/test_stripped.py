@@ -16,7 +16,7 @@ from kpatch import repair
 from kpatch.elf.content import differing, loaded_digest
 from kpatch.elf.klink import check
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
+from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, UnknownModuleError
 from kpatch.kernel.host import Host
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
@@ -270,3 +270,10 @@ def test_constants_of_no_size_or_an_impossible_one_count_where_they_lie(size: in
     first, second = read_module(data), read_module(bytes(changed))
     assert loaded_digest(first) != loaded_digest(second)
     assert differing(first, second) == (section.name,)
+
+
+def test_split_off_symbols_are_not_taken_for_an_unknown_kqemu(tmp_path: Path) -> None:
+    split = through(("objcopy", "--only-keep-debug"), sample("kqemu-7.ko").data, tmp_path)
+    found = assess(split)
+    assert isinstance(found.refusal, UnknownModuleError)
+    assert "symbols and debugging information only" in found.reason
