@@ -52,10 +52,11 @@ def test_make_k_packages_no_refused_module(tree: Tree, argument: str, failing: s
     assert packed(tree) == []
 
 
-def test_a_stage_with_another_module_leaves_it_nowhere(tree: Tree) -> None:
+@pytest.mark.parametrize("flag", ["-k", "-i"])
+def test_a_stage_with_another_module_leaves_it_nowhere(tree: Tree, flag: str) -> None:
     """In a tree without a stage the module lies in /boot/modules by then."""
     tree.edit("@cp ${INSTALL_WRKSRC}/kqemu.ko", "@cp ${BUILT}")
-    done = tree.make("-k", "package")
+    done = tree.make(flag, "package")
     assert "the staged module is not repaired" in done.log
     assert f"kpatch: removed, because of this error: {tree.installed}" in done.log
     assert not tree.installed.exists()
