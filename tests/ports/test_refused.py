@@ -40,7 +40,7 @@ def packed(tree: Tree) -> list[str]:
 
 @pytest.mark.parametrize(
     ("argument", "failing"),
-    [("", "apply"), ("", "verify"), ("", "silently"), ("KPATCH_FLAGS=--typo", "")],
+    [("", "verify"), ("KPATCH_FLAGS=--typo", "")],
 )
 def test_make_k_packages_no_refused_module(tree: Tree, argument: str, failing: str) -> None:
     done = tree.make("-k", "package", argument or "X=", FAKE_FAIL=failing)
