@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import read_module
-from kpatch.errors import KpatchError
+from kpatch.errors import KpatchError, UnknownModuleError
 from kpatch.machinetest import settings_for, subject_of
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
@@ -98,7 +98,10 @@ def by_machine(machine: str, case: Case) -> str:
     """What the machine counts, in a word or two."""
     usual = settings_for(machine, case, rounds=ROUNDS[machine])
     settings = MachineSettings(**{**vars(usual), "private_gdt": case.fix.private_only})
-    made = disk(subject_of(case, case.module), settings)
+    try:
+        made = disk(subject_of(case, case.module), settings)
+    except UnknownModuleError:
+        return "not run"
     return short(run(machine, made, settings.cpus, LIMITS[machine]))
 
 

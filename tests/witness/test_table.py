@@ -50,8 +50,11 @@ def test_the_unpatched_module_is_wrong_on_every_engine(found: dict[str, Row]) ->
 
 def test_all_engines_find_every_patched_sample_right() -> None:
     patched = {n: c for n, c in committed().items() if n.endswith(", patched") and c[1]}
-    assert len(patched) >= 9
-    assert set(patched.values()) == {("right", "right", "right")}
+    run = {n: c for n, c in patched.items() if c[1:] != ("not run", "not run")}
+    assert len(run) >= 9
+    assert set(run.values()) == {("right", "right", "right")}
+    # The proof judges a switch of a shape that the machines' kernel does not prepare.
+    assert {c[0] for n, c in patched.items() if n not in run} <= {"right"}
 
 
 def test_every_mutant_is_seen_by_the_proof() -> None:
