@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.proof import obligations, verdict
+from kpatch.verify.proof import obligations, tasks
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.tasks import Bounds
 from tests.cli import schema
@@ -47,7 +47,7 @@ def test_what_is_not_proven_is_not_written(
 ) -> None:
     few = suite((), [2], (MemoryModel.SC,))[:1]
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
-    monkeypatch.setattr(verdict, "Bounds", lambda: Bounds(max_states=10))
+    monkeypatch.setattr(tasks, "Bounds", lambda: Bounds(max_states=10))
     path = copied("kqemu-7.ko", tmp_path)
     before = look(path)
     done = run("apply", *options, path)

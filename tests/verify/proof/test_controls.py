@@ -12,7 +12,7 @@ import pytest
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import Scenario, scenario_named
 from kpatch.verify.proof import controls, obligations
-from kpatch.verify.proof import verdict as proof
+from kpatch.verify.proof import tasks as proof
 from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import MANIFEST, copied, look, names, run, sample
 from tests.verify.mutants.changes import Lines, before
