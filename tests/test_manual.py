@@ -13,10 +13,7 @@ import pytest
 from kpatch.cli import commands as entry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/kpatch.1"
-COMMANDS = (
-    *("scan", "apply", "diff", "verify", "report", "demo", "revert", "hook"),
-    *("explain", "schema", "lint-signatures"),
-)
+COMMANDS = entry.group.list_commands(click.Context(entry.group))
 
 
 def test_mandoc_has_nothing_to_warn_of() -> None:

@@ -81,6 +81,10 @@ class Console(NamedTuple):
         """Print what the user asked for; on a terminal it folds."""
         click.echo(_fold(text, self.fold_at), color=self.style.colour or None)
 
+    def exact(self, text: str) -> None:
+        """Print what people copy, as it is: a terminal wraps it, and gives it back whole."""
+        click.echo(text)
+
     def say(self, text: str) -> None:
         """Say what happened in one line, unless told to be quiet."""
         if not self.quiet:

@@ -67,7 +67,10 @@ def _answer(document: Document, console: Console) -> int:
     else:
         wide = document["verdict"] == "page"  # It has tables: it is not filled anew.
         lines = document["lines"]
-        console.data("\n".join(lines) if wide else wrapped(lines, _width()))
+        if wide:
+            console.exact("\n".join(lines))
+        else:
+            console.data(wrapped(lines, _width()))
     return DONE
 
 

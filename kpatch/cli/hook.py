@@ -245,7 +245,7 @@ def _print(console: Console, lines: Iterable[str], beside: Beside, exit_code: in
         console.document(documents.envelope("hook", [], exit_code, beside))
     else:
         for line in lines:
-            console.data(line)
+            console.exact(line)
     return exit_code
 
 
