@@ -98,3 +98,15 @@ def test_output_into_the_file_itself_is_refused_whatever_its_name(tmp_path: Path
 
 def test_no_arguments_show_the_help() -> None:
     assert run() == run("--help") and run().code == 0
+
+
+@pytest.mark.parametrize("name", ["scan", "apply", "diff", "verify", "report", "demo", "revert"])
+def test_signatures_of_ones_own_are_taken_wherever_one_is_read(name: str, tmp_path: Path) -> None:
+    done = run(name, "--signatures", str(tmp_path), _MODULE, *_PAGE.get(name, ()))
+    assert (done.code, done.complaint) == (
+        2,
+        f"kpatch: {tmp_path}: no signature in this folder; put NAME.toml there",
+    )
+
+
+_PAGE = {"report": ("-o", "page.html")}
