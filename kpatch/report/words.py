@@ -34,6 +34,8 @@ STATUSES: Final = {
     "unsound-source-fix": "In a ports build: source fix A or B, which leave a wrong TSS for a "
     "moment, and two CPUs that can fault. The build ends, unless told --replace-source-fix.",
     "staged": "The hook's last step: what was staged is what was proven, by its SHA-256.",
+    "packaged": "The hook's check right before a package is made: what goes in is what was proven.",
+    "hook packaged": "A step of a ports build: the same check once more, before the package.",
     "holds": "The property is proven. A control holds where it was refuted.",
     "cannot tell": "The check came to something that it does not follow. That is not proven.",
     "interrupted": "Somebody ended the search (Ctrl-C). What is left is not proven.",
