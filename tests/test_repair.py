@@ -19,6 +19,7 @@ from kpatch.elf.module import read_module
 from kpatch.errors import KpatchError
 from kpatch.kernel.detect import detect
 from kpatch.kqemu.identify import identify
+from kpatch.patch import matching
 from kpatch.patch.assess import Verdict
 from kpatch.proving import case_of
 from kpatch.repair import apply, scan
@@ -57,6 +58,7 @@ def calls() -> Iterator[Counter[tuple[str, bytes]]]:
 
 
 def test_apply_works_nothing_out_twice(tmp_path: Path) -> None:
+    matching.forget()  # what another test searched
     path = copied("kqemu-7.ko", tmp_path)
     before = path.read_bytes()
     with calls() as seen:
