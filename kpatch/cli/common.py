@@ -98,9 +98,7 @@ class Console(NamedTuple):
     @property
     def error_style(self) -> Style:
         """Colour for standard error: as told, or as that terminal can."""
-        if self.color == "auto":
-            return Style(_can_colour(sys.stderr))
-        return Style(self.color == "always")
+        return Style(_can_colour(sys.stderr) if self.color == "auto" else self.color == "always")
 
     @property
     def width(self) -> int:

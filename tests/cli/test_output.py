@@ -197,7 +197,7 @@ def test_a_reader_that_stops_early_gets_what_it_read() -> None:
         timeout=60,
         check=False,
     )
-    assert done.stdout == f"{sample('kqemu-6.ko')}: AFFECTED\n".encode()
+    assert done.stdout == f"{sample('kqemu-6-fix-a.ko')}: FIXED-BY-SOURCE\n".encode()
     assert (done.returncode, done.stderr) == (18, b"")
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from kpatch.errors import FileAccessError
-from kpatch.storage import read, replace, writer
+from kpatch.storage import replace, writer
+from kpatch.storage.bulk import Bulk
+from kpatch.storage.files import read_bulk
 from tests.cli.harness import command_line, copied, environment, look, names, run
 
 
@@ -126,8 +128,8 @@ def test_what_another_program_renames_there_meanwhile_is_not_lost(
     path.write_bytes(b"old")
     looks: list[Path] = []
 
-    def look(place: Path) -> bytes:
-        found = read(place)
+    def look(place: Path) -> Bulk:
+        found = read_bulk(place)
         looks.append(place)
         # Behind the last look that comes before the rename.
         if len(looks) == (1 if can_exchange else 0):
@@ -135,7 +137,7 @@ def test_what_another_program_renames_there_meanwhile_is_not_lost(
             (tmp_path / "theirs").replace(path)
         return found
 
-    monkeypatch.setattr(writer, "read", look)
+    monkeypatch.setattr(writer, "read_bulk", look)
     if not can_exchange:
         monkeypatch.setattr(writer, "_exchange", lambda *_: False)
         path.write_bytes(b"theirs")

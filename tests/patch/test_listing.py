@@ -89,7 +89,9 @@ def numbers(text: str) -> list[int]:
     target = re.fullmatch(r"(?:j\w+|call|loop\w*) +([0-9a-f]+) *", plain)
     found = [target[1]] if target else re.findall(r"-? ?0x[0-9a-f]+", plain)
     values = (int(each.replace(" ", ""), 16) for each in found)
-    return [value % 2**64 for value in values if abs(value) > 9]
+    # To objdump -1 is 0xffffffff or 0xffffffffffffffff.
+    shown = (value for value in values if not {2**32 - value, 2**64 - value} & set(range(1, 10)))
+    return [value % 2**64 for value in shown if abs(value) > 9]
 
 
 def verb(text: str) -> str:
