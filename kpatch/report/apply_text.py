@@ -90,14 +90,14 @@ def _proven(proof: Document) -> str:
     return (
         f"Whatever the order of the instructions of {cpus} CPUs ({len(held)} explorations, "
         f"{states} states, memory models {models}), each CPU comes back with its own TSS; nothing "
-        "faults, hangs or stays altered. The unpatched module, and the patch without its lock, "
-        "failed in the same run."
+        "faults, hangs or stays altered. As a control, the same run caught the unpatched module, "
+        "and the patch without its lock."
     )
 
 
 def _left_out(proof: Document) -> str:
     return (
-        f"More CPUs; kernels whose cpuid is not at %gs:{proof['cpuid']:#x}; NMIs and "
+        f"Other numbers of CPUs; kernels whose cpuid is not at %gs:{proof['cpuid']:#x}; NMIs and "
         "machine checks at the wrong moment, DMA, other kernel code. It ran emulated, not on "
         "your machine."
     )
