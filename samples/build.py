@@ -9,6 +9,7 @@ depends on the sources and on the versions of the tools, and on nothing else.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import sys
 import tempfile
@@ -29,7 +30,9 @@ WITH_IMAGE = (Shape.KQEMU, Shape.LINUX)
 
 def main(arguments: list[str]) -> int:
     """Build everything into the folder given, or beside this file."""
-    target = Path(arguments[0]) if arguments else HERE
+    parser = argparse.ArgumentParser(description="Build every sample, and the manifest.")
+    parser.add_argument("folder", nargs="?", type=Path, default=HERE)
+    target = parser.parse_args(arguments).folder
     target.mkdir(parents=True, exist_ok=True)
     try:
         build_all(target)
