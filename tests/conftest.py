@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ settings.register_profile(
     "kpatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("kpatch")
+
+# A background job of a plain shell starts with interrupts ignored, and so would every program that
+# a test interrupts (POSIX, Shell Command Language, 2.11).
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
