@@ -32,11 +32,6 @@ class _Known(NamedTuple):
 _known: Final[deque[_Known]] = deque(maxlen=_MOST)
 
 
-def forget() -> None:
-    """Search everything anew."""
-    _known.clear()
-
-
 def match_of(
     module: Module, signatures: Sequence[Signature]
 ) -> tuple[Match | None, KpatchError | None]:
