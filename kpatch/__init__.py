@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kpatch.patch.assess import Assessment, Verdict
     from kpatch.proving import Proving
     from kpatch.repair import Repaired, apply, prove, revert, scan
+    from kpatch.report.proof_documents import proof_document
     from kpatch.signature.load import load_signatures
     from kpatch.verify.proof.verdict import Proof
 
@@ -31,6 +32,7 @@ __all__ = [
     "Verdict",
     "apply",
     "load_signatures",
+    "proof_document",
     "prove",
     "read_module",
     "revert",
@@ -43,6 +45,7 @@ _HOMES = {
     "kpatch.errors": ("KpatchError",),
     "kpatch.patch.assess": ("Assessment", "Verdict"),
     "kpatch.proving": ("Proving",),
+    "kpatch.report.proof_documents": ("proof_document",),
     "kpatch.repair": ("Repaired", "apply", "prove", "revert", "scan"),
     "kpatch.signature.load": ("load_signatures",),
     "kpatch.verify.proof.verdict": ("Proof",),

@@ -36,16 +36,6 @@ class KpatchError(Exception):
             self.where = f"{where}: {self.where}"
         return self
 
-    def to_document(self) -> dict[str, object]:
-        """The error as JSON-ready data."""
-        return {
-            "error": self.kind,
-            "exit_code": self.exit_code,
-            "what": self.what,
-            "where": self.where,
-            "todo": self.todo,
-        }
-
 
 class UsageError(KpatchError):
     """The command line asks for something that does not exist or does not fit together."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError
@@ -64,15 +64,24 @@ class Tried:
             return self.run.outcome == "done" and bool(self.run.wrong_tss or self.run.faults)
         return not self.run.findings
 
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        return {
-            "name": self.trial.name,
-            "kind": "control" if self.trial.must_fail else "test",
-            "gdt": "private" if self.trial.settings.private_gdt else "shared",
-            "holds": self.holds,
-            **self.run.to_document(),
-        }
+
+@dataclass(frozen=True)
+class MachineTest:
+    """Everything that was run on one machine: ``rounds`` are those of each CPU."""
+
+    machine: str
+    name: str
+    version: str
+    cpus: int
+    rounds: int
+    tried: tuple[Tried, ...]
+
+    @property
+    def verdict(self) -> MachineVerdict:
+        """Failed where the module did something wrong; withheld where a control did nothing."""
+        if any(not tried.holds for tried in self.tried if not tried.trial.must_fail):
+            return "failed"
+        return "passed" if all(tried.holds for tried in self.tried) else "withheld"
 
 
 def switch_of(layout: SwitchLayout) -> Mapping[str, int]:
@@ -173,8 +182,8 @@ def test_on(
     with_driver: bool = False,
     limit: float | None = None,
     report: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Run everything on one machine, and say what came of it, as JSON-ready data.
+) -> MachineTest:
+    """Run everything on one machine.
 
     Raises UsageError if the machine is not there, and what :func:`driver_trials` raises.
     """
@@ -185,19 +194,7 @@ def test_on(
         report(f"{emulator.name}: {trial.name}")
         made = disk(trial.subject, trial.settings)
         tried.append(Tried(trial, run(machine, made, trial.settings.cpus, limit)))
-    return {
-        "machine": machine,
-        "name": emulator.name,
-        "version": version_of(emulator),
-        "cpus": settings.cpus,
-        "rounds": settings.rounds,
-        "verdict": verdict_of(tried),
-        "runs": [each.to_document() for each in tried],
-    }
-
-
-def verdict_of(tried: list[Tried]) -> MachineVerdict:
-    """Failed where the module did something wrong; withheld where a control did nothing wrong."""
-    if any(not each.holds for each in tried if not each.trial.must_fail):
-        return "failed"
-    return "passed" if all(each.holds for each in tried) else "withheld"
+    version = version_of(emulator)
+    return MachineTest(
+        machine, emulator.name, version, settings.cpus, settings.rounds, tuple(tried)
+    )

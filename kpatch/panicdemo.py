@@ -8,7 +8,7 @@ again. With another CPU's TSS loaded, two CPUs soon use one stack.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from kpatch.machinetest import settings_for, subject_of
 from kpatch.verify.proof.tasks import Case
@@ -44,27 +44,28 @@ class Scene:
             return self.panicked
         return self.run.outcome == "done" and not self.panicked
 
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        found = self.run
-        return {
-            "name": self.name,
-            "must_panic": self.must_panic,
-            "holds": self.holds,
-            "panicked": self.panicked,
-            "outcome": found.outcome,
-            "said": found.said,
-            "seconds": round(found.seconds, 2),
-            "panic": None if found.panic is None else found.panic._asdict(),
-            "processes": [process._asdict() for process in found.processes],
-            "registers": list(found.registers),
-        }
+
+@dataclass(frozen=True)
+class Demonstration:
+    """All scenes on one machine."""
+
+    machine: str
+    name: str
+    version: str
+    cpus: int
+    rounds: int
+    scenes: tuple[Scene, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether each scene went as expected."""
+        return all(scene.holds for scene in self.scenes)
 
 
 def show(
     machine: str, case: Case, *, cpus: int = 2, seed: int = 1, limit: float | None = None
-) -> dict[str, Any]:
-    """The original, and the patched module if ``case`` is about one, as JSON-ready data.
+) -> Demonstration:
+    """The original, and the patched module if ``case`` is about one.
 
     Raises UsageError if the machine is not there.
     """
@@ -78,16 +79,8 @@ def show(
     named = [("the module as it was built", case.original, True)]
     if case.is_patched:
         named.append(("the patched module", case.module, False))
-    scenes = [
+    scenes = tuple(
         Scene(name, must, run(machine, disk(subject_of(case, module), settings), cpus, limit))
         for name, module, must in named
-    ]
-    return {
-        "machine": machine,
-        "name": emulator.name,
-        "version": version_of(emulator),
-        "cpus": cpus,
-        "rounds": ROUNDS,
-        "holds": all(scene.holds for scene in scenes),
-        "scenes": [scene.to_document() for scene in scenes],
-    }
+    )
+    return Demonstration(machine, emulator.name, version_of(emulator), cpus, ROUNDS, scenes)

@@ -28,8 +28,8 @@ from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE
 from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
-from kpatch.report import documents
 from kpatch.report.documents import Document
+from kpatch.report.file_documents import applied
 from kpatch.report.style import Style
 from kpatch.report.typed import Applied
 
@@ -97,7 +97,7 @@ def command(
 
         place = files.destination(path, output)
         changed = targets.changed(target, change, patched=True)
-        document = _document(target, changed, done[0], place, in_place=output is None)
+        document = applied(target, changed, done[0], place, in_place=output is None)
         _show_evidence(document, console)
         if dry_run:
             _show(document, done[0], console)
@@ -109,23 +109,6 @@ def command(
         return [document], DONE
 
     return each_file("apply", chosen, console, patch, named=paths)
-
-
-def _document(
-    target: Target, changed: Changed, done: Repaired, place: Path, *, in_place: bool
-) -> Applied:
-    return {
-        "file": str(target.path),
-        "output": str(place),
-        "in_place": in_place,
-        "status": "already-patched",
-        "before": documents.contents(target.data, done.assessment.module),
-        "after": documents.contents(changed.data, done.module),
-        "module": documents.assessment(done.assessment),
-        "proof": done.proof.to_document() if done.proof else None,
-        "readers": [reading.to_document() for reading in done.readings],
-        "notices": list(changed.notices),
-    }
 
 
 def _show_evidence(document: Applied, console: Console) -> None:
@@ -155,12 +138,13 @@ def _show(document: Applied, done: Repaired, console: Console) -> None:
         console.say(f"{name}: patched already, nothing to do")
         return
     from kpatch.patch.diff import diff_modules
+    from kpatch.report.diff_documents import difference
     from kpatch.report.diff_text import unified
 
     document["status"] = "would-patch"
     patched = replace(done.module, name=f"{name} (patched)")
-    difference = diff_modules(done.assessment.module, patched)
-    document["diff"] = documents.difference(difference)
+    found = diff_modules(done.assessment.module, patched)
+    document["diff"] = difference(found)
     if not console.json:
         console.data(unified(document["diff"], console.style))
     for notice in document["notices"]:
@@ -183,7 +167,7 @@ def _write(document: Applied, place: Path, target: Target, changed: Changed, *, 
             document["copy"] = str(stored.copy)
 
 
-def _screen(console: Console) -> Callable[[Document], None] | None:
+def _screen(console: Console) -> Callable[[Applied], None] | None:
     """What shows a whole screen about one file; None where nobody would see it."""
     if console.json or console.quiet:
         return None
@@ -195,7 +179,7 @@ def _screen(console: Console) -> Callable[[Document], None] | None:
     )
 
 
-def _tell(document: Applied, console: Console, screen: Callable[[Document], None] | None) -> None:
+def _tell(document: Applied, console: Console, screen: Callable[[Applied], None] | None) -> None:
     """What was done: on ``screen`` if there is one, else in a line."""
     file = document["file"] if document["in_place"] else document["output"]
     for notice in document["notices"]:

@@ -150,7 +150,7 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
         from kpatch.report.typed import Beside
 
         command = next((each for each in argv if each in COMMANDS), "")
-        beside: Beside = {"error": error.to_document()}
+        beside: Beside = {"error": documents.failure(error)}
         document = documents.envelope(command, [], error.exit_code, beside)
         click.echo(json.dumps(document, indent=2, sort_keys=True))
     else:

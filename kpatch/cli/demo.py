@@ -63,6 +63,7 @@ def command(
     exit code is 0 if both are shown, 1 if not.
     """
     from kpatch.panicdemo import show
+    from kpatch.report.machine_documents import demonstrated
     from kpatch.witness.machine.emulators import require
 
     require(machine)
@@ -72,8 +73,8 @@ def command(
         for inside in targets.open_target(path).modules:
             found = repair.scan(inside.data, inside.name, signatures=signatures)
             case = case_of(as_patched(found, signatures))
-            document = show(machine, case, cpus=machine_cpus, limit=machine_seconds)
-            document["file"] = inside.name
+            scenes = show(machine, case, cpus=machine_cpus, limit=machine_seconds)
+            document = demonstrated(inside.name, scenes)
             shown.append(document)
             if not console.json:
                 console.data(demo_text(inside.name, document, console.style))

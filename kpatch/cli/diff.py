@@ -23,10 +23,11 @@ from kpatch.errors import DONE, FINDING
 from kpatch.kernel.host import Host
 from kpatch.patch.diff import CONTEXT, diff_modules
 from kpatch.patch.sides import named_sides
-from kpatch.report import documents
+from kpatch.report.diff_documents import difference
 from kpatch.report.diff_text import side_by_side, summary, unified
 from kpatch.report.documents import Document
 from kpatch.report.style import Style
+from kpatch.report.typed_diff import Compared
 
 
 @click.command("diff")
@@ -73,23 +74,23 @@ def command(
             one, other = named_sides(
                 one, host=host, signatures=signatures, replace_source_fix=replace_source_fix
             )
-        difference = diff_modules(one, other, CONTEXT if context is None else context)
-        document = documents.difference(difference)
+        found = diff_modules(one, other, CONTEXT if context is None else context)
+        document = difference(found)
         if not console.json:
             chosen = "unified" if form == "columns" and context is not None else form
             console.data(_FORMS[chosen](document, console.style))
-        return [document], DONE if given is None or difference.is_empty else FINDING
+        return [document], DONE if given is None or found.is_empty else FINDING
 
     return each_file("diff", [before], console, compare)
 
 
-def _unified(document: Document, style: Style) -> str:
+def _unified(document: Compared, style: Style) -> str:
     # Exact when piped; a terminal's lines fold at its width.
     width = shutil.get_terminal_size((0, 0)).columns if is_terminal(sys.stdout) else 0
     return unified(document, style, width)
 
 
-def _columns(document: Document, style: Style) -> str:
+def _columns(document: Compared, style: Style) -> str:
     return side_by_side(document, style, shutil.get_terminal_size((160, 24)).columns)
 
 

@@ -26,7 +26,9 @@ from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, wrapped
+from kpatch.report.file_documents import explained
 from kpatch.report.typed import Explained
+from kpatch.report.typed_proof import CounterexampleFacts
 
 _WIDEST = 100
 _LEAST = 40
@@ -87,7 +89,7 @@ def _of_page(about: str) -> Explained:
             f"no page '{about}'", todo="pages: " + ", ".join(_PAGES + each for each in known)
         )
     lines = place.read_text(encoding="utf-8").splitlines()
-    return {"about": about, "verdict": "page", "lines": lines}
+    return explained(about, "page", lines)
 
 
 def _of_term(about: str) -> Explained:
@@ -102,7 +104,7 @@ def _of_term(about: str) -> Explained:
     tries = (word, word.replace(" ", "-"), word.removesuffix("s"))
     for each in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
         if each in known:
-            return {"about": each, "verdict": "term", "lines": [f"{each}: {known[each]}"]}
+            return explained(each, "term", [f"{each}: {known[each]}"])
     near = get_close_matches(word, known, 4, 0.5)
     raise UsageError(
         f"'{about}' is no file and no term",
@@ -121,10 +123,10 @@ def _of_module(module: Module, host: Host, signatures: Signatures, console: Cons
     lines += explanation(document, _counterexample(found, console))
     if not console.json:
         console.data(wrapped(lines, _width()))
-    return {"about": name, "verdict": document["verdict"], "lines": lines}
+    return explained(name, document["verdict"], lines)
 
 
-def _counterexample(found: Assessment, console: Console) -> Document | None:
+def _counterexample(found: Assessment, console: Console) -> CounterexampleFacts | None:
     """What the unpatched module does on two CPUs; None where that is not known to be wrong."""
     if found.verdict is not Verdict.AFFECTED or found.match is None:
         return None
@@ -136,6 +138,8 @@ def _counterexample(found: Assessment, console: Console) -> Document | None:
     case = case_of(replace(found, refusal=None))
     with progress.shown(console, 1, found.module.name) as proving:
         proof = run_proof(case, proving, suite(("leave",), (2,), (MemoryModel.SC,)))
-    shown = proof.to_document()
-    found_here = [one for each in shown["explored"] for one in each["counterexamples"]]
+    from kpatch.report.proof_documents import proof_document
+
+    explored = proof_document(proof)["explored"]
+    found_here = [one for run in explored for one in run["counterexamples"]]
     return next((one for one in found_here if one["prop"] == "own-tss"), None)

@@ -24,7 +24,7 @@ from kpatch.ports.locate import Folders
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Method, Port, Survey
 from kpatch.proving import Proving
-from kpatch.report import documents
+from kpatch.report import documents, hook_documents
 from kpatch.report import hook_text as text
 from kpatch.report.typed import Beside
 
@@ -115,7 +115,7 @@ def _hook(
         if install or uninstall:
             raise UsageError("no ports tree is named", todo="give --ports-dir, usually /usr/ports")
         guides = _all_guides(places)
-        return _print(console, text.guides_text(guides), text.beside(guides=guides), DONE)
+        return _print(console, text.guides_text(guides), hook_documents.beside(guides=guides), DONE)
     look = partial(
         tree.survey,
         ports_dir.absolute(),
@@ -129,12 +129,12 @@ def _hook(
         actions = _install(seen, places) if install else _uninstall(seen, places)
         seen = place.checked(look(), places.overlay)
         lines = [*text.actions_text(actions), *(text.verdict_text(seen) if install else ())]
-        beside = text.beside(actions=actions, survey=seen)
+        beside = hook_documents.beside(actions=actions, survey=seen)
         # Files alone repair nothing: what is still missing in make.conf is a finding here too.
         return _print(console, lines, beside, FINDING if install and seen.blocked else DONE)
     seen = place.checked(seen, places.overlay)
     guides = (_guide(seen.method, seen.ports, places),) if seen.method else ()
-    beside = text.beside(survey=seen, guides=guides)
+    beside = hook_documents.beside(survey=seen, guides=guides)
     exit_code = FINDING if seen.blocked else DONE
     return _print(console, text.survey_text(seen, guides), beside, exit_code)
 
@@ -183,8 +183,8 @@ def _step_command(
             failure = error
         exit_code = failure.exit_code if failure else DONE
         if console.json:
-            entries = [report.to_document() for report in reports]
-            beside = text.beside(error=failure)
+            entries = [hook_documents.step(report) for report in reports]
+            beside = hook_documents.beside(error=failure)
             console.document(documents.envelope(f"hook {name}", entries, exit_code, beside))
         return exit_code
 

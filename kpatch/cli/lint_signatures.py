@@ -11,9 +11,8 @@ from kpatch.cli.common import FILES, Console, console_options, each_file, path_t
 from kpatch.entry import read_text
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.lint import lint
-from kpatch.report import documents
 from kpatch.report.documents import Document
-from kpatch.report.typed import Linted
+from kpatch.report.file_documents import linted
 
 
 @click.command("lint-signatures")
@@ -34,10 +33,7 @@ def command(paths: tuple[Path, ...], examples: Path | None, console: Console) ->
     def check(path: Path) -> tuple[list[Document], int]:
         folder = examples or path.parent
         found = lint(read_text(path, str(path)), str(path), lambda name: files.read(folder / name))
-        document: Linted = {
-            "file": str(path),
-            "findings": [documents.plain(each) for each in found],
-        }
+        document = linted(str(path), found)
         if not console.json:
             for each in found:
                 console.data(f"{path}: {each.lint}: {each.what}; {each.todo}")

@@ -10,10 +10,10 @@ import click
 
 from kpatch.cli.common import Console
 from kpatch.errors import UsageError
-from kpatch.report.documents import Document
 
 if TYPE_CHECKING:
     from kpatch.elf.module import Module
+    from kpatch.machinetest import MachineTest
     from kpatch.verify.proof.tasks import Case
 
 
@@ -45,8 +45,8 @@ class MachineTests(NamedTuple):
 
             require_functions(module)
 
-    def run(self, case: Case, console: Console) -> list[Document]:
-        """The test on each machine, as JSON-ready data."""
+    def run(self, case: Case, console: Console) -> list[MachineTest]:
+        """The test on each machine."""
         if not self.machines:
             return []
         # Imported here: nobody else needs the machines.

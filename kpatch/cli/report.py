@@ -31,6 +31,7 @@ from kpatch.patch.sides import both_sides
 from kpatch.proving import case_of, run_proof
 from kpatch.report.documents import Document
 from kpatch.report.page.document import page_document
+from kpatch.report.typed_proof import ProofFacts
 
 
 @click.command("report")
@@ -82,10 +83,12 @@ def command(
     return each_file("report", [file], console, write)
 
 
-def _proof(module: Module, signatures: Signatures, console: Console) -> Document:
+def _proof(module: Module, signatures: Signatures, console: Console) -> ProofFacts:
+    from kpatch.report.proof_documents import proof_document
+
     with progress.shown(console, name=module.name) as proving:
         found = assess(module, signatures=signatures)
-        return run_proof(case_of(found), proving).to_document()
+        return proof_document(run_proof(case_of(found), proving))
 
 
 def _exit_code(verdict: str) -> int:

@@ -24,7 +24,7 @@ from kpatch.containers.target import Changed
 from kpatch.errors import DONE, DamagedFileError
 from kpatch.patch.giveback import GivenBack
 from kpatch.report.documents import Document
-from kpatch.report.typed import Reverted
+from kpatch.report.file_documents import reverted
 
 
 @click.command("revert")
@@ -70,14 +70,7 @@ def command(
             console.say(f"{place}: {notice}")
         for line in _said(taken[0], changed, path):
             console.say(f"{place}: {line}")
-        document: Reverted = {
-            "file": str(path),
-            "status": "reverted" if taken[0].is_original else "taken-out",
-            "output": str(place),
-            "before": {"size": target.data.size, "sha256": target.data.digest()},
-            "after": {"size": changed.data.size, "sha256": changed.data.digest()},
-            "notices": notices,
-        }
+        document = reverted(target, changed, taken[0], place, notices)
         return [document], DONE
 
     return each_file("revert", chosen, console, revert, named=paths)

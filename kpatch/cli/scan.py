@@ -24,6 +24,7 @@ from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING, KpatchError
 from kpatch.kernel.host import Host
 from kpatch.patch.fast_path import is_nothing_for_us
+from kpatch.report import documents
 from kpatch.report.scan_text import not_kqemu_text, scan_text
 
 if TYPE_CHECKING:
@@ -76,11 +77,10 @@ def _scan(
         refusal = is_nothing_for_us(module) if by_bytes_first else None
         if refusal is not None:
             done.texts.append(not_kqemu_text(inside.name, refusal, console.style))
-            done.documents.append({"file": inside.name, "verdict": "not-kqemu"})
+            done.documents.append(documents.not_kqemu(inside.name))
             continue
         # Imported here: most files in a folder do not come this far.
         from kpatch.patch.assess import assess
-        from kpatch.report import documents
 
         result = assess(module, host=host, signatures=signatures)
         document = documents.assessment(result)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -32,6 +31,7 @@ from kpatch.proving import case_of, run_proof
 from kpatch.readback import read_by_others
 from kpatch.report.documents import Document, with_verdict
 from kpatch.report.lanes_text import lanes_text
+from kpatch.report.proof_documents import replayed, verified
 from kpatch.report.proof_text import proof_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
 from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
@@ -143,19 +143,19 @@ def command(
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replayed_lanes(case, obligation, schedule, bounds)
-                document: dict[str, Any] = {
-                    "obligation": obligation.title,
-                    "lanes": shown.to_document(),
-                }
-                text = "\n".join(lanes_text(document["lanes"], console.style, console.fold_at))
+                replay_document = replayed(inside.name, obligation.title, shown)
+                found.append(replay_document)
+                text = "\n".join(
+                    lanes_text(replay_document["lanes"], console.style, console.fold_at)
+                )
             else:
                 with progress.shown(console, jobs or 0, inside.name) as proving:
                     proof = run_proof(case, proving, obligations, bounds)
                 interrupted = proof.is_interrupted
-                document = proof.to_document()
                 readings = read_by_others(case.module) if assessed.note else ()
-                document["readers"] = [each.to_document() for each in readings]
-                document["machines"] = [] if interrupted else machine_tests.run(case, console)
+                tests = [] if interrupted else machine_tests.run(case, console)
+                document = verified(inside.name, proof, readings, tests)
+                found.append(document)
                 code = max(code, _exit_code(document))
                 text = proof_text(
                     inside.name,
@@ -164,8 +164,6 @@ def command(
                     verbose=console.verbose,
                     width=console.fold_at,
                 )
-            document["file"] = inside.name
-            found.append(document)
             if not console.json:
                 console.data(text)
             if interrupted:

@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kpatch.errors import AlreadyFixedError, FileAccessError, VerificationError
 from kpatch.ports import locate
 from kpatch.ports.locate import Folders
+
+if TYPE_CHECKING:
+    from kpatch.verify.proof.verdict import Proof
 
 
 class Standing(Enum):
@@ -41,10 +44,10 @@ class Examined:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a proof showed, in one phrase, and its document; None where it was skipped."""
+    """What a proof showed, in one phrase, and the proof; None where it was skipped."""
 
     phrase: str
-    proof: dict[str, Any] | None = None
+    proof: Proof | None = None
 
 
 class Workshop(Protocol):
@@ -76,18 +79,7 @@ class Report:
     standing: Standing
     sha256: str
     line: str
-    proof: dict[str, Any] | None = None
-
-    def to_document(self) -> dict[str, object]:
-        """The report as JSON-ready data."""
-        return {
-            "step": self.step,
-            "file": str(self.path),
-            "standing": self.standing.value,
-            "sha256": self.sha256,
-            "line": self.line,
-            "proof": self.proof,
-        }
+    proof: Proof | None = None
 
 
 def apply(names: Sequence[str], folders: Folders, workshop: Workshop) -> Iterator[Report]:
@@ -205,7 +197,7 @@ def _report(
     path: Path,
     examined: Examined,
     line: str,
-    proof: dict[str, Any] | None = None,
+    proof: Proof | None = None,
 ) -> Report:
     line = f"{path.name}: {line}" if line else ""
     return Report(step, path, examined.standing, _sha256(path), line, proof)

@@ -18,10 +18,6 @@ class GuideStep:
     where: str
     lines: tuple[str, ...] = ()
 
-    def to_document(self) -> dict[str, object]:
-        """The step as JSON-ready data."""
-        return {"what": self.what, "where": self.where, "lines": list(self.lines)}
-
 
 @dataclass(frozen=True)
 class Guide:
@@ -29,10 +25,6 @@ class Guide:
 
     title: str
     steps: tuple[GuideStep, ...]
-
-    def to_document(self) -> dict[str, object]:
-        """The guide as JSON-ready data."""
-        return {"title": self.title, "steps": [step.to_document() for step in self.steps]}
 
 
 def for_method(

@@ -59,10 +59,6 @@ class Action:
     file: HookFile
     change: Change
 
-    def to_document(self) -> dict[str, object]:
-        """The action as JSON-ready data."""
-        return {"file": str(self.file.destination), "change": self.change.value}
-
 
 def fragment() -> Path:
     """The shipped makefile fragment, for maintainers who edit the port."""

@@ -28,16 +28,6 @@ class Trap:
     todo: str
     blocks: bool
 
-    def to_document(self) -> dict[str, object]:
-        """The trap as JSON-ready data."""
-        return {
-            "rule": self.rule,
-            "what": self.what,
-            "where": self.where,
-            "todo": self.todo,
-            "blocks": self.blocks,
-        }
-
 
 def of_framework(framework: Makefile, without_method: bool) -> Iterator[Trap]:
     """Traps in Mk/bsd.port.mk."""

@@ -67,18 +67,6 @@ class Survey:
         """Whether the next build of a port would not be repaired."""
         return (self.method is None and not self.hooked) or any(trap.blocks for trap in self.traps)
 
-    def to_document(self) -> dict[str, object]:
-        """The survey as JSON-ready data."""
-        return {
-            "ports_dir": str(self.ports_dir),
-            "era": self.era,
-            "method": self.method.value if self.method else None,
-            "ports": [port.origin for port in self.ports],
-            "ways": {port.origin: port.way.value if port.way else None for port in self.ports},
-            "blocked": self.blocked,
-            "traps": [trap.to_document() for trap in self.traps],
-        }
-
 
 def survey(
     ports_dir: Path,

@@ -138,7 +138,7 @@ class ModuleWorkshop:
                 where=str(path),
                 todo="the build stops here; do not load this module, and report it",
             ) from error
-        return Shown(_phrase(proof), proof.to_document())
+        return Shown(_phrase(proof), proof)
 
     def _standing_of_fix(self, found: Assessment) -> Standing:
         variant = found.source_fix.variant if found.source_fix else "unknown"

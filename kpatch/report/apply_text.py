@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from kpatch.report.documents import Document
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import Applied
+    from kpatch.report.typed_proof import ProofFacts
 
 WIDEST = 100
 _LEAST = 60
 _LABEL = 12
 
 
-def applied_text(document: Document, style: Style, width: int) -> str:
+def applied_text(document: Applied, style: Style, width: int) -> str:
     """Render the entry of one file that ``apply`` patched, in at most 20 lines of 80 columns."""
     document = printable(document)
     width = max(_LEAST, min(WIDEST, width))
@@ -33,12 +37,12 @@ def applied_text(document: Document, style: Style, width: int) -> str:
     return "\n".join(lines)
 
 
-def _headline(document: Document) -> str:
+def _headline(document: Applied) -> str:
     """Whether it was verified."""
     return "PATCHED AND PROVEN" if document["proof"] else "PATCHED, NOT VERIFIED (--no-verify)"
 
 
-def _parts(document: Document, file: str) -> Iterator[tuple[str, str]]:
+def _parts(document: Applied, file: str) -> Iterator[tuple[str, str]]:
     yield "file", _what(document)
     yield "wrong", _wrong(document)
     yield "changed", _changed(document)
@@ -52,14 +56,14 @@ def _parts(document: Document, file: str) -> Iterator[tuple[str, str]]:
     yield "more", f"kpatch explain {file}; every change: kpatch diff {file}"
 
 
-def _what(document: Document) -> str:
-    kernel = document["module"].get("kernel") or {}
-    names = kernel.get("kernels") or []
+def _what(document: Applied) -> str:
+    module = document["module"]
+    names = module["kernel"]["kernels"] if "kernel" in module else []
     known = f" {names[0]}" if len(names) == 1 else f" {names[0]} to {names[-1]}" if names else ""
     return f"kqemu for FreeBSD/amd64{known}"
 
 
-def _wrong(document: Document) -> str:
+def _wrong(document: Applied) -> str:
     match = document["module"]["match"]
     section = match["image"]["section"]
     at = {site["site"]: f"{section}+{site['section_offset']:#x}" for site in match["sites"]}
@@ -70,7 +74,7 @@ def _wrong(document: Document) -> str:
     )
 
 
-def _changed(document: Document) -> str:
+def _changed(document: Applied) -> str:
     before, after = document["before"]["size"], document["after"]["size"]
     fix = document["module"].get("source_fix")
     more = f", and source fix {fix['variant']}, which now returns at once" if fix else ""
@@ -81,7 +85,7 @@ def _changed(document: Document) -> str:
     )
 
 
-def _proven(proof: Document) -> str:
+def _proven(proof: ProofFacts) -> str:
     held = [each for each in proof["explored"] if each["kind"] == "obligation"]
     counts = sorted({each["cpus"] for each in held})
     models = " and ".join(sorted({each["model"] for each in held}))
@@ -95,7 +99,7 @@ def _proven(proof: Document) -> str:
     )
 
 
-def _left_out(proof: Document) -> str:
+def _left_out(proof: ProofFacts) -> str:
     return (
         f"Other numbers of CPUs; kernels whose cpuid is not at %gs:{proof['cpuid']:#x}; NMIs and "
         "machine checks at the wrong moment, DMA, other kernel code. It ran emulated, not on "
@@ -103,7 +107,7 @@ def _left_out(proof: Document) -> str:
     )
 
 
-def _undo(document: Document, file: str) -> str:
+def _undo(document: Applied, file: str) -> str:
     copy = document.get("copy")
     kept = f"; the original is also kept in {copy}" if copy else ""
     if not document["in_place"]:

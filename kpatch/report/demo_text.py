@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from kpatch.report.documents import Document
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.witness.machine.result import NOBODY
 
+if TYPE_CHECKING:
+    from kpatch.report.typed_proof import Demonstrated, PanicFacts, SceneFacts
+
 _GENERAL_PROTECTION = 13
 
 
-def demo_text(file: str, document: Document, style: Style) -> str:
-    """Render the document of :func:`kpatch.panicdemo.show`."""
+def demo_text(file: str, document: Demonstrated, style: Style) -> str:
+    """Render the document of :class:`kpatch.panicdemo.Demonstration`."""
     return "\n".join(_lines(printable(file), printable(document), style))
 
 
-def _lines(file: str, document: Document, style: Style) -> Iterator[str]:
+def _lines(file: str, document: Demonstrated, style: Style) -> Iterator[str]:
     name = " ".join(filter(None, (document["name"], document["version"])))
     yield f"{file}: {document['cpus']} CPUs of {name}, each with a process that uses kqemu"
     for scene in document["scenes"]:
@@ -29,7 +32,7 @@ def _lines(file: str, document: Document, style: Style) -> Iterator[str]:
         yield from (f"  {line}" for line in _scene(scene))
 
 
-def _what(scene: Document) -> str:
+def _what(scene: SceneFacts) -> str:
     if scene["panic"] or scene["outcome"] == "reset":
         return "the kernel panics"
     if scene["panicked"]:
@@ -39,7 +42,7 @@ def _what(scene: Document) -> str:
     )
 
 
-def _scene(scene: Document) -> Iterator[str]:
+def _scene(scene: SceneFacts) -> Iterator[str]:
     panic = scene["panic"]
     if panic:
         yield from (f"| {line}" for line in panic["message"])
@@ -55,7 +58,7 @@ def _scene(scene: Document) -> Iterator[str]:
         yield scene["said"]
 
 
-def _why(panic: Document) -> str:
+def _why(panic: PanicFacts) -> str:
     cpu, stack = panic["cpu"], panic["stack"]
     if panic["vector"] == _GENERAL_PROTECTION and panic["error"]:
         return f"CPU {cpu}'s ltr found the descriptor busy: another CPU was loading it too."

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby, zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kpatch.report.documents import Document
 from kpatch.report.fold import folded
 from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.report.typed_diff import Compared, HunkFacts
 
 _LEAST_COLUMN = 38
 _COLUMN_FOR_BYTES = 56
@@ -30,15 +32,15 @@ _START = re.compile(r"[ +-]* *([0-9a-f]+: )?")
 _SIGNS = {"same": " ", "removed": "-", "added": "+"}
 
 
-def unified(document: Document, style: Style, width: int = 0) -> str:
-    """Render :func:`kpatch.report.documents.difference` like the diffs people know.
+def unified(document: Compared, style: Style, width: int = 0) -> str:
+    """Render :func:`kpatch.report.diff_documents.difference` like the diffs people know.
 
     ``width`` is where lines fold; 0 for nowhere.
     """
     return "\n".join(_unified(printable(document), style, width))
 
 
-def side_by_side(document: Document, style: Style, width: int) -> str:
+def side_by_side(document: Compared, style: Style, width: int) -> str:
     """The same with the contents in two columns, ``width`` characters together.
 
     Where two columns have no room, it is the unified form.
@@ -49,12 +51,12 @@ def side_by_side(document: Document, style: Style, width: int) -> str:
     return "\n".join(_columns(printable(document), style, column))
 
 
-def summary(document: Document, style: Style) -> str:
+def summary(document: Compared, style: Style) -> str:
     """One line for each changed function or object, as ``git diff --stat``."""
     return "\n".join(_summary(printable(document), style))
 
 
-def _unified(document: Document, style: Style, width: int) -> Iterator[str]:
+def _unified(document: Compared, style: Style, width: int) -> Iterator[str]:
     before, after = document["before"], document["after"]
     yield from _painted("title", f"--- {before['name']}", style, width)
     yield from _painted("title", f"+++ {after['name']}", style, width)
@@ -70,7 +72,7 @@ def _unified(document: Document, style: Style, width: int) -> Iterator[str]:
     yield from _tables(document, style, width)
 
 
-def _columns(document: Document, style: Style, column: int) -> Iterator[str]:
+def _columns(document: Compared, style: Style, column: int) -> Iterator[str]:
     before, after = document["before"], document["after"]
     heads = _folded(before["name"], column), _folded(after["name"], column)
     for left, right in zip_longest(*heads, fillvalue=""):
@@ -114,7 +116,7 @@ def _pair(
         yield f"{padded} | {other}".rstrip()
 
 
-def _sizes(document: Document, style: Style, width: int) -> Iterator[str]:
+def _sizes(document: Compared, style: Style, width: int) -> Iterator[str]:
     before, after = document["before"], document["after"]
     if before["sha256"] == after["sha256"]:
         yield "the same, byte for byte"
@@ -125,7 +127,7 @@ def _sizes(document: Document, style: Style, width: int) -> Iterator[str]:
         yield from _painted(meaning, text, style, width)
 
 
-def _heading(hunk: dict[str, Any]) -> str:
+def _heading(hunk: HunkFacts) -> str:
     """As of ``git diff``: offsets and numbers of lines; then the place and its relocations."""
     spans = (
         f"{sign}{hunk['section']}+{span['offset']:#x},{span['lines']}" if span["lines"] else ""
@@ -172,7 +174,7 @@ def _folded(text: str, width: int) -> Iterator[str]:
     return folded(text, width, start.end() if start else 0)
 
 
-def _omitted(document: Document, style: Style, width: int) -> Iterator[str]:
+def _omitted(document: Compared, style: Style, width: int) -> Iterator[str]:
     for each in document["omitted"]:
         place = " ".join(filter(None, (each["section"], each["place"])))
         sizes = f"{each['before']} and {each['after']} bytes"
@@ -181,7 +183,7 @@ def _omitted(document: Document, style: Style, width: int) -> Iterator[str]:
         )
 
 
-def _tables(document: Document, style: Style, width: int) -> Iterator[str]:
+def _tables(document: Compared, style: Style, width: int) -> Iterator[str]:
     for table in document["tables"]:
         yield style.paint("hunk", f"@@ {table['table']} @@")
         rows = [table["columns"], *table["removed"], *table["added"]]
@@ -199,7 +201,7 @@ def _joined(row: Sequence[str], widths: Sequence[int], gap: str) -> str:
     return gap.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _summary(document: Document, style: Style) -> Iterator[str]:
+def _summary(document: Compared, style: Style) -> Iterator[str]:
     counts: dict[tuple[str, str], list[int]] = {}
     for hunk in document["hunks"]:
         count = counts.setdefault((hunk["section"], hunk["place"]), [0, 0])

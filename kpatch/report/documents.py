@@ -1,10 +1,13 @@
-"""Results as JSON-ready data. Every renderer reads these documents and nothing else."""
+"""The answer of a command and what ``scan`` says of a file, as JSON-ready data.
+
+Every renderer reads such documents and nothing else. Those of the other commands are made in
+``file_documents``, ``proof_documents``, ``machine_documents``, ``diff_documents`` and
+``hook_documents``, and nowhere outside this room.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from kpatch import __version__
@@ -13,23 +16,27 @@ from kpatch.storage.bulk import Bulk
 
 # Only named in annotations: scan does not pay for what makes diffs.
 if TYPE_CHECKING:
+    from kpatch.elf.klink_model import BrokenRule
     from kpatch.elf.module import Module
-    from kpatch.kernel.detect import Detection
+    from kpatch.kernel.detect import Conflict, Detection, Evidence
     from kpatch.patch.assess import Assessment
-    from kpatch.patch.diff import ModuleDiff
     from kpatch.report.typed import (
         Assessed,
         Beside,
+        ConflictFacts,
         Envelope,
+        ErrorFacts,
+        EvidenceFacts,
         Facts,
         KernelFacts,
         MatchFacts,
         Refused,
+        RuleFacts,
     )
     from kpatch.signature.model import Match
 
 Document = Mapping[str, Any]
-"""What a renderer reads. Those that several commands print have their keys in ``typed``."""
+"""What a renderer reads. The keys of each are in ``typed`` and the modules that it names."""
 
 
 SCHEMA = 1
@@ -46,7 +53,7 @@ def envelope(
         "kpatch": __version__,
         "command": command,
         "exit_code": exit_code,
-        "files": [with_verdict(each) for each in files],
+        "files": [with_verdict(entry) for entry in files],
     }
 
 
@@ -75,7 +82,23 @@ def verdict_of(entry: Document) -> str:
 
 def refusal(file: str, error: KpatchError) -> Refused:
     """A file that was refused, and why."""
-    return {"file": file, "status": "refused", "error": error.to_document()}
+    return {"file": file, "status": "refused", "error": failure(error)}
+
+
+def failure(error: KpatchError) -> ErrorFacts:
+    """What went wrong."""
+    return {
+        "error": error.kind,
+        "exit_code": error.exit_code,
+        "what": error.what,
+        "where": error.where,
+        "todo": error.todo,
+    }
+
+
+def not_kqemu(file: str) -> dict[str, str]:
+    """A file that its bytes tell to be nothing for kpatch; it is only counted."""
+    return {"file": file, "verdict": "not-kqemu"}
 
 
 def contents(data: Bulk, module: Module) -> Facts:
@@ -92,9 +115,13 @@ def assessment(found: Assessment) -> Assessed:
         "sha256": found.module.sha256,
         "verdict": found.verdict.value,
         "reason": found.reason,
-        "identity": plain(found.identity),
-        "linker": [{**plain(each), "fatal": each.is_fatal} for each in found.linker],
-        "refusal": found.refusal.to_document() if found.refusal else None,
+        "identity": {
+            "kind": found.identity.kind,
+            "is_kqemu": found.identity.is_kqemu,
+            "reasons": list(found.identity.reasons),
+        },
+        "linker": [_rule(broken) for broken in found.linker],
+        "refusal": failure(found.refusal) if found.refusal else None,
     }
     if found.note is not None:
         document["patch"] = {
@@ -118,18 +145,45 @@ def assessment(found: Assessment) -> Assessed:
     return document
 
 
+def _rule(broken: BrokenRule) -> RuleFacts:
+    return {
+        "rule": broken.rule,
+        "what": broken.what,
+        "where": broken.where,
+        "todo": broken.todo,
+        "outcome": broken.outcome.value,
+        "fatal": broken.is_fatal,
+    }
+
+
 def _kernel(found: Detection) -> KernelFacts:
     return {
         "low": found.low,
         "high": found.high,
-        "kernels": [each.name for each in found.candidates],
+        "kernels": [kernel.name for kernel in found.candidates],
         "gdt": found.gdt,
         "cpuid": found.cpuid,
-        "evidence": [plain(each) for each in found.evidence],
-        "conflicts": [plain(each) for each in found.conflicts],
+        "evidence": [_evidence(evidence) for evidence in found.evidence],
+        "conflicts": [_conflict(conflict) for conflict in found.conflicts],
         "not_affected": found.not_affected,
         "uncovered": found.uncovered,
     }
+
+
+def _evidence(found: Evidence) -> EvidenceFacts:
+    return {
+        "source": found.source,
+        "seen": found.seen,
+        "means": found.means,
+        "versions": [{"first": known.first, "last": known.last} for known in found.versions],
+        "confidence": found.confidence,
+        "is_decisive": found.is_decisive,
+        "is_overridden": found.is_overridden,
+    }
+
+
+def _conflict(found: Conflict) -> ConflictFacts:
+    return {"what": found.what, "matters": found.matters, "in_module": found.in_module}
 
 
 def _match(found: Match) -> MatchFacts:
@@ -152,35 +206,8 @@ def _match(found: Match) -> MatchFacts:
                 "section_offset": site.section_offset,
                 "file_offset": site.file_offset,
                 "size": len(site.raw),
-                "instructions": [each.text for each in site.instructions],
+                "instructions": [instruction.text for instruction in site.instructions],
             }
             for site in found.sites.values()
         ],
     }
-
-
-def difference(found: ModuleDiff) -> dict[str, Any]:
-    """What differs between two modules."""
-    document = plain(found)
-    if not isinstance(document, dict):
-        raise TypeError("a dataclass becomes a dictionary")
-    return document
-
-
-def plain(value: object) -> Any:
-    """Dataclasses, named tuples, enums, bytes, tuples and sets as JSON-ready data."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: plain(each) for name, each in value._asdict().items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, set | frozenset):
-        return sorted(plain(each) for each in value)
-    return value

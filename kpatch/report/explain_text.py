@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
-from kpatch.report.documents import Document
+if TYPE_CHECKING:
+    from kpatch.report.typed import Assessed
+    from kpatch.report.typed_proof import CounterexampleFacts, LaneStepFacts
 
 
-def explanation(module: Document, found: Document | None) -> list[str]:
+def explanation(module: Assessed, found: CounterexampleFacts | None) -> list[str]:
     """Paragraphs about a module, from its assessment and, where it was run, one counterexample."""
     return [*_what(module), *_where(module), *_how(found), *_next(module)]
 
@@ -30,11 +32,11 @@ def _filled(line: str, width: int) -> str:
     )
 
 
-def _what(module: Document) -> Iterator[str]:
+def _what(module: Assessed) -> Iterator[str]:
     yield f"{module['file']}: {module['verdict'].upper()}. {_sentence(module['reason'])}"
 
 
-def _where(module: Document) -> Iterator[str]:
+def _where(module: Assessed) -> Iterator[str]:
     match = module.get("match")
     if not match:
         return
@@ -66,7 +68,7 @@ def _where(module: Document) -> Iterator[str]:
     )
 
 
-def _how(found: Document | None) -> Iterator[str]:
+def _how(found: CounterexampleFacts | None) -> Iterator[str]:
     """The counterexample in words, and the TSS that each CPU ends with."""
     if found is None:
         return
@@ -83,7 +85,7 @@ def _how(found: Document | None) -> Iterator[str]:
     yield f"So {found['prop']} does not hold: {found['what']}."
 
 
-def _step(step: dict[str, Any]) -> str:
+def _step(step: LaneStepFacts) -> str:
     instructions = [instruction.split("  ", 1)[-1] for instruction in step["instructions"]]
     slot = ", ".join(step["descriptor"])
     if step["move"] == "drain":
@@ -95,7 +97,7 @@ def _step(step: dict[str, Any]) -> str:
     return f"CPU {step['cpu']}: {done}; the slot is now {slot}"
 
 
-def _next(module: Document) -> Iterator[str]:
+def _next(module: Assessed) -> Iterator[str]:
     advice = {
         "affected": f"Repair it with: kpatch apply {module['file']}",
         "patched": f"Take the patch back with: kpatch revert {module['file']}",

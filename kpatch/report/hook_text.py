@@ -1,14 +1,12 @@
-"""The results of ``kpatch hook`` as text, and as what stands beside the files of an answer."""
+"""The results of ``kpatch hook`` as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kpatch.errors import KpatchError
 from kpatch.ports.guide import Guide
 from kpatch.ports.place import Action
 from kpatch.ports.tree import Port, Survey
-from kpatch.report.typed import Beside
 
 
 def guides_text(guides: Sequence[Guide]) -> Iterator[str]:
@@ -47,26 +45,6 @@ def actions_text(actions: Sequence[Action]) -> Iterator[str]:
     """Each file and what happened to it."""
     for action in actions:
         yield f"{action.change.value}: {action.file.destination}"
-
-
-def beside(
-    *,
-    guides: Sequence[Guide] | None = None,
-    survey: Survey | None = None,
-    actions: Sequence[Action] | None = None,
-    error: KpatchError | None = None,
-) -> Beside:
-    """What an answer of the hook has beside its files."""
-    found: Beside = {}
-    if guides is not None:
-        found["guides"] = [guide.to_document() for guide in guides]
-    if survey is not None:
-        found["survey"] = survey.to_document()
-    if actions is not None:
-        found["actions"] = [action.to_document() for action in actions]
-    if error is not None:
-        found["error"] = error.to_document()
-    return found
 
 
 def _way(port: Port) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from kpatch.report.fold import folded
 from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.report.typed_proof import LanesFacts, LaneStepFacts
 
 _LEAST_LANE: Final = 34
 _NARROWEST: Final = 22
@@ -15,7 +18,7 @@ _NARROWEST: Final = 22
 _DESCRIPTOR: Final = 16
 
 
-def lanes_text(lanes: dict[str, Any], style: Style, width: int = 0) -> Iterator[str]:
+def lanes_text(lanes: LanesFacts, style: Style, width: int = 0) -> Iterator[str]:
     """Render the document of :class:`kpatch.verify.proof.lanes.Lanes`, line by line.
 
     ``width`` is where lines fold; 0 for nowhere. Where the lanes have no room beside each other
@@ -32,7 +35,7 @@ def lanes_text(lanes: dict[str, Any], style: Style, width: int = 0) -> Iterator[
     yield from _without_room(lanes, style, lane if lane >= _NARROWEST else 0, width)
 
 
-def _with_machine(lanes: dict[str, Any], style: Style, width: int) -> Iterator[str]:
+def _with_machine(lanes: LanesFacts, style: Style, width: int) -> Iterator[str]:
     """The descriptor and every TR in columns of their own."""
     cpus = lanes["cpus"]
     yield f"{_heads(cpus, width)} {'descriptor':<{_DESCRIPTOR}} TR"
@@ -47,7 +50,7 @@ def _with_machine(lanes: dict[str, Any], style: Style, width: int) -> Iterator[s
             yield indent + style.paint("bad", f"^ {text}")
 
 
-def _without_room(lanes: dict[str, Any], style: Style, lane: int, width: int) -> Iterator[str]:
+def _without_room(lanes: LanesFacts, style: Style, lane: int, width: int) -> Iterator[str]:
     """Lanes of ``lane`` columns, or below each other (0); the machine below where it changed."""
     if lane:
         yield _heads(lanes["cpus"], lane).rstrip()
@@ -71,7 +74,7 @@ def _heads(cpus: int, width: int) -> str:
     return " ".join(f"{f'CPU {cpu}':<{width}}" for cpu in range(cpus))
 
 
-def _shortened(step: dict[str, Any]) -> Iterator[str]:
+def _shortened(step: LaneStepFacts) -> Iterator[str]:
     """The first instruction of a step is the one that others can tell; the rest is local."""
     if step["move"] == "drain":
         yield "(its oldest store reaches memory)"

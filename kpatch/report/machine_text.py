@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from kpatch.report.documents import Document
 from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.report.typed_proof import MachineFacts, TriedFacts
 
 _MEANING = {"passed": "good", "failed": "bad", "withheld": "doubt"}
 
 
-def machine_lines(machine: Document, style: Style) -> Iterator[str]:
+def machine_lines(machine: MachineFacts, style: Style) -> Iterator[str]:
     """The verdict with its count, a line for each run, and what was wrong in it."""
     verdict = style.paint(_MEANING[machine["verdict"]], machine["verdict"])
     name = " ".join(filter(None, (machine["name"], machine["version"])))
@@ -24,7 +27,7 @@ def machine_lines(machine: Document, style: Style) -> Iterator[str]:
             yield from (f"    {line}" for line in (*run["findings"], *run["registers"]))
 
 
-def _run(run: Document, style: Style) -> str:
+def _run(run: TriedFacts, style: Style) -> str:
     counted = f"{run['rounds']} rounds, {run['wrong_tss']} wrong TSSs, {run['faults']} faults"
     if run["kind"] == "control":
         word = "fails, as it must" if run["holds"] else "did not fail: the verdict is withheld"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -10,13 +10,13 @@ _SHORTEST_RUN: Final = 3
 """Of padding that is shown as one line."""
 
 
-def with_folded_padding(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def with_folded_padding(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The rows, with a run of the same one-byte instruction (padding) as its first one.
 
     That one has ``times``, the length of the run.
     """
 
-    def alike(row: dict[str, Any]) -> tuple[Any, ...]:
+    def alike(row: Mapping[str, Any]) -> tuple[Any, ...]:
         line = row["after"] or row["before"]
         is_short = len(line["raw"]) == 2 and not line["labels"]
         return row["change"], line["raw"] if is_short else line["offset"]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from kpatch.report.documents import Document
 from kpatch.report.fold import fold
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.machine_text import machine_lines
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.report.table import drawn
+
+if TYPE_CHECKING:
+    from kpatch.report.typed_proof import (
+        CheckFacts,
+        CounterexampleFacts,
+        ExploredFacts,
+        ProofFacts,
+        ReadingFacts,
+        Verified,
+    )
 
 _MEANING = {
     "proven": "good",
@@ -25,16 +34,29 @@ _USUAL_SELECTOR = 0x30
 """What TR holds up to FreeBSD 7.3."""
 
 
-def proof_text(file: str, document: Document, style: Style, *, verbose: int, width: int = 0) -> str:
+def proof_text(
+    file: str, document: ProofFacts | Verified, style: Style, *, verbose: int, width: int = 0
+) -> str:
     """Render the document of :class:`kpatch.verify.proof.verdict.Proof`.
 
     ``width`` is that of a terminal, where what was proven is a table and lines fold; 0 for none.
     """
-    lines = _lines(printable(file), printable(document), style, verbose, width)
+    shown = printable(document)
+    witnesses: list[str] = []
+    if "readers" in shown:  # What verify found has other witnesses beside the proof.
+        witnesses = list(_witnesses(shown, style))
+    lines = _lines(printable(file), shown, witnesses, style, verbose, width)
     return fold("\n".join(lines), width)
 
 
-def _lines(file: str, document: Document, style: Style, verbose: int, width: int) -> Iterator[str]:
+def _lines(
+    file: str,
+    document: ProofFacts,
+    witnesses: Sequence[str],
+    style: Style,
+    verbose: int,
+    width: int,
+) -> Iterator[str]:
     verdict = document["verdict"]
     yield f"{file}: {style.paint(_MEANING[verdict], verdict.upper())}"
     yield from (f"  {line}" for line in _coverage(document, style, width))
@@ -50,9 +72,7 @@ def _lines(file: str, document: Document, style: Style, verbose: int, width: int
         )
     for check in document["checks"]:
         yield from (f"  {line}" for line in _check(check, style))
-    yield from (f"  {line}" for line in _readers(document.get("readers", ()), style))
-    for machine in document.get("machines", ()):
-        yield from (f"  {line}" for line in machine_lines(machine, style))
+    yield from (f"  {line}" for line in witnesses)
     if verbose:
         for each in document["explored"]:
             yield f"  {_explored(each)}"
@@ -72,18 +92,27 @@ def _lines(file: str, document: Document, style: Style, verbose: int, width: int
     yield "  not modelled: NMIs and machine checks in the window, DMA, other kernel code"
 
 
-def _check(each: Document, style: Style) -> Iterator[str]:
+def _witnesses(document: Verified, style: Style) -> Iterator[str]:
+    yield from _readers(document["readers"], style)
+    for machine in document["machines"]:
+        yield from machine_lines(machine, style)
+
+
+def _check(check: CheckFacts, style: Style) -> Iterator[str]:
     """One property of the whole switch, and what is wrong with it."""
-    if each["holds"]:
-        yield f"{each['name']}: {style.paint('good', 'holds')}"
-    for kind, colour, word in (("wrong", "bad", "VIOLATED"), ("unknown", "doubt", "cannot tell")):
-        found = each[kind]
+    if check["holds"]:
+        yield f"{check['name']}: {style.paint('good', 'holds')}"
+    for words, colour, word in (
+        (check["wrong"], "bad", "VIOLATED"),
+        (check["unknown"], "doubt", "cannot tell"),
+    ):
+        found = words
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         if found:
-            yield f"{each['name']}: {style.paint(colour, word)}: {found[0]}{more}"
+            yield f"{check['name']}: {style.paint(colour, word)}: {found[0]}{more}"
 
 
-def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:
+def _readers(readers: Sequence[ReadingFacts], style: Style) -> Iterator[str]:
     """Which other readers see the file as kpatch does, and what the others see."""
     agreeing = [f"{reader['reader']} {reader['version']}" for reader in readers if reader["agrees"]]
     if agreeing:
@@ -94,7 +123,7 @@ def _readers(readers: Sequence[Document], style: Style) -> Iterator[str]:
             yield from (f"  {line}" for line in reader["differences"])
 
 
-def _coverage(document: Document, style: Style, width: int) -> Iterator[str]:
+def _coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     """How much was explored, and exactly what of it is proven."""
     if document["verdict"] == "not-judged":
         yield "nothing was explored: the module may be right or wrong"
@@ -118,7 +147,7 @@ def _coverage(document: Document, style: Style, width: int) -> Iterator[str]:
         yield f"on hosts whose struct pcpu has cpuid at {document['cpuid']:#x}"
 
 
-def _by_model(proven: Sequence[Document]) -> Iterator[str]:
+def _by_model(proven: Sequence[ExploredFacts]) -> Iterator[str]:
     for model in sorted({each["model"] for each in proven}):
         # Numbers of CPUs at which the same scenarios are proven share a line.
         counts: dict[tuple[str, ...], list[int]] = {}
@@ -131,7 +160,7 @@ def _by_model(proven: Sequence[Document]) -> Iterator[str]:
             yield f"{model}, {', '.join(map(str, cpus))} {word}: {', '.join(scenarios)}"
 
 
-def _table(proven: Sequence[Document], style: Style, width: int) -> Iterator[str]:
+def _table(proven: Sequence[ExploredFacts], style: Style, width: int) -> Iterator[str]:
     """A row for each scenario, a column for each model: the numbers of CPUs proven there."""
     models = sorted({each["model"] for each in proven})
     rows: dict[tuple[str, ...], list[str]] = {}
@@ -153,16 +182,16 @@ def _table(proven: Sequence[Document], style: Style, width: int) -> Iterator[str
     return drawn(heads, cells_of, max(width - 2, 0), style)
 
 
-def _scenario(each: Document) -> str:
+def _scenario(each: ExploredFacts) -> str:
     return f"{each['scenario']}{_selector(each, ' (TR {:#x})')}"
 
 
-def _selector(each: Document, form: str) -> str:
+def _selector(each: ExploredFacts, form: str) -> str:
     """The TR selector, where it is not the usual one."""
     return "" if each["tr_selector"] == _USUAL_SELECTOR else form.format(each["tr_selector"])
 
 
-def _control(each: Document, style: Style) -> str:
+def _control(each: ExploredFacts, style: Style) -> str:
     name = f"control: {each['name']} ({each['model']})"
     found = ", ".join(dict.fromkeys(one["prop"] for one in each["counterexamples"]))
     if each["holds"]:
@@ -172,20 +201,20 @@ def _control(each: Document, style: Style) -> str:
     return f"{name}: {style.paint('bad', 'NOT REFUTED')}, found {found or 'nothing'}"
 
 
-def _explored(each: Document) -> str:
+def _explored(each: ExploredFacts) -> str:
     return (
         f"{each['kind']} {each['name']}: {each['verdict']}, {each['states']} states, "
         f"{each['transitions']} transitions, symmetry {each['symmetry']}, {each['seconds']:.2f} s"
     )
 
 
-def _why(each: Document) -> str:
+def _why(each: ExploredFacts) -> str:
     if each["counterexamples"]:
         return "violates " + ", ".join(found["prop"] for found in each["counterexamples"])
     return f"not proven: {_end(each)}"
 
 
-def _end(each: Document) -> str:
+def _end(each: ExploredFacts) -> str:
     """What ended an exploration early, and where it was."""
     bound = each["bound"] if each["bound"] == "interrupted" else f"{each['bound']} reached"
     return f"{bound} after {each['states']} states, {each['frontier']} of them not looked into"
@@ -195,7 +224,7 @@ def _holds(value: bool) -> str:
     return "holds" if value else "TOO LONG"
 
 
-def _replay(each: Document, found: dict[str, Any], document: Document) -> str:
+def _replay(each: ExploredFacts, found: CounterexampleFacts, document: ProofFacts) -> str:
     """The options of ``kpatch verify`` that show this counterexample again."""
     return (
         f"--scenario {each['scenario']} --cpus {each['cpus']} --model {each['model']}"
@@ -205,7 +234,9 @@ def _replay(each: Document, found: dict[str, Any], document: Document) -> str:
     )
 
 
-def _counterexample(found: dict[str, Any], replay: str, style: Style, width: int) -> Iterator[str]:
+def _counterexample(
+    found: CounterexampleFacts, replay: str, style: Style, width: int
+) -> Iterator[str]:
     yield f"    {found['prop']}: {found['what']}"
     word = "fewest possible" if found["fewest"] else "shortest found"
     preemptions = f"{found['preemptions']} preemption{'s' * (found['preemptions'] != 1)}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpatch.errors import KpatchError
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 if TYPE_CHECKING:
-    from kpatch.report.documents import Document
+    from kpatch.report.typed import Assessed, KernelFacts
 
 _MEANING = {
     "affected": "bad",
@@ -24,7 +24,7 @@ _MEANING = {
 }
 
 
-def scan_text(document: Document, style: Style, *, verbose: int, path: str = "") -> str:
+def scan_text(document: Assessed, style: Style, *, verbose: int, path: str = "") -> str:
     """Render one file's document from :func:`kpatch.report.documents.assessment`."""
     document = printable(document)
     verdict = document["verdict"]
@@ -39,16 +39,12 @@ def scan_text(document: Document, style: Style, *, verbose: int, path: str = "")
 
 def not_kqemu_text(name: str, refusal: KpatchError, style: Style) -> str:
     """The same for a file that is nothing for kpatch, of which there is no document."""
-    document = {
-        "file": name,
-        "verdict": "not-kqemu",
-        "reason": refusal.what,
-        "refusal": refusal.to_document(),
-    }
-    return scan_text(document, style, verbose=False)
+    word = style.paint(_MEANING["not-kqemu"], "NOT-KQEMU")
+    todo = [f"  {printable(refusal.todo)}"] if refusal.todo else []
+    return "\n".join([f"{printable(name)}: {word}", f"  {printable(refusal.what)}", *todo])
 
 
-def _short(document: Document) -> Iterator[str]:
+def _short(document: Assessed) -> Iterator[str]:
     match, kernel = document.get("match"), document.get("kernel")
     if match and document["verdict"] in ("affected", "fixed-by-source"):
         for site in match["sites"]:
@@ -66,7 +62,7 @@ def _short(document: Document) -> Iterator[str]:
         yield f"  {refusal['todo']}"
 
 
-def _next(document: Document, path: str) -> Iterator[str]:
+def _next(document: Assessed, path: str) -> Iterator[str]:
     """The command to run now. A refusal has said what to do."""
     if not path or document.get("refusal"):
         return
@@ -76,7 +72,7 @@ def _next(document: Document, path: str) -> Iterator[str]:
         yield f"  next: nothing; 'kpatch verify {path}' proves it again"
 
 
-def _kernel(kernel: dict[str, Any]) -> str:
+def _kernel(kernel: KernelFacts) -> str:
     names = ", ".join(kernel["kernels"]) or "unknown"
     cpuid = "in doubt" if kernel["cpuid"] is None else f"%gs:{kernel['cpuid']:#x}"
     gdt = kernel["gdt"]
@@ -85,7 +81,7 @@ def _kernel(kernel: dict[str, Any]) -> str:
     return f"{names}; GDT {gdt}; cpuid {cpuid}"
 
 
-def _evidence(document: Document) -> Iterator[str]:
+def _evidence(document: Assessed) -> Iterator[str]:
     yield "  evidence:"
     for reason in document["identity"]["reasons"]:
         yield f"    {reason}"
@@ -100,14 +96,15 @@ def _evidence(document: Document) -> Iterator[str]:
         for site in match["sites"]:
             for text in site["instructions"]:
                 yield f"      {site['site']}: {text}"
-    for each in (document.get("source_fix") or {}).get("evidence", []):
-        yield f"    {each}"
-    kernel = document.get("kernel") or {"evidence": [], "conflicts": []}
-    for each in kernel["evidence"]:
-        yield f"    {each['source']}: {each['seen']}: {each['means']}"
-    for each in kernel["conflicts"]:
-        yield f"    conflict: {each['what']}"
-    for each in document["linker"]:
-        yield f"    kernel linker: {each['rule']}: {each['what']}"
-    if document.get("patch"):
+    if "source_fix" in document:
+        for evidence in document["source_fix"]["evidence"]:
+            yield f"    {evidence}"
+    if "kernel" in document:
+        for word in document["kernel"]["evidence"]:
+            yield f"    {word['source']}: {word['seen']}: {word['means']}"
+        for conflict in document["kernel"]["conflicts"]:
+            yield f"    conflict: {conflict['what']}"
+    for rule in document["linker"]:
+        yield f"    kernel linker: {rule['rule']}: {rule['what']}"
+    if "patch" in document:
         yield f"    original: {document['patch']['original_sha256']}"

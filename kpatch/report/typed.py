@@ -1,4 +1,7 @@
-"""The keys of the documents that ``--json`` prints, for the type checker.
+"""The keys of the documents about files that ``--json`` prints, for the type checker.
+
+Those of proofs and machines are in ``typed_proof``, of differences and the page in
+``typed_diff``, of the hook in ``typed_hook``.
 
 ``schema.json`` says the same, and what each value may be, to those who read them; a test holds the
 two together. The entry of one file in an answer has its ``verdict`` on top.
@@ -7,14 +10,28 @@ two together. The entry of one file in an answer has its ``verdict`` on top.
 # Annotations are evaluated here: a key that may be missing is told by its type.
 from typing import Any, NotRequired, TypedDict
 
+from kpatch.report.typed_diff import Compared, SectionFacts, SizeFacts, TrampolineFacts
+from kpatch.report.typed_hook import ActionFacts, GuideFacts, SurveyFacts
+from kpatch.report.typed_proof import ProofFacts, ReadingFacts
+
+
+class ErrorFacts(TypedDict):
+    """An error: its kind, its exit code, and the three parts of its message."""
+
+    error: str
+    exit_code: int
+    what: str
+    where: str
+    todo: str
+
 
 class Beside(TypedDict, total=False):
     """What an answer may have beside its files: wrong use, and the hook's own."""
 
-    error: dict[str, object]
-    guides: list[dict[str, object]]
-    survey: dict[str, object]
-    actions: list[dict[str, object]]
+    error: ErrorFacts
+    guides: list[GuideFacts]
+    survey: SurveyFacts
+    actions: list[ActionFacts]
 
 
 class Envelope(Beside):
@@ -32,7 +49,7 @@ class Refused(TypedDict):
 
     file: str
     status: str
-    error: dict[str, object]
+    error: ErrorFacts
 
 
 class Facts(TypedDict):
@@ -40,6 +57,25 @@ class Facts(TypedDict):
 
     size: int
     sha256: str
+
+
+class IdentityFacts(TypedDict):
+    """What a file is, and what says so."""
+
+    kind: str
+    is_kqemu: bool
+    reasons: list[str]
+
+
+class RuleFacts(TypedDict):
+    """A rule of the kernel linker that a module breaks."""
+
+    rule: str
+    what: str
+    where: str
+    todo: str
+    outcome: str
+    fatal: bool
 
 
 class PatchFacts(TypedDict):
@@ -61,6 +97,33 @@ class SourceFixFacts(TypedDict):
     evidence: list[str]
 
 
+class RangeFacts(TypedDict):
+    """``__FreeBSD_version`` from ``first`` to ``last``, both inside."""
+
+    first: int
+    last: int
+
+
+class EvidenceFacts(TypedDict):
+    """One word of one source about the kernel, and what became of it."""
+
+    source: str
+    seen: str
+    means: str
+    versions: list[RangeFacts]
+    confidence: str | None
+    is_decisive: bool
+    is_overridden: bool
+
+
+class ConflictFacts(TypedDict):
+    """Two sources that cannot both be right."""
+
+    what: str
+    matters: bool
+    in_module: bool
+
+
 class KernelFacts(TypedDict):
     """Which kernels a module is for, and every word of evidence. ``cpuid`` is a byte offset."""
 
@@ -69,8 +132,8 @@ class KernelFacts(TypedDict):
     kernels: list[str]
     gdt: str
     cpuid: int | None
-    evidence: list[dict[str, Any]]
-    conflicts: list[dict[str, Any]]
+    evidence: list[EvidenceFacts]
+    conflicts: list[ConflictFacts]
     not_affected: str | None
     uncovered: str | None
 
@@ -115,9 +178,9 @@ class Assessed(TypedDict):
     sha256: str
     verdict: str
     reason: str
-    identity: dict[str, Any]
-    linker: list[dict[str, Any]]
-    refusal: dict[str, object] | None
+    identity: IdentityFacts
+    linker: list[RuleFacts]
+    refusal: ErrorFacts | None
     patch: NotRequired[PatchFacts]
     source_fix: NotRequired[SourceFixFacts]
     kernel: NotRequired[KernelFacts]
@@ -134,11 +197,11 @@ class Applied(TypedDict):
     before: Facts
     after: Facts
     module: Assessed
-    proof: dict[str, Any] | None
-    readers: list[dict[str, Any]]
+    proof: ProofFacts | None
+    readers: list[ReadingFacts]
     notices: list[str]
     copy: NotRequired[str]
-    diff: NotRequired[dict[str, Any]]
+    diff: NotRequired[Compared]
 
 
 class Reverted(TypedDict):
@@ -152,11 +215,19 @@ class Reverted(TypedDict):
     notices: list[str]
 
 
+class LintFacts(TypedDict):
+    """What one lint found."""
+
+    lint: str
+    what: str
+    todo: str
+
+
 class Linted(TypedDict):
     """What the lints found in one signature file."""
 
     file: str
-    findings: list[dict[str, str]]
+    findings: list[LintFacts]
 
 
 class Explained(TypedDict):
@@ -165,3 +236,16 @@ class Explained(TypedDict):
     about: str
     verdict: str
     lines: list[str]
+
+
+class Reported(TypedDict):
+    """What the page of ``kpatch report`` shows."""
+
+    file: str
+    verdict: str
+    module: Assessed
+    size: SizeFacts
+    sections: list[SectionFacts]
+    trampolines: list[TrampolineFacts]
+    difference: Compared
+    proof: ProofFacts | None

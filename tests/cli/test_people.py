@@ -22,6 +22,7 @@ from kpatch.ports.place import Change
 from kpatch.report.apply_text import applied_text
 from kpatch.report.glossary import terms
 from kpatch.report.style import Style
+from kpatch.report.typed import Applied
 from kpatch.verify.machine.properties import CATALOG
 from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.verify.proof.checks import SENTENCES
@@ -33,7 +34,7 @@ from tests.referees import require
 
 
 @pytest.fixture(scope="module")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], str]:
+def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Applied, str]:
     """The document and the terminal's screens of one ``apply``, 80 columns wide."""
     folder = tmp_path_factory.mktemp("applied")
     path = copied("kqemu-7.ko", folder, "kqemu.ko")
@@ -45,7 +46,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object]
 
 
 def test_the_first_screen_answers_five_questions_in_20_lines(
-    applied: tuple[dict[str, object], str],
+    applied: tuple[Applied, str],
 ) -> None:
     document, _ = applied
     for width in (60, 80, 120):
@@ -59,7 +60,7 @@ def test_the_first_screen_answers_five_questions_in_20_lines(
     assert "undo kpatch revert kqemu.ko; the original is also kept in kqemu.ko.orig.gz" in text
     numbers = re.search(r"\((\d+) explorations, (\d+) states", text)
     proof = document["proof"]
-    assert isinstance(proof, dict) and numbers is not None
+    assert proof is not None and numbers is not None
     held = [each for each in proof["explored"] if each["kind"] == "obligation"]
     assert [int(each) for each in numbers.groups()] == [
         len(held),
@@ -68,7 +69,7 @@ def test_the_first_screen_answers_five_questions_in_20_lines(
 
 
 def test_the_terminal_keeps_no_debris_of_the_progress(
-    applied: tuple[dict[str, object], str],
+    applied: tuple[Applied, str],
 ) -> None:
     document, written = applied
     assert "proving kqemu.ko" in ESCAPE.sub("", written)
@@ -98,7 +99,7 @@ def test_scan_ends_with_the_next_step(tmp_path: Path) -> None:
 
 
 def test_every_word_that_is_printed_has_an_explanation(
-    applied: tuple[dict[str, object], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    applied: tuple[Applied, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     known = terms(EXIT_CODES, COMMANDS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import struct
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, is_typeddict
 
 import click
 import pytest
@@ -17,7 +18,7 @@ from kpatch.patch.assess import Verdict
 from kpatch.ports.build import Standing
 from kpatch.ports.place import Change
 from kpatch.ports.tree import Method
-from kpatch.report import typed
+from kpatch.report import typed, typed_diff, typed_hook, typed_proof
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.schedule import MoveKind
 from tests.cli import schema
@@ -210,20 +211,81 @@ def _shipped() -> dict[str, Any]:
 
 
 TYPED: Final[dict[str, Any]] = {
+    "error": typed.ErrorFacts,
     "refused": typed.Refused,
     "facts": typed.Facts,
     "module": typed.Assessed,
+    "module.identity": typed.IdentityFacts,
+    "module.linker[]": typed.RuleFacts,
+    "module.patch": typed.PatchFacts,
+    "module.source_fix": typed.SourceFixFacts,
+    "module.kernel": typed.KernelFacts,
+    "module.kernel.evidence[]": typed.EvidenceFacts,
+    "module.kernel.evidence[].versions[]": typed.RangeFacts,
+    "module.kernel.conflicts[]": typed.ConflictFacts,
+    "module.match": typed.MatchFacts,
+    "module.match.image": typed.ImageFacts,
+    "module.match.sites[]": typed.SiteFacts,
     "applied": typed.Applied,
     "reverted": typed.Reverted,
     "lint": typed.Linted,
+    "finding": typed.LintFacts,
     "explanation": typed.Explained,
+    "report": typed.Reported,
+    "report.size": typed_diff.SizeFacts,
+    "report.sections[]": typed_diff.SectionFacts,
+    "report.trampolines[]": typed_diff.TrampolineFacts,
+    "report.trampolines[].lines[]": typed_diff.AnnotatedFacts,
+    "difference_keys": typed_diff.Compared,
+    "difference_keys.before": typed_diff.NamedFacts,
+    "difference_keys.tables[]": typed_diff.TableFacts,
+    "difference_keys.hunks[]": typed_diff.HunkFacts,
+    "difference_keys.hunks[].before": typed_diff.SpanFacts,
+    "difference_keys.hunks[].rows[]": typed_diff.RowFacts,
+    "difference_keys.omitted[]": typed_diff.OmittedFacts,
+    "line": typed_diff.LineFacts,
+    "proof_keys": typed_proof.ProofFacts,
+    "proof_keys.window": typed_proof.WindowFacts,
+    "check": typed_proof.CheckFacts,
+    "explored": typed_proof.ExploredFacts,
+    "explored.counterexamples[]": typed_proof.CounterexampleFacts,
+    "lanes": typed_proof.LanesFacts,
+    "lanes.steps[]": typed_proof.LaneStepFacts,
+    "reader": typed_proof.ReadingFacts,
+    "replayed": typed_proof.ReplayFacts,
+    "machine": typed_proof.MachineFacts,
+    "machine.runs[]": typed_proof.TriedFacts,
+    "machine.runs[].cpus[]": typed_proof.CpuFacts,
+    "demo": typed_proof.Demonstrated,
+    "demo.scenes[]": typed_proof.SceneFacts,
+    "demo.scenes[].panic": typed_proof.PanicFacts,
+    "demo.scenes[].processes[]": typed_proof.ProcessFacts,
+    "guide": typed_hook.GuideFacts,
+    "guide.steps[]": typed_hook.GuideStepFacts,
+    "survey": typed_hook.SurveyFacts,
+    "survey.traps[]": typed_hook.TrapFacts,
+    "action": typed_hook.ActionFacts,
+    "step": typed_hook.StepFacts,
 }
+"""Place in the schema -> keys that the type checker knows."""
+
+
+def _node(place: str) -> dict[str, Any]:
+    """The object of the schema at ``place``; that which may be null without its null."""
+    first, *rest = place.split(".")
+    node = _shipped()["$defs"][first]
+    for name in rest:
+        node = node["properties"][name.removesuffix("[]")]
+        node = node["items"] if name.endswith("[]") else node
+        node = next((one for one in node.get("anyOf", ()) if one.get("type") == "object"), node)
+    assert isinstance(node, dict)
+    return node
 
 
 @pytest.mark.parametrize("name", TYPED)
 def test_the_type_checker_knows_the_keys_of_the_schema(name: str) -> None:
     """The verdict stands on top of every entry, whether its own document has it or not."""
-    known, keys = _shipped()["$defs"][name], TYPED[name]
+    known, keys = _node(name), TYPED[name]
     top = {"verdict"} & set(known["properties"])
     assert keys.__required_keys__ | keys.__optional_keys__ | top == set(known["properties"])
     may_miss = {"readers"} if name == "applied" else set()
@@ -234,11 +296,26 @@ def test_the_type_checker_knows_the_keys_of_an_answer() -> None:
     required, optional = typed.Envelope.__required_keys__, typed.Envelope.__optional_keys__
     assert required == set(_shipped()["required"])
     assert required | optional == set(_shipped()["properties"])
-    module = _shipped()["$defs"]["module"]["properties"]
-    for key, keys in (
-        ("patch", typed.PatchFacts),
-        ("source_fix", typed.SourceFixFacts),
-        ("kernel", typed.KernelFacts),
-        ("match", typed.MatchFacts),
-    ):
-        assert keys.__required_keys__ == set(module[key]["required"])
+    more = typed_proof.Verified.__required_keys__ - typed_proof.ProofFacts.__required_keys__
+    assert more == set(_shipped()["$defs"]["verified"]["properties"]) - {"verdict"}
+
+
+def test_every_typed_document_stands_beside_its_part_of_the_schema() -> None:
+    known = {*TYPED.values(), typed.Beside, typed.Envelope, typed_proof.Verified}
+    for module in (typed, typed_diff, typed_hook, typed_proof):
+        made = {each for each in vars(module).values() if is_typeddict(each)}
+        assert made <= known, made - known
+
+
+def test_no_document_is_made_outside_the_room_for_them() -> None:
+    """Its mark: a dictionary with the file or the verdict in it, or a method that makes one."""
+    package = REPOSITORY / "kpatch"
+    for path in sorted(package.rglob("*.py")):
+        if path.is_relative_to(package / "report"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                assert node.name != "to_document", path
+            keys = node.keys if isinstance(node, ast.Dict) else ()
+            words = {key.value for key in keys if isinstance(key, ast.Constant)}
+            assert not words & {"file", "verdict", "lanes", "seconds"}, f"{path}: {words}"

@@ -29,6 +29,7 @@ from kpatch.patch.diff import diff_modules
 from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.proving import case_of
 from kpatch.report import documents
+from kpatch.report.diff_documents import difference
 from kpatch.report.scan_text import scan_text
 from kpatch.report.style import Style
 from kpatch.signature.load import parse_signature
@@ -95,7 +96,7 @@ def _verify(data: bytes) -> None:
 
 def _diff(data: bytes) -> None:
     other = read_module(sample(_MODULE).read_bytes())
-    documents.difference(diff_modules(other, read_module(data, "fuzz.ko")))
+    difference(diff_modules(other, read_module(data, "fuzz.ko")))
 
 
 def _package(data: bytes) -> None:

@@ -22,7 +22,7 @@ from kpatch.patch.codediff import Hunk, Omitted, Row
 from kpatch.patch.diff import ModuleDiff, diff_modules
 from kpatch.patch.listing import Line
 from kpatch.patch.prepare import prepare
-from kpatch.report import documents
+from kpatch.report.diff_documents import difference
 from kpatch.report.diff_text import side_by_side, unified
 from kpatch.report.style import Style
 from tests.strategies.elf_files import FilePlan, build, modules
@@ -42,7 +42,7 @@ def patched(module: Module) -> Module:
 
 
 def text_of(found: ModuleDiff) -> str:
-    return unified(documents.difference(found), PLAIN)
+    return unified(difference(found), PLAIN)
 
 
 @pytest.mark.parametrize("name", ["kqemu-7.ko", "kqemu-7-norela.ko"])
@@ -166,7 +166,7 @@ def test_any_two_files_can_be_compared(one: Module, other: Module) -> None:
     found = diff_modules(one, other)
     assert found.is_empty == (one.data == other.data)
     assert text_of(found)
-    assert side_by_side(documents.difference(found), PLAIN, 120)
+    assert side_by_side(difference(found), PLAIN, 120)
 
 
 def test_what_has_too_many_lines_is_named_and_not_dropped() -> None:
@@ -206,7 +206,7 @@ def test_a_note_that_does_not_read_is_said() -> None:
 
 def test_colour_adds_nothing_but_colour() -> None:
     before = sample("kqemu-7.ko")
-    document = documents.difference(diff_modules(before, patched(before)))
+    document = difference(diff_modules(before, patched(before)))
     coloured = unified(document, Style(colour=True))
     assert "\x1b[" in coloured
     stripped = coloured
@@ -218,7 +218,7 @@ def test_colour_adds_nothing_but_colour() -> None:
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_line_is_wider_than_the_terminal_and_no_operand_is_lost(width: int) -> None:
     before = sample("kqemu-7.ko")
-    document = documents.difference(diff_modules(before, patched(before)))
+    document = difference(diff_modules(before, patched(before)))
     whole = unified(document, PLAIN)
     for text in (unified(document, PLAIN, width), side_by_side(document, PLAIN, width)):
         assert max(map(len, text.splitlines())) <= width
@@ -230,7 +230,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_operand_is_lost(width: int) -
 @pytest.mark.parametrize("width", [80, 140])
 def test_two_columns_show_the_same_instructions(width: int) -> None:
     before = sample("kqemu-7.ko")
-    document = documents.difference(diff_modules(before, patched(before)))
+    document = difference(diff_modules(before, patched(before)))
     rows = side_by_side(document, PLAIN, width).splitlines()
     assert any("str word ptr [rdi + 0x8c]" in row.split(" | ")[0] for row in rows)
     assert any("movabs rax, 0" in row.split(" | ")[-1] for row in rows)

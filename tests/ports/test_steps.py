@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,13 @@ from kpatch.errors import AlreadyFixedError, UnknownModuleError, UsageError, Ver
 from kpatch.ports import build, locate
 from kpatch.ports.build import Examined, Report, Shown, Standing, Workshop
 from kpatch.ports.locate import Folders
+from kpatch.report.hook_documents import step
 
 Step = Callable[[Sequence[str], Folders, Workshop], Iterator[Report]]
+
+
+_A_PROOF: Any = object()
+"""The steps only hand it on."""
 
 
 class Bench:
@@ -35,7 +41,7 @@ class Bench:
     def verify(self, path: Path) -> Shown:
         """Always proven."""
         self.asked.append("verify")
-        return Shown("proven", {"verdict": "proven"})
+        return Shown("proven", _A_PROOF)
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_the_report_hashes_the_file_as_it_is_afterwards(folders: Folders) -> Non
     (report,) = build.apply(["a.ko"], folders, Bench())
     path.write_text("repaired")
     assert report.sha256 == build._sha256(path)
-    assert report.to_document()["standing"] == "repaired"
+    assert step(report)["standing"] == "repaired"
 
 
 def test_the_source_folder_comes_first(folders: Folders) -> None:

@@ -6,7 +6,6 @@ import json
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
@@ -20,6 +19,8 @@ from kpatch.patch.sides import Sides
 from kpatch.proving import case_of
 from kpatch.report.page.document import page_document
 from kpatch.report.page.html import page
+from kpatch.report.proof_documents import proof_document
+from kpatch.report.typed import Reported
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.tasks import Bounds
@@ -32,7 +33,7 @@ _EVIL = "<script>x()//-"
 
 
 @cache
-def document() -> dict[str, Any]:
+def document() -> Reported:
     """The page's document for a sample, with a short proof."""
     module = read_module((SAMPLES / "kqemu-7.ko").read_bytes(), "kqemu-7.ko")
     found = assess(module)
@@ -40,10 +41,10 @@ def document() -> dict[str, Any]:
     after = read_module(apply_plan(plan), module.name)
     wanted = suite(("leave",), (2,), (MemoryModel.SC,))
     proof = run_proof(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
-    return dict(page_document(Sides(found, plan, after), proof.to_document()))
+    return page_document(Sides(found, plan, after), proof_document(proof))
 
 
-def evil() -> dict[str, Any]:
+def evil() -> Reported:
     """A document in which a changed function is called ``<script>`` and so is the file."""
     data = (SAMPLES / "kqemu-7.ko").read_bytes().replace(b"kqemu_modevent", _EVIL.encode())
     module = read_module(data, "</script><img src=x onerror=x()>.ko")
@@ -52,7 +53,7 @@ def evil() -> dict[str, Any]:
     assert section is not None and symbol is not None
     at = section.offset + symbol.value
     after: Module = read_module(data[:at] + b"\xc3" + data[at + 1 :], module.name)
-    return {**document(), **page_document(Sides(assess(module), None, after), None)}
+    return page_document(Sides(assess(module), None, after), None)
 
 
 class Tags(HTMLParser):
@@ -101,9 +102,10 @@ def test_the_page_says_what_the_document_says() -> None:
     for each in ("own-tss", "kpatch_tss_exit", "ltr ax", ".text.kpatch", "✓ proven", "refuted"):
         assert each in text
     proof = document()["proof"]
-    for each in proof["explored"]:
-        if each["kind"] == "obligation":
-            assert f"{each['states']} states" in text
+    assert proof is not None
+    for explored in proof["explored"]:
+        if explored["kind"] == "obligation":
+            assert f"{explored['states']} states" in text
 
 
 def test_a_browser_opens_it_steps_by_keyboard_and_finds_no_barrier(tmp_path: Path) -> None:
@@ -111,7 +113,9 @@ def test_a_browser_opens_it_steps_by_keyboard_and_finds_no_barrier(tmp_path: Pat
     path.write_text(page(document()), encoding="utf-8")
     strange = tmp_path / "strange.html"
     strange.write_text(page(evil()), encoding="utf-8")
-    steps = document()["proof"]["explored"][0]["counterexamples"][0]["lanes"]["steps"]
+    proof = document()["proof"]
+    assert proof is not None
+    steps = proof["explored"][0]["counterexamples"][0]["lanes"]["steps"]
     with browser() as driver:
         driver.get(path.as_uri())
         assert complaints(driver) == []

@@ -39,8 +39,8 @@ def test_a_patched_file_is_shown_against_its_own_original(tmp_path: Path) -> Non
 
 def test_a_wrong_patch_panics_too() -> None:
     (mutant,) = (each for each in MUTANTS if each.name == "the base is written after ltr")
-    document = show("qemu", mutant.case)
-    assert [each["holds"] for each in document["scenes"]] == [True, False]
+    shown = show("qemu", mutant.case)
+    assert [scene.holds for scene in shown.scenes] == [True, False]
 
 
 def test_the_message_is_read_as_it_was_written() -> None:

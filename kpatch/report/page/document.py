@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
-from kpatch.patch.annotate import annotated
+from kpatch.patch.annotate import AnnotatedTrampoline, annotated
 from kpatch.patch.diff import diff_modules, section_type
 from kpatch.patch.sides import Sides
 from kpatch.report import documents
-from kpatch.report.documents import Document
+from kpatch.report.diff_documents import difference
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import Reported
+    from kpatch.report.typed_diff import SectionFacts, TrampolineFacts
+    from kpatch.report.typed_proof import ProofFacts
 
 
-def page_document(sides: Sides, proof: Document | None) -> Document:
+def page_document(sides: Sides, proof: ProofFacts | None) -> Reported:
     """The module before the patch and after it, how it was patched, and the proof."""
     before, after, plan = sides.before.module, sides.after, sides.plan
     return {
@@ -20,13 +27,31 @@ def page_document(sides: Sides, proof: Document | None) -> Document:
         "module": documents.assessment(sides.before),
         "size": {"before": len(before.data), "after": len(after.data)},
         "sections": _sections(before, after),
-        "trampolines": documents.plain(annotated(plan)) if plan else [],
-        "difference": documents.difference(diff_modules(before, after)),
+        "trampolines": [_trampoline(made) for made in annotated(plan)] if plan else [],
+        "difference": difference(diff_modules(before, after)),
         "proof": proof,
     }
 
 
-def _sections(before: Module, after: Module) -> list[Document]:
+def _trampoline(made: AnnotatedTrampoline) -> TrampolineFacts:
+    return {
+        "site": made.site,
+        "symbol": made.symbol,
+        "lines": [
+            {
+                "offset": line.offset,
+                "raw": line.raw,
+                "text": line.text,
+                "label": line.label,
+                "target": line.target,
+                "comment": line.comment,
+            }
+            for line in made.lines
+        ],
+    }
+
+
+def _sections(before: Module, after: Module) -> list[SectionFacts]:
     """The sections of the patched file in the order of their bytes, with what became of each."""
     known = {(section.name, section.offset, section.size) for section in before.sections}
     return [
@@ -39,6 +64,6 @@ def _sections(before: Module, after: Module) -> list[Document]:
             "is_loaded": section.is_loaded,
             "is_new": (section.name, section.offset, section.size) not in known,
         }
-        for section in sorted(after.sections, key=lambda each: each.offset)
+        for section in sorted(after.sections, key=lambda section: section.offset)
         if section.type != elf.SHT_NULL
     ]

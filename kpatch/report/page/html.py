@@ -6,13 +6,18 @@ The templates hold the words and the shapes; here are only the numbers that they
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from kpatch.report.documents import Document
 from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import Reported
+    from kpatch.report.typed_diff import SectionFacts
+    from kpatch.report.typed_proof import ExploredFacts, ProofFacts
 
 WIDTH: Final = 1000
 """Of the drawing of the file, in units of the SVG."""
@@ -30,10 +35,10 @@ PROPERTIES: Final = {
 }
 
 
-def page(document: Document) -> str:
+def page(document: Reported) -> str:
     """The page for :func:`kpatch.report.page.document.page_document`, as HTML."""
-    shown: Document = printable(document)
-    size = max(shown["size"].values(), default=1) or 1
+    shown: Reported = printable(document)
+    size = max(shown["size"]["before"], shown["size"]["after"]) or 1
     return (
         _environment()
         .get_template("page.html")
@@ -73,7 +78,7 @@ def _scaled(value: int, size: int) -> float:
     return round(WIDTH * value / size, 2)
 
 
-def _bar(section: dict[str, Any], size: int) -> dict[str, Any]:
+def _bar(section: SectionFacts, size: int) -> dict[str, Any]:
     return {
         **section,
         "x": _scaled(section["offset"], size),
@@ -81,7 +86,7 @@ def _bar(section: dict[str, Any], size: int) -> dict[str, Any]:
     }
 
 
-def _marks(document: Document, size: int) -> list[dict[str, Any]]:
+def _marks(document: Reported, size: int) -> list[dict[str, Any]]:
     """The image and the sites, at their places in the file."""
     match = document["module"].get("match")
     if not match:
@@ -103,11 +108,15 @@ def _marks(document: Document, size: int) -> list[dict[str, Any]]:
     ]
 
 
-def _verdicts(proof: Document | None) -> dict[str, Any]:
+def _obligations(proof: ProofFacts | None) -> list[ExploredFacts]:
+    return [run for run in proof["explored"] if run["kind"] == "obligation"] if proof else []
+
+
+def _verdicts(proof: ProofFacts | None) -> dict[str, Any]:
     """Scenario and selector down, model and number of CPUs across."""
-    explored = [each for each in (proof or {}).get("explored", ()) if each["kind"] == "obligation"]
+    explored = _obligations(proof)
     columns = sorted({(each["model"], each["cpus"]) for each in explored})
-    rows: dict[tuple[str, int], dict[tuple[str, int], Document]] = {}
+    rows: dict[tuple[str, int], dict[tuple[str, int], ExploredFacts]] = {}
     for each in explored:
         row = rows.setdefault((each["scenario"], each["tr_selector"]), {})
         row[each["model"], each["cpus"]] = each
@@ -120,8 +129,8 @@ def _verdicts(proof: Document | None) -> dict[str, Any]:
     }
 
 
-def _totals(proof: Document | None) -> dict[str, Any]:
-    found = [each for each in (proof or {}).get("explored", ()) if each["kind"] == "obligation"]
+def _totals(proof: ProofFacts | None) -> dict[str, Any]:
+    found = _obligations(proof)
     most = max((each["states"] for each in found), default=1) or 1
     return {
         "obligations": len(found),
@@ -132,10 +141,10 @@ def _totals(proof: Document | None) -> dict[str, Any]:
     }
 
 
-def _counterexamples(proof: Document | None) -> list[Document]:
+def _counterexamples(proof: ProofFacts | None) -> list[Document]:
     """One of each control, first that of the unpatched module; and the module's own, if any."""
     found: dict[str, Document] = {}
-    for each in (proof or {}).get("explored", ()):
+    for each in proof["explored"] if proof else ():
         title = each["name"] if each["kind"] == "control" else f"this module: {each['name']}"
         for one in each["counterexamples"][:1]:
             found.setdefault(title, {**one, "of": title, "model": each["model"]})

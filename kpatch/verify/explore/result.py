@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
 from kpatch.verify.explore.options import Options
@@ -72,24 +72,3 @@ class Result:
     counterexamples: tuple[Counterexample, ...]
     finals: frozenset[FinalState] = frozenset()
     final_memories: tuple[tuple[Value, ...], ...] = ()
-
-    def to_document(self) -> dict[str, object]:
-        """The result as JSON-ready data."""
-        options = self.options
-        return {
-            "verdict": self.verdict.value,
-            "model": options.model.value,
-            "cpus": self.cpus,
-            "partial_order_reduction": options.por,
-            "waiting_loops_reduction": options.waits,
-            "symmetry": self.symmetry,
-            "states": self.states,
-            "transitions": self.transitions,
-            "merged": self.merged,
-            "frontier": self.frontier,
-            "final_states": self.final_states,
-            "seconds": round(self.seconds, 3),
-            "bound": self.bound,
-            "max_states": options.max_states,
-            "counterexamples": [asdict(found) for found in self.counterexamples],
-        }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kpatch.elf.module import Module
 from kpatch.verify.machine.same_effect import differences
@@ -53,16 +53,6 @@ class Check:
         if self.wrong:
             return f"not right: {self.name}: {self.wrong[0]}"
         return f"not proven: {self.name}: cannot tell {self.unknown[0]}" if self.unknown else ""
-
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        return {
-            "name": self.name,
-            "sentence": SENTENCES[self.name],
-            "holds": self.holds,
-            "wrong": list(self.wrong),
-            "unknown": list(self.unknown),
-        }
 
 
 @dataclass(frozen=True)

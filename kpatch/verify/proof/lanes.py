@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import Counterexample
@@ -32,10 +32,6 @@ class Lanes:
 
     cpus: int
     steps: tuple[LaneStep, ...]
-
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        return asdict(self)
 
 
 def lanes_of(steps: Sequence[LiveStep], world: World) -> Lanes:

@@ -7,8 +7,8 @@ the work among processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from kpatch.elf.module import Module
 from kpatch.errors import VerificationError
@@ -140,23 +140,6 @@ class Explored:
         if not self.task.locks and not self.shares_memory:
             return self.result.verdict is Answer.PROVEN
         return bool(self.task.expected & {each.prop for each, _ in self.counterexamples})
-
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        document = self.result.to_document()
-        document |= {
-            "kind": self.task.kind,
-            "name": self.task.name,
-            "scenario": self.task.obligation.scenario,
-            "tr_selector": self.task.obligation.tr_selector,
-            "expected": sorted(self.task.expected),
-            "holds": self.holds,
-            "counterexamples": [
-                {**asdict(found), "lanes": shown.to_document()}
-                for found, shown in self.counterexamples
-            ],
-        }
-        return document
 
 
 def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from kpatch.verify.explore import Answer
 from kpatch.verify.explore.options import INTERRUPTED
@@ -61,26 +61,3 @@ class Proof:
         """True if somebody ended it early."""
         bounds = {each.result.bound for each in self.explored}
         return bool(self.missing) or INTERRUPTED in bounds
-
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data; every report of a proof reads this."""
-        return {
-            "verdict": self.verdict,
-            "patched": self.case.is_patched,
-            "cpuid": self.case.cpuid,
-            "caveat": self.case.fix.caveat,
-            "signature": self.case.match.signature.id,
-            "seconds": round(self.seconds, 3),
-            "max_states": self.bounds.max_states,
-            "every_instruction": self.bounds.every_instruction,
-            "window": None
-            if self.window is None
-            else {**asdict(self.window), "holds": self.window.holds},
-            "checks": [each.to_document() for each in self.checks],
-            "explored": [each.to_document() for each in self.explored],
-            "obligations": sum(
-                each.kind == "obligation"
-                for each in (*(one.task for one in self.explored), *self.missing)
-            ),
-            "missing": [each.title for each in self.missing],
-        }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 MachineOutcome = Literal["done", "hang", "reset", "broken"]
 
@@ -88,19 +88,6 @@ class MachineRun:
     def findings(self) -> tuple[str, ...]:
         """Everything that is wrong, a line each; empty for a run that ended well."""
         return tuple(_findings(self))
-
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        return {
-            "outcome": self.outcome,
-            "rounds": self.rounds,
-            "wrong_tss": self.wrong_tss,
-            "faults": self.faults,
-            "seconds": round(self.seconds, 2),
-            "findings": list(self.findings),
-            "cpus": [cpu._asdict() for cpu in self.cpus],
-            "registers": list(self.registers),
-        }
 
 
 def _findings(run: MachineRun) -> Iterator[str]:

@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kpatch.witness.readers.picture import Picture, differences
 
@@ -29,15 +29,6 @@ class Reading(NamedTuple):
     def agrees(self) -> bool:
         """Whether it sees what is expected, and all of it."""
         return not self.differences
-
-    def to_document(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        return {
-            "reader": self.reader,
-            "version": self.version,
-            "agrees": self.agrees,
-            "differences": list(self.differences),
-        }
 
 
 def read_back(data: bytes, expected: Picture) -> tuple[Reading, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore, from_text, replay
@@ -199,11 +197,3 @@ def test_a_guest_that_keeps_the_tss_of_its_old_cpu_fails_only_when_it_moves() ->
     result = explore(switches(2, thread, moves=True), Options())
     assert props(result) == {"own-tss"}
     assert "t" in result.counterexamples[0].schedule
-
-
-@ANY_MODEL
-def test_the_result_survives_the_way_through_json(model: MemoryModel) -> None:
-    document = explore(switches(2, WRONG["no lock"][0]), Options(model)).to_document()
-    assert json.loads(json.dumps(document)) == document
-    assert document["verdict"] == "violated"
-    assert document["model"] == model.value

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kpatch.report.proof_documents import proof_document
 from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
 from kpatch.verify.explore import MemoryModel
@@ -129,7 +130,7 @@ def test_a_proof_with_a_part_missing_is_none(index: int) -> None:
     rest = tuple(each for each in whole.explored if each is not lost)
     cut = replace(whole, explored=rest, missing=(lost.task,))
     assert (cut.verdict, cut.is_interrupted) == ("not-proven", True)
-    found = cut.to_document()
-    assert found["obligations"] == whole.to_document()["obligations"] == len(few)
+    found = proof_document(cut)
+    assert found["obligations"] == proof_document(whole)["obligations"] == len(few)
     text = proof_text("kqemu.ko", found, Style(), verbose=False)
     assert f"  not run: {lost.task.title}\n" in text

@@ -1,0 +1,79 @@
+"""What ``apply``, ``revert``, the lints and ``explain`` say of a file, as JSON-ready data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kpatch.report import documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from kpatch.containers.target import Changed, Target
+    from kpatch.patch.draft import LintFinding
+    from kpatch.patch.giveback import GivenBack
+    from kpatch.repair import Repaired
+    from kpatch.report.typed import Applied, Explained, Facts, Linted, Reverted
+    from kpatch.storage.bulk import Bulk
+
+
+def applied(
+    target: Target, changed: Changed, done: Repaired, place: Path, *, in_place: bool
+) -> Applied:
+    """What ``apply`` made of ``target``, before it is written to ``place``."""
+    document: Applied = {
+        "file": str(target.path),
+        "output": str(place),
+        "in_place": in_place,
+        "status": "already-patched",
+        "before": documents.contents(target.data, done.assessment.module),
+        "after": documents.contents(changed.data, done.module),
+        "module": documents.assessment(done.assessment),
+        "proof": None,
+        "readers": [],
+        "notices": list(changed.notices),
+    }
+    if done.proof is not None:
+        # Imported here, as what is below: without a proof nobody pays for the emulator.
+        from kpatch.report.proof_documents import proof_document
+
+        document["proof"] = proof_document(done.proof)
+    if done.readings:
+        from kpatch.report.machine_documents import readings
+
+        document["readers"] = readings(done.readings)
+    return document
+
+
+def reverted(
+    target: Target, changed: Changed, taken: GivenBack, place: Path, notices: Sequence[str]
+) -> Reverted:
+    """What ``revert`` made of ``target``, at ``place``."""
+    return {
+        "file": str(target.path),
+        "status": "reverted" if taken.is_original else "taken-out",
+        "output": str(place),
+        "before": _facts(target.data),
+        "after": _facts(changed.data),
+        "notices": list(notices),
+    }
+
+
+def _facts(data: Bulk) -> Facts:
+    return {"size": data.size, "sha256": data.digest()}
+
+
+def linted(file: str, found: Iterable[LintFinding]) -> Linted:
+    """What the lints found in one signature file."""
+    return {
+        "file": file,
+        "findings": [
+            {"lint": finding.lint, "what": finding.what, "todo": finding.todo} for finding in found
+        ],
+    }
+
+
+def explained(about: str, verdict: str, lines: Sequence[str]) -> Explained:
+    """What ``explain`` says, a paragraph a line."""
+    return {"about": about, "verdict": verdict, "lines": list(lines)}
