@@ -44,7 +44,9 @@ class Reporter:
         """One for each finding. ``lazy`` is the space without eager local steps."""
         found = []
         for finding in self.graph.findings.values():
-            wanted = frozenset(self.graph.states[n] for n in lost.get(finding.what, ()))
+            wanted = frozenset(
+                self.space.state(self.graph.states[n]) for n in lost.get(finding.what, ())
+            )
             first = self._confirmed(finding, self._first_path(finding))
             best = self._best_path(finding, wanted, lazy, first)
             found.append(best or first)
@@ -55,7 +57,7 @@ class Reporter:
         states: list[State] = []
         number = finding.index
         while number >= 0:
-            states.append(self.graph.states[number])
+            states.append(self.space.state(self.graph.states[number]))
             number = self.graph.parents[number]
         tracer = Tracer(self.space, self.program, self.options.model)
         tracer.begin(self.start)

@@ -87,10 +87,11 @@ class _Exploration:
         lost = self._lost(graph, space)
         reporter = Reporter(self.program, self.options, self.budget, space, start, graph, check)
         found = reporter.counterexamples(lost, self._lazy(shapes))
+        ends = [space.state(graph.states[number]) for number in graph.finals]
         finals: frozenset[FinalState] = frozenset()
         if self.options.keep_finals:
-            finals = concrete_finals(space, shapes, (graph.states[n] for n in graph.finals))
-        kept = dict.fromkeys(graph.states[n][0] for n in graph.finals)
+            finals = concrete_finals(space, shapes, ends)
+        kept = dict.fromkeys(state[0] for state in ends)
         memories = tuple(
             concrete_memory(shapes, memory, tuple(range(self.program.cpus))) for memory in kept
         )

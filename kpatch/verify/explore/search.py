@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kpatch.verify.explore.canonical import State
+from kpatch.verify.explore.counted import Key
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.shapes import ShapeKind
@@ -33,7 +33,7 @@ class Finding:
 class Graph:
     """What was visited. States have numbers, in the order in which they were found."""
 
-    states: list[State] = field(default_factory=list)
+    states: list[Key] = field(default_factory=list)
     parents: array[int] = field(default_factory=lambda: array("q"))
     # The move number i leads from sources[i] to targets[i]; changes[i]: it changes what others see.
     sources: array[int] = field(default_factory=lambda: array("q"))
@@ -91,7 +91,7 @@ class Search:
 
     def _run(self) -> None:
         graph = self.graph
-        numbers: dict[State, int] = {}
+        numbers: dict[Key, int] = {}
         self._begin(numbers)
         while graph.expanded < len(graph.states):
             if graph.expanded % LOOK_UP_EVERY == 0:
@@ -102,10 +102,11 @@ class Search:
                 self._expand(numbers)
             graph.expanded += 1
 
-    def _begin(self, numbers: dict[State, int]) -> None:
+    def _begin(self, numbers: dict[Key, int]) -> None:
         graph, start = self.graph, self._start
-        numbers[start.state] = 0
-        graph.states.append(start.state)
+        first = self._space.key(start.state)
+        numbers[first] = 0
+        graph.states.append(first)
         graph.parents.append(-1)
         graph.held_up = start.held_up
         for run in start.advances:
@@ -113,33 +114,41 @@ class Search:
                 graph.findings[violation.prop] = Finding(violation.prop, violation.what, 0, None)
         if self._space.has_fault(start.state):
             graph.faults.add(0)
-        self._note_if_final(0, start.state)
+        self._note_if_final(0, first)
 
-    def _expand(self, numbers: dict[State, int]) -> None:
+    def _expand(self, numbers: dict[Key, int]) -> None:
         graph = self.graph
-        states, targets, changes = graph.states, graph.targets, graph.changes
-        movers, ends = graph.movers, graph.ends
-        source, before = graph.expanded, len(graph.targets)
-        for mover, effect, state in self._space.successors(states[source]):
-            if effect.violations:
-                self._note(source, effect)
-            graph.held_up |= effect.held_up
-            number = numbers.get(state)
-            if number is None:
-                if len(states) >= self._options.max_states:
-                    raise BoundHitError(f"max-states {self._options.max_states}")
-                number = numbers[state] = len(states)
-                states.append(state)
-                graph.parents.append(source)
-                if effect.phase is ShapeKind.FAULT:
-                    graph.faults.add(number)
-                else:
-                    self._note_if_final(number, state)
-            targets.append(number)
-            changes.append(effect.changes)
-            movers.append(mover)
-            ends.append(effect.ends_round or effect.outside)
-        graph.sources.extend([source] * (len(targets) - before))
+        moves, following = self._space.successors(graph.states[graph.expanded])
+        if moves.notable:
+            for effect in moves.effects:
+                self._note(graph.expanded, effect)
+        graph.held_up |= moves.held_up
+        found = [numbers.get(key, -1) for key in following]
+        if -1 in found:
+            for place, key in enumerate(following):
+                if found[place] < 0:
+                    # Two moves may lead to the same new state.
+                    found[place] = self._number(key, moves.effects[place], numbers)
+        graph.targets.extend(found)
+        graph.changes += moves.changes
+        graph.movers.extend(moves.movers)
+        graph.ends += moves.ends
+        graph.sources.extend([graph.expanded] * len(found))
+
+    def _number(self, key: Key, effect: Effect, numbers: dict[Key, int]) -> int:
+        """The number of a state to which the state that is expanded leads."""
+        graph = self.graph
+        number = numbers.setdefault(key, len(graph.states))
+        if number == len(graph.states):
+            if number >= self._options.max_states:
+                raise BoundHitError(f"max-states {self._options.max_states}")
+            graph.states.append(key)
+            graph.parents.append(graph.expanded)
+            if effect.phase is ShapeKind.FAULT:
+                graph.faults.add(number)
+            else:
+                self._note_if_final(number, key)
+        return number
 
     def _note(self, source: int, effect: Effect) -> None:
         for violation in effect.violations:
@@ -147,11 +156,11 @@ class Search:
                 finding = Finding(violation.prop, violation.what, source, effect)
                 self.graph.findings[violation.prop] = finding
 
-    def _note_if_final(self, number: int, state: State) -> None:
-        if not self._space.is_final(state):
+    def _note_if_final(self, number: int, key: Key) -> None:
+        if not self._space.is_final(key):
             return
         self.graph.finals.append(number)
-        for violation in self._check.violations(state[0]):
+        for violation in self._check.violations(self._space.state(key)[0]):
             if violation.prop not in self.graph.findings:
                 finding = Finding(violation.prop, violation.what, number, None)
                 self.graph.findings[violation.prop] = finding

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.canonical import CanonicalForms, Parts, State, referred
+from kpatch.verify.explore.counted import Counted, Key, Moves, Taken
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, ShapeKind
 from kpatch.verify.explore.spin_loops import SpinLoops
 from kpatch.verify.explore.steps import Advance, Effect, Steps, pattern_of
-from kpatch.verify.explore.unlinked import Unlinked
 
 Waited = tuple[tuple[int, int], ...]  # CPUs by their old numbers, and how many steps of each
 
@@ -52,11 +52,12 @@ class Space:
         self._waits = waits
         self.shapes = steps.shapes
         self.forms = CanonicalForms(steps.shapes)
-        self._unlinked = Unlinked(self.forms, steps, waits)
+        self._counted = self._new_counted()
         self._cpus = cpus
 
     def start(self) -> Start:
         """The state of the program at its start, after all local steps if they are eager."""
+        self._counted = self._new_counted()  # the normal forms may be others than before
         naming = self.shapes.naming
         memory, memory_links = self.shapes.of_memory(naming.initial_memory())
         cpus = [self.shapes.of_cpu(Cpu(local)) for local in naming.initial_locals()]
@@ -93,11 +94,21 @@ class Space:
         shapes = range(len(self.shapes.cpus))
         return self._waits.closure(filter(self._steps.is_outside, shapes))
 
-    def is_final(self, state: State) -> bool:
+    def is_final(self, key: Key) -> bool:
         """Every CPU has ended, and no guest waits for one."""
+        if isinstance(key, int):
+            return self._counted.is_final(key)
         phases = self.shapes.phases
-        ended = all(phases[shape] is ShapeKind.ENDED for shape in state[1 : self._cpus + 1])
-        return ended and not self.forms.parts(state).pool
+        ended = all(phases[shape] is ShapeKind.ENDED for shape in key[1 : self._cpus + 1])
+        return ended and not self.forms.parts(key).pool
+
+    def key(self, state: State) -> Key:
+        """The state as the search keeps it."""
+        return self._counted.key(state)
+
+    def state(self, key: Key) -> State:
+        """The state that the search keeps as ``key``."""
+        return self._counted.state(key)
 
     def has_fault(self, state: State) -> bool:
         """A CPU has stopped for good."""
@@ -120,23 +131,24 @@ class Space:
         alike = (other for other, like in enumerate(parts.shapes) if like == shape)
         return next(other for other in alike if other not in named)
 
-    def successors(self, state: State) -> Iterator[tuple[int, Effect, State]]:
-        """Every move and where it leads, one move for CPUs that are interchangeable.
+    def successors(self, key: Key) -> tuple[Moves, list[Key]]:
+        """Every move and where it leads, one move for CPUs that are interchangeable."""
+        if isinstance(key, int):
+            return self._counted.successors(key)
+        made = list(self.moves(key))
+        return (
+            Moves.of([(key[each.cpu + 1], each.effect) for each in made]),
+            [self._counted.key(each.state) for each in made],
+        )
 
-        The first number is the shape of the CPU that moves.
-        """
-        if self.forms.is_linked(state):
-            for successor in self.moves(state):
-                yield state[successor.cpu + 1], successor.effect, successor.state
-            return
-        for cpu, names, effect, taken in self._unlinked.moves(state):
-            if effect.links or (effect.guest is not None and effect.guest[1]):
-                guest = None if taken is None else (taken, ())
-                parts = self.forms.parts(state)
-                following = self._moved(parts, cpu, names, effect, guest).state
-            else:
-                following = self._unlinked.moved(state, cpu, names, effect, taken)
-            yield state[cpu + 1], effect, following
+    def _new_counted(self) -> Counted:
+        def follow(state: State, made: Taken) -> State:
+            guest = None if made.guest is None else (made.guest, ())
+            return self._moved(
+                self.forms.parts(state), made.cpu, made.names, made.effect, guest
+            ).state
+
+        return Counted(self.forms, self._steps, self._waits, follow)
 
     def moves(self, state: State) -> Iterator[Successor]:
         """The same as :meth:`successors`, with all that is needed to follow a move."""

@@ -27,11 +27,16 @@ def compare(toy: Toy, options: Options, states: int) -> int:
         try:
             seen = [space.start().state]
             for state in seen:
-                fast = [(effect, new) for _, effect, new in space.successors(state)]
+                key = space.key(state)
+                assert space.state(key) == state
+                made, keys = space.successors(key)
+                new = [space.state(each) for each in keys]
+                assert keys == [space.key(each) for each in new]
+                fast = list(zip(made.effects, new, strict=True))
                 general = [(one.effect, one.state) for one in space.moves(state)]
                 assert fast == general
                 assert space.forms.state(space.forms.parts(state))[0] == state
-                seen.extend(new for _, new in fast if new not in seen)
+                seen.extend(each for each in dict.fromkeys(new) if each not in seen)
                 if len(seen) > states:
                     break
             return len(seen)
