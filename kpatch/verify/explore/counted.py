@@ -25,10 +25,10 @@ from kpatch.verify.explore.shapes import ShapeKind
 from kpatch.verify.explore.spin_loops import NormalForms, SpinLoops
 from kpatch.verify.explore.steps import Effect, Steps, pattern_of
 
-Key = int | State
+StateKey = int | State
 """A state as the search keeps it: counted, or as it is where it is linked."""
 
-Follow = Callable[[int], Key]
+Follow = Callable[[int], StateKey]
 
 _HEAD: Final = 32
 """Bits of the number of a head."""
@@ -105,7 +105,7 @@ class Counted:
         self._kinds: dict[int, _Kind] = {}
         self._finals: dict[int, bool] = {}
 
-    def key(self, state: State) -> Key:
+    def key(self, state: State) -> StateKey:
         """The state as a number, if it is not linked."""
         if self._forms.is_linked(state):
             return state
@@ -113,7 +113,7 @@ class Counted:
         shapes, guests = state[end : self._cpus + 1], state[self._cpus + 1 :]
         return self._head(state[:end]) + self._sum(shapes, guests)
 
-    def state(self, key: Key) -> State:
+    def state(self, key: StateKey) -> State:
         """The state behind a number."""
         if not isinstance(key, int):
             return key
@@ -132,7 +132,7 @@ class Counted:
             found = self._finals[kind] = ended and len(state) == self._cpus + 1
         return found
 
-    def successors(self, key: int) -> tuple[Moves, list[Key]]:
+    def successors(self, key: int) -> tuple[Moves, list[StateKey]]:
         """Every move, one for CPUs that are interchangeable, and where each leads."""
         kind = (key + self._bias) & self._highest
         found = self._kinds.get(kind)

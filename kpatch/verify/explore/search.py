@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kpatch.verify.explore.counted import Key
+from kpatch.verify.explore.counted import StateKey
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.shapes import ShapeKind
@@ -33,7 +33,7 @@ class Finding:
 class Graph:
     """What was visited. States have numbers, in the order in which they were found."""
 
-    states: list[Key] = field(default_factory=list)
+    states: list[StateKey] = field(default_factory=list)
     parents: array[int] = field(default_factory=lambda: array("q"))
     # The move number i leads from sources[i] to targets[i]; changes[i]: it changes what others see.
     sources: array[int] = field(default_factory=lambda: array("q"))
@@ -91,7 +91,7 @@ class Search:
 
     def _run(self) -> None:
         graph = self.graph
-        numbers: dict[Key, int] = {}
+        numbers: dict[StateKey, int] = {}
         self._begin(numbers)
         while graph.expanded < len(graph.states):
             if graph.expanded % LOOK_UP_EVERY == 0:
@@ -102,7 +102,7 @@ class Search:
                 self._expand(numbers)
             graph.expanded += 1
 
-    def _begin(self, numbers: dict[Key, int]) -> None:
+    def _begin(self, numbers: dict[StateKey, int]) -> None:
         graph, start = self.graph, self._start
         first = self._space.key(start.state)
         numbers[first] = 0
@@ -116,7 +116,7 @@ class Search:
             graph.faults.add(0)
         self._note_if_final(0, first)
 
-    def _expand(self, numbers: dict[Key, int]) -> None:
+    def _expand(self, numbers: dict[StateKey, int]) -> None:
         graph = self.graph
         moves, following = self._space.successors(graph.states[graph.expanded])
         if moves.notable:
@@ -135,7 +135,7 @@ class Search:
         graph.ends += moves.ends
         graph.sources.extend([graph.expanded] * len(found))
 
-    def _number(self, key: Key, effect: Effect, numbers: dict[Key, int]) -> int:
+    def _number(self, key: StateKey, effect: Effect, numbers: dict[StateKey, int]) -> int:
         """The number of a state to which the state that is expanded leads."""
         graph = self.graph
         number = numbers.setdefault(key, len(graph.states))
@@ -156,7 +156,7 @@ class Search:
                 finding = Finding(violation.prop, violation.what, source, effect)
                 self.graph.findings[violation.prop] = finding
 
-    def _note_if_final(self, number: int, key: Key) -> None:
+    def _note_if_final(self, number: int, key: StateKey) -> None:
         if not self._space.is_final(key):
             return
         self.graph.finals.append(number)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.canonical import CanonicalForms, Parts, State, referred
-from kpatch.verify.explore.counted import Counted, Key, Moves, Taken
+from kpatch.verify.explore.counted import Counted, Moves, StateKey, Taken
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.shapes import Cpu, ShapeKind
@@ -94,7 +94,7 @@ class Space:
         shapes = range(len(self.shapes.cpus))
         return self._waits.closure(filter(self._steps.is_outside, shapes))
 
-    def is_final(self, key: Key) -> bool:
+    def is_final(self, key: StateKey) -> bool:
         """Every CPU has ended, and no guest waits for one."""
         if isinstance(key, int):
             return self._counted.is_final(key)
@@ -102,11 +102,11 @@ class Space:
         ended = all(phases[shape] is ShapeKind.ENDED for shape in key[1 : self._cpus + 1])
         return ended and not self.forms.parts(key).pool
 
-    def key(self, state: State) -> Key:
+    def key(self, state: State) -> StateKey:
         """The state as the search keeps it."""
         return self._counted.key(state)
 
-    def state(self, key: Key) -> State:
+    def state(self, key: StateKey) -> State:
         """The state that the search keeps as ``key``."""
         return self._counted.state(key)
 
@@ -131,7 +131,7 @@ class Space:
         alike = (other for other, like in enumerate(parts.shapes) if like == shape)
         return next(other for other in alike if other not in named)
 
-    def successors(self, key: Key) -> tuple[Moves, list[Key]]:
+    def successors(self, key: StateKey) -> tuple[Moves, list[StateKey]]:
         """Every move and where it leads, one move for CPUs that are interchangeable."""
         if isinstance(key, int):
             return self._counted.successors(key)
