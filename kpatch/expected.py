@@ -4,6 +4,7 @@ kpatch's own reader of a file that exists.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from dataclasses import replace
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
-from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE, read_note
+from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE
 from kpatch.patch.plan import Plan, note_section
 from kpatch.witness.readers.picture import (
     NoteRow,
@@ -30,7 +31,8 @@ _SYMBOL_SIZE: Final = 24
 def as_read(module: Module) -> Picture:
     """The file as kpatch's own reader sees it; a patched one's note is part of it."""
     header = module.header
-    note = module.section_named(SECTION) if read_note(module) else None
+    named = module.section_named(SECTION)
+    note = named if named and _is_one_note(module.contents(named)) else None
     return Picture(
         header={
             "class": header.elf_class // 32,
@@ -131,6 +133,13 @@ def _relocation(relocation: Relocation) -> RelocationRow:
 def _note(contents: bytes) -> NoteRow:
     size = int.from_bytes(contents[_DESCRIPTION_SIZE], "little")
     return NoteRow(OWNER.rstrip(b"\0").decode(), TYPE, contents[_NOTE_HEADER:][:size])
+
+
+def _is_one_note(contents: bytes) -> bool:
+    """Whether they are a note of kpatch and nothing else."""
+    size = int.from_bytes(contents[_DESCRIPTION_SIZE], "little")
+    head = struct.pack("<III", len(OWNER), size, TYPE) + OWNER
+    return contents.startswith(head) and len(contents) == _NOTE_HEADER + size + -size % 4
 
 
 def _sealed(blank: bytes, patched: bytes) -> bytes:

@@ -84,6 +84,7 @@ def open_target(path: Path) -> Target:
 
     kind, compression = sniff(data, name)
     if kind is Kind.MODULE:
+        _refuse_foreign(data, name)
         return Target(path, data, None, None, (Inside(name, data.whole),))
     if kind is Kind.PACKED:
         payload = unpack(data, compression, name).payload
@@ -96,6 +97,15 @@ def open_target(path: Path) -> Target:
             "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"
         )
     return Target(path, data, kind, compression, inside)
+
+
+def _refuse_foreign(data: Bulk, name: str) -> None:
+    """Raise DamagedFileError that says what a file is which is no module, where that is known."""
+    from kpatch.containers.foreign import told
+
+    foreign = told(data)
+    if foreign is not None:
+        raise DamagedFileError(foreign.sentence, where=name, todo=foreign.todo)
 
 
 def _inside(name: str, module: PackagedModule) -> Inside:

@@ -20,7 +20,7 @@ PAGE_SIZE = 4096
 
 _REBUILD = "build the module for FreeBSD/amd64"
 _RECOMPILE = "compile the module again, with the compiler of its FreeBSD release"
-
+_OBJCOPY = "run this on the module: objcopy "
 _DECOMPRESS = "run 'objcopy --decompress-debug-sections' on the module, or strip its debug sections"
 
 _RULES: list[Rule] = []
@@ -102,7 +102,8 @@ def _one_symbol_table(module: Module) -> Breaches:
 def _alignment_not_zero(module: Module) -> Breaches:
     for section in _loaded(module):
         if section.align == 0:
-            yield "its alignment is 0, which places it at address 0", _at(section)
+            what = "its alignment is 0, which places it at address 0"
+            yield what, _at(section), _OBJCOPY + f"--set-section-alignment {section.name}=1"
 
 
 @_rule(
@@ -126,7 +127,8 @@ def _alignment_fits(module: Module) -> Breaches:
 def _relocated_sections_loaded(module: Module) -> Breaches:
     for table in module.sections:
         if table.is_relocation_table and not module.sections[table.info].is_loaded:
-            yield f"it relocates section {table.info}, which is not loaded", _at(table)
+            what = f"it relocates section {table.info}, which is not loaded"
+            yield what, _at(table), _RECOMPILE if table.size else f"{_OBJCOPY}-R {table.name}"
 
 
 @_rule(

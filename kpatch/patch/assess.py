@@ -21,10 +21,16 @@ from kpatch.kernel.detect import Detection, detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.kqemu.identify import Identity, identify
 from kpatch.kqemu.sourcefix import SourceFix, recognise
-from kpatch.patch.before import Means, Unpatched, by_content, unpatched
-from kpatch.patch.fast_path import not_for_amd64, not_kqemu, of_another_system
+from kpatch.patch.before import Means, Unpatched, by_content, is_unpatched, unpatched
+from kpatch.patch.fast_path import (
+    not_for_amd64,
+    not_kqemu,
+    of_another_system,
+    without_sections,
+)
 from kpatch.patch.matching import match_of
 from kpatch.patch.note import Note, read_note, seal_holds
+from kpatch.signature.image import is_split_off, symbols_only
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature
 
@@ -77,13 +83,23 @@ def assess(
     Raises nothing but SignatureError for broken data files of ours.
     """
     identity = identify(module)
+    cut = without_sections(module)
+    if cut is not None:
+        return Assessment(module, identity, Verdict.UNKNOWN_BUILD, cut.what, cut)
     if identity.kind != "freebsd-amd64":
         return _elsewhere(module, identity)
+    known = load_signatures() if signatures is None else signatures
+    if identity.is_kqemu and is_split_off(module):
+        split = symbols_only().within(module.name)
+        return Assessment(module, identity, Verdict.UNKNOWN_BUILD, split.what, split)
     try:
         note = read_note(module)
     except DamagedFileError as error:
-        return Assessment(module, identity, Verdict.CHANGED, error.what, error)
-    known = load_signatures() if signatures is None else signatures
+        if not is_unpatched(module, known):
+            return Assessment(
+                module, identity, Verdict.CHANGED, error.what, error.within(module.name)
+            )
+        note = None  # another tool's section of that name
     if note is not None:
         found = _patched(module, identity, note, known)
     else:

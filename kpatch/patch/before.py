@@ -13,16 +13,14 @@ from typing import Final
 
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
-from kpatch.patch.note import Note, seal_holds
+from kpatch.patch.note import SECTION, Note, seal_holds
 from kpatch.patch.original import original_of
 from kpatch.patch.traces import traces_of
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
 
 RESTORE: Final = "restore it from the copy beside it, or build it again"
-_STRIPPED: Final = (
-    "patched by kpatch; then all symbols and relocations were stripped, and no kernel can load it"
-)
+_STRIPPED: Final = "patched by kpatch; then all {} were stripped, and no kernel can load it"
 
 
 class Means(Enum):
@@ -61,10 +59,16 @@ def unpatched(
     if note is None:
         return by_content(module, None, signatures)
     try:
-        original = read_module(original_of(module, note), module.name)
+        original = _original(module, note)
     except DamagedFileError as error:
         if seal_holds(module.data, note):
             raise  # as it was written, so the note lies
+        if is_unpatched(module, signatures):
+            raise DamagedFileError(
+                "it has the note of a patched module, but no patch: its code is the unpatched one",
+                where=module.name,
+                todo="run 'objcopy -R .note.kpatch' on it, and apply the patch",
+            ) from None
         found = by_content(module, note, signatures, error)
         if found is None:
             raise
@@ -72,6 +76,16 @@ def unpatched(
     known = any(signature.id == note.signature for signature in signatures)
     match = _genuine_match(original, signatures) if known else None
     return Unpatched(original, Means.ORIGINAL, match, note.cpuid, note.tss_stride, note)
+
+
+def _original(module: Module, note: Note) -> Module:
+    if module.section_named(SECTION) is None:
+        raise DamagedFileError(
+            f"changed since kpatch patched it: its note is not in a section {SECTION}",
+            where=module.name,
+            todo=RESTORE,
+        )
+    return read_module(original_of(module, note), module.name)
 
 
 def by_content(
@@ -86,10 +100,11 @@ def by_content(
     if it is given.
     """
     traces = traces_of(module, signatures)
-    if traces is None or (note is None and _is_unpatched(module, signatures)):
+    if traces is None or (note is None and is_unpatched(module, signatures)):
         return None
-    if module.symtab is None:
-        raise LinkerRefusalError(_STRIPPED, where=module.name, todo=RESTORE)
+    if module.symtab is None or not module.relocations:
+        gone = "relocations" if module.symtab else "symbols and relocations"
+        raise LinkerRefusalError(_STRIPPED.format(gone), where=module.name, todo=RESTORE)
     # Imported here: this is rare, and costs the assembler.
     from kpatch.patch.unpatch import taken_out
 
@@ -98,7 +113,16 @@ def by_content(
     except LinkerRefusalError:
         raise
     except KpatchError as error:
-        raise (otherwise or error) from None
+        in_place = note is not None and _lies_as_written(module, note)
+        raise (otherwise if otherwise and in_place else error) from None
+
+
+def _lies_as_written(module: Module, note: Note) -> bool:
+    """Whether every replaced byte is where the note says, so that no tool laid the file out."""
+    sections = [(each, module.section_named(each.section)) for each in note.replaced]
+    return len(module.data) >= note.original_size and all(
+        section is None or section.offset + each.at == each.offset for each, section in sections
+    )
 
 
 def _genuine_match(original: Module, signatures: Sequence[Signature]) -> Match:
@@ -116,7 +140,7 @@ def _genuine_match(original: Module, signatures: Sequence[Signature]) -> Match:
         ) from error
 
 
-def _is_unpatched(module: Module, signatures: Sequence[Signature]) -> bool:
+def is_unpatched(module: Module, signatures: Sequence[Signature]) -> bool:
     """Whether the sites are there, so that names of ours in the module say nothing."""
     try:
         find_any(module, signatures)

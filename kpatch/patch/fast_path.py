@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
-from kpatch.errors import NotAffectedError, OtherModuleError
+from kpatch.errors import LinkerRefusalError, NotAffectedError, OtherModuleError
 from kpatch.kqemu.identify import KQEMU, Identity, kind_of
 from kpatch.signature.prefilter import ANCHOR_REACH, IMAGE_ALIGNMENT, candidates
 
@@ -63,6 +64,17 @@ def _is_behind_header(data: bytes, anchor: int) -> bool:
         if HEADER <= entry <= anchor - start <= entry + ANCHOR_REACH:
             return True
     return False
+
+
+def without_sections(module: Module) -> LinkerRefusalError | None:
+    """The refusal of a kqemu, patched or not, whose section headers were cut off; else None."""
+    if module.sections or module.header.type != elf.ET_REL or KQEMU.encode() not in module.data:
+        return None
+    return LinkerRefusalError(
+        "it has no section headers: a tool cut them off, and no kernel can load it",
+        where=module.name,
+        todo="use the module as it was before, or build it again",
+    )
 
 
 def not_kqemu(name: str) -> OtherModuleError:

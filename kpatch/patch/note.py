@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from kpatch.digest import digest
-from kpatch.elf.module import Module
+from kpatch.elf import constants as elf
+from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError
 from kpatch.units import FileOffset, SectionOffset
 
@@ -22,6 +24,7 @@ TYPE: Final = 0x6B70  # "kp": no type that binutils or pkg give a meaning
 HEADER_SIZE: Final = 64
 NO_DIGEST: Final = "0" * 64
 _FORMAT: Final = 1
+_HEADER: Final = struct.Struct("<III")
 _DIGITS: Final = 20  # of 2 to the power of 64
 _PCPU_FIRST: Final = 8  # behind curthread
 _PCPU_SIZE: Final = 0x400  # more than any has; what comes behind cpuid differs
@@ -92,35 +95,68 @@ class Note(NamedTuple):
         }
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
         name = OWNER + bytes(-len(OWNER) % 4)
-        return (
-            struct.pack("<III", len(OWNER), len(text), TYPE) + name + text + bytes(-len(text) % 4)
-        )
+        return _HEADER.pack(len(OWNER), len(text), TYPE) + name + text + bytes(-len(text) % 4)
+
+
+def note_sections(module: Module) -> tuple[Section, ...]:
+    """The sections with a note of kpatch in them; linkers merge notes, and objcopy renames."""
+    return tuple(
+        section
+        for section in module.sections
+        if section.name == SECTION or any(_descriptions(module, section))
+    )
 
 
 def read_note(module: Module) -> Note | None:
     """The note of a patched module, or None if it has none.
 
-    Raises DamagedFileError where there is one that does not read.
+    It may lie among other notes, in a section of any name, and stand there twice. Raises
+    DamagedFileError where there is one that does not read, or two that differ.
     """
-    section = module.section_named(SECTION)
-    if section is None:
+    holders = note_sections(module)
+    texts = {text for section in holders for text in _descriptions(module, section)}
+    if not holders:
         return None
-    contents = module.contents(section)
     try:
-        namesz, descsz, kind = struct.unpack_from("<III", contents)
-        name_end = 12 + namesz
-        desc = name_end + -namesz % 4
-        if contents[12:name_end] != OWNER or kind != TYPE or desc + descsz > len(contents):
-            raise ValueError("not a note of ours")
-        text = contents[desc : desc + descsz]
-        return _from_document(json.loads(text, parse_int=_short_number))
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if len(texts) > 1:
+            raise ValueError(f"there are {len(texts)} of them, and they differ")
+        if not texts:
+            raise ValueError(_why_none(holders[0]))
+        return _from_document(json.loads(texts.pop(), parse_int=_short_number))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DamagedFileError(
-            f"{SECTION} does not read: {why}",
-            where=f"file offset {section.offset:#x}",
+            f"its note of kpatch does not read: {why}",
+            where=f"section {holders[0].index} ({holders[0].name}), "
+            f"file offset {holders[0].offset:#x}",
             todo="restore the module from its copy or build it again",
         ) from error
+
+
+def _why_none(section: Section) -> str:
+    if section.flags & elf.SHF_COMPRESSED:
+        return "the section is compressed"
+    if section.size < _HEADER.size or not section.has_bytes:
+        return f"the section has {section.size if section.has_bytes else 0} bytes, less than a note"
+    return "what the section holds is none of kpatch's notes, or not all of one"
+
+
+def _descriptions(module: Module, section: Section) -> Iterator[bytes]:
+    """What our notes in a section say. gABI, "Note Section": entries of four-byte words."""
+    if not (section.type == elf.SHT_NOTE or section.name == SECTION):
+        return
+    contents = module.contents(section)
+    at = 0
+    while at + _HEADER.size <= len(contents):
+        namesz, descsz, kind = _HEADER.unpack_from(contents, at)
+        name = at + _HEADER.size
+        desc = name + namesz + -namesz % 4
+        end = desc + descsz
+        if end > len(contents):
+            return
+        if contents[name : name + namesz] == OWNER and kind == TYPE:
+            yield contents[desc:end]
+        at = end + -descsz % 4
 
 
 def _from_document(document: Any) -> Note:

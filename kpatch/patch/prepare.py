@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kpatch.elf.module import Module
-from kpatch.errors import KpatchError, UnknownModuleError
+from kpatch.errors import DamagedFileError, KpatchError, UnknownModuleError
 from kpatch.kernel.detect import Detection, HostLayout
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.patch.neutralise import neutralise
@@ -15,8 +15,9 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
 
     ``replace_source_fix`` switches off source fix A or B first, since two locks would guard one
     slot. Raises the assessment's refusal, AlreadyFixedError where the source fix cannot be
-    switched off, LinkerRefusalError where the kernel linker would not take the module, and
-    KernelUnknownError where cpuid's place is in doubt.
+    switched off, LinkerRefusalError where the kernel linker would not take the module,
+    DamagedFileError for a module that says it has program headers, and KernelUnknownError where
+    cpuid's place is in doubt.
     """
     module, fix = assessment.module, assessment.source_fix
     replaces = replace_source_fix and fix is not None and fix.variant in ("A", "B")
@@ -31,6 +32,8 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
     for finding in assessment.linker:
         if finding.is_fatal:
             raise finding.error().within(module.name)
+    if module.header.phnum:
+        raise _with_program_headers(module)
     layout = _layout(module, detection)
     return make_plan(
         module,
@@ -44,6 +47,15 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
 def _nothing_to_plan(assessment: Assessment) -> KpatchError:
     return UnknownModuleError(
         f"there is nothing to plan: {assessment.reason}", where=assessment.module.name
+    )
+
+
+def _with_program_headers(module: Module) -> DamagedFileError:
+    return DamagedFileError(
+        f"it says that it has {module.header.phnum} program headers; a relocatable file has none, "
+        "and other readers lose its relocations by them",
+        where=module.name,
+        todo="set e_phnum, the two bytes at file offset 0x38, to 0",
     )
 
 

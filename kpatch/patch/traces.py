@@ -13,7 +13,7 @@ from typing import Final
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.errors import DamagedFileError
-from kpatch.patch.note import SECTION
+from kpatch.patch.note import note_sections
 from kpatch.signature.model import Signature, SiteRule
 from kpatch.signature.safety import CALL_LENGTH
 from kpatch.units import SectionOffset
@@ -32,7 +32,7 @@ class Traces:
     signature: Signature
     code: Section | None
     lock: Section | None
-    note: Section | None
+    notes: tuple[Section, ...]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def traces_of(module: Module, signatures: Iterable[Signature]) -> Traces | None:
         lock = module.section_named(signature.lock.section)
         names = {signature.lock.symbol, *(site.trampoline.symbol for site in signature.sites)}
         if code or lock or any(module.defined(name) for name in names):
-            return Traces(signature, code, lock, module.section_named(SECTION))
+            return Traces(signature, code, lock, note_sections(module))
     return None
 
 
@@ -66,12 +66,13 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     code = traces.code
     if code is None or traces.lock is None:
         raise _broken(module, "the section of its code, or of its lock, is gone")
-    calls = sorted(
+    found = [
         (target, relocation)
         for relocation in module.relocations
         if relocation.target not in (code.index, 0)
         and (target := _target(module, relocation, code)) is not None
-    )
+    ]
+    calls = sorted(found, key=lambda each: each[0])
     rules = traces.signature.sites
     if len(calls) != len(rules):
         raise _broken(module, f"{len(calls)} calls lead to its {len(rules)} trampolines")

@@ -159,7 +159,8 @@ def _offset(module: Module, name: str, at: int) -> FileOffset:
 
 def _removal(module: Module, traces: Traces, places: Sequence[PatchedSite]) -> Removal:
     """Everything of the patch: its sections, their tables, its symbols, the calls to it."""
-    sections = {s.index for s in (traces.code, traces.lock, traces.note) if s is not None}
+    parts = (traces.code, traces.lock, *traces.notes)
+    sections = {section.index for section in parts if section is not None}
     tables = {s.index for s in module.sections if s.is_relocation_table and s.info in sections}
     calls = frozenset((place.call.table, place.call.index) for place in places)
     kept = [

@@ -63,16 +63,26 @@ def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
 
 def no_image(module: Module, rule: ImageRule) -> UnknownModuleError:
     """The refusal of a module in which :func:`find_images` finds nothing."""
-    code = [section for section in module.sections if section.is_code]
-    if code and not any(section.has_bytes for section in code):
-        return UnknownModuleError(
-            "it holds symbols and debugging information only, as objcopy --only-keep-debug leaves",
-            todo="the module that they were split from is another file",
-        )
+    if is_split_off(module):
+        return symbols_only()
     return UnknownModuleError(
         "no monitor image in it: no data section has a header of five offsets with "
         f"'{rule.anchor}' behind it",
         todo="if it is a kqemu of another version, it needs a signature of its own",
+    )
+
+
+def is_split_off(module: Module) -> bool:
+    """Whether it has the headers of code sections, and none of the code."""
+    code = [section for section in module.sections if section.is_code]
+    return bool(code) and not any(section.has_bytes for section in code)
+
+
+def symbols_only() -> UnknownModuleError:
+    """The refusal of what was split off a module."""
+    return UnknownModuleError(
+        "it holds symbols and debugging information only, as objcopy --only-keep-debug leaves",
+        todo="the module that they were split from is another file",
     )
 
 

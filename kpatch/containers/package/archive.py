@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from kpatch.containers import foreign
 from kpatch.containers.compression import Compression, recognise, unpacked
 from kpatch.containers.package import contents, manifest, paths, tar
 from kpatch.containers.package.edit import Mending, Replacement, apply_edits
@@ -73,16 +74,31 @@ def open_package(data: Bulk) -> Package:
     """
     compression = recognise(data)
     if compression is None:
-        raise UnknownModuleError(
-            "not a package archive", todo="give a tar archive, or one in bzip2, xz, zstd or gzip"
-        )
-    archive = tar.read(unpacked(data, compression))
+        raise _not_a_package(data, "")
+    raw = unpacked(data, compression)
+    if foreign.told(raw) is not None or recognise(raw) not in (None, Compression.NONE):
+        raise _not_a_package(raw, f"{compression.value} data")
+    archive = tar.read(raw)
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     _check_are_reached_through_folders(by_path)
     names = _names_of_files(archive.members, by_path)
     _check_metadata(metadata, names)
     return Package(data, compression, archive, metadata, _modules(names, by_path))
+
+
+def _not_a_package(data: Bulk, around: str) -> UnknownModuleError:
+    """The refusal of what is no archive of tar, with what it is, where that is known."""
+    found, again = foreign.told(data), recognise(data)
+    if found is None and again is not None:
+        found = foreign.Foreign(f"{again.value} data", "unpack it once", is_container=True)
+    if found is None:
+        return UnknownModuleError(
+            "not a package archive", todo="give a tar archive, or one in bzip2, xz, zstd or gzip"
+        )
+    if around:
+        found = found._replace(what=f"{around} with {found.what} in it", is_container=True)
+    return UnknownModuleError(found.sentence, todo=found.todo)
 
 
 def sole_module(package: Package) -> ModuleFile:
