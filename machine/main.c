@@ -99,12 +99,25 @@ static void call_after(struct cpu *cpu)
 	((void (*)(void))job[JOB_AFTER])();
 }
 
+/* The block that took least is one in which nothing else had the processor. */
+static void time_block(struct cpu *cpu)
+{
+	u64 now = ticks();
+
+	if (job[JOB_BLOCK] == 0 || cpu->rounds % job[JOB_BLOCK] != 0)
+		return;
+	if (cpu->rounds != 0 && (cpu->least == 0 || now - cpu->block_begin < cpu->least))
+		cpu->least = now - cpu->block_begin;
+	cpu->block_begin = now;
+}
+
 static void rounds(struct cpu *cpu)
 {
 	static u32 callers_lock;
 	u64 begin = ticks(), cr0;
 
 	for (; cpu->rounds < job[JOB_ROUNDS] && !(job[JOB_STOP] && found); cpu->rounds++) {
+		time_block(cpu);
 		for (unsigned number = 0; number < 6; number++)
 			cpu->given[number] = random_of(cpu);
 		cpu->junk = cpu->rounds & 1 ? 0 : random_of(cpu) | 1;
@@ -138,10 +151,11 @@ static void rounds(struct cpu *cpu)
 static void driver_rounds(struct cpu *cpu)
 {
 	for (; cpu->rounds < job[JOB_ROUNDS] && !found; cpu->rounds++) {
+		time_block(cpu);
 		cpu->in_round = 1;
 		if (guarded(cpu, driver_round) != 0)
 			found = 1;
-		else if (!observe(cpu))
+		else if (job[JOB_OBSERVE] && !observe(cpu))
 			own_tss(cpu);
 		cpu->in_round = 0;
 	}
@@ -167,6 +181,7 @@ static void report(u64 before)
 		print_number("stack", cpu->stack_wrong);
 		print_number("monitor", cpu->monitor_wrong);
 		print_number("ticks", cpu->ticks);
+		print_number("least", cpu->least);
 		print_number("vector", cpu->vector);
 		print_hex("error", cpu->error);
 		print_hex("rip", cpu->rip);

@@ -42,7 +42,7 @@ SWITCH_FIELDS: Final = (
 JOB: Final = (
     "magic", "mode", "cpus", "rounds", "seed", "delay", "patience", "stop", "observe",
     "private_gdt", "tr", "cpuid", "module_size", "image_at", "image_size", "lock_at", "lock_size",
-    "after", "sysinit_at", "sysinit_size",
+    "after", "sysinit_at", "sysinit_size", "block",
     *SWITCH_FIELDS,
 )  # fmt: skip
 """The words of the job's page, in the order of job.h."""
@@ -72,6 +72,7 @@ class MachineSettings:
 
     Before a CPU leaves the guest it waits for the others, ``patience`` ticks of its counter at
     most, and then a random number of loops below ``delay``; with 0 it does not wait at all.
+    Of blocks of ``block`` rounds the one that took the fewest ticks is kept; 0 keeps none.
     """
 
     cpus: int = 2
@@ -85,6 +86,7 @@ class MachineSettings:
     tr_selector: int = 0x30
     cpuid_offset: int = 0x34
     mode: str = "rounds"
+    block: int = 0
 
 
 @cache
@@ -140,6 +142,7 @@ def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
         "after": after,
         "sysinit_at": sysinit_at,
         "sysinit_size": sysinit_size,
+        "block": settings.block,
         **{name: subject.switch[name] for name in SWITCH_FIELDS},
     }
     page = struct.pack(f"<{len(JOB)}Q", *(words[name] for name in JOB))

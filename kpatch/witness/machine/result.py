@@ -15,7 +15,9 @@ _CONTROLS: Final = ("cr0", "cr3", "cr4", "dr7", "flags", "cs", "ss", "gdtr", "ld
 
 
 class CpuReport(NamedTuple):
-    """What one CPU counted. ``vector`` to ``cr2`` are of its first fault."""
+    """What one CPU counted. ``ticks`` are of all rounds, ``least`` of the quickest block of them;
+    ``vector`` to ``cr2`` are of its first fault.
+    """
 
     number: int
     rounds: int
@@ -29,6 +31,7 @@ class CpuReport(NamedTuple):
     stack: int
     monitor: int
     ticks: int
+    least: int
     vector: int
     error: int
     rip: int
