@@ -41,6 +41,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks
 	$(BIN)/ruff format --check kpatch tests samples benchmarks
 	$(BIN)/mypy
+	$(BIN)/vulture kpatch
+	$(BIN)/vulture kpatch tests samples benchmarks docs packaging
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks

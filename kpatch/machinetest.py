@@ -84,7 +84,7 @@ class MachineTest:
         return "passed" if all(tried.holds for tried in self.tried) else "withheld"
 
 
-def switch_of(layout: SwitchLayout) -> Mapping[str, int]:
+def numbers_of(layout: SwitchLayout) -> Mapping[str, int]:
     """The switch's layout as the plain numbers that a machine takes.
 
     Raises UnknownModuleError for a switch for which the machine's kernel prepares too little.
@@ -108,7 +108,7 @@ def subject_of(case: Case, module: Module) -> MachineSubject:
     after = (fix.section, fix.offset) if fix and module is case.module else None
     place = (image.section.index, image.at, image.size)
     return MachineSubject(
-        module, place, switch_of(layout), after, case.match.signature.lock.section
+        module, place, numbers_of(layout), after, case.match.signature.lock.section
     )
 
 

@@ -62,7 +62,7 @@ class Demonstration:
         return all(scene.holds for scene in self.scenes)
 
 
-def show(
+def panic_scenes(
     machine: str, case: Case, *, cpus: int = 2, seed: int = 1, limit: float | None = None
 ) -> Demonstration:
     """The original, and the patched module if ``case`` is about one.

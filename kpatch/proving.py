@@ -118,7 +118,7 @@ def require_own_kernels(cpuid: int, module: Module, own: Detection | None) -> No
         )
 
 
-def run_proof(
+def prove_case(
     case: Case,
     proving: Proving,
     obligations: Sequence[Obligation] | None = None,

@@ -21,11 +21,11 @@ def read_by_others(module: Module, plan: Plan | None = None) -> tuple[Reading, .
     """
     # Imported here: LIEF alone takes longer to import than a scan takes.
     from kpatch import expected
-    from kpatch.witness.readers.readback import read_back
+    from kpatch.witness.readers.readback import read_by_each
 
     if plan is None:
-        return read_back(module.data, expected.as_read(module))
-    readings = read_back(module.data, expected.after(plan, module.data))
+        return read_by_each(module.data, expected.as_read(module))
+    readings = read_by_each(module.data, expected.after(plan, module.data))
     require_agreement(readings, module.name)
     return readings
 

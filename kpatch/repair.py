@@ -20,9 +20,9 @@ from kpatch.proving import (
     ON_ALL_CORES,
     Proving,
     case_of,
+    prove_case,
     require_own_kernels,
     require_proven,
-    run_proof,
 )
 from kpatch.readback import read_by_others, require_agreement
 from kpatch.signature.model import Signature
@@ -113,7 +113,7 @@ def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) 
     require_genuine(found.module, before)
     if proving is None:
         return Repaired(found, found.module, None)
-    proof = run_proof(case_of(found), proving)
+    proof = prove_case(case_of(found), proving)
     require_proven(proof)
     return Repaired(found, found.module, proof)
 
@@ -128,7 +128,7 @@ def _proven(
 
     case = Case(patched, found.module, plan.match, plan.cpuid)
     with in_background(patched.data, expected.after(plan, patched.data)) as read:
-        proof = run_proof(case, proving)
+        proof = prove_case(case, proving)
         require_proven(proof)
         readings = read()
     require_agreement(readings, patched.name)
@@ -147,7 +147,7 @@ def prove(
 
     Raises the refusals of :func:`case_of`.
     """
-    return run_proof(case_of(scan(data, name, host=host, signatures=signatures)), proving)
+    return prove_case(case_of(scan(data, name, host=host, signatures=signatures)), proving)
 
 
 def revert(data: bytes, name: str = "", *, signatures: Sequence[Signature] | None = None) -> bytes:

@@ -4,7 +4,7 @@ A byte of the file has a file offset. Inside a section it has a section offset; 
 monitor image (an array in a section) an image offset. Once loaded it has an address.
 """
 
-from typing import NewType
+from typing import Final, NewType
 
 FileOffset = NewType("FileOffset", int)
 """From the first byte of the file."""
@@ -17,3 +17,9 @@ ImageOffset = NewType("ImageOffset", int)
 
 Address = NewType("Address", int)
 """In the kernel's address space, once the module is loaded; 64 bits."""
+
+ADDRESS_MASK: Final = (1 << 64) - 1
+"""Arithmetic on addresses wraps here."""
+
+PAGE: Final = 4096
+"""Bytes of a page of memory on x86."""

@@ -163,6 +163,78 @@ def test_the_name_of_a_type_stands_once() -> None:
     assert len(homes) > 200
 
 
+SHARED_NAMES = {
+    "apply": "the library's, and the step of a build that is called so",
+    "changed": "a file that was changed, and a descriptor",
+    "command": "what a command's own file holds",
+    "differences": "of two runs of the switch, and of two readers of a file",
+    "mend": "one for each kind of checksums in a package",
+    "names_of": "of flags, and of what a signature binds",
+    "parse": "a table of a TOML file, and a descriptor",
+    "read": "one for each kind of input",
+    "read_header": "of a gzip member, and of an ELF file",
+    "recognise": "a compression, and a source fix",
+    "replace": "a file on the disk, and a member of a tar file",
+    "require": "of the kernel linker, and of an emulator",
+    "run": "the command line, and an emulator",
+    "shown": "the progress, and a name in a tar file",
+    "staged": "where a build stages a file, and the step that looks there",
+    "unpacked": "a compressed file, and a compressed kernel",
+}
+"""Functions that two rooms have, and what each is about there. Classes have one home each."""
+
+
+def functions_of(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+def test_the_name_of_a_function_stands_once() -> None:
+    """From the library down to the proof nobody has to ask which scan, prove or replay it is."""
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in functions_of(path):
+            homes.setdefault(name, []).append(name_of(path))
+    twice = {name: at for name, at in homes.items() if len(at) > 1}
+    assert twice.keys() == SHARED_NAMES.keys(), twice.keys() ^ SHARED_NAMES.keys()
+
+
+def constants_of(path: Path) -> Iterator[tuple[str, object]]:
+    """Constants with a value that can be written down, but for the smallest numbers."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if not isinstance(target, ast.Name) or not target.id.isupper():
+                continue
+            folded = ast.unparse(node.value).replace("frozenset(", "").rstrip(")")
+            if folded not in ("0", "1", "2", "()", "{}", "[]"):
+                yield target.id.strip("_"), folded
+
+
+def test_a_constant_stands_once() -> None:
+    """The same name for the same value in two modules is one constant that will drift apart."""
+    homes: dict[tuple[str, object], list[str]] = {}
+    for path in MODULES:
+        for constant in constants_of(path):
+            homes.setdefault(constant, []).append(name_of(path))
+    twice = {constant: at for constant, at in homes.items() if len(at) > 1}
+    # Type variables are local to a module; a type checker wants them so.
+    assert {name for name, _ in twice} <= {"T"}, twice
+    assert len(homes) > 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_function_that_always_raises_says_so(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.FunctionDef) or not isinstance(node.body[-1], ast.Raise):
+            continue
+        leaves = any(
+            isinstance(inner, ast.Return | ast.Yield | ast.YieldFrom) for inner in ast.walk(node)
+        )
+        assert leaves or ast.unparse(node.returns or node) == "NoReturn", node.name
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_the_command_line_prints_exits_and_reads_the_environment(path: Path) -> None:
     if own_room(path) in ("cli", "__main__"):

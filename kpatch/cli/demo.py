@@ -62,7 +62,7 @@ def command(
     and the kernel panics: the message is shown. Patched, it runs on. FILE is not changed. The
     exit code is 0 if both are shown, 1 if not.
     """
-    from kpatch.panicdemo import show
+    from kpatch.panicdemo import panic_scenes
     from kpatch.report.machine_documents import demonstrated
     from kpatch.witness.machine.emulators import require
 
@@ -73,7 +73,7 @@ def command(
         for inside in targets.open_target(path).modules:
             found = repair.scan(inside.data, inside.name, signatures=signatures)
             case = case_of(as_patched(found, signatures))
-            scenes = show(machine, case, cpus=machine_cpus, limit=machine_seconds)
+            scenes = panic_scenes(machine, case, cpus=machine_cpus, limit=machine_seconds)
             document = demonstrated(inside.name, scenes)
             shown.append(document)
             if not console.json:

@@ -27,10 +27,10 @@ from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, wrapped
 from kpatch.report.file_documents import explained
+from kpatch.report.fold import WIDEST
 from kpatch.report.typed import Explained
 from kpatch.report.typed_proof import CounterexampleFacts
 
-_WIDEST = 100
 _LEAST = 40
 _PAGES = "docs/"
 
@@ -77,7 +77,7 @@ def _answer(document: Document, console: Console) -> int:
 
 
 def _width() -> int:
-    return max(_LEAST, min(_WIDEST, shutil.get_terminal_size((80, 24)).columns))
+    return max(_LEAST, min(WIDEST, shutil.get_terminal_size((80, 24)).columns))
 
 
 def _of_page(about: str) -> Explained:
@@ -130,14 +130,14 @@ def _counterexample(found: Assessment, console: Console) -> CounterexampleFacts 
     """What the unpatched module does on two CPUs; None where that is not known to be wrong."""
     if found.verdict is not Verdict.AFFECTED or found.match is None:
         return None
-    from kpatch.proving import case_of, run_proof
+    from kpatch.proving import case_of, prove_case
     from kpatch.verify.explore import MemoryModel
     from kpatch.verify.proof.obligations import suite
 
     # The refusal, if there is one, is about patching it, not about running it.
     case = case_of(replace(found, refusal=None))
     with progress.shown(console, 1, found.module.name) as proving:
-        proof = run_proof(case, proving, suite(("leave",), (2,), (MemoryModel.SC,)))
+        proof = prove_case(case, proving, suite(("leave",), (2,), (MemoryModel.SC,)))
     from kpatch.report.proof_documents import proof_document
 
     explored = proof_document(proof)["explored"]

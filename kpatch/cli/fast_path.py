@@ -19,7 +19,7 @@ _MOST_FILES = 8
 """More than these are worth the imports that the other way needs."""
 
 
-def scan(names: list[str]) -> int | None:
+def scan_by_bytes(names: list[str]) -> int | None:
     """Say of each file what it is, and return the exit code; None where one needs more than this.
 
     Then nothing was printed, and the other way says everything, errors too.

@@ -20,7 +20,7 @@ def run(argv: list[str]) -> int:
         if argv[:1] == ["scan"]:
             from kpatch.cli import fast_path
 
-            code = fast_path.scan(argv[1:])
+            code = fast_path.scan_by_bytes(argv[1:])
             if code is not None:
                 return code
         from kpatch.cli.commands import answer

@@ -28,7 +28,7 @@ from kpatch.errors import (
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import assess
 from kpatch.patch.sides import both_sides
-from kpatch.proving import case_of, run_proof
+from kpatch.proving import case_of, prove_case
 from kpatch.report.documents import Document
 from kpatch.report.page.document import page_document
 from kpatch.report.typed_proof import ProofFacts
@@ -88,7 +88,7 @@ def _proof(module: Module, signatures: Signatures, console: Console) -> ProofFac
 
     with progress.shown(console, name=module.name) as proving:
         found = assess(module, signatures=signatures)
-        return proof_document(run_proof(case_of(found), proving))
+        return proof_document(prove_case(case_of(found), proving))
 
 
 def _exit_code(verdict: str) -> int:

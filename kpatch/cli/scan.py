@@ -77,7 +77,7 @@ def _scan(
         refusal = is_nothing_for_us(module) if by_bytes_first else None
         if refusal is not None:
             done.texts.append(not_kqemu_text(inside.name, refusal, console.style))
-            done.documents.append(documents.not_kqemu(inside.name))
+            done.documents.append(documents.counted_only(inside.name))
             continue
         # Imported here: most files in a folder do not come this far.
         from kpatch.patch.assess import assess

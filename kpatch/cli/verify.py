@@ -27,7 +27,7 @@ from kpatch.cli.machines import MachineTests
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.kernel.host import Host
-from kpatch.proving import case_of, run_proof
+from kpatch.proving import case_of, prove_case
 from kpatch.readback import read_by_others
 from kpatch.report.documents import Document, with_verdict
 from kpatch.report.lanes_text import lanes_text
@@ -150,7 +150,7 @@ def command(
                 )
             else:
                 with progress.shown(console, jobs or 0, inside.name) as proving:
-                    proof = run_proof(case, proving, obligations, bounds)
+                    proof = prove_case(case, proving, obligations, bounds)
                 interrupted = proof.is_interrupted
                 readings = read_by_others(case.module) if assessed.note else ()
                 tests = [] if interrupted else machine_tests.run(case, console)

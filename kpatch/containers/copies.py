@@ -51,7 +51,7 @@ def keep_copy(path: Path, data: Bulk) -> Copy:
     )
 
 
-def take_back(copy: Copy, path: Path, data: Bulk) -> None:
+def withdraw(copy: Copy, path: Path, data: Bulk) -> None:
     """Remove a copy that was made for nothing: ``path`` still holds ``data``."""
     if copy.is_new and _holds(path, data):
         with contextlib.suppress(OSError):

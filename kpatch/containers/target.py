@@ -130,13 +130,13 @@ def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool
     if not keep:
         return Stored(None, _told(files.replace(place, data, expected=target.data)))
     # Imported here: scan keeps no copies.
-    from kpatch.containers.copies import keep_copy, take_back
+    from kpatch.containers.copies import keep_copy, withdraw
 
     copy = keep_copy(place, target.data)
     try:
         return Stored(copy.path, _told(files.replace(place, data, expected=target.data)))
     except BaseException:
-        take_back(copy, place, target.data)
+        withdraw(copy, place, target.data)
         raise
 
 

@@ -81,7 +81,7 @@ RELOCATION_NAMES: Final[dict[int, str]] = {
     **_LATER,
 }
 
-_WIDEST_FIELD = 8
+WIDEST_FIELD = 8
 _FIELD_WIDTHS = {
     R_X86_64_NONE: 0,
     R_X86_64_PC32: 4,
@@ -106,4 +106,4 @@ def field_width(kind: int) -> int:
     A type that is not in the table counts as the widest, so that nobody overwrites its field
     by taking it for a shorter one.
     """
-    return _FIELD_WIDTHS.get(kind, _WIDEST_FIELD)
+    return _FIELD_WIDTHS.get(kind, WIDEST_FIELD)

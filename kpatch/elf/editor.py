@@ -14,13 +14,18 @@ from typing import NamedTuple, NoReturn
 
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
-from kpatch.elf.layouts import AMD64, E_SHNUM, E_SHOFF, MOST_FILE_ALIGNMENT, TABLE_ALIGNMENT
+from kpatch.elf.layouts import (
+    AMD64,
+    E_SHNUM,
+    E_SHOFF,
+    HEADER_SIZE,
+    MOST_FILE_ALIGNMENT,
+    TABLE_ALIGNMENT,
+)
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError, LinkerRefusalError
 
 __all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "append"]
-
-_HEADER_SIZE = AMD64.header.size
 
 
 def append(
@@ -54,7 +59,7 @@ def append(
 def overwritten(module: Module, overwrites: Sequence[Overwrite]) -> bytearray:
     """A copy of the file with the overwrites done. Raises DamagedFileError if one does not fit."""
     image = bytearray(module.data)
-    behind = _HEADER_SIZE
+    behind = HEADER_SIZE
     for edit in sorted(overwrites, key=lambda overwrite: overwrite.offset):
         where = f"file offset 0x{edit.offset:x}"
         if edit.offset < behind or len(edit.old) != len(edit.new):

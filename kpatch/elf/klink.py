@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
 from kpatch.elf.klink_model import BrokenRule, Consequence
-from kpatch.elf.klink_rules import PAGE_SIZE, RULES
+from kpatch.elf.klink_rules import RULES
 from kpatch.elf.klink_types import SYMBOL_TYPES, takes_effect
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
-from kpatch.units import Address, SectionOffset
+from kpatch.units import ADDRESS_MASK, PAGE, Address, SectionOffset
 
 __all__ = ["BrokenRule", "Consequence", "LoadedModule", "check", "load", "require"]
 
 # Ours, not the kernel's: a bound on the memory that a hostile NOBITS size can take here.
 LARGEST_BLOCK = 64 << 20
-
-_ADDRESS_MASK = (1 << 64) - 1
 
 
 def check(module: Module) -> tuple[BrokenRule, ...]:
@@ -67,7 +65,7 @@ def load(module: Module, base: Address, resolve: Mapping[str, Address]) -> Loade
     symbol is undefined, or if ``base`` is not the start of a page.
     """
     require(module)
-    if base <= 0 or base % PAGE_SIZE:
+    if base <= 0 or base % PAGE:
         raise LinkerRefusalError(
             f"a module cannot be loaded at 0x{base:x}", where=module.name, todo="give a page"
         )
@@ -118,8 +116,7 @@ def _symbol_addresses(module: Module, sections: Mapping[int, Address]) -> list[i
     A symbol of a section that is not loaded keeps its bare value, an absolute one rightly so.
     """
     return [
-        (symbol.value + sections.get(symbol.section, 0)) & _ADDRESS_MASK
-        for symbol in module.symbols
+        (symbol.value + sections.get(symbol.section, 0)) & ADDRESS_MASK for symbol in module.symbols
     ]
 
 

@@ -15,8 +15,7 @@ from kpatch.elf.klink_model import Breaches, Consequence, Rule
 from kpatch.elf.klink_types import KNOWN_TYPES, SYMBOL_TYPES, is_placed, takes_effect
 from kpatch.elf.metadata import METADATA_SET, POINTER_SIZE, SET_PREFIX
 from kpatch.elf.module import Module
-
-PAGE_SIZE = 4096
+from kpatch.units import PAGE
 
 _REBUILD = "build the module for FreeBSD/amd64"
 _RECOMPILE = "compile the module again, with the compiler of its FreeBSD release"
@@ -114,7 +113,7 @@ def _alignment_not_zero(module: Module) -> Breaches:
 )
 def _alignment_fits(module: Module) -> Breaches:
     for section in _loaded(module):
-        if section.align > PAGE_SIZE or section.align & (section.align - 1):
+        if section.align > PAGE or section.align & (section.align - 1):
             yield f"its alignment is {section.align}", _at(section)
 
 

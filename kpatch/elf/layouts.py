@@ -40,6 +40,8 @@ def layout_of(elf_class: int, little_endian: bool) -> Layout:
 
 AMD64 = layout_of(64, little_endian=True)
 
+HEADER_SIZE = AMD64.header.size
+
 E_SHOFF = slice(40, 48)
 E_SHNUM = slice(60, 62)
 """Where these fields lie in an ELF64 header (gABI, "ELF Header")."""

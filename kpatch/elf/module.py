@@ -15,8 +15,6 @@ from kpatch.units import FileOffset, SectionOffset
 
 __all__ = ["Header", "Module", "Relocation", "Section", "Symbol", "read_module"]
 
-_WIDEST_FIELD = 8
-
 
 def read_module(data: bytes, name: str = "") -> Module:
     """Read an ELF file of any class, byte order and machine.
@@ -97,7 +95,7 @@ class Module:
         if end <= start:
             return ()
         candidates = self.relocations_of(section_index)
-        first = bisect_left(candidates, start - _WIDEST_FIELD + 1, key=lambda r: r.offset)
+        first = bisect_left(candidates, start - elf.WIDEST_FIELD + 1, key=lambda r: r.offset)
         last = bisect_left(candidates, end, key=lambda r: r.offset)
         return tuple(r for r in candidates[first:last] if r.width and r.end > start)
 

@@ -47,6 +47,11 @@ def _register_table() -> dict[str, tuple[str, int]]:
     return table
 
 
+NOP: Final = b"\x90"
+INT3: Final = b"\xcc"
+
+SEGMENTS: Final = frozenset({"cs", "ss", "ds", "es", "fs", "gs"})
+
 REGISTERS: Final = _register_table()
 """Written name of a general register -> (the 64-bit register that holds it, bytes)."""
 

@@ -7,14 +7,11 @@ from typing import Any, Final
 
 from capstone import x86
 
-from kpatch.isa.decode import REGISTERS, Instruction, Memory, Register, decode_raw
+from kpatch.isa.decode import REGISTERS, SEGMENTS, Instruction, Memory, Register, decode_raw
 from kpatch.isa.effects import CLEARS_THE_REST, FLAG_NAMES, HIGH_BYTES, WHOLE, Effects, ordered
+from kpatch.units import ADDRESS_MASK
 
-_SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
 _SELECTOR: Final = 0x3
-
-
-_ADDRESSES: Final = (1 << 64) - 1
 
 
 def _bits(prefix: str) -> tuple[int, ...]:
@@ -44,7 +41,7 @@ def by_capstone(code: bytes) -> tuple[Instruction, Effects] | None:
     return each, Effects(
         length=len(each.raw),
         memory=ordered(_plain(o) for o in each.operands if isinstance(o, Memory)),
-        target=None if each.branch_target is None else each.branch_target & _ADDRESSES,
+        target=None if each.branch_target is None else each.branch_target & ADDRESS_MASK,
         reads=_read(names, each),
         writes=written,
         may_write=written,
@@ -85,7 +82,7 @@ def _loads_segment(each: Instruction, name: str) -> bool:
     """A move to a segment register takes 16 bits of its source, however wide (vol. 2, MOV)."""
     match each.operands:
         case (Register(name=target), Register(name=source)):
-            return target in _SEGMENTS and source == name
+            return target in SEGMENTS and source == name
         case _:
             return False
 

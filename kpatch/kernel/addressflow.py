@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register
+from kpatch.units import ADDRESS_MASK
 
-_MASK: Final = (1 << 64) - 1
 _CALLER_SAVED: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 _MOST_STEPS: Final = 50_000
 """Instructions that are gone through, some of them often; init_secondary has about 300."""
@@ -76,8 +76,8 @@ def address_of(operand: Memory, instruction: Instruction, state: Flow) -> Known 
     if operand.segment is not None:
         return None
     if operand.base == "rip":
-        return Known("fixed", (instruction.end + operand.displacement) & _MASK)
-    total: Known | None = Known("fixed", operand.displacement & _MASK)
+        return Known("fixed", (instruction.end + operand.displacement) & ADDRESS_MASK)
+    total: Known | None = Known("fixed", operand.displacement & ADDRESS_MASK)
     for register, scale in ((operand.base, 1), (operand.index, operand.scale)):
         if register is not None:
             part = state.get(register)
@@ -88,7 +88,7 @@ def address_of(operand: Memory, instruction: Instruction, state: Flow) -> Known 
 def value_of(operand: Operand, instruction: Instruction, state: Flow) -> Known | None:
     """What an operand of 8 bytes holds, as far as it is known."""
     if isinstance(operand, Immediate):
-        return Known("fixed", operand.value & _MASK)
+        return Known("fixed", operand.value & ADDRESS_MASK)
     if isinstance(operand, Register):
         return state.get(operand.name)
     place = _key(address_of(operand, instruction, state))
@@ -98,7 +98,7 @@ def value_of(operand: Operand, instruction: Instruction, state: Flow) -> Known |
 def _followers(instruction: Instruction) -> Iterator[int]:
     target = None if instruction.is_call else instruction.branch_target
     if target is not None:
-        yield target & _MASK  # Capstone gives the upper half of the addresses as negative
+        yield target & ADDRESS_MASK  # Capstone gives the upper half of the addresses as negative
     if not instruction.is_return and instruction.mnemonic not in ("jmp", "ud2", "hlt"):
         yield instruction.end
 
@@ -152,7 +152,7 @@ def _result(instruction: Instruction, state: Flow) -> Known | None:
         if instruction.mnemonic == "add":
             return _sum(one, other)
         if one is not None and other is not None and other.kind == "fixed":
-            return one._replace(at=(one.at - other.at) & _MASK)
+            return one._replace(at=(one.at - other.at) & ADDRESS_MASK)
     return None
 
 
@@ -165,12 +165,12 @@ def _push_or_pop(instruction: Instruction, state: Flow, left: dict[Key, Known]) 
     if rsp is None:
         return
     if instruction.mnemonic == "push":
-        below = rsp._replace(at=(rsp.at - 8) & _MASK)
+        below = rsp._replace(at=(rsp.at - 8) & ADDRESS_MASK)
         left["rsp"] = below
         value = value_of(instruction.operands[0], instruction, state)
         _put(below, 8, value, left)
     else:
-        left["rsp"] = rsp._replace(at=(rsp.at + 8) & _MASK)
+        left["rsp"] = rsp._replace(at=(rsp.at + 8) & ADDRESS_MASK)
 
 
 def _store(
@@ -190,7 +190,7 @@ def _put(address: Known, size: int, value: Known | None, left: dict[Key, Known])
     if key is None:
         return
     for near in range(-7, size):
-        beside = _key(address._replace(at=(address.at + near) & _MASK))
+        beside = _key(address._replace(at=(address.at + near) & ADDRESS_MASK))
         if beside is not None:
             left.pop(beside, None)
     if value is not None:
@@ -210,9 +210,9 @@ def _sum(one: Known | None, other: Known | None) -> Known | None:
     if other is None:
         return _element(one)
     if one.kind == "fixed":
-        return other._replace(at=(one.at + other.at) & _MASK)
+        return other._replace(at=(one.at + other.at) & ADDRESS_MASK)
     if other.kind == "fixed":
-        return one._replace(at=(one.at + other.at) & _MASK)
+        return one._replace(at=(one.at + other.at) & ADDRESS_MASK)
     return None
 
 
@@ -226,4 +226,4 @@ def _element(array: Known | None) -> Known | None:
 def _scaled(value: Known | None, scale: int) -> Known | None:
     if value is None or value.kind != "fixed":
         return None
-    return Known("fixed", (value.at * scale) & _MASK)
+    return Known("fixed", (value.at * scale) & ADDRESS_MASK)

@@ -20,6 +20,7 @@ from kpatch.elf.module import Module, Symbol
 from kpatch.isa.decode import Immediate, Instruction, Memory, Register, decode
 from kpatch.kernel.addressflow import Known, Use, address_of, uses, value_of
 from kpatch.kernel.kernels import OneGdt
+from kpatch.units import ADDRESS_MASK
 
 _LARGEST_FUNCTION: Final = 16 << 10  # init_secondary has about 1.5 kB
 _BASE_AT: Final = 2
@@ -31,7 +32,6 @@ _MOST_LOADS: Final = 5_000
 _FOLLOWED: Final = 8
 """Instructions behind such a load in which its use is looked for; cpu_switch has two between."""
 
-_MASK: Final = (1 << 64) - 1
 _BITS: Final = ("bt", "bts", "btr", "btc")
 _SHIFTS: Final = ("shl", "sal", "shlx", "rol")
 
@@ -110,7 +110,7 @@ def _is_in(value: Known, table: Symbol) -> bool:
 def _is_lgdt(kernel: Module, target: int | None) -> bool:
     """Whether a function loads the GDT register from what its first argument points to."""
     symbol = kernel.defined("lgdt")
-    if symbol is None or target is None or target & _MASK != symbol.value:
+    if symbol is None or target is None or target & ADDRESS_MASK != symbol.value:
         return False
     first = next(_function(kernel, symbol, 64), None)
     if first is None or first.mnemonic != "lgdt":

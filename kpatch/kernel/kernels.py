@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from kpatch.data import signatures_folder
 from kpatch.entry import Entry, parse, read_text
 from kpatch.kernel.versions import VersionRange, Versions, join
+from kpatch.units import PAGE
 
 KERNELS_FILE: Final = "kernels.toml"
 SCHEMA: Final = 1
@@ -30,7 +31,7 @@ GDTS: Final[tuple[Gdt, ...]] = get_args(Gdt)
 CONFIDENCES: Final[tuple[Confidence, ...]] = get_args(Confidence)
 RULE_KINDS: Final[tuple[RuleKind, ...]] = get_args(RuleKind)
 
-_PAGE: Final = 4096  # struct pcpu is far smaller; a larger offset is a slip of the pen
+_LARGEST_OFFSET: Final = PAGE  # struct pcpu is far smaller; a larger offset is a slip of the pen
 _SELECTOR_LIMIT: Final = 1 << 16  # a selector has 16 bits
 
 
@@ -106,10 +107,10 @@ def _kernel(entry: Entry) -> Kernel:
         versions=_range(entry.number("first"), entry.number("last"), entry),
         gdt=entry.word("gdt", GDTS),
         gdt_confidence=entry.word("gdt_confidence", CONFIDENCES),
-        cpuid=entry.optional_number("cpuid", _PAGE),
-        cpumask=entry.optional_number("cpumask", _PAGE),
+        cpuid=entry.optional_number("cpuid", _LARGEST_OFFSET),
+        cpumask=entry.optional_number("cpumask", _LARGEST_OFFSET),
         pcpu_confidence=entry.optional_word("pcpu_confidence", CONFIDENCES),
-        tss_stride=entry.number("tss_stride", _PAGE),
+        tss_stride=entry.number("tss_stride", _LARGEST_OFFSET),
         tr_selector=entry.number("tr_selector", _SELECTOR_LIMIT),
         snapshot=entry.flag("snapshot"),
         source=entry.text("source"),

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
+from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError
 from kpatch.units import FileOffset, SectionOffset
@@ -21,7 +22,6 @@ from kpatch.units import FileOffset, SectionOffset
 SECTION: Final = ".note.kpatch"
 OWNER: Final = b"kpatch\0"
 TYPE: Final = 0x6B70  # "kp": no type that binutils or pkg give a meaning
-HEADER_SIZE: Final = 64
 NO_DIGEST: Final = "0" * 64
 _FORMAT: Final = 1
 _HEADER: Final = struct.Struct("<III")

@@ -10,21 +10,19 @@ from kpatch import __version__
 from kpatch.elf import constants as elf
 from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
+from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError, MatchError, SignatureError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import decode
-from kpatch.patch.note import HEADER_SIZE, SECTION, Note, ReplacedBytes
+from kpatch.isa.decode import INT3, NOP, decode
+from kpatch.patch.note import SECTION, Note, ReplacedBytes
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
 from kpatch.signature.model import Match, Signature, SiteMatch
-from kpatch.signature.safety import CALL_LENGTH
+from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
 from kpatch.units import SectionOffset
 
 _CALL: Final = "movabs rax, 0x1122334455667788\ncall rax"
-_CALL_FIELD: Final = slice(2, 10)
-_NOP: Final = 0x90
-_INT3: Final = 0xCC
 
 
 class Neutralised(NamedTuple):
@@ -177,7 +175,7 @@ def _place(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int, ..
     placed: list[int] = []
     code = bytearray()
     for trampoline in trampolines:
-        code += bytes([_INT3]) * (-len(code) % align)
+        code += INT3 * (-len(code) % align)
         placed.append(len(code))
         code += trampoline.code
     return tuple(placed), bytes(code)
@@ -193,15 +191,15 @@ def _call_site(site: SiteMatch) -> Overwrite:
             where=site.rule.name,
             todo="install another release of keystone-engine",
         )
-    call[_CALL_FIELD] = bytes(8)
-    call += bytes([_NOP]) * (len(site.raw) - len(call))
+    call[CALL_FIELD] = bytes(8)
+    call += NOP * (len(site.raw) - len(call))
     return Overwrite(offset=site.file_offset, old=site.raw, new=bytes(call))
 
 
 def _site_relocation(match: Match, site: SiteMatch) -> NewRelocation:
     return NewRelocation(
         section=match.image.section.index,
-        offset=SectionOffset(site.section_offset + _CALL_FIELD.start),
+        offset=SectionOffset(site.section_offset + CALL_FIELD.start),
         type=elf.R_X86_64_64,
         symbol=site.rule.trampoline.symbol,
         addend=0,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from kpatch.errors import DamagedFileError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.calling import SCRATCH
-from kpatch.isa.decode import Instruction, decode
+from kpatch.isa.decode import NOP, Instruction, decode
 from kpatch.patch.traces import PatchedSite
 from kpatch.patch.trampoline import assembler_text
 from kpatch.signature.match import Bindings, match_instruction
@@ -28,7 +28,6 @@ from kpatch.signature.pattern import (
     Unordered,
 )
 
-_NOP: Final = b"\x90"
 _MOST_TRIALS: Final = 64
 
 
@@ -108,7 +107,7 @@ def _spelt(place: PatchedSite, names: Bindings, fillers: Sequence[Instruction]) 
                 continue  # beyond the assembler, or with a name that no trampoline binds
             code = first + between + b"".join(rest)
             if len(code) <= place.room:
-                yield code + _NOP * (place.room - len(code))
+                yield code + NOP * (place.room - len(code))
 
 
 def _registers(lines: Sequence[InstructionPattern], names: Bindings) -> Iterator[Bindings]:

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.errors import DamagedFileError
+from kpatch.isa.decode import INT3, NOP
 from kpatch.patch.note import note_sections
 from kpatch.signature.model import Signature, SiteRule
-from kpatch.signature.safety import CALL_LENGTH
+from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
 from kpatch.units import SectionOffset
-
-CALL_FIELD: Final = slice(2, 10)
-"""Where the trampoline's address lies in the call to it: ``movabs rax, address; call rax``."""
-
-_NOP: Final = 0x90
-_PADDING: Final = b"\xcc"
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     contents = module.contents(code)
     ends = [*(target for target, _ in calls[1:]), len(contents)]
     return tuple(
-        _place(module, rule, call, contents[target:end].rstrip(_PADDING))
+        _place(module, rule, call, contents[target:end].rstrip(INT3))
         for rule, (target, call), end in zip(rules, calls, ends, strict=True)
     )
 
@@ -100,7 +94,7 @@ def _place(module: Module, rule: SiteRule, call: Relocation, trampoline: bytes) 
     end = start + CALL_LENGTH
     if start < 0 or end > len(contents):
         raise _broken(module, f"the {rule.name} site lies outside its section")
-    while end < len(contents) and contents[end] == _NOP:
+    while end < len(contents) and contents[end] == NOP[0]:
         end += 1
     return PatchedSite(rule, section, SectionOffset(start), end - start, call, trampoline)
 

@@ -19,7 +19,7 @@ _STAMPED = re.compile(
 _CALL = re.compile(rb"^[^#\n]*\bkpatch_step\s", re.MULTILINE)
 
 # The hook's own files have a few kB.
-_LARGEST = 1 << 20
+_LARGEST = 64 << 10
 
 
 def stamped(text: str) -> bytes:

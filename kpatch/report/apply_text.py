@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kpatch.report.fold import WIDEST
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from kpatch.report.typed import Applied
     from kpatch.report.typed_proof import ProofFacts
 
-WIDEST = 100
 _LEAST = 60
 _LABEL = 12
 

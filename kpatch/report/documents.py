@@ -96,7 +96,7 @@ def failure(error: KpatchError) -> ErrorFacts:
     }
 
 
-def not_kqemu(file: str) -> dict[str, str]:
+def counted_only(file: str) -> dict[str, str]:
     """A file that its bytes tell to be nothing for kpatch; it is only counted."""
     return {"file": file, "verdict": "not-kqemu"}
 

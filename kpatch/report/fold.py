@@ -15,6 +15,9 @@ _MARK: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 _INDENT: Final = 2
 
+WIDEST: Final = 100
+"""Columns of running text: a wider terminal does not make it easier to read."""
+
 
 def length(text: str) -> int:
     """The columns that ``text`` takes."""

@@ -28,6 +28,9 @@ from kpatch.signature.moving import cannot_be_displaced, cannot_be_moved, is_mov
 CALL_LENGTH: Final = 12
 """movabs rax, imm64 (10 bytes) and call rax (2 bytes)."""
 
+CALL_FIELD: Final = slice(2, 10)
+"""The address in them, behind REX and the opcode."""
+
 CALL_REGISTER: Final = "rax"
 
 _LONG_OPCODE: Final = rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])"  # call, jmp and jcc rel32

@@ -93,11 +93,6 @@ def _misaligned(whole: bytes) -> bytes:
     return whole[:at] + bytes(8) + whole[at + 8 :]
 
 
-def _other_note(patched: bytes) -> bytes:
-    """A patched module whose repair another tool has touched: one byte of padding differs."""
-    return patched.replace(b".note.kpatch", b".note.kpatcx")
-
-
 def _tree(place: Any) -> None:
     """A ports tree with overlays and the port, as far as the survey looks at it."""
     (place / "Mk" / "Uses").mkdir(parents=True)

@@ -20,7 +20,7 @@ from kpatch.elf.editor import (
     Overwrite,
     append,
 )
-from kpatch.elf.module import Module, Relocation, Section, read_module
+from kpatch.elf.module import Module, Section, read_module
 from kpatch.units import FileOffset, SectionOffset
 
 EXTERNALS = ("common_tss", "malloc", "printf")
@@ -199,12 +199,6 @@ def _is_plain(section: Section) -> bool:
     is_loose = section.flags & (elf.SHF_ALLOC | elf.SHF_MERGE) == elf.SHF_ALLOC
     is_plain = section.type == elf.SHT_PROGBITS and section.name != ".eh_frame"
     return is_loose and is_plain and section.size >= 32
-
-
-def _some_of(relocations: tuple[Relocation, ...]) -> st.SearchStrategy[list[Relocation]]:
-    if not relocations:
-        return st.just([])
-    return st.lists(st.sampled_from(relocations), unique=True, max_size=5)
 
 
 def _overwrites(draw: st.DrawFn, module: Module) -> tuple[Overwrite, ...]:

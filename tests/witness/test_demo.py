@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from kpatch.panicdemo import show
+from kpatch.panicdemo import panic_scenes
 from kpatch.witness.machine.result import read_result
 from tests import referees
 from tests.cli import schema
@@ -39,7 +39,7 @@ def test_a_patched_file_is_shown_against_its_own_original(tmp_path: Path) -> Non
 
 def test_a_wrong_patch_panics_too() -> None:
     (mutant,) = (each for each in MUTANTS if each.name == "the base is written after ltr")
-    shown = show("qemu", mutant.case)
+    shown = panic_scenes("qemu", mutant.case)
     assert [scene.holds for scene in shown.scenes] == [True, False]
 
 

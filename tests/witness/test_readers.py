@@ -23,7 +23,7 @@ from kpatch.patch.assess import assess
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
 from kpatch.witness.readers.picture import Picture
-from kpatch.witness.readers.readback import NAMES, in_background, read_back
+from kpatch.witness.readers.readback import NAMES, in_background, read_by_each
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -44,14 +44,14 @@ def sample() -> tuple[Module, Picture]:
 @pytest.mark.parametrize("name", PATCHABLE)
 def test_both_readers_find_what_was_planned(name: str) -> None:
     plan, data = planned((SAMPLES / name).read_bytes())
-    assert [(r.reader, r.differences) for r in read_back(data, expected.after(plan, data))] == [
+    assert [(r.reader, r.differences) for r in read_by_each(data, expected.after(plan, data))] == [
         (reader, ()) for reader in NAMES
     ]
 
 
 def test_both_readers_find_a_source_fix_switched_off() -> None:
     plan, data = planned((SAMPLES / "kqemu-7-fix-a.ko").read_bytes(), fix=True)
-    assert all(each.agrees for each in read_back(data, expected.after(plan, data)))
+    assert all(each.agrees for each in read_by_each(data, expected.after(plan, data)))
 
 
 @settings(max_examples=10)
@@ -61,7 +61,7 @@ def test_both_readers_find_what_was_planned_for_any_module(drawn: DrawnModule) -
         plan, data = planned(drawn.data)
     except MatchError:  # a site with something in it that may not be moved
         reject()
-    for reading in read_back(data, expected.after(plan, data)):
+    for reading in read_by_each(data, expected.after(plan, data)):
         assert reading.differences == ()
 
 
@@ -176,12 +176,12 @@ def test_a_damaged_output_is_caught(name: str) -> None:
     data = bytearray(module.data)
     DAMAGES[name](data)
     assert bytes(data) != module.data
-    assert not all(each.agrees for each in read_back(bytes(data), wanted))
+    assert not all(each.agrees for each in read_by_each(bytes(data), wanted))
 
 
 def test_the_undamaged_output_is_not() -> None:
     module, wanted = sample()
-    assert all(each.agrees for each in read_back(module.data, wanted))
+    assert all(each.agrees for each in read_by_each(module.data, wanted))
     assert len(DAMAGES) >= 20
 
 
@@ -201,14 +201,14 @@ def test_liefs_content_of_nobits_and_padded_notes_are_known() -> None:
 
 def test_a_reader_that_cannot_read_is_no_witness() -> None:
     module, wanted = sample()
-    for reading in read_back(module.data[:40], wanted):
+    for reading in read_by_each(module.data[:40], wanted):
         assert not reading.agrees
 
 
 def test_readings_come_from_another_process_too() -> None:
     module, wanted = sample()
     with in_background(module.data, wanted) as readings:
-        assert readings() == read_back(module.data, wanted)
+        assert readings() == read_by_each(module.data, wanted)
 
 
 def test_names_that_are_no_text_are_read_alike() -> None:
@@ -218,5 +218,5 @@ def test_names_that_are_no_text_are_read_alike() -> None:
     at = data.index(b"kqemu_init\0", strtab.offset)
     data[at] = 0xFF
     odd = read_module(bytes(data))
-    for reading in read_back(bytes(data), expected.as_read(odd)):
+    for reading in read_by_each(bytes(data), expected.as_read(odd)):
         assert reading.differences == ()

@@ -25,7 +25,7 @@ from kpatch.containers.package.paths import plain
 
 NAME: Final = "+CONTENTS"
 
-_LINE: Final = re.compile(r"[^\n]+")
+_ENTRY: Final = re.compile(r"[^\n]+")
 _SUM: Final = re.compile(r"@comment\s+MD5:\s*([0-9a-fA-F]{32})\s*")
 
 
@@ -43,7 +43,7 @@ def mend(text: str, change: Replacement) -> Mending:
 
 def _mend_sum(text: str, end: int, path: str, change: Replacement) -> Mending:
     """Mend the sum on the line behind ``end``."""
-    line = _LINE.match(text, end + 1)
+    line = _ENTRY.match(text, end + 1)
     recorded = _SUM.fullmatch(text, line.start(), line.end()) if line else None
     if recorded is None:
         return not_recorded(path, NAME)
@@ -62,7 +62,7 @@ def _ends_of_lines(wanted: Sequence[str], text: str) -> dict[str, list[int]]:
     ends: dict[str, list[int]] = {path: [] for path in wanted}
     first = folder = ""
     is_ignored = False
-    for match in _LINE.finditer(text):
+    for match in _ENTRY.finditer(text):
         line = match[0].rstrip("\r")
         if line.startswith("@"):
             command, _, argument = line.partition(" ")

@@ -6,12 +6,9 @@ import ctypes
 import mmap
 import resource
 from dataclasses import dataclass
-from typing import Final
 
 from kpatch.errors import MachineError
-from kpatch.units import Address
-
-PAGE: Final = 4096
+from kpatch.units import PAGE, Address
 
 
 def page_up(size: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region
+from kpatch.units import PAGE
+from kpatch.verify.hardware.memory import Arena, Bump, Region
 
 PRESENT: Final = 1 << 0
 WRITABLE: Final = 1 << 1

@@ -18,14 +18,12 @@ from typing import Final
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import VerificationError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import Instruction, Memory, Register, decode
+from kpatch.isa.decode import NOP, Instruction, Memory, Register, decode
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import Obligation
 
 UNPATCHED: Final = "the unpatched module"
 LOCKLESS: Final = "the patch without its lock"
-
-_NOP: Final = b"\x90"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +88,4 @@ def _always_free(each: Instruction) -> bytes | None:
     code = assemble(f"xor {register.name}, {register.name}")
     if len(code) > len(each.raw):
         return None
-    return code + _NOP * (len(each.raw) - len(code))
+    return code + NOP * (len(each.raw) - len(code))

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kpatch.units import Address
-from kpatch.verify.hardware.memory import PAGE, Bump, Region
+from kpatch.units import PAGE, Address
+from kpatch.verify.hardware.memory import Bump, Region
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.worldswitch import SwitchLayout
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from kpatch.isa.decode import Instruction, Memory, Operand, Register
+from kpatch.isa.calling import ARGUMENT
+from kpatch.isa.decode import SEGMENTS, Instruction, Memory, Operand, Register
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,15 @@ class Event:
 
 
 _CONTROL = frozenset({"cr0", "cr3", "cr4", "dr7"})
-_SEGMENTS = frozenset({"cs", "ss", "ds", "es", "fs", "gs"})
-_SYSTEM = _CONTROL | _SEGMENTS | {"rsp"}
+_SYSTEM = _CONTROL | SEGMENTS | {"rsp"}
 _TABLES = frozenset({"sidt", "sgdt", "lidt", "lgdt", "str", "sldt", "lldt", "ltr"})
 _LOADS = frozenset({"mov", "movzx", "movabs"})
 _IDEMPOTENT = frozenset({"or", "and"})
 _WORD = 8
 
 
-ARGUMENT: Final = frozenset({"rdi"})
-"""Where a routine that is called finds the state's address (psABI 3.2.3: the first argument)."""
+CALLED: Final = frozenset({ARGUMENT})
+"""Where a routine that is called finds the state's address."""
 
 
 class Followed(NamedTuple):
@@ -91,7 +91,7 @@ class Followed(NamedTuple):
     depth: int
 
 
-def follow(code: Iterable[Instruction], state: frozenset[str] = ARGUMENT) -> Followed:
+def follow(code: Iterable[Instruction], state: frozenset[str] = CALLED) -> Followed:
     """Follow a routine that starts with the state's address in the registers ``state``."""
     walk = _SwitchWalk({register: StateField() for register in state})
     for instruction in code:

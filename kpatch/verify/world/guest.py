@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kpatch.errors import UnknownModuleError
-from kpatch.units import Address
+from kpatch.units import PAGE, Address
 from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descriptor
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down, page_up
+from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.addresses import seats
 from kpatch.verify.world.host import HostMemory

@@ -16,9 +16,9 @@ from typing import Final, Literal
 
 from kpatch.elf.klink import LoadedModule
 from kpatch.errors import UsageError
-from kpatch.units import Address
+from kpatch.units import PAGE, Address
 from kpatch.verify.hardware.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down
+from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.kernel_text import FUNCTIONS, TAIL_AT, TEXT_AT, text
 

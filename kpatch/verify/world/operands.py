@@ -6,6 +6,7 @@ from typing import Final
 
 from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.isa.effects import FLAG_NAMES, Effects
+from kpatch.units import ADDRESS_MASK
 from kpatch.verify.world.origins import (
     GDT,
     NONE,
@@ -23,7 +24,6 @@ from kpatch.verify.world.origins import (
 )
 from kpatch.verify.world.places import Places
 
-_MASK: Final = (1 << 64) - 1
 HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
 """The second byte of a register."""
 
@@ -64,7 +64,7 @@ class Operands:
                 if held is None:
                     return None
                 total += held * scale
-        return total & _MASK
+        return total & ADDRESS_MASK
 
     def address_origins(self, operand: Memory) -> Origins:
         """What the address comes from."""

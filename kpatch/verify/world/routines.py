@@ -8,8 +8,8 @@ from typing import Final
 
 from kpatch.errors import UnknownModuleError
 from kpatch.isa.decode import Instruction, decode
-from kpatch.verify.hardware.memory import PAGE
-from kpatch.verify.world.dataflow import ARGUMENT, Code, Constant, Event, Field, follow
+from kpatch.units import PAGE
+from kpatch.verify.world.dataflow import CALLED, Code, Constant, Event, Field, follow
 
 LARGEST_STATE: Final = 1 << 20
 FLAGS: Final = 2
@@ -54,7 +54,7 @@ class Events:
         name: str,
         start: int,
         code: Iterable[Instruction],
-        state: frozenset[str] = ARGUMENT,
+        state: frozenset[str] = CALLED,
     ) -> None:
         self.name = name
         self.start = start

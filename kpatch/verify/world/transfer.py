@@ -6,7 +6,7 @@ each result comes from all that it reads, as two decoders have it, and is not kn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from kpatch.isa.decode import REGISTERS, Immediate, Memory, Operand, Register
@@ -40,9 +40,9 @@ class Transfer(Operands):
 
     def run(self) -> Machine:
         """The state behind it, control flow apart."""
-        special = getattr(self, f"_{self.mnemonic}", None)
+        special = _CALCULATED.get(self.mnemonic)
         if special is not None:
-            special()
+            special(self)
         elif self.mnemonic in _TABLES:
             name = _TABLES[self.mnemonic]
             if name == SELECTOR and not self._kernel:
@@ -95,8 +95,6 @@ class Transfer(Operands):
         if isinstance(target, Register) and target.name not in REGISTERS:
             return
         self.store(target, (*value, *known(0, 8))[: max(target.size, len(value))])
-
-    _movabs = _mov
 
     def _movzx(self) -> None:
         target, source = self.each.operands
@@ -207,3 +205,17 @@ class Transfer(Operands):
 
 _OPERAND_SIZE: Final = 0x66
 _TEN: Final = frozenset({"sgdt", "sidt"})
+
+_CALCULATED: Final[Mapping[str, Callable[[Transfer], None]]] = {
+    "movabs": Transfer._mov,
+    "mov": Transfer._mov,
+    "movzx": Transfer._movzx,
+    "lea": Transfer._lea,
+    "push": Transfer._push,
+    "pop": Transfer._pop,
+    "pushfq": Transfer._pushfq,
+    "popfq": Transfer._popfq,
+    "leave": Transfer._leave,
+    "xchg": Transfer._xchg,
+}
+"""Mnemonic -> what knows more of it than that each result comes from all that it reads."""

@@ -10,12 +10,12 @@ from kpatch.elf import constants as elf
 from kpatch.elf.klink import load
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
-from kpatch.units import SectionOffset
+from kpatch.units import PAGE, SectionOffset
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
 from kpatch.verify.hardware.descriptors import BUSY, changed, parse, tss_descriptor
-from kpatch.verify.hardware.memory import PAGE, Arena, Region
+from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.world.caller import LockedPart
 from kpatch.verify.world.global_state import GlobalState
 from kpatch.verify.world.guest import MONITOR_CS, MONITOR_LDT, Guest

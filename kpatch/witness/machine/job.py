@@ -15,13 +15,12 @@ from kpatch.elf import constants as elf
 from kpatch.elf.klink import LoadedModule, load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError
-from kpatch.units import Address, SectionOffset
+from kpatch.units import PAGE, Address, SectionOffset
 
 KERNEL_BASE: Final = 0xFFFF_FFFF_8000_0000
 MODULE_AT: Final = Address(KERNEL_BASE + 0x140_0000)
 LARGEST_MODULE: Final = 8 << 20
 MOST_CPUS: Final = 16
-PAGE: Final = 4096
 _SECTOR: Final = 512
 _CHUNK: Final = 32 * _SECTOR
 _UNMAPPED_AT: Final = 0xFFFF_FFFF_F000_0000

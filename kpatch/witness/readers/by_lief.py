@@ -14,6 +14,7 @@ from typing import Any
 import lief
 
 from kpatch.witness.readers.picture import (
+    WITHOUT_BYTES,
     NoteRow,
     Picture,
     RelocationRow,
@@ -22,7 +23,6 @@ from kpatch.witness.readers.picture import (
     unpadded,
 )
 
-_BARE = (0, 8)  # SHT_NULL, SHT_NOBITS: nothing in the file
 _U32 = 0xFFFF_FFFF
 
 
@@ -85,7 +85,7 @@ def _section(section: Any) -> SectionRow:
         info=section.information,
         align=section.alignment,
         entsize=section.entry_size,
-        contents=None if kind in _BARE else bytes(section.content),
+        contents=None if kind in WITHOUT_BYTES else bytes(section.content),
     )
 
 

@@ -9,6 +9,7 @@ from elftools.elf import enums
 from elftools.elf.elffile import ELFFile
 
 from kpatch.witness.readers.picture import (
+    WITHOUT_BYTES,
     NoteRow,
     Picture,
     RelocationRow,
@@ -18,7 +19,6 @@ from kpatch.witness.readers.picture import (
 )
 
 _SHN = {"SHN_UNDEF": 0, "SHN_ABS": 0xFFF1, "SHN_COMMON": 0xFFF2, "SHN_XINDEX": 0xFFFF}
-_BARE = (0, 8)  # SHT_NULL, SHT_NOBITS: nothing in the file
 
 
 def read(data: bytes, note_sections: frozenset[str]) -> Picture:
@@ -75,7 +75,7 @@ def _section(data: bytes, section: Any) -> SectionRow:
     kind = _number(section["sh_type"], enums.ENUM_SH_TYPE_AMD64)
     offset, size = section["sh_offset"], section["sh_size"]
     # section.data() would unpack a compressed section; what counts is what lies in the file.
-    plain = kind not in _BARE and not section.compressed
+    plain = kind not in WITHOUT_BYTES and not section.compressed
     return SectionRow(
         name=section.name,
         type=kind,
@@ -88,7 +88,7 @@ def _section(data: bytes, section: Any) -> SectionRow:
         align=section["sh_addralign"],
         entsize=section["sh_entsize"],
         contents=None
-        if kind in _BARE
+        if kind in WITHOUT_BYTES
         else bytes(section.data())
         if plain
         else data[offset:][:size],

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+WITHOUT_BYTES: Final = (0, 8)
+"""SHT_NULL, SHT_NOBITS (gABI, "Section Header"): nothing in the file."""
+
 
 class SectionRow(NamedTuple):
     """A section header and what it is about (gABI, "Section Header"). Sizes in bytes."""

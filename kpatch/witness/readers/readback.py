@@ -31,7 +31,7 @@ class Reading(NamedTuple):
         return not self.differences
 
 
-def read_back(data: bytes, expected: Picture) -> tuple[Reading, ...]:
+def read_by_each(data: bytes, expected: Picture) -> tuple[Reading, ...]:
     """Each reader's own view of ``data`` against what is expected."""
     return tuple(_reading(name, data, expected) for name in NAMES)
 
@@ -48,7 +48,7 @@ def in_background(data: bytes, expected: Picture) -> Iterator[Callable[[], tuple
         process = multiprocessing.Process(target=_child, args=(theirs, data, expected), daemon=True)
         process.start()
     except OSError:
-        yield lambda: read_back(data, expected)
+        yield lambda: read_by_each(data, expected)
         return
     theirs.close()
     try:
@@ -72,7 +72,7 @@ def _received(ours: Connection) -> tuple[Reading, ...]:
 
 def _child(answer: Connection, data: bytes, expected: Picture) -> None:
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        answer.send(read_back(data, expected))
+        answer.send(read_by_each(data, expected))
 
 
 def _reading(name: str, data: bytes, expected: Picture) -> Reading:

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from kpatch.errors import UsageError
+from kpatch.units import PAGE
 from kpatch.verify.hardware.cpustate import EVERYWHERE, Snapshot
 from kpatch.verify.hardware.descriptors import BUSY, parse
-from kpatch.verify.hardware.memory import PAGE
 from kpatch.verify.machine.window import window
 from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.kernel_text import RETURN_AT

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpatch.units import Address
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region, page_down, page_up
+from kpatch.units import PAGE, Address
+from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.world import World

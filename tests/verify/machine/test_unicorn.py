@@ -21,9 +21,9 @@ from unicorn import (
 )
 from unicorn import x86_const as x86
 
-from kpatch.units import Address
+from kpatch.units import PAGE, Address
 from kpatch.verify.hardware.descriptors import BUSY, CODE64, DATA, FREE, parse, tss_descriptor
-from kpatch.verify.hardware.memory import PAGE, Arena, Bump, Region
+from kpatch.verify.hardware.memory import Arena, Bump, Region
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.hostile_guest import hostile_stub
 from kpatch.verify.world.kernel_text import _SSDTOSYSSD, TAIL_AT, tail
