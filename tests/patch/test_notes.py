@@ -16,7 +16,7 @@ from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.giveback import given_back
 from kpatch.patch.note import SECTION
 from kpatch.patch.prepare import prepare
-from kpatch.witness.readers.readback import read_back
+from kpatch.witness.readers.readback import read_by_each
 from tests.patch.test_stripped import patched, sample, through
 
 FOREIGN = struct.pack("<III4s4s", 4, 4, 1, b"GNU", b"abcd")
@@ -53,7 +53,7 @@ def test_a_note_among_others_gives_the_patch_back(
     assert (found.verdict, found.refusal) == (Verdict.STRIPPED, None)
     assert found.note is not None
     assert assess(read_module(given_back(module).data)).verdict is Verdict.AFFECTED
-    assert all(reading.agrees for reading in read_back(module.data, as_read(module)))
+    assert all(reading.agrees for reading in read_by_each(module.data, as_read(module)))
 
 
 @pytest.mark.parametrize(
