@@ -34,8 +34,8 @@ QUICK = tests/cli/test_usage.py tests/elf tests/isa tests/kernel tests/kqemu \
 	tests/package tests/patch tests/signature
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto -rs
-	$(BIN)/python -m pytest -n auto -rs -p "no:cacheprovider" $(QUICK)
+	$(BIN)/python -m pytest -n auto --dist worksteal -rs
+	$(BIN)/python -m pytest -n auto --dist worksteal -rs -p "no:cacheprovider" $(QUICK)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks

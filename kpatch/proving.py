@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kpatch.elf.module import Module
 from kpatch.errors import (
     KernelUnknownError,
     KpatchError,
@@ -21,13 +20,14 @@ from kpatch.errors import (
     UnknownModuleError,
     VerificationError,
 )
-from kpatch.kernel.detect import Detection, detect
-from kpatch.patch.assess import Assessment, Verdict
-from kpatch.patch.before import Means
-from kpatch.signature.model import Match
 
-# Imported for the types only: not everybody who loads this pays for the emulator.
+# Imported for the types only: not everybody who loads this pays for the emulator, or for what
+# looks for sites.
 if TYPE_CHECKING:
+    from kpatch.elf.module import Module
+    from kpatch.kernel.detect import Detection
+    from kpatch.patch.assess import Assessment
+    from kpatch.signature.model import Match
     from kpatch.verify.proof.obligations import Obligation
     from kpatch.verify.proof.tasks import Bounds, Case
     from kpatch.verify.proof.verdict import Proof
@@ -37,13 +37,14 @@ _DEFAULT_CPUID: Final = 0x34
 """For a module without a patch, whose switch reads no struct pcpu: any offset will do."""
 
 _CAVEATS: Final = {
-    Means.ORIGINAL: "the file was changed since kpatch patched it; this is about the file as it is "
+    "ORIGINAL": "the file was changed since kpatch patched it; this is about the file as it is "
     "now",
-    Means.TAKEN_OUT: "another tool stripped the file since kpatch patched it; this is about the "
+    "TAKEN_OUT": "another tool stripped the file since kpatch patched it; this is about the "
     "file as it is now",
-    Means.REBUILT: "the file has no kpatch note; this is about the file as it is now, and the "
+    "REBUILT": "the file has no kpatch note; this is about the file as it is now, and the "
     "unpatched module that must fail was rebuilt from the trampolines",
 }
+"""By the name of the means by which the original was had."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def case_of(found: Assessment) -> Case:
     the module as it is goes wrong.
     """
     # Imported here: only a proof pays for the emulator.
+    from kpatch.kernel.detect import detect
+    from kpatch.patch.assess import Verdict
     from kpatch.verify.proof.fixes import FixModel, model_of
     from kpatch.verify.proof.tasks import Case
 
@@ -82,7 +85,7 @@ def case_of(found: Assessment) -> Case:
                 todo="name the folder of that signature with --signatures",
             )
         require_own_kernels(before.cpuid, module, detect(before.module))
-        caveat = "" if found.verdict is Verdict.PATCHED else _CAVEATS[before.means]
+        caveat = "" if found.verdict is Verdict.PATCHED else _CAVEATS[before.means.name]
         return Case(module, before.module, before.match, before.cpuid, FixModel(caveat=caveat))
     if found.verdict not in (Verdict.AFFECTED, Verdict.SOURCE_FIXED):
         raise _refusal(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -43,3 +44,9 @@ def _skipping(item: pytest.Item) -> Generator[None]:
         if program in REFEREES:
             require(program)
         raise
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: no later collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()

@@ -38,7 +38,9 @@ def read_bulk(path: Path) -> Bulk:
         if status.st_size <= IN_MEMORY:
             return Bulk(path.read_bytes())
         try:
-            with path.open("rb", buffering=0) as file:
+            if status.st_size > LARGEST:
+                raise TooMuchError
+            with path.open("rb", buffering=0) as file:  # it may have grown since
                 return Bulk.join(iter(lambda: file.read(PIECE), b""), LARGEST)
         except TooMuchError:
             raise FileAccessError(

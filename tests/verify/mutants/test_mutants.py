@@ -50,12 +50,8 @@ def test_a_mutant_is_killed_by_the_property_that_it_breaks(
     assert not result.bound
     assert {each.prop for each in result.counterexamples} == set(mutant.broken)
     assert row(mutant, explored).rstrip() == table[mutant.name]
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=name_of)
-def test_no_mutant_is_killed_by_running_out_of_instructions(mutant: Mutant) -> None:
-    found = mutant.explored(mutant.where).result.counterexamples
-    assert not [each for each in found if each.what.startswith("no end after")]
+    # Running out of instructions is no reason.
+    assert not [each for each in result.counterexamples if each.what.startswith("no end after")]
 
 
 @pytest.mark.parametrize(("mutant", "place"), SUBTLE, ids=name_of)
