@@ -37,8 +37,7 @@ _DEFAULT_CPUID: Final = 0x34
 """For a module without a patch, whose switch reads no struct pcpu: any offset will do."""
 
 _CAVEATS: Final = {
-    "ORIGINAL": "the file was changed since kpatch patched it; this is about the file as it is "
-    "now",
+    "ORIGINAL": "the file was changed since kpatch patched it; this is about the file as it is now",
     "TAKEN_OUT": "another tool stripped the file since kpatch patched it; this is about the "
     "file as it is now",
     "REBUILT": "the file has no kpatch note; this is about the file as it is now, and the "
