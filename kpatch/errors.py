@@ -12,7 +12,10 @@ FINDING = 1
 
 
 class KpatchError(Exception):
-    """Anything kpatch refuses or cannot do. Never raised itself, only its subclasses are."""
+    """Anything kpatch refuses or cannot do. Never raised itself, only its subclasses are.
+
+    ``left`` says what it left as it was; a command that writes fills it in.
+    """
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "error"
@@ -22,11 +25,12 @@ class KpatchError(Exception):
         self.what = what
         self.where = where
         self.todo = todo
+        self.left = ""
 
     def __str__(self) -> str:
-        """One line: ``where: what; todo``."""
+        """One line: ``where: what; todo; left``."""
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line}; {self.todo}" if self.todo else line
+        return "; ".join(filter(None, (line, self.todo, self.left)))
 
     def within(self, where: str) -> KpatchError:
         """The same error, said of ``where`` (usually a file) as well. Returns itself."""

@@ -12,6 +12,7 @@ import click
 from kpatch import repair
 from kpatch import storage as files
 from kpatch.cli import progress
+from kpatch.cli.boundary import untouched
 from kpatch.cli.common import (
     FILES,
     Console,
@@ -96,7 +97,8 @@ def command(
             return done[-1].module.data
 
         place = files.destination(path, output)
-        changed = targets.changed(target, change, patched=True)
+        with untouched():
+            changed = targets.changed(target, change, patched=True)
         document = applied(target, changed, done[0], place, in_place=output is None)
         _show_evidence(document, console)
         if dry_run:
@@ -123,9 +125,9 @@ def _show_evidence(document: Applied, console: Console) -> None:
     width = console.width if is_terminal(sys.stderr) else 0
     texts = [scan_text(found, plain, verbose=level)]
     if document["proof"] is not None:
-        texts.append(
-            proof_text(found["file"], document["proof"], plain, verbose=level, width=width)
-        )
+        proof = document["proof"]
+        name, path = found["file"], document["file"]
+        texts.append(proof_text(name, proof, plain, verbose=level, width=width, path=path))
     for text in texts:
         for line in text.splitlines():
             console.say(line)

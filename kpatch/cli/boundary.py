@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
@@ -63,6 +64,16 @@ def ended(error: Exception, *, verbose: bool) -> KpatchError:
 
         traceback.print_exception(error)
     return ours
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """What a refusal in here leaves alone is said with it: nothing was written yet."""
+    try:
+        yield
+    except KpatchError as refusal:
+        refusal.left = "the file is unchanged"
+        raise
 
 
 def _place(traceback: TracebackType | None) -> str:

@@ -9,6 +9,7 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
+from kpatch.cli.boundary import untouched
 from kpatch.cli.common import (
     FILES,
     Console,
@@ -61,7 +62,8 @@ def command(
             return taken[-1].data
 
         try:
-            changed = targets.changed(target, back, patched=False)
+            with untouched():
+                changed = targets.changed(target, back, patched=False)
         except DamagedFileError as error:
             raise _with_copies(error, path) from None
         stored = targets.store(target, changed.data, place, in_place=output is None)

@@ -163,6 +163,7 @@ def command(
                     console.style,
                     verbose=console.verbose,
                     width=console.fold_at,
+                    path=str(path),
                 )
             if not console.json:
                 console.data(text)

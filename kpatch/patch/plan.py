@@ -18,7 +18,7 @@ from kpatch.isa.decode import INT3, NOP, decode
 from kpatch.patch.note import SECTION, Note, ReplacedBytes
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
-from kpatch.signature.model import Match, Signature, SiteMatch
+from kpatch.signature.model import NEEDS_ONE, Match, Signature, SiteMatch
 from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
 from kpatch.units import SectionOffset
 
@@ -237,7 +237,7 @@ def _undefined(module: Module, trampolines: Sequence[Trampoline], lock: str) -> 
             raise MatchError(
                 f"it defines {name} itself, which the patch needs from the kernel",
                 where=module.name,
-                todo="this build needs a signature of its own",
+                todo=NEEDS_ONE,
             )
     return [NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in wanted]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kpatch.report.fold import WIDEST
+from kpatch.report.fold import WIDEST, filled
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -26,14 +25,7 @@ def applied_text(document: Applied, style: Style, width: int) -> str:
     file = document["file"] if document["in_place"] else document["output"]
     lines = [f"{file}: {style.paint('good' if document['proof'] else 'doubt', verdict)}"]
     for label, text in _parts(document, file):
-        lines += textwrap.wrap(
-            text,
-            width,
-            initial_indent=f"  {label:<{_LABEL}}",
-            subsequent_indent=" " * (_LABEL + 2),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        lines += filled(text, width, f"  {label:<{_LABEL}}", " " * (_LABEL + 2))
     return "\n".join(lines)
 
 
@@ -52,6 +44,7 @@ def _parts(document: Applied, file: str) -> Iterator[tuple[str, str]]:
         yield "not proven", _left_out(proof)
     else:
         yield "proven", f"nothing (--no-verify). Do it with: kpatch verify {file}"
+    yield "next", _next(document)
     yield "undo", _undo(document, file)
     yield "more", f"kpatch explain {file}; every change: kpatch diff {file}"
 
@@ -77,11 +70,13 @@ def _wrong(document: Applied) -> str:
 def _changed(document: Applied) -> str:
     before, after = document["before"]["size"], document["after"]["size"]
     fix = document["module"].get("source_fix")
-    more = f", and source fix {fix['variant']}, which now returns at once" if fix else ""
+    rest = f"Nothing else changed but pointers in the ELF header; {before} bytes became {after}."
+    if fix:
+        name = f"Source fix {fix['variant']}"
+        rest = f"{name} now returns at once. Else only pointers in the ELF header changed."
     return (
         "Both places now call new code at the end of the file: one CPU at a time puts its own TSS "
-        "into the slot and loads it. Every other old byte stays, but for pointers in the ELF "
-        f"header{more}; {before} bytes became {after}."
+        f"into the slot and loads it. {rest}"
     )
 
 
@@ -92,10 +87,9 @@ def _proven(proof: ProofFacts) -> str:
     states = sum(each["states"] for each in held)
     cpus = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}" if counts[1:] else f"{counts[0]}"
     return (
-        f"Whatever the order of the instructions of {cpus} CPUs ({len(held)} explorations, "
-        f"{states} states, memory models {models}), each CPU comes back with its own TSS; nothing "
-        "faults, hangs or stays altered. As a control, the same run caught the unpatched module, "
-        "and the patch without its lock."
+        f"In every order of the instructions of {cpus} CPUs ({len(held)} explorations, {states} "
+        f"states, memory models {models}) each CPU gets its own TSS back; nothing faults, hangs "
+        "or stays altered. Controls (old module; patch without lock) failed, as they must."
     )
 
 
@@ -104,6 +98,15 @@ def _left_out(proof: ProofFacts) -> str:
         f"Other numbers of CPUs; kernels whose cpuid is not at %gs:{proof['cpuid']:#x}; NMIs and "
         "machine checks at the wrong moment, DMA, other kernel code. It ran emulated, not on "
         "your machine."
+    )
+
+
+def _next(document: Applied) -> str:
+    """A kernel that runs knows nothing of the file: kldload(8) has copied it."""
+    packed = document["module"]["file"] != document["file"]
+    return (
+        f"{'Install the package' if packed else 'Put it in place'} and reload it on its machine, "
+        "which runs the old one until then: kldunload kqemu; kldload kqemu"
     )
 
 

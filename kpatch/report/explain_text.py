@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from kpatch.report.fold import filled
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Assessed
@@ -23,13 +24,7 @@ def wrapped(lines: list[str], width: int) -> str:
 
 def _filled(line: str, width: int) -> str:
     indent = " " * (len(line) - len(line.lstrip()))
-    return textwrap.fill(
-        line,
-        width,
-        subsequent_indent=f"{indent}   " if indent else "",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return "\n".join(filled(line.lstrip(), width, indent, f"{indent}   " if indent else ""))
 
 
 def _what(module: Assessed) -> Iterator[str]:

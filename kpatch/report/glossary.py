@@ -52,6 +52,9 @@ _MACHINE: Final = {
     "monitor": "The part of kqemu that runs instead of the kernel while a guest runs. Its code is "
     "an array of bytes in the module, the monitor image; its TSS is the monitor's.",
     "monitor image": "Code inside a data section, which kqemu_init copies to where it runs.",
+    "signature": "A text file that describes the two places to patch, and the code for them, so "
+    "that kpatch finds them in every build that has them. 'kpatch explain docs/new-signature.md' "
+    "says how to write one.",
     "site": "A place that is patched. The entry site saves TR, IDT, GDT and LDT; the exit site "
     "reloads TR.",
     "trampoline": "The code that a site calls after the patch, in a section of its own.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -35,22 +36,31 @@ _USUAL_SELECTOR = 0x30
 
 
 def proof_text(
-    file: str, document: ProofFacts | Verified, style: Style, *, verbose: int, width: int = 0
+    file: str,
+    document: ProofFacts | Verified,
+    style: Style,
+    *,
+    verbose: int,
+    width: int = 0,
+    path: str = "",
 ) -> str:
-    """Render the document of :class:`kpatch.verify.proof.verdict.Proof`.
+    """Render the document of :class:`kpatch.verify.proof.verdict.Proof` about the module ``file``.
 
     ``width`` is that of a terminal, where what was proven is a table and lines fold; 0 for none.
+    ``path`` is the file to name in a command, where the module is inside another.
     """
     shown = printable(document)
     witnesses: list[str] = []
     if "readers" in shown:  # What verify found has other witnesses beside the proof.
         witnesses = list(_witnesses(shown, style))
-    lines = _lines(printable(file), shown, witnesses, style, verbose, width)
+    command = f"kpatch verify {shlex.quote(printable(path or file))}"
+    lines = _lines(printable(file), command, shown, witnesses, style, verbose, width)
     return fold("\n".join(lines), width)
 
 
 def _lines(
     file: str,
+    command: str,
     document: ProofFacts,
     witnesses: Sequence[str],
     style: Style,
@@ -84,7 +94,8 @@ def _lines(
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:
                     shown.add(found["prop"])
-                    yield from _counterexample(found, _replay(each, found, document), style, width)
+                    replay = f"{command} {_replay(each, found, document)}"
+                    yield from _counterexample(found, replay, style, width)
     if document["missing"]:
         yield f"  not run: {'; '.join(document['missing'])}"
     if document["caveat"]:

@@ -55,7 +55,8 @@ TESTS: Final = {
     "done": "The machine ran to its end.",
     "hang": "The machine did not come to its end in time, although its CPUs ran.",
     "reset": "The machine reset itself: a fault while a fault was delivered.",
-    "broken": "The machine stopped before its end, or said what nobody understands.",
+    "broken": "The machine stopped before its end, or said what nobody understands. As a trap of "
+    "'kpatch hook --ports-dir': BROKEN, IGNORE or FORBIDDEN stands in the port.",
     "witness": "Something that is not kpatch's own and looks at the same thing: another reader of "
     "ELF files, or another machine.",
     "read back": "pyelftools and LIEF read the patched file too, and must see what kpatch sees.",
@@ -100,5 +101,33 @@ PARTS: Final = {
     "trap": "What would make the hook do nothing, or not be found. 'blocks' says it would.",
 }
 
-WORDS: Final = {**STATUSES, **TESTS, **EVIDENCE, **PARTS}
+_TRAPS: Final = {
+    "not-installed": "a file of the hook is not there; 'kpatch hook --install' writes it",
+    "outdated": "a file of the hook was written by another version; --install writes it anew",
+    "no-overlay-line": "OVERLAYS in make.conf does not name the overlay of the hook",
+    "no-uses-line": "nothing in make.conf gives USES+=kpatch to the port",
+    "late-uses": "the port sets USES after the tree has added to it, so the addition is lost",
+    "script-in-the-way": "the port has a script of its own where the hook's would go",
+    "no-way-in": "the tree has neither overlays nor scripts of a port: the port must be edited",
+    "no-kernel": "nothing says which kernel the module is for; set KPATCH_OSVERSION",
+    "other-kernel": "the build is for a version whose kernels need no repair",
+    "source-fix": "a patch of the port puts source fix A or B into the module; see 'source fix'",
+    "ignored": "make does not build this port, and says why",
+    "not-run": "make does not run the steps of the hook; look for an .if around them",
+    "not-asked": "no make answered, so makefiles were read as text, without their conditions",
+    "no-category": "the Makefile of the overlay's category does not name the port",
+    "uses-overwritten": "USES is set in make.conf, where the port's own USES= overwrites it",
+    "old-modifiers": "the tree is for an older make; with that of today it may run nothing",
+    "local-post-build": "Makefile.local has a post-build, which replaces the port's own",
+    "own-post-build": "the port has a post-build; the hook runs after it",
+    "own-script": "the port has such a script itself; the hook runs after it",
+    "master-port": "the port is made from another one, and the scripts go there",
+    "hooked-twice": "overlay and scripts are both there, so each step would run twice",
+}
+TRAPS: Final = {
+    name: f"A trap of 'kpatch hook --ports-dir': {what}. 'kpatch explain docs/ports.md' has more."
+    for name, what in _TRAPS.items()
+}
+
+WORDS: Final = {**STATUSES, **TESTS, **EVIDENCE, **PARTS, **TRAPS}
 """The term, in lower case, and what it means, in a sentence or a few."""

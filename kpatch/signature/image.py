@@ -15,7 +15,7 @@ from typing import NamedTuple
 from kpatch.elf.module import Module, Section
 from kpatch.errors import UnknownModuleError
 from kpatch.isa.decode import outline
-from kpatch.signature.model import Image, ImageRule
+from kpatch.signature.model import OWN_SIGNATURE, Image, ImageRule
 from kpatch.signature.prefilter import ANCHOR_REACH, IMAGE_ALIGNMENT, candidates
 from kpatch.units import SectionOffset
 
@@ -68,7 +68,7 @@ def no_image(module: Module, rule: ImageRule) -> UnknownModuleError:
     return UnknownModuleError(
         "no monitor image in it: no data section has a header of five offsets with "
         f"'{rule.anchor}' behind it",
-        todo="if it is a kqemu of another version, it needs a signature of its own",
+        todo=f"if it is a kqemu of another version, it needs {OWN_SIGNATURE}",
     )
 
 

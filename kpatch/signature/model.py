@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kpatch.elf.module import Section
 from kpatch.isa.decode import Instruction
@@ -13,6 +13,13 @@ from kpatch.units import FileOffset, ImageOffset, SectionOffset
 
 MOST_INSTRUCTIONS = 400
 """How far a routine of the switch is decoded. The real ones have under a hundred instructions."""
+
+OWN_SIGNATURE: Final = (
+    "a signature of its own, which describes the code to patch: report it with the file, or write "
+    "one ('kpatch explain docs/new-signature.md')"
+)
+NEEDS_ONE: Final = f"this build needs {OWN_SIGNATURE}"
+"""What to do about a build that no signature fits."""
 
 
 class Example(NamedTuple):

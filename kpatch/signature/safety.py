@@ -22,7 +22,7 @@ from kpatch.errors import MatchError
 from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one, outline
 from kpatch.isa.effects import effects_of
 from kpatch.signature.liveness import reader, still_needed
-from kpatch.signature.model import MOST_INSTRUCTIONS, Match, SiteMatch
+from kpatch.signature.model import MOST_INSTRUCTIONS, NEEDS_ONE, Match, SiteMatch
 from kpatch.signature.moving import cannot_be_displaced, cannot_be_moved, is_moved
 
 CALL_LENGTH: Final = 12
@@ -54,7 +54,7 @@ def _refuse(match: Match, site: SiteMatch, what: str) -> MatchError:
     return MatchError(
         f"site '{site.rule.name}' at image offset {site.start:#x} cannot be displaced: {what}",
         where=f"{match.image.section.name}+{site.section_offset:#x}",
-        todo="this build needs a signature of its own",
+        todo=NEEDS_ONE,
     )
 
 
@@ -75,7 +75,7 @@ def _long_enough(site: SiteMatch) -> None:
         raise MatchError(
             f"site '{site.rule.name}' has {len(site.raw)} bytes, the call needs {CALL_LENGTH}",
             where=f"image offset {site.start:#x}",
-            todo="this build needs a signature of its own",
+            todo=NEEDS_ONE,
         )
 
 
@@ -97,7 +97,7 @@ def _cannot(site: SiteMatch, each: Instruction, why: str) -> MatchError:
     return MatchError(
         f"site '{site.rule.name}': '{each.text}' {why}",
         where=f"image offset {each.address:#x}",
-        todo="this build needs a signature of its own",
+        todo=NEEDS_ONE,
     )
 
 

@@ -17,6 +17,7 @@ from kpatch.signature.image import Candidate, find_images, no_image
 from kpatch.signature.match import Bindings, Hit, Miss, match_at
 from kpatch.signature.model import (
     MOST_INSTRUCTIONS,
+    NEEDS_ONE,
     Image,
     Match,
     Signature,
@@ -132,7 +133,7 @@ def _only_hit(
             f"site '{rule.name}' matches nowhere: "
             + _nearest(misses, routine_at(data, start, stop), signature, rule, names),
             where=_place(image),
-            todo="this build needs a signature of its own",
+            todo=NEEDS_ONE,
         )
     if len(hits) > 1:
         places = ", ".join(f"{each.start:#x}-{each.end:#x}" for each in hits)
@@ -147,7 +148,7 @@ def _only_hit(
             f"site '{rule.name}' matches at image offsets {only.start:#x}-{only.end:#x}, "
             f"which is not inside its routine, {start:#x}-{stop:#x}",
             where=_place(image),
-            todo="this build needs a signature of its own",
+            todo=NEEDS_ONE,
         )
     return only
 

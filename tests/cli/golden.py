@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Final
 
 from tests.cli.harness import GOLDEN, SAMPLES, Done, run
 
+_READERS: Final = re.compile(r"pyelftools \S+ and LIEF \S+ agree with\s+kpatch")
 WIDTH: Final = {"COLUMNS": "160"}
 
 
@@ -108,6 +110,11 @@ def shown(case: Case, done: Done) -> str:
     """A call as a person would see it, standard error behind standard output."""
     error = f"--- standard error\n{done.err}" if done.err else ""
     return f"$ kpatch {' '.join(case.arguments)}\n{done.out}{error}--- exit code {done.code}\n"
+
+
+def without_versions(text: str) -> str:
+    """Which readers are installed, and so where the line folds, is no part of what kpatch says."""
+    return _READERS.sub("pyelftools - and LIEF - agree with kpatch", text)
 
 
 def path_of(case: Case) -> Path:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.cli.golden import folder
+from tests.cli.golden import folder, without_versions
 from tests.cli.harness import GOLDEN
 from tests.cli.terminal import on_terminal, screen
 
@@ -42,7 +42,7 @@ _TIME: Final = re.compile(r"\s+\d+\.\d+\s+s\b")
 
 
 def screens(columns: int) -> dict[str, str]:
-    """The screen of every case on a terminal of that width, without times."""
+    """The screen of every case on a terminal of that width, without times and versions."""
     calls = json.dumps([list(each) for each in CASES.values()])
     with folder() as place:
         # COLUMNS would win over the terminal, so it is not handed on.
@@ -50,9 +50,14 @@ def screens(columns: int) -> dict[str, str]:
     assert code == 0, written
     found = "\n".join(screen(written, columns)).split("##\n")[1:]
     return {
-        name: _TIME.sub(" - s", f"$ kpatch {' '.join(CASES[name])}\n{text.rstrip()}\n")
+        name: _plain(f"$ kpatch {' '.join(CASES[name])}\n{text.rstrip()}\n")
         for name, text in zip(CASES, found, strict=True)
     }
+
+
+def _plain(text: str) -> str:
+    """Without times and versions."""
+    return without_versions(_TIME.sub(" - s", text))
 
 
 def path_of(name: str, columns: int) -> Path:

@@ -73,7 +73,9 @@ def screen(written: str, columns: int) -> list[str]:
         elif each == "\x1b[2K":
             rows[at] = []
         elif each[0] != "\x1b":
-            assert column < columns, "a line is wider than the terminal"
+            if column == columns:  # as terminals wrap
+                at, column = at + 1, 0
+                rows += [[] for _ in range(at + 1 - len(rows))]
             rows[at] = (rows[at] + [" "] * columns)[:columns]
             rows[at][column] = each
             column += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpatch.report.fold import fold
+from kpatch.report.fold import filled, fold
 from tests.cli import screens
 
 
@@ -35,6 +35,25 @@ def test_an_operand_is_whole_or_on_the_next_line() -> None:
         "\x1b[31mVIOLATED\x1b[0m and",
         "  more",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("  next: kpatch apply FILE", "kpatch apply FILE"),
+        ("x: patched, NOT VERIFIED: run 'kpatch verify FILE'; kept in y", "kpatch verify FILE"),
+        ("    1 preemption; replay: kpatch verify FILE --replay '0*2 0d 1*2'", ""),
+        ("kpatch explain FILE; every change: kpatch diff FILE", "kpatch diff FILE"),
+    ],
+)
+def test_a_command_stays_in_one_line_so_that_it_can_be_copied(text: str, command: str) -> None:
+    path = "/usr/ports/emulators/kqemu-kmod-devel/work/kqemu-1.4.0pre1/kqemu.ko"
+    wanted = (command or text.split(": ", 1)[1]).replace("FILE", path)
+    for width in (40, 60, 80):
+        found = fold(text.replace("FILE", path), width).split("\n")
+        assert any(wanted in line for line in found)
+        assert any(wanted in line for line in filled(text.replace("FILE", path), width))
+        assert " ".join(" ".join(found).split()) == " ".join(text.replace("FILE", path).split())
 
 
 def test_a_word_wider_than_the_terminal_loses_no_character() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from tests.cli.golden import Case, folder, shown
+from tests.cli.golden import Case, folder, shown, without_versions
 from tests.cli.harness import REPOSITORY, Done, run
 
 GOLDEN: Final = REPOSITORY / "tests" / "golden" / "proof"
@@ -34,10 +34,11 @@ CASES: Final = (
 
 
 def printed(case: Case) -> str:
-    """Everything that one case prints, times masked, and its exit code."""
+    """Everything that one case prints, times and versions masked, and its exit code."""
     with folder():
         done = run(*case.arguments)
-    return shown(case, Done(done.code, _TIME.sub("- s", done.out), done.err))
+    out = without_versions(_TIME.sub("- s", done.out))
+    return shown(case, Done(done.code, out, done.err))
 
 
 if __name__ == "__main__":
