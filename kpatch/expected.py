@@ -13,7 +13,8 @@ from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE
-from kpatch.patch.plan import Plan, note_section
+from kpatch.patch.pieces import note_section
+from kpatch.patch.plan import Plan
 from kpatch.witness.readers.picture import (
     NoteRow,
     Picture,

@@ -50,14 +50,8 @@ def claims_of(
 
 def _from_option(osversion: int | None) -> Iterator[Claim]:
     if osversion is not None:
-        yield Claim(
-            source="--osversion",
-            seen=f"--osversion {osversion}",
-            means="you say that the module runs on exactly this __FreeBSD_version",
-            versions=exactly(osversion),
-            confidence="proven",
-            is_exact=True,
-        )
+        means = "you say that the module runs on exactly this __FreeBSD_version"
+        yield _exact("--osversion", f"--osversion {osversion}", means, osversion)
 
 
 def _from_kernel(kernel: KernelFile | None) -> Iterator[Claim]:
@@ -65,53 +59,43 @@ def _from_kernel(kernel: KernelFile | None) -> Iterator[Claim]:
     if kernel is None or kernel.osreldate is None:
         return
     if kernel.architecture == "amd64":
-        yield Claim(
-            source="--kernel",
-            seen=f"osreldate is {kernel.osreldate} in {kernel.name}",
-            means="the module runs on exactly this kernel",
-            versions=exactly(kernel.osreldate),
-            confidence="proven",
-            is_exact=True,
-        )
+        seen = f"osreldate is {kernel.osreldate} in {kernel.name}"
+        yield _exact("--kernel", seen, "the module runs on exactly this kernel", kernel.osreldate)
 
 
 def _from_metadata(module: Module, table: KernelTable) -> Iterator[Claim]:
     dependencies = read_metadata(module).dependencies
     for rule in _rules(table, "dependency"):
         for dependency in dependencies:
-            if dependency.name == rule.symbol and dependency.minimum in PLAUSIBLE:
-                yield Claim(
-                    source="module metadata",
-                    seen=f"the module depends on {rule.symbol} {dependency.minimum}",
-                    means=rule.means,
-                    versions=exactly(dependency.minimum),
-                    confidence=rule.confidence,
-                    is_exact=True,
-                )
+            version = dependency.minimum
+            if dependency.name == rule.symbol and version in PLAUSIBLE:
+                seen = f"the module depends on {rule.symbol} {version}"
+                yield _exact("module metadata", seen, rule.means, version, rule.confidence)
 
 
 def _from_undefined(module: Module, table: KernelTable) -> Iterator[Claim]:
     for rule in _rules(table, "undefined-symbol"):
         if rule.symbol in module.undefined:
-            yield Claim(
-                source="undefined symbol",
-                seen=f"the module wants {rule.symbol} from the kernel",
-                means=rule.means,
-                versions=rule.versions,
-                confidence=rule.confidence,
-            )
+            seen = f"the module wants {rule.symbol} from the kernel"
+            yield _by_rule("undefined symbol", seen, rule)
 
 
 def _from_data(module: Module, table: KernelTable) -> Iterator[Claim]:
     for rule in _rules(table, "data-int"):
         if _first_int(module, rule.symbol) == rule.value:
-            yield Claim(
-                source="module data",
-                seen=f"{rule.symbol} starts with {rule.value:#x}",
-                means=rule.means,
-                versions=rule.versions,
-                confidence=rule.confidence,
-            )
+            yield _by_rule("module data", f"{rule.symbol} starts with {rule.value:#x}", rule)
+
+
+def _exact(
+    source: Source, seen: str, means: str, version: int, confidence: Confidence = "proven"
+) -> Claim:
+    """The claim of a source that names one version."""
+    return Claim(source, seen, means, exactly(version), confidence, is_exact=True)
+
+
+def _by_rule(source: Source, seen: str, rule: EvidenceRule) -> Claim:
+    """The claim of what only some versions have."""
+    return Claim(source, seen, rule.means, rule.versions, rule.confidence)
 
 
 def _rules(table: KernelTable, kind: str) -> Iterator[EvidenceRule]:

@@ -8,7 +8,8 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
 from kpatch.patch.note import read_note, sealed
 from kpatch.patch.original import put_back
-from kpatch.patch.plan import Plan, note_section
+from kpatch.patch.pieces import note_section
+from kpatch.patch.plan import Plan
 
 
 def apply_plan(plan: Plan) -> bytes:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from kpatch import __version__
-from kpatch.elf import constants as elf
 from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module
-from kpatch.errors import LinkerRefusalError, MatchError, SignatureError
-from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import INT3, NOP, decode
-from kpatch.patch.note import SECTION, Note, ReplacedBytes
+from kpatch.patch.note import Note, ReplacedBytes
+from kpatch.patch.pieces import (
+    call_to_trampoline,
+    kernel_symbols,
+    new_sections,
+    own_symbols,
+    place_code,
+    site_relocation,
+    trampoline_relocations,
+)
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
-from kpatch.signature.model import NEEDS_ONE, Match, Signature, SiteMatch
-from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
+from kpatch.signature.model import Match, SiteMatch
 from kpatch.units import SectionOffset
-
-_CALL: Final = "movabs rax, 0x1122334455667788\ncall rax"
 
 
 class Neutralised(NamedTuple):
@@ -66,8 +67,8 @@ def make_plan(
     names: Bindings = {**match.names, "cpuid": cpuid, "tss_stride": tss_stride}
     sites = tuple(match.sites.values())
     trampolines = tuple(_trampoline(site, names, signature.file) for site in sites)
-    placed, code = _place(trampolines, signature.code_align)
-    calls = tuple(_call_site(site) for site in sites)
+    placed, code = place_code(trampolines, signature.code_align)
+    calls = tuple(call_to_trampoline(site) for site in sites)
     extra = neutralised or Neutralised("", ())
     whats = [
         *(f"{site.rule.name} site" for site in sites),
@@ -81,14 +82,14 @@ def make_plan(
         trampolines=trampolines,
         placed=placed,
         overwrites=overwrites,
-        sections=_sections(signature, code),
+        sections=new_sections(signature, code),
         symbols=(
-            *_symbols(signature, trampolines, placed),
-            *_undefined(module, trampolines, signature.lock.symbol),
+            *own_symbols(signature, trampolines, placed),
+            *kernel_symbols(module, trampolines, signature.lock.symbol),
         ),
         relocations=(
-            *(_site_relocation(match, site) for site in sites),
-            *_trampoline_relocations(trampolines, placed, signature.code_section),
+            *(site_relocation(match, site) for site in sites),
+            *trampoline_relocations(trampolines, placed, signature.code_section),
         ),
         note=Note(
             version=__version__,
@@ -107,48 +108,9 @@ def make_plan(
     )
 
 
-def _sections(signature: Signature, code: bytes) -> tuple[NewSection, NewSection]:
-    """The trampolines, and the lock in a page of its own."""
-    lock = signature.lock
-    return (
-        NewSection(
-            name=signature.code_section,
-            type=elf.SHT_PROGBITS,
-            flags=elf.SHF_ALLOC | elf.SHF_EXECINSTR,
-            align=signature.code_align,
-            contents=code,
-        ),
-        NewSection(
-            name=lock.section,
-            type=elf.SHT_NOBITS,
-            flags=elf.SHF_ALLOC | elf.SHF_WRITE,
-            align=lock.page,
-            contents=b"",
-            size=lock.page,
-        ),
-    )
-
-
-def _symbols(
-    signature: Signature, trampolines: Sequence[Trampoline], placed: Sequence[int]
-) -> tuple[NewSymbol, ...]:
-    """A symbol for each trampoline and for the lock."""
-    lock = signature.lock
-    return (
-        *(
-            NewSymbol(
-                name=each.symbol,
-                section=signature.code_section,
-                value=at,
-                size=len(each.code),
-                type=elf.STT_FUNC,
-            )
-            for at, each in zip(placed, trampolines, strict=True)
-        ),
-        NewSymbol(
-            name=lock.symbol, section=lock.section, value=0, size=lock.size, type=elf.STT_OBJECT
-        ),
-    )
+def _trampoline(site: SiteMatch, names: Bindings, file: str) -> Trampoline:
+    inserts = {"displaced": site.instructions, "fillers": site.fillers}
+    return build_trampoline(site.rule.trampoline, names, inserts, file)
 
 
 def _replaced(module: Module, change: Overwrite, what: str) -> ReplacedBytes:
@@ -159,100 +121,3 @@ def _replaced(module: Module, change: Overwrite, what: str) -> ReplacedBytes:
         return ReplacedBytes(change.offset, change.old, change.new, what)
     at = SectionOffset(change.offset - home.offset)
     return ReplacedBytes(change.offset, change.old, change.new, what, home.name, at)
-
-
-def note_section(note: Note) -> NewSection:
-    """The note as a section. SHT_NOTE: the kernel linker skips it."""
-    return NewSection(name=SECTION, type=elf.SHT_NOTE, flags=0, align=4, contents=note.pack())
-
-
-def _trampoline(site: SiteMatch, names: Bindings, file: str) -> Trampoline:
-    inserts = {"displaced": site.instructions, "fillers": site.fillers}
-    return build_trampoline(site.rule.trampoline, names, inserts, file)
-
-
-def _place(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int, ...], bytes]:
-    placed: list[int] = []
-    code = bytearray()
-    for trampoline in trampolines:
-        code += INT3 * (-len(code) % align)
-        placed.append(len(code))
-        code += trampoline.code
-    return tuple(placed), bytes(code)
-
-
-def _call_site(site: SiteMatch) -> Overwrite:
-    """``movabs rax, trampoline; call rax`` and nops; the relocation fills the address in."""
-    call = bytearray(assemble(_CALL))
-    texts = [each.text for each in decode(bytes(call))]
-    if texts != _CALL.split("\n") or len(call) != CALL_LENGTH:
-        raise SignatureError(
-            f"the call to a trampoline assembles to {texts}",
-            where=site.rule.name,
-            todo="install another release of keystone-engine",
-        )
-    call[CALL_FIELD] = bytes(8)
-    call += NOP * (len(site.raw) - len(call))
-    return Overwrite(offset=site.file_offset, old=site.raw, new=bytes(call))
-
-
-def _site_relocation(match: Match, site: SiteMatch) -> NewRelocation:
-    return NewRelocation(
-        section=match.image.section.index,
-        offset=SectionOffset(site.section_offset + CALL_FIELD.start),
-        type=elf.R_X86_64_64,
-        symbol=site.rule.trampoline.symbol,
-        addend=0,
-    )
-
-
-def _trampoline_relocations(
-    trampolines: Sequence[Trampoline], placed: Sequence[int], section: str
-) -> list[NewRelocation]:
-    return [
-        NewRelocation(
-            section=section,
-            offset=SectionOffset(at + fixup.offset),
-            type=elf.R_X86_64_64,
-            symbol=fixup.symbol,
-            addend=0,
-        )
-        for at, each in zip(placed, trampolines, strict=True)
-        for fixup in each.fixups
-    ]
-
-
-def _undefined(module: Module, trampolines: Sequence[Trampoline], lock: str) -> list[NewSymbol]:
-    """Symbols of the kernel: one that lacks them refuses the module, which is the safe failure.
-
-    Raises MatchError where the module has such a symbol of its own, which would be taken instead.
-    """
-    wanted = sorted(
-        {fixup.symbol for trampoline in trampolines for fixup in trampoline.fixups} - {lock}
-    )
-    for name in wanted:
-        _require_plain(module, name)
-        symbol = module.defined(name)
-        if symbol is not None and not symbol.is_local:
-            raise MatchError(
-                f"it defines {name} itself, which the patch needs from the kernel",
-                where=module.name,
-                todo=NEEDS_ONE,
-            )
-    return [NewSymbol(name=name, section=None, type=elf.STT_NOTYPE) for name in wanted]
-
-
-def _require_plain(module: Module, name: str) -> None:
-    """Raise LinkerRefusalError for an undefined ``name`` that the kernel linker would not look up.
-
-    It looks up global symbols only (link_elf_obj.c, elf_obj_lookup).
-    """
-    symbol = module.symbol_named(name)
-    if symbol is not None and symbol.is_undefined and symbol.bind != elf.STB_GLOBAL:
-        raise LinkerRefusalError(
-            f"its undefined symbol {name} is weak or local, and the kernel looks up neither; the "
-            "patch needs it",
-            where=module.name,
-            todo=f"run 'objcopy --globalize-symbol={name}' on the module, or build it without "
-            "that declaration",
-        )

@@ -22,7 +22,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.note import ReplacedBytes, read_note
 from kpatch.patch.original import original_of
-from kpatch.patch.plan import note_section
+from kpatch.patch.pieces import note_section
 from kpatch.patch.prepare import prepare
 from kpatch.units import FileOffset
 from tests.signature.images import module_with, switch

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.finals import FinalCheck
+from kpatch.verify.explore.graph import Finding, Graph
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options
 from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.replay import Replayed, replay
 from kpatch.verify.explore.result import ABSENCE, DEADLOCK, LIVELOCK, Counterexample
 from kpatch.verify.explore.schedule import Schedule, to_text
-from kpatch.verify.explore.search import Finding, Graph
 from kpatch.verify.explore.shortest import Goal, fewest_preemptions
 from kpatch.verify.explore.space import Space, Start, Successor
 from kpatch.verify.explore.trace import Tracer, does_not_replay, preemptions

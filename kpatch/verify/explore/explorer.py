@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from kpatch.verify.explore.counterexample import Reporter
 from kpatch.verify.explore.finals import FinalCheck, concrete_finals, concrete_memory
+from kpatch.verify.explore.graph import Finding, Graph
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
 from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
 from kpatch.verify.explore.program import Program
@@ -27,7 +28,7 @@ from kpatch.verify.explore.result import (
     FinalState,
     Result,
 )
-from kpatch.verify.explore.search import Finding, Graph, Search
+from kpatch.verify.explore.search import Search
 from kpatch.verify.explore.shapes import Shapes
 from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.spin_loops import MembersChangedError, SpinLoops

@@ -30,7 +30,7 @@ from __future__ import annotations
 from array import array
 from itertools import accumulate, compress
 
-from kpatch.verify.explore.search import Graph
+from kpatch.verify.explore.graph import Graph
 
 
 def lost_states(graph: Graph) -> list[int]:

@@ -1,0 +1,215 @@
+"""Finds one site in an image: exactly one match, or an error that shows why.
+
+A byte prefilter gives candidates for a site's key instruction; around each, every start in reach
+is decoded and tried. A start that decoding from the routine's beginning also reaches is preferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from kpatch.errors import MatchError
+from kpatch.isa.decode import MAX_LENGTH, Instruction, Outline, decode, decode_one, outline
+from kpatch.signature.match import Bindings, Hit, Miss, match_at
+from kpatch.signature.model import (
+    MOST_INSTRUCTIONS,
+    NEEDS_ONE,
+    Image,
+    Signature,
+    SiteRule,
+)
+from kpatch.signature.pattern import Choice, Gap, Unordered, lets_others_stand
+from kpatch.signature.prefilter import candidates, starts
+
+_MOST_KEYS = 256
+"""Places of one image that are looked at closely for a site; a real image has about 20."""
+
+
+class SeveralMatchesError(MatchError):
+    """A site matched more than once in one image: no other image makes up for that."""
+
+
+class _Occurrence(NamedTuple):
+    hit: Hit
+    on_boundary: bool
+
+
+def only_hit(
+    data: bytes, image: Image, signature: Signature, rule: SiteRule, names: Bindings
+) -> Hit:
+    """The one match of ``rule`` in an image; ``names`` are what earlier sites have bound.
+
+    Raises MatchError where there is none, SeveralMatchesError where there are several.
+    """
+    start = image.header[rule.start]
+    stop = image.header[rule.stop] if rule.stop else image.size
+    boundaries = {each.address for each in _routine(data, start, stop)}
+    hits: list[Hit] = []
+    misses: list[Miss] = []
+    for key in _keys(data, image, rule):
+        hit = _around(data, key, rule, names, boundaries, misses)
+        if hit is not None and hit not in hits:
+            hits.append(hit)
+    if not hits:
+        raise MatchError(
+            f"site '{rule.name}' matches nowhere: "
+            + _nearest(misses, routine_at(data, start, stop), signature, rule, names),
+            where=place_of(image),
+            todo=NEEDS_ONE,
+        )
+    if len(hits) > 1:
+        places = ", ".join(f"{each.start:#x}-{each.end:#x}" for each in hits)
+        raise SeveralMatchesError(
+            f"site '{rule.name}' matches {len(hits)} times, at image offsets {places}",
+            where=place_of(image),
+            todo="only a module with one match can be patched",
+        )
+    only = hits[0]
+    if not start <= only.start or not only.end <= stop:
+        raise MatchError(
+            f"site '{rule.name}' matches at image offsets {only.start:#x}-{only.end:#x}, "
+            f"which is not inside its routine, {start:#x}-{stop:#x}",
+            where=place_of(image),
+            todo=NEEDS_ONE,
+        )
+    return only
+
+
+def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
+    """Where the site's key instruction may stand. Raises MatchError where it is everywhere."""
+    keys = list(islice(candidates(rule.key, data, 0, len(data)), _MOST_KEYS + 1))
+    if len(keys) > _MOST_KEYS:
+        raise MatchError(
+            f"more than {_MOST_KEYS} places look like '{rule.key}', as in no kqemu",
+            where=place_of(image),
+            todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+        )
+    return keys
+
+
+def _routine(data: bytes, start: int, stop: int) -> Iterator[Outline]:
+    """The same as :func:`routine_at`, as text only."""
+    code = data[start : min(stop, start + MOST_INSTRUCTIONS * 8)]
+    for each in islice(outline(code, start), MOST_INSTRUCTIONS):
+        yield each
+        if each.mnemonic.startswith("ret"):
+            break
+
+
+def routine_at(data: bytes, start: int, stop: int) -> tuple[Instruction, ...]:
+    """The instructions from ``start`` on, up to a return, ``stop`` or undecodable bytes."""
+    routine: list[Instruction] = []
+    for instruction in decode(data[start : min(stop, start + MOST_INSTRUCTIONS * 8)], start):
+        routine.append(instruction)
+        if instruction.is_return or len(routine) == MOST_INSTRUCTIONS:
+            break
+    return tuple(routine)
+
+
+def _around(
+    data: bytes,
+    key: int,
+    rule: SiteRule,
+    names: Bindings,
+    boundaries: set[int],
+    misses: list[Miss],
+) -> Hit | None:
+    """The match whose key instruction stands at ``key``, possibly behind prefixes."""
+    if not _is_key(data, key, rule.key):
+        return None
+    elements = rule.pattern
+    most = _most_instructions(rule)
+    first = _first_mnemonics(rule)
+    decoded: dict[int, Instruction | None] = {}
+    found: list[_Occurrence] = []
+    for start in starts(first, data, max(0, key - most * MAX_LENGTH), key + 1):
+        if _mnemonic_at(data, start) not in first:
+            continue
+        code = _chain(data, start, most, decoded)
+        if not any(each.address <= key < each.end for each in code):
+            continue
+        outcome = match_at(elements, code, names, rule.max_gap)
+        if isinstance(outcome, Miss):
+            misses.append(outcome)
+        elif any(i.address <= key < i.end and i.mnemonic == rule.key for i in outcome.instructions):
+            found.append(_Occurrence(outcome, start in boundaries))
+    if not found:
+        return None
+    return max(found, key=lambda each: (each.on_boundary, each.hit.end - each.hit.start)).hit
+
+
+def _is_key(data: bytes, at: int, key: str) -> bool:
+    return _mnemonic_at(data, at) == key
+
+
+def _mnemonic_at(data: bytes, at: int) -> str | None:
+    each = next(outline(data[at : at + MAX_LENGTH], at), None)
+    return each.mnemonic if each else None
+
+
+def _first_mnemonics(rule: SiteRule) -> frozenset[str]:
+    head = rule.pattern[0]
+    choices = head.members if isinstance(head, Unordered) else (head,)
+    return frozenset(
+        alternative.mnemonic
+        for choice in choices
+        if isinstance(choice, Choice)
+        for alternative in choice.alternatives
+    )
+
+
+def _chain(
+    data: bytes, start: int, count: int, decoded: dict[int, Instruction | None]
+) -> tuple[Instruction, ...]:
+    """Up to ``count`` instructions from ``start`` on. Neighbouring starts soon fall in step."""
+    chain: list[Instruction] = []
+    while len(chain) < count:
+        if start not in decoded:
+            decoded[start] = decode_one(data[start : start + MAX_LENGTH], start)
+        instruction = decoded[start]
+        if instruction is None:
+            break
+        chain.append(instruction)
+        start = instruction.end
+    return tuple(chain)
+
+
+def _most_instructions(rule: SiteRule) -> int:
+    fixed = sum(
+        len(each.members) if isinstance(each, Unordered) else 1
+        for each in rule.pattern
+        if not isinstance(each, Gap)
+    )
+    return fixed + (rule.max_gap if any(map(lets_others_stand, rule.pattern)) else 0)
+
+
+def _nearest(
+    misses: list[Miss],
+    routine: tuple[Instruction, ...],
+    signature: Signature,
+    rule: SiteRule,
+    names: Bindings,
+) -> str:
+    """The attempt that got furthest, in words; attempts from the routine's own instructions too."""
+    most = _most_instructions(rule)
+    attempts: Iterator[Hit | Miss] = (
+        match_at(rule.pattern, routine[index : index + most], names, rule.max_gap)
+        for index in range(len(routine))
+    )
+    own = [attempt for attempt in attempts if isinstance(attempt, Miss)]
+    all_misses = own + misses
+    if not all_misses:
+        return f"there is no '{rule.key}'"
+    # What comes close elsewhere in the image is not what the routine does instead.
+    best = max(all_misses, key=lambda each: (bool(each.matched and each in own), each.matched))
+    return (
+        f"line {best.line} of the signature {signature.id}.toml does not fit at image offset "
+        f"{best.address:#x}, {best.reason}"
+    )
+
+
+def place_of(image: Image) -> str:
+    """Where an image lies, for messages."""
+    return f"image at {image.section.name}+{image.at:#x} (file offset {image.start:#x})"
