@@ -14,7 +14,7 @@ from kpatch.errors import (
 )
 from kpatch.kernel.detect import detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
-from kpatch.kqemu.identify import Identity, identify
+from kpatch.kqemu.identify import KQEMU, Identity, identify
 from kpatch.patch.assessment import Assessment, Verdict, stripped
 from kpatch.patch.before import Means, is_unpatched, unpatched
 from kpatch.patch.fast_path import (
@@ -41,7 +41,9 @@ def assess(
     identity = identify(module)
     cut = without_sections(module)
     if cut is not None:
-        return Assessment(module, identity, Verdict.UNKNOWN_BUILD, cut.what, cut)
+        known_name = KQEMU.encode() in module.data
+        verdict = Verdict.UNKNOWN_BUILD if known_name else Verdict.NOT_KQEMU
+        return Assessment(module, identity, verdict, cut.what, cut)
     if identity.kind != "freebsd-amd64":
         return _elsewhere(module, identity)
     known = load_signatures() if signatures is None else signatures

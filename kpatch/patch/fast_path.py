@@ -33,7 +33,7 @@ def is_nothing_for_us(module: Module) -> OtherModuleError | None:
     Right for the signatures that come with kpatch only: each of them looks for these instructions.
     """
     data = module.data
-    if any(trace in data for trace in _TRACES):
+    if any(trace in data for trace in _TRACES) or without_sections(module) is not None:
         return None
     kind, reasons = kind_of(module)
     if kind != "freebsd-amd64":
@@ -67,8 +67,8 @@ def _is_behind_header(data: bytes, anchor: int) -> bool:
 
 
 def without_sections(module: Module) -> LinkerRefusalError | None:
-    """The refusal of a kqemu, patched or not, whose section headers were cut off; else None."""
-    if module.sections or module.header.type != elf.ET_REL or KQEMU.encode() not in module.data:
+    """The refusal of a relocatable file whose section headers were cut off; None for others."""
+    if module.sections or module.header.type != elf.ET_REL:
         return None
     return LinkerRefusalError(
         "it has no section headers: a tool cut them off, and no kernel can load it",

@@ -9,7 +9,9 @@ from kpatch.elf.module import Module
 from kpatch.elf.remover import dense
 from kpatch.errors import DamagedFileError, OtherModuleError
 from kpatch.patch.before import Means, unpatched
+from kpatch.patch.fast_path import without_sections
 from kpatch.patch.note import read_note, seal_holds
+from kpatch.signature.image import is_split_off, symbols_only
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Signature
 
@@ -26,9 +28,15 @@ def given_back(module: Module, signatures: Sequence[Signature] | None = None) ->
     """Take the patch out of one module, by ``signatures`` or those that come with kpatch.
 
     Raises OtherModuleError for a module without a patch, DamagedFileError where neither the
-    original nor the module without the repair comes back, and what reading it raises.
+    original nor the module without the repair comes back, LinkerRefusalError for what no kernel
+    loads, UnknownModuleError for split-off symbols, and what reading it raises.
     """
+    cut = without_sections(module)
+    if cut is not None:
+        raise cut
     note = read_note(module)
+    if note is not None and is_split_off(module):
+        raise symbols_only().within(module.name)
     known = load_signatures() if signatures is None else signatures
     before = unpatched(module, note, known)
     if before is None:

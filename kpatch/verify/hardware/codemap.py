@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -77,12 +78,17 @@ class CodeMap:
         *,
         locks: bool = True,
     ) -> None:
-        """``trusted`` are the places that may use any instruction: code of the harness.
-        ``known`` is what was decoded already; worlds with the same code may share it. Without
-        ``locks`` what reads and writes memory in one operation does it in two.
+        """``places`` do not overlap. ``trusted`` are those that may use any instruction: code of
+        the harness. ``known`` is what was decoded already; worlds with the same code may share it.
+        Without ``locks`` what reads and writes memory in one operation does it in two.
         """
         self.known = known
-        self._places = tuple(places)
+        filled = [(region, arena) for region, arena in places if region.size]
+        self._places = sorted(filled, key=lambda place: place[0].virtual)
+        self._starts = [region.virtual for region, _ in self._places]
+        self._first: dict[str, Region] = {}
+        for region, _ in filled:
+            self._first.setdefault(region.name, region)
         self._trusted = tuple(trusted)
         self._locks = locks
 
@@ -94,14 +100,15 @@ class CodeMap:
         return info
 
     def _look(self, address: int) -> CodeInfo:
-        for region, arena in self._places:
-            if region.holds(address):
-                # The same code at other addresses is known by the first ones.
-                first = next(each for each, _ in self._places if each.name == region.name)
-                if first != region:
-                    return self.look(first.virtual + address - region.virtual)
-                return self._decode(region, arena, address)
-        return _not_code(f"{address:#x}", "there is no code")
+        at = bisect_right(self._starts, address) - 1  # a module may have thousands of places
+        if at < 0 or not self._places[at][0].holds(address):
+            return _not_code(f"{address:#x}", "there is no code")
+        region, arena = self._places[at]
+        # The same code at other addresses is known by the first ones.
+        first = self._first[region.name]
+        if first != region:
+            return self.look(first.virtual + address - region.virtual)
+        return self._decode(region, arena, address)
 
     def _decode(self, region: Region, arena: Arena, address: int) -> CodeInfo:
         room = min(MAX_LENGTH, region.end - address)
