@@ -7,11 +7,15 @@ its descriptor may differ, which the patch is there to change, and what is dead:
 return address, scratch registers and status flags (psABI 3.2.1), and the field in which the entry
 saves the stack pointer, which the stash has moved. What must not change at all, the code and the
 data of the patched module but for its lock, is compared with what it was.
+
+Both are compared on their way, too, where the monitor's side begins: what the entry hands over to
+the monitor, such as the direction flag, may be gone at the return.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+import itertools
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -20,6 +24,7 @@ from kpatch.verify.hardware.cpustate import Execution
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.machine.arrival import back_in_kernel
+from kpatch.verify.world.guest import MONITOR_BASE
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.world import World
@@ -29,6 +34,19 @@ COMPARED: Final = (
     "rbx", "rbp", "rsp", "r12", "r13", "r14", "r15", "rip",
     "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "cs", "ss",
 )  # fmt: skip
+# What the monitor finds. General registers it takes from its own stack.
+_HANDED_OVER: Final = (
+    "rsp", "rip", "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7",
+    "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base",
+)  # fmt: skip
+_OTHERWISE: Final = {
+    "cr0": 1 << 3,  # TS: whether the FPU holds somebody's registers
+    "cr4": 1 << 8 | 1 << 3 | 1 << 2,  # PCE, DE, TSD
+    **dict.fromkeys(("cr2", "dr0", "dr1", "dr2", "dr3"), 0xFFFF_FFFF_FFFF_FFFF),
+    "dr6": 0xF,
+}
+"""Bits that differ from kernel to kernel and from call to call. They are turned over in the second
+round: code that sets or clears one is not seen where it is so already."""
 _TABLES: Final = ("ldtr", "gdtr", "idtr")
 _STATUS_FLAGS: Final = 0x8D5  # OF, SF, ZF, AF, PF, CF: psABI 3.2.1, not kept over a call
 _ROUNDS: Final = ("the first round", "the second round")
@@ -60,16 +78,23 @@ def differences(patched: World, original: World, cpu: int, places: Places) -> Di
 
 def _compared(ours: Alone, theirs: Alone, places: Places) -> Differences:
     reads: dict[str, None] = {}
-    for name in _ROUNDS:
-        failures = ours.round(), theirs.round()
+    for name, on_the_way in itertools.product(_ROUNDS, (True, False)):
+        go = Alone.to_monitor if on_the_way else Alone.to_return
+        failures = go(ours), go(theirs)
         reads |= dict.fromkeys(ours.reads(places))
         if failures[1]:
             why = f"the unpatched switch does not return: {failures[1]}"
             return Differences(unknown=(why,), reads=tuple(reads))
         found: tuple[str, ...] = (f"in {name} it does not return: {failures[0]}",)
         if not failures[0]:
-            changes = (*_registers(ours, theirs), *_memory(ours, theirs), *ours.changed())
-            found = tuple(f"after {name} {each}" for each in changes)
+            registers = _HANDED_OVER if on_the_way else COMPARED
+            changes = (
+                *_registers(ours, theirs, registers),
+                *_memory(ours, theirs),
+                *ours.changed(),
+            )
+            when = f"in {name}, when the monitor begins," if on_the_way else f"after {name}"
+            found = tuple(f"{when} {each}" for each in changes)
         if found:
             return Differences(wrong=found, reads=tuple(reads))
     return Differences(reads=tuple(reads))
@@ -99,8 +124,20 @@ class Alone:
             self.engine.load(self._called, self._territory)
         else:
             back_in_kernel(self.world, self.engine, self._called, round_over=True)
+            before = self.engine.registers
+            self.engine.write_registers(
+                {name: before[name] ^ _OTHERWISE[name] for name in _OTHERWISE}
+            )
         self._rounds += 1
         return self.go_on(stops)
+
+    def to_monitor(self) -> str:
+        """The next round, up to where the monitor's side begins."""
+        return self.round({MONITOR_BASE + self.world.guest.layout.monitor_side})
+
+    def to_return(self) -> str:
+        """The rest of it."""
+        return self.go_on()
 
     def go_on(self, stops: Container[int] = frozenset({RETURN_AT})) -> str:
         """On from where it is; a run ends in front of each ``pause``, and goes on behind it."""
@@ -140,9 +177,9 @@ class Alone:
             yield from _unequal(region, bytes(now), before, "it was")
 
 
-def _registers(ours: Alone, theirs: Alone) -> Iterator[str]:
+def _registers(ours: Alone, theirs: Alone, names: Iterable[str]) -> Iterator[str]:
     one, other = ours.registers, theirs.registers
-    for name in COMPARED:
+    for name in names:
         if one[name] != other[name]:
             yield f"{name} is {one[name]:#x}, unpatched {other[name]:#x}"
     for name in _TABLES:

@@ -27,8 +27,8 @@ SENTENCES: Final = {
     ),
     "defined-flags": "Nothing in the switch depends on what the SDM leaves undefined.",
     "same-effect": (
-        "On one CPU that nobody disturbs the patched switch ends as the unpatched one does, but "
-        "for TR and its descriptor."
+        "On one CPU that nobody disturbs the patched switch hands over to the monitor, and ends, "
+        "as the unpatched one does, but for TR and its descriptor."
     ),
 }
 """Check -> what is true of a good patch."""

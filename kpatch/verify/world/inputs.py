@@ -16,12 +16,14 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
-from kpatch.isa.decode import Instruction, Register
+from kpatch.isa.decode import REGISTERS, Instruction, Register
 from kpatch.isa.effects import FLAG_NAMES, beyond_baseline, effects_of
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
+    CHANGED_FLAGS,
+    FLAGS,
     NONE,
     STACK,
     UNDEFINED,
@@ -39,6 +41,10 @@ from kpatch.verify.world.world import World
 
 _MOST_STEPS: Final = 20_000
 _STRING_STORES: Final = frozenset({"movs", "stos", "insb", "insd", "insw"})
+_SYSTEM_STATE: Final = frozenset({
+    "std", "popf", "popfd", "lidt", "lgdt", "lldt", "ltr", "lmsw", "clts", "swapgs",
+})  # fmt: skip
+"""Change what the monitor finds, beside moves to control, debug and segment registers."""
 
 
 _NOTHING: Final[frozenset[int]] = frozenset()
@@ -175,6 +181,8 @@ class _InputWalk:
             self._places, machine, each, effects.effects, kernel=self._kernel, patch=own
         )
         self._note(step, own)
+        if own and self._kernel and _changes_system(step):
+            self.unknown.setdefault(f"what '{each.text}' leaves to the monitor")
         if _writes_cr3(each):
             self._ended = machine if self._ended is None else self._ended.joined(machine)
             return []
@@ -241,6 +249,20 @@ class _InputWalk:
             others = sorted(foreign(names) - set(undefined))
             if own and others:
                 self.junk.setdefault(f"{what} of '{each.text}' depends on {others[0]}")
+
+
+def _changes_system(step: Transfer) -> bool:
+    """Whether it may change what is handed over to the monitor and that the kernel has no need to
+    get back as it was: explorations look at what comes back.
+    """
+    target = step.each.operands[0] if step.each.operands else None
+    if step.mnemonic in ("mov", "pop"):
+        return isinstance(target, Register) and target.name not in REGISTERS
+    if step.mnemonic == "popfq":
+        whole = {*FLAGS, CHANGED_FLAGS}
+        popped = zip(FLAGS, step.top(), strict=True)
+        return any(byte.origins & whole != {name} for name, byte in popped)
+    return step.mnemonic in _SYSTEM_STATE
 
 
 def _writes_cr3(each: Instruction) -> bool:

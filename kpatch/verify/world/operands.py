@@ -8,6 +8,8 @@ from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand
 from kpatch.isa.effects import FLAG_NAMES, Effects
 from kpatch.units import ADDRESS_MASK
 from kpatch.verify.world.origins import (
+    CHANGED_FLAGS,
+    FLAGS,
     GDT,
     NONE,
     SHARED,
@@ -106,6 +108,8 @@ class Operands:
                 found |= origins(self._load(operand))
             elif isinstance(operand, Register) and operand.name not in REGISTERS:
                 found |= {operand.name}
+        if not found.isdisjoint(FLAGS):
+            found |= {CHANGED_FLAGS}
         if self._shifts_too_far():
             found |= {f"{UNDEFINED}, where it shifts by more than the width, '{self.each.text}'"}
         return found
@@ -133,12 +137,21 @@ class Operands:
         if operand.segment == "fs":
             return of({"%fs, which is another's"}, size)
         if at is not None:
-            return tuple(self._places.byte(self.before, at + n) for n in range(size))
+            return tuple(self._byte(at + n) for n in range(size))
         names = self.address_origins(operand)
         # The patch's own data, at a place that may depend on the CPU; or the descriptor.
         if SHARED in names or (GDT in names and TSS not in names):
             return of(names, size)
         return of(names | {"memory at an address that cannot be told"}, size)
+
+    def _byte(self, address: int) -> Byte:
+        """What is known of a byte. An NMI may come at any time, and then the CPU writes below the
+        stack pointer (SDM vol. 3, 6.14.2); kernels are compiled without a red zone for that.
+        """
+        rsp = number(self.before.registers["rsp"])
+        if rsp is not None and address < rsp and self._places.is_stack(address):
+            return Byte(None, frozenset({"memory below the stack pointer"}))
+        return self._places.byte(self.before, address)
 
     def _addressing(self) -> frozenset[str]:
         """Registers that do nothing but address memory."""

@@ -20,6 +20,9 @@ CPUID: Final = "cpuid"
 SHARED: Final = "the patch's own data"
 TSS: Final = "common_tss"
 STACK: Final = "the stack's address"
+FLAGS: Final = tuple(f"byte {at} of the flags" for at in range(8))
+"""What ``pushfq`` pushes, in its order."""
+CHANGED_FLAGS: Final = "flags that were changed"
 KNOWN: Final = frozenset({GDT, SELECTOR, CPUID, SHARED, TSS, STACK})
 """What a patch may depend on: the exploration has every value of it."""
 

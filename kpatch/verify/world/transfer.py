@@ -13,6 +13,8 @@ from kpatch.isa.decode import REGISTERS, Immediate, Memory, Operand, Register
 from kpatch.isa.effects import FLAG_NAMES
 from kpatch.verify.world.operands import HIGH, Operands
 from kpatch.verify.world.origins import (
+    CHANGED_FLAGS,
+    FLAGS,
     GDT,
     NONE,
     SELECTOR,
@@ -119,10 +121,11 @@ class Transfer(Operands):
             self.store(self.each.operands[0], self.pop())
 
     def _pushfq(self) -> None:
-        self.push(of(NONE.union(*self.before.flags.values(), {"the flags"})))
+        names = NONE.union(*self.before.flags.values())
+        self.push(tuple(Byte(None, names | {name}) for name in FLAGS))
 
     def _popfq(self) -> None:
-        names = origins(self.pop()) - {"the flags"}
+        names = origins(self.pop()) - {*FLAGS, CHANGED_FLAGS}
         self.after.flags = dict.fromkeys(self.after.flags, names)
 
     def _leave(self) -> None:

@@ -33,7 +33,8 @@ from kpatch.verify.world.kernel_text import BOOT_DONE_AT, BOOT_LTR_AT
 from kpatch.verify.world.ranges import bounds, sections, writable
 from kpatch.verify.world.worldswitch import SwitchLayout
 
-# What C has in the registers that it expects back, and junk in the others.
+# What C has in the registers that it expects back, and junk in the others. No zeros: that
+# something is cleared would not be seen.
 _CALLER: Final = {
     "rax": 0xC0DE_0000_0000_0001,
     "rcx": 0xC0DE_0000_0000_0002,
@@ -49,6 +50,12 @@ _CALLER: Final = {
     "r13": 0xC0DE_0000_0000_000C,
     "r14": 0xC0DE_0000_0000_000D,
     "r15": 0xC0DE_0000_0000_000E,
+    "cr2": 0x0000_5EED_0000_2000,
+    "dr0": 0x0000_5EED_0000_0000,
+    "dr1": 0x0000_5EED_0000_1000,
+    "dr2": 0x0000_5EED_0000_2000,
+    "dr3": 0x0000_5EED_0000_3000,
+    "dr6": 0xFFFF_4FF1,
 }
 _USER_FS_BASE: Final = 0x0000_0008_0050_0000
 _FLAGS: Final = 0x2  # interrupts off: kqemu_exec turned them off before the call

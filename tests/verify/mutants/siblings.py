@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.verify.mutants.changes import Lines, after, before
 from tests.verify.mutants.locks import EXCHANGE, NO_FAULT, OWN_TSS, RACE, RELEASE
-from tests.verify.mutants.machine_state import entry
+from tests.verify.mutants.machine_state import entry, leave
+from tests.verify.mutants.stashes import RESTORED
 from tests.verify.mutants.variant import Mutant
 
 PROGRESS: Final = "progress"
@@ -157,5 +158,12 @@ MUTANTS: Final = (
             ),
         ),
         (PROGRESS,),
+    ),
+    Mutant("a debug address is cleared", (leave("xor eax, eax; mov dr0, rax"),), (RESTORED,)),
+    Mutant("cr2 is cleared", (leave("xor eax, eax; mov cr2, rax"),), (RESTORED,)),
+    Mutant(
+        "a waiting CPU makes debug registers fault",
+        (Lines("busy:; pause", "busy:; pause; mov r9d, 0x2400; mov dr7, r9"),),
+        (RESTORED,),
     ),
 )

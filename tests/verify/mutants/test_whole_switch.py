@@ -10,7 +10,7 @@ from kpatch.verify.proof.verdict import Proof
 from kpatch.verify.proof.whole_switch import inputs_of, run_checks, same_effect_of
 from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
-from tests.verify.mutants.whole_switch import READS, RIGHT_ODD, SAME, WRONG, Wrong
+from tests.verify.mutants.whole_switch import READS, RIGHT_ODD, SAME, UNTOLD, WRONG, Wrong
 
 
 def checked(case: Case) -> tuple[Check, ...]:
@@ -23,6 +23,12 @@ def test_a_wrong_patch_breaks_the_property_that_it_should(mutant: Wrong) -> None
     case = mutant.variant.case
     checks = checked(case) if mutant.broken in (SAME, READS) else inputs_of(case)
     assert mutant.broken in [each.name for each in checks if each.wrong]
+
+
+@pytest.mark.parametrize("variant", UNTOLD, ids=lambda each: each.name)
+def test_what_only_one_cpu_hands_over_to_the_monitor_is_not_proven(variant: Variant) -> None:
+    unknown = [each.unknown for each in inputs_of(variant.case) if each.name == "inputs"]
+    assert all("leaves to the monitor" in why for (why,) in unknown)
 
 
 @pytest.mark.parametrize("variant", (*RIGHT_ODD, *HARMLESS), ids=lambda each: each.name)

@@ -216,7 +216,35 @@ WRONG: Final[tuple[Wrong, ...]] = (
     _effect("AC stays set", leave("pushfq; or qword [rsp], 0x40000; popfq")),
     _effect("a debug register keeps the lock's address", leave("mov dr3, r8")),
     _effect("the saved cr4 is another", leave("mov qword [$state + 0xc0], 0")),
+    _effect("the monitor finds DF set", entry("std")),
+    _effect("the monitor finds NT set", entry("pushfq; or qword [rsp], 0x4000; popfq")),
+    _effect("the monitor finds another DR7", entry("mov edx, 0xf0000400; mov dr7, rdx")),
+    _effect("the monitor finds another FS", entry("xor edx, edx; mov fs, edx")),
+    _effect("TS is set, as it mostly is", entry("mov rdx, cr0; or edx, 8; mov cr0, rdx")),
+    _effect("TSD is cleared, as it mostly is", leave("mov r9, cr4; and r9d, -5; mov cr4, r9")),
+    _effect("a debug address is cleared", leave("xor eax, eax; mov dr1, rax")),
+    _inputs(
+        "what it has left below the stack pointer",
+        leave("mov qword [rsp + -8], rax; cmp qword [rsp + -8], rax; jne fine; fine:"),
+    ),
+    _inputs("the way back, read after it is popped", leave("mov r9, qword [rsp + -16]; jmp r9")),
 )
+
+
+def _on_cpu_1(code: str) -> Change:
+    """Something in the entry that the first CPU, whose runs are compared, does not do."""
+    return before(STRIDE, f"cmp ecx, 1; jne fine; {code}; fine:")
+
+
+UNTOLD: Final = (
+    Variant("DF is set on CPU 1", (_on_cpu_1("std"),)),
+    Variant("NT is set on CPU 1", (_on_cpu_1("pushfq; or qword [rsp], 0x4000; popfq"),)),
+    Variant("a byte of the flags on CPU 1", (_on_cpu_1("pushfq; mov byte [rsp + 1], 4; popfq"),)),
+    Variant("DR7 on CPU 1", (_on_cpu_1("mov eax, 0x10400; mov dr7, rax"),)),
+    Variant("FS on CPU 1", (_on_cpu_1("xor eax, eax; mov fs, eax"),)),
+    Variant("TS on CPU 1", (_on_cpu_1("clts"),)),
+)
+"""Wrong, and not proven: `inputs` cannot tell what the monitor makes of it."""
 
 RIGHT_ODD: Final = (
     Variant("junk is moved about", (leave("mov r9, rbx; mov r10, r9; xchg r9, r10"),)),
@@ -230,6 +258,7 @@ RIGHT_ODD: Final = (
         (leave("mov r9w, 4; and r9d, 0xfff; cmp r9d, 4; jne fine; fine:"),),
     ),
     Variant("flags are saved and taken back", (leave("pushfq; cmp eax, 5; popfq"),)),
+    Variant("the same at the entry", (entry("pushfq; pop rdx; push rdx; popfq"),)),
     Variant("undefined flags are overwritten", (after(STRIDE, "test ecx, ecx; je fine; fine:"),)),
     Variant(
         "16 bits shifted by less than the width",

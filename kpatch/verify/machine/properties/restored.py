@@ -18,7 +18,7 @@ _IF: Final = 1 << 9
 _DF: Final = 1 << 10
 _NT: Final = 1 << 14
 _OF_THE_GUEST: Final = 1 << 21 | 1 << 18 | 1 << 16 | 3 << 12  # ID, AC, RF, IOPL
-_BREAKPOINTS: Final = 0x3FF  # DR7: local and global enable bits, LE and GE
+_BREAKPOINTS: Final = 0x23FF  # DR7: local and global enable bits, LE and GE, general detect
 # kqemu_exec takes its own flags back with popfq, so the switch may leave the guest's.
 _AS_LEFT: Final = frozenset({HOSTILE_FLAGS & _OF_THE_GUEST, CLEAR_FLAGS & _OF_THE_GUEST})
 
