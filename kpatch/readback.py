@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kpatch.elf.module import Module
@@ -13,21 +14,35 @@ if TYPE_CHECKING:
     from kpatch.witness.readers.readback import Reading
 
 
-def read_by_others(module: Module, plan: Plan | None = None) -> tuple[Reading, ...]:
+def read_by_others(module: Module, plan: Plan) -> tuple[Reading, ...]:
     """What pyelftools and LIEF see in a patched module.
 
-    With a plan it must be what the plan says, else VerificationError is raised; without one they
-    are compared with our own reader.
+    Raises VerificationError where it is not what the plan says.
     """
     # Imported here: LIEF alone takes longer to import than a scan takes.
     from kpatch import expected
     from kpatch.witness.readers.readback import read_by_each
 
-    if plan is None:
-        return read_by_each(module.data, expected.as_read(module))
     readings = read_by_each(module.data, expected.after(plan, module.data))
     require_agreement(readings, module.name)
     return readings
+
+
+@contextmanager
+def read_beside(module: Module | None) -> Iterator[Callable[[], tuple[Reading, ...]]]:
+    """Have pyelftools and LIEF read a module in another process, while this one goes on.
+
+    They are compared with our own reader. What is yielded waits for what they say; of no module
+    they say nothing.
+    """
+    if module is None:
+        yield lambda: ()
+        return
+    from kpatch import expected
+    from kpatch.witness.readers.readback import in_background
+
+    with in_background(module.data, expected.as_read(module)) as read:
+        yield read
 
 
 def require_agreement(readings: Iterable[Reading], name: str) -> None:

@@ -28,7 +28,7 @@ from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.kernel.host import Host
 from kpatch.proving import case_of, prove_case
-from kpatch.readback import read_by_others
+from kpatch.readback import read_beside
 from kpatch.report.documents import Document, with_verdict
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
@@ -149,10 +149,11 @@ def command(
                     lanes_text(replay_document["lanes"], console.style, console.fold_at)
                 )
             else:
-                with progress.shown(console, jobs or 0, inside.name) as proving:
-                    proof = prove_case(case, proving, obligations, bounds)
-                interrupted = proof.is_interrupted
-                readings = read_by_others(case.module) if assessed.note else ()
+                with read_beside(case.module if assessed.note else None) as read:
+                    with progress.shown(console, jobs or 0, inside.name) as proving:
+                        proof = prove_case(case, proving, obligations, bounds)
+                    interrupted = proof.is_interrupted
+                    readings = read()
                 tests = [] if interrupted else machine_tests.run(case, console)
                 document = verified(inside.name, proof, readings, tests)
                 found.append(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_a_reader_that_objects_is_a_failure_of_verify(
     path = tmp_path / "kqemu.ko"
     path.write_bytes(patched_bytes())
     objection = (Reading("LIEF", "1.0.0", ("section 3: size is 1, expected 2",)),)
-    monkeypatch.setattr(verify, "read_by_others", lambda _: objection)
+    monkeypatch.setattr(verify, "read_beside", lambda _: nullcontext(lambda: objection))
     done = run(*_SMALL, path)
     assert done.code == 17
     assert "LIEF does not agree:\n    section 3: size is 1, expected 2" in done.out

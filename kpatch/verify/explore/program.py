@@ -9,6 +9,7 @@ arguments, so the explorer may ask in any order, and need never ask twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -69,14 +70,14 @@ class Outcome:
 
     The pending operation ran, then everything up to the next visible operation. ``writes`` are
     the stores of the pending operation, in order; they become visible to others at once and
-    together (one aligned store that covers several cells is one store). ``trace`` has the label
-    of every instruction that ran.
+    together (one aligned store that covers several cells is one store). ``trace`` gives the label
+    of every instruction that ran: only a replay asks for them.
     """
 
     next: Local
     writes: tuple[tuple[Cell, Value], ...] = ()
     violations: tuple[Violation, ...] = ()
-    trace: tuple[str, ...] = ()
+    trace: Iterable[str] = ()
 
 
 class Program(Protocol):

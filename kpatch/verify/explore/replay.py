@@ -118,7 +118,7 @@ class ConcreteRun:
             values = tuple(self._seen(cpu, cell) for cell in pending.reads)
             outcome = self.program.step(cpu, self.locals[cpu], values)
             self.locals[cpu] = outcome.next
-            trace, violations = outcome.trace, outcome.violations
+            trace, violations = tuple(outcome.trace), outcome.violations
             plain = pending.kind not in (OpKind.LOCKED, OpKind.SERIALIZING)
             if not (plain and (self._tso or pending.reads)):
                 self._store(outcome.writes)

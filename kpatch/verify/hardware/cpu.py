@@ -215,42 +215,31 @@ class Engine:
         self._milestone = budget // 2
         self._cycle = CycleFinder(self._milestone)
         self._stopped = False
+        self._attentive = False  # something is due before the next instruction
         self._check_controls = False
         self._look_at_tr = False
 
     def _fail(self, prop: str, what: str) -> None:
+        self._attentive = True
         if self._run.failure is None:
             self._run.failure = Violation(prop, f"{what}, at {self.place()}")
         self._uc.emu_stop()
 
     def _on_code(self, uc: Uc, address: int, size: int, data: Any) -> None:
-        run = self._run
-        if self._stopped or run.failure is not None:
-            uc.emu_stop()
+        trace = self._run.trace
+        if self._attentive and not self._may_go_on():
             return
-        if self._check_controls:
-            self._check_controls = False
-            complaint = self._controls.complaint(self._reader.read(), self._root)
-            if complaint:
-                self._fail("no-fault", f"beyond what the emulation models: {complaint}")
-                return
-        if self._look_at_tr:
-            self._look_at_tr = False
-            run.loaded.append(self._loaded_task())
         info = self._infos.get(address) or self._code.look(address)
-        taken = self._taken + len(run.trace) + 1
-        if info.is_simple and address not in self._stops and taken < self._milestone:
-            run.trace.append(address)
+        taken = self._taken + len(trace) + 1
+        stops = address in self._stops
+        if info.is_simple and not stops and taken < self._milestone:
+            trace.append(address)
             return
-        if run.trace and (
-            address in self._stops
-            or info.kind is OpKind.PAUSE
-            or (self._at_fences and info.is_fence)
-        ):
-            self._stopped = True
+        if trace and (stops or info.kind is OpKind.PAUSE or (self._at_fences and info.is_fence)):
+            self._stopped = self._attentive = True
             uc.emu_stop()
             return
-        run.trace.append(address)
+        trace.append(address)
         if info.refused:
             self._fail("no-fault", info.refused)
         elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
@@ -263,13 +252,30 @@ class Engine:
             self._fail("progress", "goes round for ever, and nothing changes")
         self._check_controls = info.changes_controls
         self._look_at_tr = info.is_ltr
+        self._attentive |= info.changes_controls or info.is_ltr
+
+    def _may_go_on(self) -> bool:
+        """What is due before the next instruction; False where none may run any more."""
+        if self._stopped or self._run.failure is not None:
+            self._uc.emu_stop()
+            return False
+        self._attentive = False
+        if self._check_controls:
+            self._check_controls = False
+            complaint = self._controls.complaint(self._reader.read(), self._root)
+            if complaint:
+                self._fail("no-fault", f"beyond what the emulation models: {complaint}")
+                return False
+        if self._look_at_tr:
+            self._look_at_tr = False
+            self._run.loaded.append(self._loaded_task())
+        return True
 
     def _loaded_task(self) -> LoadedTask:
         registers = self._reader.read()
         task, gdt = registers.table("tr"), registers.table("gdtr")
-        raw = b""
-        if task.selector & ~3:  # not null (SDM vol. 3, 3.4.2)
-            raw = self._read_virtual(gdt.base + (task.selector & ~7), 16)
+        named = task.selector & ~3  # not null (SDM vol. 3, 3.4.2)
+        raw = self._read_virtual(gdt.base + (task.selector & ~7), 16) if named else b""
         return LoadedTask(task, gdt, raw)
 
     def _read_virtual(self, address: int, size: int) -> bytes:

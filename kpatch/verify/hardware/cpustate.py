@@ -101,9 +101,17 @@ class Controls:
     code_selectors: frozenset[int]
     data_selectors: frozenset[int]
     ldt_selectors: frozenset[int]
+    _known: dict[object, str] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def complaint(self, registers: Registers, root: int) -> str:
         """What is wrong with the registers; empty if nothing. ``root`` is what cr3 was."""
+        key = root, registers.controls
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._complaint(registers, root)
+        return known
+
+    def _complaint(self, registers: Registers, root: int) -> str:
         paging = registers["cr0"] & 0x8000_0001 == 0x8000_0001 and registers["cr4"] & 0x20
         checks = (
             (bool(paging), "paging or protection is off"),

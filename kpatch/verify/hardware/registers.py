@@ -29,6 +29,10 @@ _NAMES: Final = (
 _TABLES: Final = ("tr", "ldtr", "gdtr", "idtr")
 _AT: Final = {name: _SLOT * number for number, name in enumerate((*_NAMES, *_TABLES))}
 _IDS: Final = tuple(getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*_NAMES, *_TABLES))
+_CR0: Final = slice(_AT["cr0"], _AT["cr2"])
+_CR3_CR4: Final = slice(_AT["cr3"], _AT["cr8"])
+_SELECTORS: Final = slice(_AT["cs"], _AT["fs"])
+_LDTR_GDTR: Final = slice(_AT["ldtr"], _AT["idtr"])
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class Registers:
     def __getitem__(self, name: str) -> int:
         """The value of a register that is a plain number."""
         return int.from_bytes(self.raw[(at := _AT[name]) : at + 8], "little")
+
+    @property
+    def controls(self) -> tuple[int, bytes, bytes, bytes, bytes]:
+        """What says which code and which memory there is: TF and IF, cr0, cr3 and cr4, the
+        selectors of code and data, LDTR and GDTR.
+        """
+        raw = self.raw
+        return self["rflags"] & 0x300, raw[_CR0], raw[_CR3_CR4], raw[_SELECTORS], raw[_LDTR_GDTR]
 
     def table(self, name: str) -> TableRegister:
         """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""

@@ -8,7 +8,7 @@ restored. Only a replay (:mod:`kpatch.verify.machine.live`) runs N engines at on
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ from kpatch.verify.explore.program import (
     Value,
     Violation,
 )
+from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Access, Execution, Snapshot
 from kpatch.verify.hardware.descriptors import BUSY, FREE, tss_descriptor
 from kpatch.verify.machine.arrival import Arrival, interruptible
@@ -236,8 +237,7 @@ class UnicornProgram:
         if any(access.write for access in run.accesses if access.step == 0):
             stored = self._shared.touched(access for access in first if access.write)
             writes = tuple((cell, ran.cells[cell]) for cell in stored)
-        trace = tuple(engine.info(address).label for address in run.trace)
-        return Outcome(self._locals.number(after), writes, violations, trace)
+        return Outcome(self._locals.number(after), writes, violations, _Labels(engine, run.trace))
 
     def _after(
         self,
@@ -273,6 +273,17 @@ class UnicornProgram:
         for cell, value in zip(cells, values, strict=True):
             contents[cell] = value
         return tuple(contents)
+
+
+class _Labels:
+    """The instructions of a run, for people."""
+
+    def __init__(self, engine: Engine, trace: Sequence[int]) -> None:
+        self._engine = engine
+        self._trace = trace
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._engine.info(address).label for address in self._trace)
 
 
 def _still_buffered(before: bool, pending: Pending) -> bool:

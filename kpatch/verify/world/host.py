@@ -240,9 +240,8 @@ def _pcpu(model: HostModel, cpu: int) -> bytes:
     passes for a CPU's number, nor for its mask. A pretence stands at every address that is 4 more
     than a multiple of 8, as cpuid does in the kernels that are known.
     """
-    page = bytearray(
-        b"".join(struct.pack("<I", 0xA5000000 | cpu << 16 | at) for at in range(0, PAGE, 4))
-    )
+    junk = range(0xA5000000 | cpu << 16, (0xA5000000 | cpu << 16) + PAGE, 4)
+    page = bytearray(struct.pack(f"<{len(junk)}I", *junk))
     if model.pretence is not None:
         page[4:-4] = struct.pack("<II", *model.pretence) * (PAGE // 8 - 1)
     struct.pack_into("<Q", page, 0, 0xFFFF_FF00_0100_0000 + 0x400 * cpu)

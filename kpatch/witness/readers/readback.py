@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -71,6 +72,8 @@ def _received(ours: Connection) -> tuple[Reading, ...]:
 
 
 def _child(answer: Connection, data: bytes, expected: Picture) -> None:
+    # Loading LIEF makes very many objects that stay, among which the collector looks for garbage.
+    gc.disable()
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         answer.send(read_by_each(data, expected))
 
