@@ -1,9 +1,8 @@
 #!/bin/sh
 # Package:   capstone 5.0.9 (PyPI)
 # Behaviour: with an operand size prefix, `jo` and `jno` are decoded with a 16-bit displacement
-#            (5 bytes), the other fourteen conditions with a 32-bit one (7 bytes). And the version
-#            that the package tells is not the one that was installed.
-# Expected:  one length for all sixteen, and 5.0.9.
+#            (5 bytes), the other fourteen conditions with a 32-bit one (7 bytes).
+# Expected:  one length for all sixteen.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -20,12 +19,10 @@ for condition in range(16):
     sizes.setdefault(one.size, []).append(one.mnemonic)
 for size, names in sorted(sizes.items()):
     print(size, "bytes:", " ".join(names))
-print("it calls itself", capstone.__version__)
 END
 cat > "$work/stated" <<'END'
 5 bytes: jo jno
 7 bytes: jb jae je jne jbe ja js jns jp jnp jl jge jle jg
-it calls itself 5.0.7
 END
 diff -u "$work/stated" "$work/seen"
 cat "$work/seen"
