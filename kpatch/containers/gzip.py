@@ -65,11 +65,6 @@ class GzipFile:
     data: bytes
 
 
-def is_gzip(data: bytes) -> bool:
-    """True for anything that starts like a gzip file."""
-    return data.startswith(GZIP_MAGIC)
-
-
 def read_header(data: bytes) -> GzipHeader:
     """The header of the first member (RFC 1952, 2.3). Raises DamagedFileError."""
     try:

@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from elftools.common.exceptions import DWARFError, ELFError
@@ -57,9 +57,12 @@ def read_debug_info(data: bytes) -> DebugInfo | None:
         return _read(ELFFile(io.BytesIO(data)))
     except _FOREIGN as error:
         detail = " ".join(str(error).split())[:_DETAIL] or type(error).__name__
+        old = b".zdebug_info" in data
         raise DamagedFileError(
             f"its debugging information does not read: {detail}",
-            todo="get the file again, or give the kernel without it (objcopy --strip-debug)",
+            todo="run 'objcopy --decompress-debug-sections' on it"
+            if old
+            else "get the file again, or give the kernel without it (objcopy --strip-debug)",
         ) from error
 
 
@@ -73,7 +76,10 @@ def _read(file: Any) -> DebugInfo | None:
         if die.tag == "DW_TAG_structure_type" and name == "pcpu":
             pcpu = pcpu or dict(_members(die))
         elif die.tag == "DW_TAG_variable" and name == "common_tss":
-            found = _array(die)
+            try:
+                found = _array(die)
+            except KeyError:
+                found = None  # in a type unit of DWARF 5, which pyelftools does not look up
             if found is not None:
                 stride, count = found[0], found[1] or count
         if "pc_cpuid" in pcpu and stride is not None and count is not None:
@@ -84,7 +90,7 @@ def _read(file: Any) -> DebugInfo | None:
 
 
 def _top_entries(dwarf: Any) -> Iterator[DIE]:
-    for unit in dwarf.iter_CUs():
+    for unit in chain(dwarf.iter_CUs(), dwarf.iter_TUs()):
         yield from unit.get_top_DIE().iter_children()
 
 

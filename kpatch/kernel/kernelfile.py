@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from kpatch.containers.compression import Compression, decompress
-from kpatch.containers.gzip import is_gzip
+from kpatch.containers.compression import Compression, decompress, recognise
+from kpatch.containers.foreign import told
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol, read_module
 from kpatch.errors import DamagedFileError, KernelUnknownError
 from kpatch.kernel.versions import INT_SIZE, PLAUSIBLE
+from kpatch.storage.bulk import Bulk
 
 # For the type only: the reader of debugging information costs start-up time.
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class KernelFile(NamedTuple):
 
 
 def read_kernel(data: bytes, name: str) -> KernelFile:
-    """Read a FreeBSD kernel (ELF, gzip-compressed or not), which messages call ``name``.
+    """Read a FreeBSD kernel (ELF, compressed or not), which messages call ``name``.
 
     Raises DamagedFileError for a file that is damaged or not ELF, KernelUnknownError for one
     that does not say which FreeBSD kernel it is.
@@ -72,8 +73,14 @@ def read_kernel(data: bytes, name: str) -> KernelFile:
 
 
 def unpacked(data: bytes, limit: int = INFLATE_LIMIT) -> bytes:
-    """``data`` unpacked if it is gzip, else as it is. Raises DamagedFileError."""
-    return decompress(data, Compression.GZIP, limit) if is_gzip(data) else data
+    """``data`` unpacked if it is compressed, else as it is. Raises DamagedFileError."""
+    kind = recognise(Bulk(data)) or Compression.NONE
+    if kind is not Compression.NONE:
+        return decompress(data, kind, limit)
+    foreign = told(Bulk(data))
+    if foreign is not None and foreign.is_container:
+        raise DamagedFileError(foreign.sentence)
+    return data
 
 
 def _architecture(kernel: Module) -> Architecture:

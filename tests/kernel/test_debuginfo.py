@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,31 @@ def test_debugging_information_says_where_cpuid_is(
 ) -> None:
     data = kernel(branch, f"-gdwarf-{version}", compiler=compiler)
     assert read_debug_info(data) == DebugInfo(CPUID[branch], CPUID[branch] + 4, 104, 16)
+
+
+@pytest.mark.parametrize(
+    "options", [("-gdwarf-4", "-fdebug-types-section"), ("-gdwarf64",)], ids=str
+)
+def test_types_in_units_of_their_own_are_read(options: tuple[str, ...]) -> None:
+    assert read_debug_info(kernel(7, "-g", *options)) == (0x34, 0x38, 104, 16)
+
+
+def test_a_type_that_cannot_be_looked_up_leaves_the_rest() -> None:
+    """Type units of DWARF 5, as gcc writes them."""
+    found = read_debug_info(kernel(7, "-gdwarf-5", "-fdebug-types-section"))
+    assert found is not None and found[:2] == (0x34, 0x38)
+
+
+def test_the_old_compression_of_debug_sections_is_answered_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(kernel(7, "-g", "-gz=zlib-gnu"))
+    with pytest.raises(DamagedFileError, match="does not read") as caught:
+        read_kernel(path.read_bytes(), "kernel")
+    assert "objcopy --decompress-debug-sections" in caught.value.todo
+    subprocess.run(["objcopy", "--decompress-debug-sections", path], check=True)
+    assert read_debug_info(path.read_bytes()) == (0x34, 0x38, 104, 16)
 
 
 def test_a_kernel_without_debugging_information_says_nothing() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +44,17 @@ def test_a_kernel_without_common_tss_says_so() -> None:
 def test_an_i386_kernel_is_read() -> None:
     found = read_kernel(kernel(bits=32), "kernel")
     assert (found.architecture, found.osreldate) == ("i386", 700055)
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress, zstandard.compress], ids=str)
+def test_a_kernel_in_what_modules_come_in_is_read(compress: Callable[[bytes], bytes]) -> None:
+    assert read_kernel(compress(kernel()), "kernel") == read_kernel(kernel(), "kernel")
+
+
+def test_a_kernel_in_an_archive_is_told_as_one() -> None:
+    with pytest.raises(DamagedFileError, match="this is a zip archive") as caught:
+        read_kernel(b"PK\3\4" + bytes(100), "kernel.zip")
+    assert "/boot/kernel/kernel" in caught.value.todo
 
 
 def test_a_compressed_kernel_is_read() -> None:

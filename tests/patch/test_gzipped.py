@@ -17,7 +17,6 @@ from kpatch.containers import gzip as gzipped
 from kpatch.containers.gzip import (
     comes_back,
     compress,
-    is_gzip,
     names_settings,
     original_gzip,
     patched_gzip,
@@ -100,7 +99,7 @@ def test_a_changed_or_cut_off_file_reads_or_is_refused(data: bytes, draw: st.Dat
 @given(st.binary(max_size=100))
 def test_bytes_that_only_start_like_gzip_are_refused_in_words(tail: bytes) -> None:
     data = gzipped.GZIP_MAGIC + tail
-    assert is_gzip(data)
+    assert data.startswith(b"\x1f\x8b")
     try:
         read_gzip(data, "x.ko.gz")
     except DamagedFileError as error:
