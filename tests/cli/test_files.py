@@ -12,6 +12,7 @@ import pytest
 
 from kpatch import repair
 from kpatch.repair import Repaired
+from tests.children import in_child
 from tests.cli import schema
 from tests.cli.harness import copied, kpatch, listing, look, names, patched_bytes, run, sample
 
@@ -399,14 +400,12 @@ def open_folder() -> Iterator[Path]:
 def as_nobody(*arguments: str | Path) -> int:
     """The exit code of a call without the rights of root."""
     run("apply", "--dry-run", sample("kqemu-7.ko"))  # so that what it imports is there
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            os._exit(run(*arguments).code)
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def call() -> None:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        os._exit(run(*arguments).code)
+
+    return in_child(call)

@@ -21,6 +21,7 @@ from kpatch import repair
 from kpatch.containers import copies
 from kpatch.repair import Repaired
 from kpatch.storage import attributes, files, writer
+from tests.children import in_child
 from tests.cli.harness import (
     command_line,
     copied,
@@ -107,17 +108,6 @@ def _fresh(folder: Path, number: int) -> Path:
     return copied("kqemu-7.ko", place)
 
 
-def _in_child(action: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            action()
-            os._exit(0)
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 @pytest.mark.usefixtures("quick")
 def test_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     steps = _steps_of_a_whole_run(_fresh(tmp_path, 10_000))
@@ -130,7 +120,7 @@ def test_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path: Path) -
             with Steps(step, _die):
                 run("apply", "--no-verify", path)
 
-        assert _in_child(dies) == 77
+        assert in_child(dies) == 77
         found = path.read_bytes()
         assert found in (_OLD, _NEW), f"step {step} leaves a third file"
         if found == _NEW:

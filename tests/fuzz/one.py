@@ -9,5 +9,5 @@ import atheris
 if __name__ == "__main__":
     with atheris.instrument_imports(include=["kpatch"]):
         from tests.fuzz.targets import TARGETS
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]].timed)
     atheris.Fuzz()

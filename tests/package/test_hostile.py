@@ -6,7 +6,6 @@ import bz2
 import io
 import lzma
 import tarfile
-import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from kpatch.containers import compression
 from kpatch.containers.sniff import Kind, sniff
 from kpatch.errors import DamagedFileError, KpatchError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
+from tests.children import peak_of
 from tests.package.makers import (
     COMPRESSORS,
     MODULE,
@@ -272,12 +272,10 @@ def test_a_zstd_bomb_of_run_length_blocks_is_refused() -> None:
 
 
 def peak_of_refusal(data: bytes) -> int:
-    tracemalloc.start()
-    try:
+    def refuse() -> None:
         assert "far more" in str(refusal(data))
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+
+    return peak_of(refuse)
 
 
 def test_thousands_of_empty_streams_are_refused() -> None:
