@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import click
@@ -16,6 +19,8 @@ import click
 from kpatch.ports import place
 from kpatch.ports.build import Standing
 from kpatch.ports.tree import Method, survey
+from tests.cli.harness import environment
+from tests.ports import serve
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -35,6 +40,24 @@ class Outcome:
         found = [n for n, line in enumerate(self.log.splitlines()) if text in line]
         assert len(found) == 1, f"{text!r} is in {len(found)} lines of:\n{self.log}"
         return found[0]
+
+
+@cache
+def _requests() -> Path:
+    """Where the play kpatch is asked; its server ends with this process."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    requests = folder / "requests"
+    os.mkfifo(requests)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.ports.serve", str(requests)],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        env=environment(),
+    )
+    assert server.stdin is not None
+    atexit.register(server.stdin.close)
+    return requests
 
 
 class Tree:
@@ -68,8 +91,9 @@ class Tree:
         (self.binaries / "make").symlink_to(bmake)
         # FreeBSD's which(1) has -s, on which Mk/Scripts/do-depends.sh relies.
         self.script("which", '[ "$1" = -s ] && shift; command -v "$1" >/dev/null')
-        # -S: without the site module Python starts in half the time.
-        self.program("kpatch", [sys.executable, "-S", str(HERE / "fake_kpatch.py")])
+        play = self.binaries / "kpatch"
+        play.write_text(serve.CLIENT.format(requests=_requests()))
+        play.chmod(0o755)
         self.conf()
         self.build_gives(Standing.AFFECTED)
 
