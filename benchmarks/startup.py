@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.measure import SAMPLE, Cost, kpatch, least
+from benchmarks.measure import ROOT, SAMPLE, Cost, kpatch, least
 
 _ROUNDS = 15
-SCAN = ("capstone", "click", "iced_x86")
+SCAN = ("capstone", "iced_x86")
 """What a scan really imports that is not Python's own: a test in tests/test_layering.py asks it."""
 
-APPLY = (*SCAN, "keystone", "lief", "elftools.elf.elffile")
+APPLY = (*SCAN, "click", "keystone", "lief", "elftools.elf.elffile")
 """The same for apply: the assembler, and two readers that read the file back."""
 
 
@@ -22,6 +23,9 @@ def main() -> None:
         apply = kpatch("apply", "--no-verify", "-q", "-o", Path(folder, "out.ko"), SAMPLE)
         costs = least(
             {
+                "import click": [sys.executable, "-c", "import click"],
+                "kpatch scan, no kqemu": kpatch("scan", ROOT / "samples/other.ko"),
+                "import capstone, click": [sys.executable, "-c", "import capstone, click"],
                 "imports of scan": [sys.executable, "-c", f"import {', '.join(SCAN)}"],
                 "kpatch scan": kpatch("scan", SAMPLE),
                 "imports of apply": [sys.executable, "-c", f"import {', '.join(APPLY)}"],
@@ -31,12 +35,15 @@ def main() -> None:
         )
     for name, cost in costs.items():
         print(f"{name:<26} {1000 * cost.wall:7.1f} ms  {1000 * cost.cpu:7.1f} ms of processor time")
-    _ratio("scan", costs["kpatch scan"], costs["imports of scan"])
-    _ratio("apply", costs["kpatch apply --no-verify"], costs["imports of apply"])
+    _ratio(costs, "kpatch scan, no kqemu", "import click", 1.05)
+    _ratio(costs, "kpatch scan", "imports of scan", 1.15)
+    _ratio(costs, "kpatch scan", "import capstone, click", 1.15)
+    _ratio(costs, "kpatch apply --no-verify", "imports of apply", 1.3)
 
 
-def _ratio(name: str, whole: Cost, imports: Cost) -> None:
+def _ratio(costs: Mapping[str, Cost], name: str, other: str, goal: float) -> None:
+    own, theirs = costs[name], costs[other]
     print(
-        f"{name}: {whole.wall / imports.wall:.2f} times its imports "
-        f"({whole.cpu / imports.cpu:.2f} in processor time); goal: at most 1.3"
+        f"{name}: {own.wall / theirs.wall:.2f} of {other} "
+        f"({own.cpu / theirs.cpu:.2f} in processor time); goal: at most {goal}"
     )

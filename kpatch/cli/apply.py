@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -144,7 +143,7 @@ def _show(document: Applied, done: Repaired, console: Console) -> None:
     from kpatch.report.diff_text import unified
 
     document["status"] = "would-patch"
-    patched = replace(done.module, name=f"{name} (patched)")
+    patched = done.module.called(f"{name} (patched)")
     found = diff_modules(done.assessment.module, patched)
     document["diff"] = difference(found)
     if not console.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -135,7 +134,7 @@ def _counterexample(found: Assessment, console: Console) -> CounterexampleFacts 
     from kpatch.verify.proof.obligations import suite
 
     # The refusal, if there is one, is about patching it, not about running it.
-    case = case_of(replace(found, refusal=None))
+    case = case_of(found._replace(refusal=None))
     with progress.shown(console, 1, found.module.name) as proving:
         proof = prove_case(case, proving, suite(("leave",), (2,), (MemoryModel.SC,)))
     from kpatch.report.proof_documents import proof_document

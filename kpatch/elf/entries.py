@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kpatch.elf import constants as elf
@@ -41,11 +40,10 @@ class Header(NamedTuple):
         return known.get(self.machine, f"machine {self.machine}")
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One entry of the section header table. Sizes and offsets are in bytes."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     name: str
     type: int
     flags: int
@@ -83,11 +81,10 @@ class Section:
         return self.type in (elf.SHT_REL, elf.SHT_RELA)
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """One entry of the symbol table; ``section`` is the real index, SHN_XINDEX resolved."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     name: str
     value: int
     size: int
@@ -107,12 +104,11 @@ class Symbol:
         return self.bind == elf.STB_LOCAL
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """One x86-64 relocation. ``addend`` is 0 in a SHT_REL table, whose addend is in the field."""
 
     table: int  # section index of the SHT_REL or SHT_RELA section
-    index: int  # position in that table
+    index: int  # type: ignore[assignment]  # position in that table
     target: int  # section index (sh_info) that ``offset`` counts in
     offset: SectionOffset
     type: int

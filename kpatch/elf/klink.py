@@ -8,7 +8,7 @@ local symbols and then against global ones (FreeBSD sys/kern/link_elf_obj.c).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
@@ -37,12 +37,11 @@ def require(module: Module) -> None:
             raise finding.error()
 
 
-@dataclass(frozen=True)
-class LoadedModule:
+class LoadedModule(NamedTuple):
     """A module in kernel memory: ``memory`` holds the bytes from ``base`` on."""
 
     base: Address
-    memory: bytes = field(repr=False)
+    memory: bytes
     sections: Mapping[int, Address]
     symbols: Mapping[str, Address]
     silent_failures: tuple[Relocation, ...]
@@ -129,8 +128,7 @@ def _by_name(module: Module, addresses: list[int]) -> dict[str, Address]:
     return named
 
 
-@dataclass(frozen=True)
-class _Relocator:
+class _Relocator(NamedTuple):
     module: Module
     base: Address
     memory: bytearray

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
@@ -36,16 +36,39 @@ def read_module(data: bytes, name: str = "") -> Module:
     return Module(data, name, header, sections, symbols, relocations)
 
 
-@dataclass(frozen=True)
 class Module:
-    """A file that was read. Equal when file and name are."""
+    """A file that was read; it does not change. Equal when file and name are."""
 
-    data: bytes = field(repr=False)
-    name: str
-    header: Header
-    sections: tuple[Section, ...]
-    symbols: tuple[Symbol, ...]
-    relocations: tuple[Relocation, ...]
+    def __init__(
+        self,
+        data: bytes,
+        name: str,
+        header: Header,
+        sections: tuple[Section, ...],
+        symbols: tuple[Symbol, ...],
+        relocations: tuple[Relocation, ...],
+    ) -> None:
+        self.data: Final = data
+        self.name: Final = name
+        self.header: Final = header
+        self.sections: Final = sections
+        self.symbols: Final = symbols
+        self.relocations: Final = relocations
+
+    def __repr__(self) -> str:
+        return f"Module({self.name!r}, {len(self.data)} bytes)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Module):
+            return NotImplemented
+        return self.data == other.data and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.name))
+
+    def called(self, name: str) -> Module:
+        """The same file, for messages by another name."""
+        return Module(self.data, name, self.header, self.sections, self.symbols, self.relocations)
 
     @cached_property
     def sha256(self) -> str:

@@ -10,7 +10,6 @@ Registers have two names here: as written (``ecx``) and the 64-bit register that
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -79,13 +78,12 @@ class Immediate(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """A memory operand ``segment:[base + index * scale + displacement]`` of ``size`` bytes."""
 
     segment: str | None
     base: str | None
-    index: str | None
+    index: str | None  # type: ignore[assignment]  # hides tuple.index
     scale: int
     displacement: int
     size: int
@@ -119,9 +117,14 @@ class Instruction(NamedTuple):
         return self.address + len(self.raw)
 
     @property
+    def operation(self) -> str:
+        """The mnemonic without prefixes: ``retf`` for ``bnd retf``."""
+        return self.mnemonic.rpartition(" ")[2]
+
+    @property
     def is_far_return(self) -> bool:
         """True for returns that load another code segment."""
-        return self.is_return and self.mnemonic.startswith(("retf", "iret"))
+        return self.is_return and self.operation.startswith(("retf", "iret"))
 
     @property
     def transfers_control(self) -> bool:
@@ -166,10 +169,15 @@ class Outline(NamedTuple):
     operands: str
 
     @property
+    def operation(self) -> str:
+        """The mnemonic without prefixes: ``jo`` for ``bnd jo``."""
+        return self.mnemonic.rpartition(" ")[2]
+
+    @property
     def branch_target(self) -> int | None:
         """The address that a direct jump, loop or call goes to; None for anything else."""
         # Capstone writes numbers up to 9 without 0x.
-        if self.mnemonic.startswith(_BRANCHES) and self.operands[:1].isdigit():
+        if self.operation.startswith(_BRANCHES) and self.operands[:1].isdigit():
             return int(self.operands, 0)
         return None
 
@@ -185,10 +193,26 @@ def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
         yield _instruction(raw)
 
 
-def decode_raw(code: bytes) -> tuple[Any, Instruction] | None:
-    """The one instruction at the start of ``code``, with Capstone's own object for it."""
+class Raw(NamedTuple):
+    """An instruction, with what Capstone says of its effects.
+
+    ``reads`` and ``writes`` are names as written, ``flags`` is a mask of X86_EFLAGS_*.
+    """
+
+    instruction: Instruction
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    flags: int
+
+
+def decode_raw(code: bytes) -> Raw | None:
+    """The one instruction at the start of ``code``, at address 0, with its effects."""
     raw = next(iter(_decoder().disasm(code, 0, 1)), None)
-    return None if raw is None else (raw, _instruction(raw))
+    if raw is None:
+        return None
+    access = raw.regs_access()
+    reads, writes = (tuple(map(_name_of, registers)) for registers in access)
+    return Raw(_with_access(raw, access), reads, writes, raw.eflags)
 
 
 def decode_one(code: bytes, address: int = 0) -> Instruction | None:
@@ -202,7 +226,11 @@ def _decode_one(code: bytes, address: int) -> Instruction | None:
 
 
 def _instruction(raw: Any) -> Instruction:
-    reads, writes = raw.regs_access()
+    return _with_access(raw, raw.regs_access())
+
+
+def _with_access(raw: Any, access: tuple[Any, Any]) -> Instruction:
+    reads, writes = access
     groups = set(raw.groups)
     missing = _MISSING_ACCESS.get(raw.mnemonic, ())
     return Instruction(
@@ -210,9 +238,9 @@ def _instruction(raw: Any) -> Instruction:
         raw=bytes(raw.bytes),
         mnemonic=raw.mnemonic,
         text=f"{raw.mnemonic} {raw.op_str}".rstrip(),
-        operands=tuple(_operand(raw, operand) for operand in raw.operands),
-        reads=frozenset((*missing, *(_whole(raw.reg_name(r)) for r in reads))),
-        writes=frozenset((*missing, *(_whole(raw.reg_name(r)) for r in writes))),
+        operands=tuple(_operand(operand) for operand in raw.operands),
+        reads=frozenset((*missing, *map(_whole_of, reads))),
+        writes=frozenset((*missing, *map(_whole_of, writes))),
         is_call=x86.X86_GRP_CALL in groups,
         # The group of jumps lacks loop, loope and loopne.
         is_branch=x86.X86_GRP_JUMP in groups or raw.mnemonic.startswith("loop"),
@@ -225,7 +253,7 @@ _MISSING_ACCESS: Final = {"enter": ("rsp", "rbp")}
 """What Capstone leaves out of ``regs_access``."""
 
 
-def _segment(name: str | None) -> str | None:
+def _segment(name: str) -> str | None:
     """In 64-bit mode the bases of the other segments count as 0. SDM vol. 1, 3.3.7.1."""
     return name if name in ("fs", "gs") else None
 
@@ -234,17 +262,27 @@ def _whole(name: str) -> str:
     return REGISTERS[name][0] if name in REGISTERS else name
 
 
-def _operand(raw: Any, operand: Any) -> Operand:
+@cache
+def _name_of(register: int) -> str:
+    """A register's name as written; empty for none. To ask Capstone costs a call into C."""
+    return _decoder().reg_name(register) or ""
+
+
+@cache
+def _whole_of(register: int) -> str:
+    return _whole(_name_of(register))
+
+
+def _operand(operand: Any) -> Operand:
     if operand.type == x86.X86_OP_REG:
-        name = raw.reg_name(operand.reg)
-        return Register(name, _whole(name), operand.size)
+        return Register(_name_of(operand.reg), _whole_of(operand.reg), operand.size)
     if operand.type == x86.X86_OP_IMM:
         return Immediate(operand.imm, operand.size)
     memory = operand.mem
     return Memory(
-        segment=_segment(raw.reg_name(memory.segment)),
-        base=raw.reg_name(memory.base) or None,
-        index=raw.reg_name(memory.index) or None,
+        segment=_segment(_name_of(memory.segment)),
+        base=_name_of(memory.base) or None,
+        index=_name_of(memory.index) or None,
         scale=memory.scale,
         displacement=memory.disp,
         size=operand.size,

@@ -130,7 +130,8 @@ def merge(one: Effects, other: Effects) -> Merged:
 
 def ordered(operands: Iterable[Memory]) -> tuple[Memory, ...]:
     """Memory operands in an order that does not depend on how a decoder lists them."""
-    return tuple(sorted(operands, key=repr))
+    listed = tuple(operands)
+    return listed if len(listed) < 2 else tuple(sorted(listed, key=repr))
 
 
 def names_of(flags: int) -> str:
@@ -139,6 +140,8 @@ def names_of(flags: int) -> str:
 
 
 def _registers(verb: str, one: Masks, other: Masks) -> list[str]:
+    if one == other:
+        return []
     names = sorted(name for name in {*one, *other} if one.get(name, 0) != other.get(name, 0))
     return [f"whether it {verb} {name}" for name in names]
 
@@ -148,8 +151,12 @@ def _flags(verb: str, one: int, other: int) -> list[str]:
 
 
 def _either(one: Masks, other: Masks) -> Masks:
+    if one == other:
+        return one
     return {name: one.get(name, 0) | other.get(name, 0) for name in (*one, *other)}
 
 
 def _both(one: Masks, other: Masks) -> Masks:
+    if one == other:
+        return one
     return {name: one[name] & other[name] for name in one if name in other}

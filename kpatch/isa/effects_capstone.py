@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Iterable
+from functools import cache
+from typing import Final
 
 from capstone import x86
 
@@ -27,17 +28,15 @@ def by_capstone(code: bytes) -> tuple[Instruction, Effects] | None:
     found = decode_raw(code)
     if found is None:
         return None
-    raw, each = found
-    reads, writes = raw.regs_access()
-    names = [raw.reg_name(register) for register in reads]
-    flags_read = _mask(raw.eflags, _TEST)
+    each, names, writes, flags = found
+    flags_read = _mask(flags, _TEST)
     if "rflags" in names and not flags_read:
         flags_read = _mask_of_all()  # pushf and the like: it names none, so it means all
     defined = 0
     for given in _GIVEN:
-        defined |= _mask(raw.eflags, given)
-    undefined = _mask(raw.eflags, _UNDEFINED)
-    written = _written(raw.reg_name(register) for register in writes)
+        defined |= _mask(flags, given)
+    undefined = _mask(flags, _UNDEFINED)
+    written = _written(writes)
     return each, Effects(
         length=len(each.raw),
         memory=ordered(_plain(o) for o in each.operands if isinstance(o, Memory)),
@@ -55,9 +54,10 @@ def by_capstone(code: bytes) -> tuple[Instruction, Effects] | None:
 def _plain(operand: Memory) -> Memory:
     """``riz`` is Capstone's name for no index, where the encoding has room for one."""
     index = None if operand.index in ("riz", "eiz") else operand.index
-    return replace(operand, index=index, scale=operand.scale if index else 1, size=0)
+    return operand._replace(index=index, scale=operand.scale if index else 1, size=0)
 
 
+@cache  # the same few values again and again
 def _mask(flags: int, bits: tuple[int, ...]) -> int:
     return sum(1 << at for at, bit in enumerate(bits) if flags & bit)
 
@@ -66,7 +66,7 @@ def _mask_of_all() -> int:
     return (1 << len(FLAG_NAMES)) - 1
 
 
-def _read(names: list[str], each: Instruction) -> dict[str, int]:
+def _read(names: Iterable[str], each: Instruction) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in names:
         if name in REGISTERS:
@@ -87,7 +87,7 @@ def _loads_segment(each: Instruction, name: str) -> bool:
             return False
 
 
-def _written(names: Any) -> dict[str, int]:
+def _written(names: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in names:
         if name in REGISTERS:

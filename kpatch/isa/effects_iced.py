@@ -107,6 +107,7 @@ _NEW: Final = frozenset({"r8", "r9", "r1"})
 """iced writes r8l where others write r8b."""
 
 
+@cache  # the same few values again and again
 def _mask(flags: int) -> int:
     return sum(1 << at for at, bit in enumerate(_BITS) if flags & bit)
 

@@ -64,7 +64,8 @@ def settled(each: Instruction, capstone: Effects, iced: Effects) -> tuple[Effect
         return capstone, iced
     if mnemonic == "mov" and _moves_system_register(each):
         aspects = _FLAGS_WRITTEN  # MOV to and from CRn, DRn: the status flags are undefined
-    capstone = capstone._replace(**{aspect: getattr(iced, aspect) for aspect in aspects})
+    if aspects:
+        capstone = capstone._replace(**{aspect: getattr(iced, aspect) for aspect in aspects})
     if mnemonic == "lea":  # an address is made of whole registers, also where half is kept
         iced = iced._replace(reads=capstone.reads)
     both = capstone, iced

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kpatch.elf.metadata import read_metadata
 from kpatch.elf.module import Module
-from kpatch.kernel.kernelfile import KernelFile
 from kpatch.kernel.kernels import Confidence, EvidenceRule, KernelTable
 from kpatch.kernel.versions import INT_SIZE, PLAUSIBLE, Versions, exactly
+
+# Only named in annotations: most calls name no kernel file.
+if TYPE_CHECKING:
+    from kpatch.kernel.kernelfile import KernelFile
 
 Source = Literal[
     "--osversion", "--kernel", "module metadata", "undefined symbol", "module data", "conclusion"

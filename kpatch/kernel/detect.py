@@ -8,17 +8,19 @@ private one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.errors import KernelUnknownError, NotAffectedError
 from kpatch.kernel.claims import claims_of
-from kpatch.kernel.kernelfile import KernelFile
 from kpatch.kernel.kernels import Kernel, KernelTable, OneGdt, builtin_table
 from kpatch.kernel.ownlayout import HostLayout, OwnLayout, own_layout
 from kpatch.kernel.versions import Versions
 from kpatch.kernel.weigh import Conflict, Evidence, Weighed, weigh
+
+# Only named in annotations: most calls name no kernel file.
+if TYPE_CHECKING:
+    from kpatch.kernel.kernelfile import KernelFile
 
 __all__ = ["Conflict", "Detection", "Evidence", "HostLayout", "detect"]
 
@@ -30,8 +32,7 @@ _ADD_IT: Final = "if that is the right version, examine that kernel and add it t
 _GET_ANOTHER: Final = "the module contradicts itself: build it again, or get another copy"
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """What is known about the kernel. It raises only when somebody requires an answer.
 
     ``not_affected`` is the reason why the kernel cannot have the bug, where an option or the

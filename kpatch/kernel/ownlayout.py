@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kpatch.kernel.kernelfile import KernelFile
 from kpatch.kernel.kernels import KernelTable, OneGdt
 from kpatch.kernel.weigh import Conflict, Evidence, Weighed
+
+# Only named in annotations: most calls name no kernel file.
+if TYPE_CHECKING:
+    from kpatch.kernel.kernelfile import KernelFile
 
 _MASK_DISTANCE = 4
 """The patch's guard reads the mask as the u32 behind cpuid."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.errors import UsageError
 
@@ -16,8 +15,7 @@ INT_SIZE: Final = 4
 """Bytes of one in a module or a kernel, an ``int``."""
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class VersionRange:
+class VersionRange(NamedTuple):
     """``__FreeBSD_version`` from ``first`` to ``last``, both inside."""
 
     first: int

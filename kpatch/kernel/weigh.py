@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kpatch.kernel.claims import Claim, Source
@@ -75,16 +74,16 @@ def weigh(claims: Sequence[Claim], table: KernelTable) -> Weighed:
     )
 
 
-@dataclass
 class _Scale:
     """One weighing under way; ``left`` are the versions that no claim so far excludes."""
 
-    table: KernelTable
-    left: Versions
-    accepted: list[Claim] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
-    uncovered: str | None = None
+    def __init__(self, table: KernelTable, left: Versions) -> None:
+        self.table = table
+        self.left = left
+        self.accepted: list[Claim] = []
+        self.evidence: list[Evidence] = []
+        self.conflicts: list[Conflict] = []
+        self.uncovered: str | None = None
 
     def put(self, claim: Claim) -> None:
         if self.uncovered is not None:

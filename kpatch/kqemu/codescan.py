@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -117,8 +116,7 @@ def _leads_to(module: Module, relocation: Relocation, section: int, offset: Sect
     )
 
 
-@dataclass(frozen=True)
-class _ExecutableSection:
+class _ExecutableSection(NamedTuple):
     """One executable section and the places where decoding may start."""
 
     section: Section
@@ -184,4 +182,4 @@ def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
 
 
 def _is_transfer(mnemonic: str) -> bool:
-    return mnemonic.startswith(("call", "j", "loop"))
+    return mnemonic.rpartition(" ")[2].startswith(("call", "j", "loop"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from kpatch.elf.klink import check
 from kpatch.elf.module import Module
@@ -16,7 +15,6 @@ from kpatch.kernel.detect import detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.kqemu.identify import KQEMU, Identity, identify
 from kpatch.patch.assessment import Assessment, Verdict, stripped
-from kpatch.patch.before import Means, is_unpatched, unpatched
 from kpatch.patch.fast_path import (
     not_for_amd64,
     of_another_system,
@@ -53,6 +51,9 @@ def assess(
     try:
         note = read_note(module)
     except DamagedFileError as error:
+        # Here and further down: a module that was never patched does not pay for it.
+        from kpatch.patch.before import is_unpatched
+
         if not is_unpatched(module, known):
             return Assessment(
                 module, identity, Verdict.CHANGED, error.what, error.within(module.name)
@@ -76,6 +77,8 @@ def _elsewhere(module: Module, identity: Identity) -> Assessment:
 def _patched(
     module: Module, identity: Identity, note: Note, known: Sequence[Signature]
 ) -> Assessment:
+    from kpatch.patch.before import Means, unpatched
+
     try:
         before = unpatched(module, note, known)
     except KpatchError as error:
@@ -128,4 +131,4 @@ def _for_host(found: Assessment, host: Host) -> Assessment:
 
 def _refused(found: Assessment, error: KpatchError) -> Assessment:
     reason = f"{found.reason}; {error.what}"
-    return replace(found, reason=reason, refusal=error.within(found.module.name))
+    return found._replace(reason=reason, refusal=error.within(found.module.name))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch.elf.klink import BrokenRule, check
 from kpatch.elf.module import Module
@@ -13,9 +13,11 @@ from kpatch.errors import (
 from kpatch.kernel.detect import Detection
 from kpatch.kqemu.identify import Identity
 from kpatch.kqemu.sourcefix import SourceFix
-from kpatch.patch.before import Unpatched
 from kpatch.patch.note import Note
 from kpatch.signature.model import Match
+
+if TYPE_CHECKING:
+    from kpatch.patch.before import Unpatched
 
 
 class Verdict(Enum):
@@ -31,8 +33,7 @@ class Verdict(Enum):
     NOT_KQEMU = "not-kqemu"
 
 
-@dataclass(frozen=True)
-class Assessment:
+class Assessment(NamedTuple):
     """The verdict on one module, in a sentence, with what was found on the way.
 
     ``refusal`` is the error that ``apply`` would raise; None where it would patch, or where the

@@ -7,9 +7,8 @@ linked again, or which has lost its note, is known by content (:mod:`kpatch.patc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
@@ -31,8 +30,7 @@ class Means(Enum):
     REBUILT = "rebuilt"
 
 
-@dataclass(frozen=True)
-class Unpatched:
+class Unpatched(NamedTuple):
     """The module before the patch, and what the patch was made for (offsets in bytes).
 
     Only with Means.ORIGINAL it is the file that was patched. With TAKEN_OUT it is what the other

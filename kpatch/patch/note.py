@@ -7,7 +7,6 @@ digest of the whole patched file, taken with the digest's own digits as zeros.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -93,6 +92,8 @@ class Note(NamedTuple):
             "tss_stride": self.tss_stride,
             "version": self.version,
         }
+        import json
+
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
         name = OWNER + bytes(-len(OWNER) % 4)
         return _HEADER.pack(len(OWNER), len(text), TYPE) + name + text + bytes(-len(text) % 4)
@@ -117,6 +118,9 @@ def read_note(module: Module) -> Note | None:
     texts = {text for section in holders for text in _descriptions(module, section)}
     if not holders:
         return None
+    # Imported here: an unpatched module has no note.
+    import json
+
     try:
         if len(texts) > 1:
             raise ValueError(f"there are {len(texts)} of them, and they differ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from kpatch.elf.module import Module, read_module
@@ -60,7 +59,7 @@ def named_sides(
     before = assess(module, signatures=signatures).before
     if before is not None:
         what = "original" if before.means is Means.ORIGINAL else "without the patch"
-        return replace(before.module, name=f"{module.name} ({what})"), module
+        return before.module.called(f"{module.name} ({what})"), module
     found = assess(module, host=host, signatures=signatures)
     made = apply_plan(prepare(found, replace_source_fix=replace_source_fix))
     return module, read_module(made, f"{module.name} (patched)")

@@ -105,7 +105,7 @@ def _parts(module: Module, match: Match) -> Iterator[Stretch]:
         end = start
         for each in islice(outline(code, start), MOST_INSTRUCTIONS):
             end = each.address + each.size
-            is_last = each.mnemonic.startswith("ret") and not each.mnemonic.startswith("retf")
+            is_last = each.operation.startswith("ret") and not each.operation.startswith("retf")
             if stop == image.size and is_last and end >= least:
                 break
         if end > start:

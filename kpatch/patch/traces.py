@@ -7,7 +7,7 @@ they tell a patched module, and where in it the patch lies now.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
@@ -19,8 +19,7 @@ from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
 from kpatch.units import SectionOffset
 
 
-@dataclass(frozen=True)
-class Traces:
+class Traces(NamedTuple):
     """The sections of a patch, as far as they are left. ``signature`` names them."""
 
     signature: Signature
@@ -29,8 +28,7 @@ class Traces:
     notes: tuple[Section, ...]
 
 
-@dataclass(frozen=True)
-class PatchedSite:
+class PatchedSite(NamedTuple):
     """A site that calls a trampoline: ``room`` bytes from ``start``, the call and its nops."""
 
     rule: SiteRule

@@ -18,7 +18,6 @@ from kpatch.kernel.host import Host
 from kpatch.kqemu.identify import Identity
 from kpatch.kqemu.sourcefix import SourceFix, recognise
 from kpatch.patch.assessment import Assessment, Verdict, stripped
-from kpatch.patch.before import by_content
 from kpatch.patch.fast_path import (
     not_kqemu,
 )
@@ -66,6 +65,9 @@ def assess_unpatched(
 
     found = _Found(module, identity, source_fix, detection, match, linker)
     if match is None and failure is not None:
+        # Imported here: a match settles it mostly.
+        from kpatch.patch.before import by_content
+
         try:
             before = by_content(module, None, known)
         except KpatchError as error:

@@ -107,12 +107,15 @@ def contents(data: Bulk, module: Module) -> Facts:
     return {"size": data.size, "sha256": sha256}
 
 
-def assessment(found: Assessment) -> Assessed:
-    """What ``scan`` says of one module."""
+def assessment(found: Assessment, *, digest: bool = True) -> Assessed:
+    """What ``scan`` says of one module.
+
+    Without ``digest`` its ``sha256`` is empty: no text shows it, and OpenSSL takes time to load.
+    """
     document: Assessed = {
         "file": found.module.name,
         "size": len(found.module.data),
-        "sha256": found.module.sha256,
+        "sha256": found.module.sha256 if digest else "",
         "verdict": found.verdict.value,
         "reason": found.reason,
         "identity": {

@@ -84,5 +84,5 @@ def _writes(effects: Effects, register: str) -> int:
 def _successors(each: Instruction) -> Iterator[int]:
     if each.branch_target is not None:
         yield each.branch_target
-    if each.mnemonic != "jmp":
+    if each.operation != "jmp":
         yield each.end

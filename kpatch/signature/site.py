@@ -94,7 +94,7 @@ def _routine(data: bytes, start: int, stop: int) -> Iterator[Outline]:
     code = data[start : min(stop, start + MOST_INSTRUCTIONS * 8)]
     for each in islice(outline(code, start), MOST_INSTRUCTIONS):
         yield each
-        if each.mnemonic.startswith("ret"):
+        if each.operation.startswith("ret"):
             break
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -311,7 +309,7 @@ def _may_grow(section: Section) -> bool:
 def _without_place(section: Section) -> Section:
     if not _may_grow(section):
         return section
-    return replace(section, offset=FileOffset(0), size=0)
+    return section._replace(offset=FileOffset(0), size=0)
 
 
 def _meaning(module: Module, relocation: Relocation) -> tuple[int, int, int, str, int]:

@@ -109,7 +109,9 @@ def test_what_leaves_without_a_target_still_transfers_control(code: str) -> None
 
 @pytest.mark.parametrize(
     ("code", "is_far"), [("c3", False), ("c20800", False), ("cb", True), ("48cb", True),
-                         ("ca0800", True), ("48cf", True)],
+                         ("ca0800", True), ("48cf", True),
+                         ("f2cb", True), ("f248cb", True), ("f3c3", False),
+                         ],
 )  # fmt: skip
 def test_a_far_return_is_told_from_a_near_one(code: str, is_far: bool) -> None:
     found = one(code)
@@ -180,6 +182,8 @@ def test_decoding_any_bytes_ends_and_stays_inside(code: bytes, address: int) -> 
 
 
 @given(st.binary(max_size=64), st.integers(16, 1 << 20))
+@example(b"\xf2\x70\x00", 16)  # bnd jo
+@example(b"\xf2\xe9\x00\x00\x00\x00", 16)  # bnd jmp
 def test_the_cheap_decoder_agrees_with_the_dear_one(code: bytes, address: int) -> None:
     dear = [(i.address, len(i.raw), i.mnemonic, i.branch_target) for i in decode(code, address)]
     cheap = [(o.address, o.size, o.mnemonic, o.branch_target) for o in outline(code, address)]

@@ -179,7 +179,7 @@ class _Dataflow:
 
 def _reads(now: Instruction, before: _Taint) -> bool:
     """Whether it reads a counter, or flags that say something about one."""
-    if before.flags and now.mnemonic.startswith("j") and now.mnemonic != "jmp":
+    if before.flags and now.operation.startswith("j") and now.operation != "jmp":
         return True
     reads = set(now.reads)
     written_first = now.mnemonic in ("mov", "movabs", "movzx", "lea", "pop")

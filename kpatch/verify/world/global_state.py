@@ -7,7 +7,6 @@ the places from which kqemu_exec gets its address, where these are not on the st
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import Final
 
 from kpatch.elf.klink import LoadedModule
@@ -50,7 +49,7 @@ class GlobalState:
         end = loaded.address_of(part.section, part.end)
         done = jump(end, TAIL_DONE_AT)
         memory[end - loaded.base : end - loaded.base + len(done)] = done
-        self.loaded = replace(loaded, memory=bytes(memory))
+        self.loaded = loaded._replace(memory=bytes(memory))
         start = loaded.address_of(part.section, part.start)
         self.tail = tail(registers, stored, Address(start))
 

@@ -1,0 +1,75 @@
+"""What ``scan`` makes of one file. It imports no click, so that the fast path can take it too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from kpatch.containers import target as targets
+from kpatch.elf.module import read_module
+from kpatch.errors import DONE, FINDING
+from kpatch.kernel.host import UNKNOWN_HOST, Host
+from kpatch.patch.fast_path import is_nothing_for_us
+from kpatch.report import documents
+from kpatch.report.scan_text import not_kqemu_text, scan_text
+from kpatch.report.style import Style
+
+if TYPE_CHECKING:
+    from kpatch.patch.assess import Assessment
+    from kpatch.report.documents import Document
+    from kpatch.signature.model import Signature
+
+
+class Scanned(NamedTuple):
+    """What there is to say of one file: to print, as documents, and its exit code."""
+
+    texts: list[str]
+    documents: list[Document]
+    code: int
+
+
+class Wish(NamedTuple):
+    """What the user asked for, the same for every file; without anything, ``scan FILE``."""
+
+    style: Style
+    host: Host = UNKNOWN_HOST
+    signatures: tuple[Signature, ...] | None = None
+    json: bool = False
+    verbose: int = 0
+
+    @property
+    def by_bytes_first(self) -> bool:
+        """Whether a file that is nothing for kpatch may be told by its bytes alone."""
+        return not (self.json or self.verbose or self.signatures)
+
+
+def scan_file(wish: Wish, path: Path) -> Scanned:
+    """Scan one file. Raises what reading it raises, and SignatureError."""
+    done = Scanned([], [], DONE)
+    for inside in targets.open_target(path).modules:
+        module = read_module(inside.data, inside.name)
+        refusal = is_nothing_for_us(module) if wish.by_bytes_first else None
+        if refusal is not None:
+            done.texts.append(not_kqemu_text(inside.name, refusal, wish.style))
+            done.documents.append(documents.counted_only(inside.name))
+            continue
+        # Imported here: most files in a folder do not come this far.
+        from kpatch.patch.assess import assess
+
+        result = assess(module, host=wish.host, signatures=wish.signatures)
+        document = documents.assessment(result, digest=wish.json)
+        done.documents.append(document)
+        if not wish.json:
+            done.texts.append(scan_text(document, wish.style, verbose=wish.verbose, path=str(path)))
+        done = done._replace(code=max(done.code, _exit_code(result)))
+    return done
+
+
+def _exit_code(result: Assessment) -> int:
+    from kpatch.patch.assess import Verdict
+
+    fix = result.source_fix
+    unsound = result.verdict is Verdict.SOURCE_FIXED and fix is not None and fix.variant != "C"
+    findings = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
+    other_kernel = result.is_patched and result.refusal is not None
+    return FINDING if result.verdict in findings or unsound or other_kernel else DONE
