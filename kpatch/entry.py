@@ -92,9 +92,9 @@ class Entry:
     def word(self, key: str, allowed: Sequence[Word]) -> Word:
         """One of the words of ``allowed``."""
         value = self._take(key)
-        for each in allowed:
-            if value == each:
-                return each
+        for known in allowed:
+            if value == known:
+                return known
         raise self.error(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
 
     def optional_word(self, key: str, allowed: Sequence[Word]) -> Word | None:
@@ -106,12 +106,12 @@ class Entry:
         value = self._take(key)
         if not isinstance(value, list) or not value:
             raise self.error(f"{key} must be a list of [first, last] pairs, not {value!r}")
-        return tuple(self._pair(key, each) for each in value)
+        return tuple(self._pair(key, pair) for pair in value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of different texts, which may be empty."""
         value = self._take(key)
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(f"{key} must be a list of texts, not {value!r}")
         if len(set(value)) != len(value):
             raise self.error(f"{key} must be a list of different texts, not {value!r}")
@@ -159,7 +159,7 @@ class Entry:
     def _pair(self, key: str, value: object) -> tuple[int, int]:
         if not isinstance(value, list) or len(value) != 2:
             raise self.error(f"{key} must hold [first, last] pairs, not {value!r}")
-        first, last = (self._checked_number(key, each, U32_LIMIT) for each in value)
+        first, last = (self._checked_number(key, end, U32_LIMIT) for end in value)
         if first > last:
             raise self.error(f"{key}: {first} is above {last}")
         return first, last

@@ -159,14 +159,14 @@ def require_proven(proof: Proof) -> None:
 
 
 def _why_not(proof: Proof) -> str:
-    failed = [each for each in proof.explored if not each.holds]
-    obligations = [each for each in failed if each.task.kind == "obligation"]
-    wrong = [each for each in obligations if each.counterexamples]
+    failed = [explored for explored in proof.explored if not explored.holds]
+    obligations = [explored for explored in failed if explored.task.kind == "obligation"]
+    wrong = [explored for explored in obligations if explored.counterexamples]
     if proof.verdict == "withheld":
         names = ", ".join(
-            f"{each.task.name} ({each.task.obligation.model.value})"
-            for each in failed
-            if each.task.kind == "control" and not each.result.bound
+            f"{explored.task.name} ({explored.task.obligation.model.value})"
+            for explored in failed
+            if explored.task.kind == "control" and not explored.result.bound
         )
         return f"the verdict is withheld: a control was not refuted: {names}"
     if wrong:
@@ -176,7 +176,7 @@ def _why_not(proof: Proof) -> str:
         return f"not proven: {failed[0].task.name}: {failed[0].result.bound} reached"
     if proof.window is not None and not proof.window.holds:
         return "the window with a foreign TSS is longer than the declared bound"
-    unproven = [each for each in proof.checks if not each.holds]
+    unproven = [check for check in proof.checks if not check.holds]
     if unproven:
         return unproven[0].reason
     return f"not proven: {len(proof.missing)} explorations were not run"

@@ -34,7 +34,7 @@ def as_ours(error: Exception) -> KpatchError:
         return error
     said = str(error) or type(error).__name__
     library = type(error).__module__.partition(".")[0]
-    if isinstance(error, MemoryError) or any(each in said.lower() for each in _NO_MEMORY):
+    if isinstance(error, MemoryError) or any(sign in said.lower() for sign in _NO_MEMORY):
         return MachineError("there is no memory for it", todo=_ROOM)
     if isinstance(error, ImportError):
         return MachineError(

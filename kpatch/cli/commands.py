@@ -149,7 +149,7 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
         from kpatch.report import documents
         from kpatch.report.typed import Beside
 
-        command = next((each for each in argv if each in COMMANDS), "")
+        command = next((word for word in argv if word in COMMANDS), "")
         beside: Beside = {"error": documents.failure(error)}
         document = documents.envelope(command, [], error.exit_code, beside)
         click.echo(json.dumps(document, indent=2, sort_keys=True))

@@ -82,10 +82,10 @@ def _width() -> int:
 def _of_page(about: str) -> Explained:
     """A page of the documentation, which an installed kpatch carries inside."""
     place = pages_folder() / about.removeprefix(_PAGES)
-    known = sorted(each.name for each in pages_folder().glob("*.md"))
+    known = sorted(page.name for page in pages_folder().glob("*.md"))
     if place.name not in known:
         raise UsageError(
-            f"no page '{about}'", todo="pages: " + ", ".join(_PAGES + each for each in known)
+            f"no page '{about}'", todo="pages: " + ", ".join(_PAGES + page for page in known)
         )
     lines = place.read_text(encoding="utf-8").splitlines()
     return explained(about, "page", lines)
@@ -101,9 +101,9 @@ def _of_term(about: str) -> Explained:
     known = terms(EXIT_CODES, COMMANDS)
     word = " ".join(about.lower().replace("_", "-").split())
     tries = (word, word.replace(" ", "-"), word.removesuffix("s"))
-    for each in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
-        if each in known:
-            return explained(each, "term", [f"{each}: {known[each]}"])
+    for spelling in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
+        if spelling in known:
+            return explained(spelling, "term", [f"{spelling}: {known[spelling]}"])
     near = get_close_matches(word, known, 4, 0.5)
     raise UsageError(
         f"'{about}' is no file and no term",

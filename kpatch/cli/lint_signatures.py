@@ -35,8 +35,8 @@ def command(paths: tuple[Path, ...], examples: Path | None, console: Console) ->
         found = lint(read_text(path, str(path)), str(path), lambda name: files.read(folder / name))
         document = linted(str(path), found)
         if not console.json:
-            for each in found:
-                console.data(f"{path}: {each.lint}: {each.what}; {each.todo}")
+            for finding in found:
+                console.data(f"{path}: {finding.lint}: {finding.what}; {finding.todo}")
             if not found:
                 console.say(f"{path}: nothing found")
         return [document], FINDING if found else DONE

@@ -57,7 +57,7 @@ _DIGITS = 9
 )
 @click.option(
     "--tr-selector",
-    type=click.Choice([f"{each:#x}" for each in SELECTORS]),
+    type=click.Choice([f"{selector:#x}" for selector in SELECTORS]),
     help="The host's TR selector, everywhere; without it 0x30 and 0x48.",
 )
 @click.option(
@@ -170,16 +170,16 @@ def command(
                 console.data(text)
             if interrupted:
                 break
-        traced.extend(with_verdict(each) for each in found)
+        traced.extend(with_verdict(entry) for entry in found)
         return found, code
 
     def until_interrupted() -> Iterator[Path]:
-        for number, each in enumerate(chosen):
+        for number, path in enumerate(chosen):
             if interrupted:
                 rest = len(chosen) - number
                 console.say(f"kpatch: interrupted; files that were not looked at: {rest}")
                 return
-            yield each
+            yield path
 
     code = each_file("verify", until_interrupted(), console, verify, named=paths)
     if place is not None:
@@ -200,7 +200,7 @@ def _obligations(
     if tr_selector is None:
         return found
     only = int(tr_selector, 16)
-    return tuple(dict.fromkeys(replace(each, tr_selector=only) for each in found))
+    return tuple(dict.fromkeys(replace(obligation, tr_selector=only) for obligation in found))
 
 
 def _schedule(text: str) -> Schedule:
@@ -214,11 +214,11 @@ def _schedule(text: str) -> Schedule:
 def _place(trace: Path, chosen: Sequence[Path]) -> Path:
     """Where the document goes. Raises UsageError where that would replace a module."""
     place = files.output_file(trace)
-    for each in chosen:
-        if files.is_same(place, each):
+    for module in chosen:
+        if files.is_same(place, module):
             raise UsageError(
                 "--trace names a file to verify, which it would replace",
-                where=str(each),
+                where=str(module),
                 todo="name another file",
             )
     return place
@@ -234,7 +234,9 @@ def _numbers(text: str) -> list[int]:
 def _only(obligations: tuple[Obligation, ...]) -> Obligation:
     """The one obligation that a schedule belongs to."""
     first = obligations[0]
-    if any(replace(each, tr_selector=first.tr_selector) != first for each in obligations):
+    if any(
+        replace(obligation, tr_selector=first.tr_selector) != first for obligation in obligations
+    ):
         raise UsageError(
             "a schedule belongs to one scenario, one number of CPUs and one memory model",
             where="--replay",
@@ -244,8 +246,8 @@ def _only(obligations: tuple[Obligation, ...]) -> Obligation:
 
 
 def _exit_code(document: Document) -> int:
-    tested = [each["verdict"] == "passed" for each in document["machines"]]
-    if not all((*(each["agrees"] for each in document["readers"]), *tested)):
+    tested = [machine["verdict"] == "passed" for machine in document["machines"]]
+    if not all((*(reader["agrees"] for reader in document["readers"]), *tested)):
         return VerificationError.exit_code
     if document["verdict"] == "proven":
         return DONE

@@ -85,7 +85,7 @@ def copies_of(path: Path) -> list[Path]:
     """The copies that lie beside ``path``, whatever is in them."""
     pattern = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig(\.gz)?")
     try:
-        copies = sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
+        copies = sorted(file for file in path.parent.iterdir() if pattern.fullmatch(file.name))
     except OSError:
         return []
     return copies[:_MOST_COPIES]

@@ -91,7 +91,7 @@ def open_target(path: Path) -> Target:
         return Target(path, data, kind, compression, (Inside(name, lambda: payload),))
     from kpatch.containers.package import modules_in
 
-    inside = tuple(_inside(name, each) for each in modules_in(data, name))
+    inside = tuple(_inside(name, module) for module in modules_in(data, name))
     if not inside:
         raise OtherModuleError(
             "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"

@@ -39,8 +39,8 @@ def _lines(module: Module) -> Iterator[str]:
         name = _name(section)
         contents = hashlib.sha256(module.contents(section)).hexdigest()
         yield f"{name} {section.type} {section.size} {section.align} {contents}"
-        for each in module.relocations_of(section.index):
-            yield f"{name} {each.offset} {each.type} {_meaning(module, each)}"
+        for relocation in module.relocations_of(section.index):
+            yield f"{name} {relocation.offset} {relocation.type} {_meaning(module, relocation)}"
 
 
 def _meaning(module: Module, relocation: Relocation) -> str:

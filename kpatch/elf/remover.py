@@ -155,7 +155,7 @@ def _written(image: bytes, parts: Sequence[_Part], names: int) -> bytes:
     """Header, contents in the order of the old file, section headers."""
     out = bytearray(image[: AMD64.header.size])
     rows = [part.row for part in parts]
-    for index in sorted(range(len(parts)), key=lambda each: parts[each].row[4]):
+    for index in sorted(range(len(parts)), key=lambda part: parts[part].row[4]):
         kind, align = rows[index][1], rows[index][8]
         if kind == elf.SHT_NULL:
             continue

@@ -75,7 +75,7 @@ def by_iced(code: bytes) -> Effects | None:
 def missing_feature(code: bytes) -> str:
     """The first feature that the instruction needs and the first x86-64 CPUs lack, by name."""
     wanted = [_features()[feature] for feature in Decoder(64, code).decode().cpuid_features()]
-    return next((each for each in wanted if each not in _BASELINE), "")
+    return next((feature for feature in wanted if feature not in _BASELINE), "")
 
 
 _BASELINE: Final = frozenset({

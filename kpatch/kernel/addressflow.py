@@ -50,7 +50,7 @@ def uses(code: Sequence[Instruction]) -> tuple[Use, ...]:
 
     ``code`` is one function, in the order of its addresses.
     """
-    by_address = {each.address: each for each in code}
+    by_address = {instruction.address: instruction for instruction in code}
     if not code:
         return ()
     known: dict[int, dict[Key, Known]] = {code[0].address: {"rsp": Known("stack", 0)}}

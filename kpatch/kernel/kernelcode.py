@@ -59,8 +59,8 @@ def _gdt(kernel: Module) -> OneGdt | None:
     if function is None or table is None:
         return None
     code = uses(tuple(_function(kernel, function)))
-    descriptors = {_loaded(each, kernel, table) for each in code} - {None}
-    slots = {kind for each in code for kind in _kinds(each, table)}
+    descriptors = {_loaded(instruction, kernel, table) for instruction in code} - {None}
+    slots = {kind for instruction in code for kind in _kinds(instruction, table)}
     if len(descriptors) != 1:
         return None
     (descriptor,) = descriptors
@@ -94,13 +94,13 @@ def _kinds(use: Use, table: Symbol) -> Iterator[str]:
     if instruction.is_call:
         values += [state.get("rdi"), state.get("rsi"), state.get("rdx")]
     elif instruction.mnemonic != "lea":
-        places = [each for each in instruction.operands if isinstance(each, Memory)]
-        values += [address_of(each, instruction, state) for each in places]
+        places = [operand for operand in instruction.operands if isinstance(operand, Memory)]
+        values += [address_of(place, instruction, state) for place in places]
         if instruction.mnemonic == "mov" and places and places[0] is instruction.operands[0]:
             values.append(value_of(instruction.operands[1], instruction, state))
-    for each in values:
-        if each is not None and each.kind != "stack" and _is_in(each, table):
-            yield each.kind
+    for at in values:
+        if at is not None and at.kind != "stack" and _is_in(at, table):
+            yield at.kind
 
 
 def _is_in(value: Known, table: Symbol) -> bool:
@@ -156,15 +156,15 @@ def _used_as_number(code: tuple[Instruction, ...]) -> int | None:
     if not isinstance(target, Register) or not isinstance(source, Memory) or target.size != 4:
         return None
     holders = {target.whole}
-    for each in rest:
-        if _takes_as_number(each, holders):
+    for instruction in rest:
+        if _takes_as_number(instruction, holders):
             return source.displacement
-        if each.transfers_control or not holders:
+        if instruction.transfers_control or not holders:
             return None
-        copied = _is_copy(each, holders)
-        holders -= each.writes
-        if copied and isinstance(each.operands[0], Register):
-            holders.add(each.operands[0].whole)
+        copied = _is_copy(instruction, holders)
+        holders -= instruction.writes
+        if copied and isinstance(instruction.operands[0], Register):
+            holders.add(instruction.operands[0].whole)
     return None
 
 
@@ -189,8 +189,9 @@ def _takes_as_number(instruction: Instruction, holders: set[str]) -> bool:
     if name in _BITS or name in _SHIFTS:
         return isinstance(last, Register) and last.whole in holders
     if name == "imul":
-        factors = [each for each in operands[-2:] if isinstance(each, Register)]
-        return isinstance(last, Immediate) and any(each.whole in holders for each in factors)
+        factors = [operand for operand in operands[-2:] if isinstance(operand, Register)]
+        return isinstance(last, Immediate) and any(factor.whole in holders for factor in factors)
     return any(
-        isinstance(each, Memory) and each.index in holders and each.scale > 1 for each in operands
+        isinstance(operand, Memory) and operand.index in holders and operand.scale > 1
+        for operand in operands
     )

@@ -117,7 +117,7 @@ def _kernel(entry: Entry) -> Kernel:
     )
     entry.finish()
     pcpu = (kernel.cpuid, kernel.cpumask, kernel.pcpu_confidence)
-    if None in pcpu and any(each is not None for each in pcpu):
+    if None in pcpu and any(offset is not None for offset in pcpu):
         raise entry.error("cpuid, cpumask and pcpu_confidence come together or not at all")
     # The entry trampoline's guard reads the u32 behind cpuid as cpumask.
     if kernel.cpuid is not None and kernel.cpumask != kernel.cpuid + 4:

@@ -70,7 +70,7 @@ def _by_debug_info(kernel: KernelFile, weighed: Weighed, table: KernelTable) -> 
     known = {candidate.cpuid for candidate in weighed.candidates if candidate.cpuid is not None}
     if known and info.cpuid not in known:
         names = ", ".join(candidate.name for candidate in weighed.candidates)
-        places = " or ".join(hex(each) for each in sorted(known))
+        places = " or ".join(hex(offset) for offset in sorted(known))
         problems.append(f"{seen}, but the kernel table has it at {places} in FreeBSD {names}")
     if info.cpumask != info.cpuid + _MASK_DISTANCE:
         mask = "no pc_cpumask" if info.cpumask is None else f"pc_cpumask at {info.cpumask:#x}"
@@ -89,9 +89,9 @@ def _gdt_by_code(kernel: KernelFile, weighed: Weighed) -> OwnLayout:
     what = "one GDT for all CPUs" if gdt == "shared" else "a GDT of its own on every CPU"
     seen = f"init_secondary of {kernel.name} loads {what}"
     word = Evidence("--kernel", seen, "its own code says so", (), "proven")
-    kinds = {each.gdt for each in weighed.candidates} - {"ambiguous"}
+    kinds = {candidate.gdt for candidate in weighed.candidates} - {"ambiguous"}
     if kinds and gdt not in kinds:
-        names = ", ".join(each.name for each in weighed.candidates)
+        names = ", ".join(candidate.name for candidate in weighed.candidates)
         said = f"{seen}, but the kernel table says that FreeBSD {names} has a {kinds.pop()} one"
         return OwnLayout(None, gdt, (word,), (_contradiction(said),))
     return OwnLayout(None, gdt, (word,))
@@ -106,25 +106,27 @@ def _numbers_by_code(kernel: KernelFile, weighed: Weighed) -> OwnLayout:
     if info is not None:
         wanted, whose = {info.cpuid}, "its debugging information"
     else:
-        wanted = {each.cpuid for each in weighed.candidates if each.cpuid is not None}
+        wanted = {
+            candidate.cpuid for candidate in weighed.candidates if candidate.cpuid is not None
+        }
         whose = "the kernel table"
     if not wanted:
         return OwnLayout()
     found = wanted & set(seen)
     if not found:
-        read = " and ".join(f"%gs:{each:#x}" for each in sorted(seen))
-        places = " or ".join(hex(each) for each in sorted(wanted))
+        read = " and ".join(f"%gs:{offset:#x}" for offset in sorted(seen))
+        places = " or ".join(hex(offset) for offset in sorted(wanted))
         said = f"the code of {kernel.name} takes {read} as a CPU's number, but {whose} has cpuid at"
         return OwnLayout(conflicts=(_contradiction(f"{said} {places}"),))
     words = (
         Evidence(
             "--kernel",
-            f"the code of {kernel.name} takes %gs:{each:#x} as a CPU's number",
-            f"{seen[each]} times, as {whose} has it",
+            f"the code of {kernel.name} takes %gs:{offset:#x} as a CPU's number",
+            f"{seen[offset]} times, as {whose} has it",
             (),
             "proven",
         )
-        for each in sorted(found)
+        for offset in sorted(found)
     )
     return OwnLayout(evidence=tuple(words))
 

@@ -37,11 +37,11 @@ Versions = tuple[VersionRange, ...]
 def join(ranges: Iterable[VersionRange]) -> Versions:
     """The same versions as rising ranges that neither overlap nor touch."""
     joined: list[VersionRange] = []
-    for each in sorted(ranges):
-        if joined and each.first <= joined[-1].last + 1:
-            joined[-1] = VersionRange(joined[-1].first, max(joined[-1].last, each.last))
+    for span in sorted(ranges):
+        if joined and span.first <= joined[-1].last + 1:
+            joined[-1] = VersionRange(joined[-1].first, max(joined[-1].last, span.last))
         else:
-            joined.append(each)
+            joined.append(span)
     return tuple(joined)
 
 

@@ -175,9 +175,9 @@ def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
         reached = position
         # Capstone decodes a whole buffer before it yields: a window keeps memory bounded. An
         # instruction that the window cuts off is the first one of the next window.
-        for each in outline(code[position : position + _WINDOW], position):
-            yield each
-            reached = each.address + each.size
+        for instruction in outline(code[position : position + _WINDOW], position):
+            yield instruction
+            reached = instruction.address + instruction.size
         position = max(reached, position + 1)
 
 

@@ -117,4 +117,4 @@ def _has_string(module: Module, text: str) -> bool:
     """Whether a loaded section holds ``text`` as a whole C string."""
     wanted = text.encode("ascii") + b"\0"
     loaded = (module.contents(section) for section in module.sections if section.is_loaded)
-    return any(each.startswith(wanted) or b"\0" + wanted in each for each in loaded)
+    return any(contents.startswith(wanted) or b"\0" + wanted in contents for contents in loaded)

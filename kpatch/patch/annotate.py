@@ -50,7 +50,7 @@ def _lines(made: Trampoline, source: tuple[SourceLine, ...]) -> Iterator[Annotat
 
     Only a placeholder stands for any number of them: as many as the others leave over.
     """
-    placed = len(made.instructions) - sum(isinstance(each, InstructionPattern) for each in source)
+    placed = len(made.instructions) - sum(isinstance(line, InstructionPattern) for line in source)
     rest = iter(made.instructions)
     targets = {fixup.offset: fixup.symbol for fixup in made.fixups}
     label = ""

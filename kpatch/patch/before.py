@@ -117,9 +117,10 @@ def by_content(
 
 def _lies_as_written(module: Module, note: Note) -> bool:
     """Whether every replaced byte is where the note says, so that no tool laid the file out."""
-    sections = [(each, module.section_named(each.section)) for each in note.replaced]
+    sections = [(change, module.section_named(change.section)) for change in note.replaced]
     return len(module.data) >= note.original_size and all(
-        section is None or section.offset + each.at == each.offset for each, section in sections
+        section is None or section.offset + change.at == change.offset
+        for change, section in sections
     )
 
 

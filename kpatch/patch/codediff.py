@@ -104,11 +104,11 @@ def hunks(name: str, one: Side, other: Side, context: int, room: int) -> Iterato
         if before and after and one.meaning(before) == other.meaning(after):
             continue
         place = (after or before or _NOWHERE).name
-        sizes = [each.end - each.start if each else 0 for each in (before, after)]
+        sizes = [stretch.end - stretch.start if stretch else 0 for stretch in (before, after)]
         if room <= 0 or max(sizes) > _LARGEST:
             yield Omitted(name, place, *sizes)
             continue
-        is_code = all(each.is_code for each in (before, after) if each)
+        is_code = all(stretch.is_code for stretch in (before, after) if stretch)
         compared = _code if is_code else _data
         for group in _groups(compared(one.lines(before), other.lines(after)), context):
             room -= len(group)
@@ -125,7 +125,7 @@ def _pairs(
     there = dict(zip(_keys(before), before, strict=True))
     for key, stretch in zip(_keys(after), after, strict=True):
         yield there.pop(key, None), stretch
-    yield from ((each, None) for each in there.values())
+    yield from ((stretch, None) for stretch in there.values())
 
 
 def _keys(stretches: Iterable[Stretch]) -> Iterator[tuple[str, int]]:
@@ -145,16 +145,16 @@ def _code(before: Sequence[Line], after: Sequence[Line]) -> list[Row]:
     while last < shorter - first and before[-1 - last].meaning == after[-1 - last].meaning:
         last += 1
     old, new = before[first : len(before) - last], after[first : len(after) - last]
-    rows = [_same(*each) for each in zip(before[:first], after[:first], strict=True)]
+    rows = [_same(*pair) for pair in zip(before[:first], after[:first], strict=True)]
     rows += _matched(old, new)
     tail = len(before) - last, len(after) - last
-    return rows + [_same(*each) for each in zip(before[tail[0] :], after[tail[1] :], strict=True)]
+    return rows + [_same(*pair) for pair in zip(before[tail[0] :], after[tail[1] :], strict=True)]
 
 
 def _matched(old: Sequence[Line], new: Sequence[Line]) -> Iterator[Row]:
-    sides = [each.meaning for each in old], [each.meaning for each in new]
+    sides = [line.meaning for line in old], [line.meaning for line in new]
     counts = Counter(sides[0]), Counter(sides[1])
-    if sum(count * counts[1][each] for each, count in counts[0].items()) > _MOST_PAIRS:
+    if sum(count * counts[1][meaning] for meaning, count in counts[0].items()) > _MOST_PAIRS:
         yield from _replaced(old, new)
         return
     for what, i, j, k, m in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
@@ -184,8 +184,8 @@ def _same(before: Line, after: Line) -> Row:
 
 
 def _replaced(old: Iterable[Line], new: Iterable[Line]) -> Iterator[Row]:
-    yield from (Row("removed", each, None) for each in old)
-    yield from (Row("added", None, each) for each in new)
+    yield from (Row("removed", line, None) for line in old)
+    yield from (Row("added", None, line) for line in new)
 
 
 def _groups(rows: Sequence[Row], context: int) -> Iterator[Sequence[Row]]:
@@ -205,7 +205,7 @@ def _groups(rows: Sequence[Row], context: int) -> Iterator[Sequence[Row]]:
 
 
 def _hunk(section: str, place: str, rows: Sequence[Row]) -> Hunk:
-    changed = (each for row in rows if row.change != "same" for each in (row.before, row.after))
+    changed = (side for row in rows if row.change != "same" for side in (row.before, row.after))
     names = dict.fromkeys(name for line in changed if line for name in line.relocations)
     return Hunk(
         section=section,

@@ -91,9 +91,9 @@ def trampoline_names(site: SiteRule) -> set[str]:
     """The names that a site's trampoline reads."""
     return {
         name
-        for each in site.trampoline.source
-        if isinstance(each, InstructionPattern)
-        for operand in each.operands
+        for line in site.trampoline.source
+        if isinstance(line, InstructionPattern)
+        for operand in line.operands
         for name in _operand_names(operand)
     }
 

@@ -209,11 +209,11 @@ class FixedRegistersAreClobbered(Lint):
     def findings(self, draft: Draft) -> Iterator[str]:
         """Where it is not so."""
         for site in draft.signature.sites:
-            for each in site.trampoline.source:
-                if isinstance(each, InstructionPattern):
-                    for register in registers(each):
+            for line in site.trampoline.source:
+                if isinstance(line, InstructionPattern):
+                    for register in registers(line):
                         if register not in site.trampoline.clobbers:
-                            yield f"line {each.line}: {register}"
+                            yield f"line {line.line}: {register}"
 
 
 class SymbolsAreOurOwn(Lint):

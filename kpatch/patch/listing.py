@@ -50,10 +50,10 @@ class Contents:
         """The instructions from offset ``start``, where one begins, to ``end``."""
         position = start
         while position < end:
-            for each in outline(self.data[position:end], position):
-                text = f"{each.mnemonic} {each.operands}".rstrip()
-                yield self._line(position, position + each.size, text)
-                position += each.size
+            for instruction in outline(self.data[position:end], position):
+                text = f"{instruction.mnemonic} {instruction.operands}".rstrip()
+                yield self._line(position, position + instruction.size, text)
+                position += instruction.size
             if position < end:
                 yield self._line(position, position + 1, f".byte {self.data[position]:#04x}")
                 position += 1
@@ -65,8 +65,8 @@ class Contents:
 
     def relocations(self, start: int, end: int) -> tuple[Relocation, ...]:
         """Those whose fields start from ``start`` on, before ``end``."""
-        first = bisect_left(self._fields, start, key=lambda each: each.offset)
-        last = bisect_left(self._fields, end, key=lambda each: each.offset)
+        first = bisect_left(self._fields, start, key=lambda field: field.offset)
+        last = bisect_left(self._fields, end, key=lambda field: field.offset)
         return self._fields[first:last]
 
     def relocation_names(self, start: int, end: int) -> tuple[str, ...]:

@@ -40,9 +40,9 @@ def match_of(
     The error is the caller's own, who may say where it belongs. Raises nothing else.
     """
     chosen = tuple(signatures)
-    for each in _known:
-        if each.data == module.data and each.signatures == chosen:
-            return each.match, copy.copy(each.failure)
+    for known in _known:
+        if known.data == module.data and known.signatures == chosen:
+            return known.match, copy.copy(known.failure)
     try:
         match, failure = find_any(module, chosen), None
     except (UnknownModuleError, MatchError) as error:

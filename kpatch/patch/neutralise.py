@@ -44,16 +44,16 @@ def _is_only_called_by(module: Module, place: CodePlace, function: FixFunction) 
     The kernel's header has ltr() as an inline function (sys/amd64/include/cpufunc.h), and
     compilers that do not optimise make a function of it.
     """
-    helper = next((each for each in module.symbols if _holds(each, place)), None)
+    helper = next((symbol for symbol in module.symbols if _holds(symbol, place)), None)
     if helper is None:
         return False
     calls = find_calls(module, helper.section, SectionOffset(helper.value))
-    known = {each.relocation for each in calls}
-    return all(_is_in(each.place, function) for each in calls) and not any(
-        each not in known and _points_into(module, each, helper)
+    known = {call.relocation for call in calls}
+    return all(_is_in(call.place, function) for call in calls) and not any(
+        relocation not in known and _points_into(module, relocation, helper)
         for section in module.sections
         if section.is_loaded and section.flags & elf.SHF_ALLOC
-        for each in module.relocations_of(section.index)
+        for relocation in module.relocations_of(section.index)
     )
 
 

@@ -76,14 +76,14 @@ class Note(NamedTuple):
             "patched_sha256": self.patched_sha256,
             "replaced": [
                 {
-                    "after": each.after.hex(),
-                    "at": each.at,
-                    "before": each.before.hex(),
-                    "offset": each.offset,
-                    "section": each.section,
-                    "what": each.what,
+                    "after": change.after.hex(),
+                    "at": change.at,
+                    "before": change.before.hex(),
+                    "offset": change.offset,
+                    "section": change.section,
+                    "what": change.what,
                 }
-                for each in self.replaced
+                for change in self.replaced
             ],
             "sha256": self.original_sha256,
             "signature": self.signature,
@@ -168,14 +168,14 @@ def _from_document(document: Any) -> Note:
         raise ValueError(f"format {document['format']} was written by another kpatch")
     replaced = tuple(
         ReplacedBytes(
-            FileOffset(_natural(each["offset"])),
-            bytes.fromhex(each["before"]),
-            bytes.fromhex(each["after"]),
-            str(each["what"]),
-            str(each.get("section", "")),
-            SectionOffset(_natural(each.get("at", 0))),
+            FileOffset(_natural(entry["offset"])),
+            bytes.fromhex(entry["before"]),
+            bytes.fromhex(entry["after"]),
+            str(entry["what"]),
+            str(entry.get("section", "")),
+            SectionOffset(_natural(entry.get("at", 0))),
         )
-        for each in document["replaced"]
+        for entry in document["replaced"]
     )
     note = Note(
         version=str(document["version"]),
@@ -192,7 +192,7 @@ def _from_document(document: Any) -> Note:
     )
     if len(note.original_header) != HEADER_SIZE or len(note.patched_sha256) != len(NO_DIGEST):
         raise ValueError("a field has the wrong length")
-    if any(len(each.before) != len(each.after) for each in replaced):
+    if any(len(change.before) != len(change.after) for change in replaced):
         raise ValueError("a replacement changes a length")
     return note
 

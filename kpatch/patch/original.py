@@ -35,11 +35,13 @@ def put_back(module: Module, note: Note) -> bytes:
         raise _changed(module, "it is shorter than the original was")
     original = bytearray(module.data[: note.original_size])
     original[: len(note.original_header)] = note.original_header
-    for each in note.replaced:
-        found = bytes(original[each.offset : each.offset + len(each.before)])
-        if found != each.after:
-            raise _changed(module, f"the {each.what} at file offset {each.offset:#x} was changed")
-        original[each.offset : each.offset + len(each.before)] = each.before
+    for change in note.replaced:
+        found = bytes(original[change.offset : change.offset + len(change.before)])
+        if found != change.after:
+            raise _changed(
+                module, f"the {change.what} at file offset {change.offset:#x} was changed"
+            )
+        original[change.offset : change.offset + len(change.before)] = change.before
     return bytes(original)
 
 

@@ -50,13 +50,13 @@ def own_symbols(
     return (
         *(
             NewSymbol(
-                name=each.symbol,
+                name=trampoline.symbol,
                 section=signature.code_section,
                 value=at,
-                size=len(each.code),
+                size=len(trampoline.code),
                 type=elf.STT_FUNC,
             )
-            for at, each in zip(placed, trampolines, strict=True)
+            for at, trampoline in zip(placed, trampolines, strict=True)
         ),
         NewSymbol(
             name=lock.symbol, section=lock.section, value=0, size=lock.size, type=elf.STT_OBJECT
@@ -83,7 +83,7 @@ def place_code(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int
 def call_to_trampoline(site: SiteMatch) -> Overwrite:
     """``movabs rax, trampoline; call rax`` and nops; the relocation fills the address in."""
     call = bytearray(assemble(_CALL))
-    texts = [each.text for each in decode(bytes(call))]
+    texts = [instruction.text for instruction in decode(bytes(call))]
     if texts != _CALL.split("\n") or len(call) != CALL_LENGTH:
         raise SignatureError(
             f"the call to a trampoline assembles to {texts}",
@@ -118,8 +118,8 @@ def trampoline_relocations(
             symbol=fixup.symbol,
             addend=0,
         )
-        for at, each in zip(placed, trampolines, strict=True)
-        for fixup in each.fixups
+        for at, trampoline in zip(placed, trampolines, strict=True)
+        for fixup in trampoline.fixups
     ]
 
 

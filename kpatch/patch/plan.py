@@ -99,7 +99,8 @@ def make_plan(
             original_sha256=module.sha256,
             original_header=module.data[:HEADER_SIZE],
             replaced=tuple(
-                _replaced(module, each, what) for each, what in zip(overwrites, whats, strict=True)
+                _replaced(module, overwrite, what)
+                for overwrite, what in zip(overwrites, whats, strict=True)
             ),
             source_fix=extra.variant,
             loaded_sha256=loaded_digest(module),

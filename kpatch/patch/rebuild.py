@@ -58,7 +58,7 @@ def rebuild(places: Sequence[PatchedSite], where: str) -> Rebuilt:
 
 def _inserts(place: PatchedSite) -> str:
     source = place.rule.trampoline.source
-    return next((each.name for each in source if isinstance(each, Placeholder)), "")
+    return next((line.name for line in source if isinstance(line, Placeholder)), "")
 
 
 def _read_back(
@@ -66,11 +66,11 @@ def _read_back(
 ) -> tuple[Bindings, tuple[Instruction, ...]]:
     """The names that a trampoline binds, and the instructions that stand for its placeholder."""
     source = place.rule.trampoline.source
-    lines = [each for each in source if isinstance(each, InstructionPattern | Placeholder)]
+    lines = [line for line in source if isinstance(line, InstructionPattern | Placeholder)]
     code = tuple(decode(place.trampoline))
     extra = len(code) - (len(lines) - 1)
-    at = next((i for i, each in enumerate(lines) if isinstance(each, Placeholder)), len(lines))
-    if extra < 0 or sum(len(each.raw) for each in code) != len(place.trampoline):
+    at = next((i for i, line in enumerate(lines) if isinstance(line, Placeholder)), len(lines))
+    if extra < 0 or sum(len(instruction.raw) for instruction in code) != len(place.trampoline):
         raise _other(where, f"{place.rule.trampoline.symbol} does not read")
     fixed = [*code[:at], *code[at + extra :]]
     for line, instruction in zip((*lines[:at], *lines[at + 1 :]), fixed, strict=True):
@@ -120,7 +120,9 @@ def _registers(lines: Sequence[InstructionPattern], names: Bindings) -> Iterator
     }
     unbound = [name for name in holes if name not in names]
     taken = set(names.values())
-    for chosen in permutations([each for each in SCRATCH if each not in taken], len(unbound)):
+    for chosen in permutations(
+        [register for register in SCRATCH if register not in taken], len(unbound)
+    ):
         yield {**names, **dict(zip(unbound, chosen, strict=True))}
 
 

@@ -47,10 +47,10 @@ def stretches(
 ) -> tuple[Stretch, ...]:
     """All of a section, cut at its symbols and, where it is data, at the ``parts`` of a switch."""
     size = len(contents.data)
-    names = {0: "", **{at: each[0] for at, each in contents.labels.items() if at < size}}
+    names = {0: "", **{at: labels[0] for at, labels in contents.labels.items() if at < size}}
     for part in parts:
         inside = _holder(names, part.start)
-        for at in [each for each in names if part.start < each < part.end]:
+        for at in [label for label in names if part.start < label < part.end]:
             inside = names.pop(at)
         names[part.start] = part.name
         names.setdefault(part.end, inside)
@@ -65,7 +65,7 @@ def stretches(
 
 def _holder(names: dict[int, str], at: int) -> str:
     """The name of the object that ``at`` lies in, for what follows the code in it."""
-    return names[max(each for each in names if each <= at)]
+    return names[max(start for start in names if start <= at)]
 
 
 def switch_of(module: Module) -> Switch | None:
@@ -86,10 +86,10 @@ def _without_patch(module: Module, note: Note) -> Module:
     """The original, as far as it is still there: a file that was changed since has a diff too."""
     data = bytearray(module.data[: note.original_size])
     data[: len(note.original_header)] = note.original_header
-    for each in note.replaced:
-        span = slice(each.offset, each.offset + len(each.before))
-        if data[span] == each.after:
-            data[span] = each.before
+    for change in note.replaced:
+        span = slice(change.offset, change.offset + len(change.before))
+        if data[span] == change.after:
+            data[span] = change.before
     return read_module(bytes(data), module.name)
 
 
@@ -99,13 +99,14 @@ def _parts(module: Module, match: Match) -> Iterator[Stretch]:
     data = module.contents(image.section)
     marks = sorted((image.header[name], name) for name in match.signature.image.ascending)
     for (start, name), (stop, _) in pairwise([*marks, (image.size, "")]):
-        sites = [each for each in match.sites.values() if start <= each.start < stop]
+        sites = [site for site in match.sites.values() if start <= site.start < stop]
         least = max((site.end for site in sites), default=start)
         code = data[image.at + start : image.at + stop]
         end = start
-        for each in islice(outline(code, start), MOST_INSTRUCTIONS):
-            end = each.address + each.size
-            is_last = each.operation.startswith("ret") and not each.operation.startswith("retf")
+        for instruction in islice(outline(code, start), MOST_INSTRUCTIONS):
+            end = instruction.address + instruction.size
+            operation = instruction.operation
+            is_last = operation.startswith("ret") and not operation.startswith("retf")
             if stop == image.size and is_last and end >= least:
                 break
         if end > start:

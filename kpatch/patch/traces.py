@@ -64,7 +64,7 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
         if relocation.target not in (code.index, 0)
         and (target := _target(module, relocation, code)) is not None
     ]
-    calls = sorted(found, key=lambda each: each[0])
+    calls = sorted(found, key=lambda call: call[0])
     rules = traces.signature.sites
     if len(calls) != len(rules):
         raise _broken(module, f"{len(calls)} calls lead to its {len(rules)} trampolines")

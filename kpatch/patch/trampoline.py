@@ -64,12 +64,12 @@ def build_trampoline(
     Raises SignatureError where the source cannot be assembled, or what was assembled decodes to
     something else.
     """
-    source = [_bound(each, names, inserts, file) for each in rule.source]
+    source = [_bound(line, names, inserts, file) for line in rule.source]
     symbols = sorted(
         {o.symbol for s in rule.source if isinstance(s, InstructionPattern)
          for o in s.operands if isinstance(o, SymbolAddress)}
     )  # fmt: skip
-    text = "\n".join(_text(each, names, inserts, symbols) for each in source)
+    text = "\n".join(_text(line, names, inserts, symbols) for line in source)
     try:
         code = assemble(text)
     except SignatureError as error:
@@ -199,7 +199,7 @@ def _concrete(
             return FixedImmediate(_MAGIC + symbols.index(operand.symbol))
         return operand
 
-    return line._replace(operands=tuple(number(each) for each in line.operands))
+    return line._replace(operands=tuple(number(operand) for operand in line.operands))
 
 
 def _fixups(instructions: Sequence[Instruction], symbols: Sequence[str]) -> list[Fixup]:

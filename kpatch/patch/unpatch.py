@@ -74,7 +74,7 @@ def taken_out(
     cpuid, stride = (number if isinstance(number, int) else 0 for number in numbers)
     *first, last = rebuilt.sites
     for bytes_of_last in last:
-        before = (*(each[0] for each in first), bytes_of_last)
+        before = (*(group[0] for group in first), bytes_of_last)
         changes = [_change(module, p, b) for p, b in zip(places, before, strict=True)]
         found = _tried(module, traces, places, changes, None, (cpuid, stride), signatures)
         if found is not None:
@@ -123,9 +123,9 @@ def _source_fix(before: Module, note: Note) -> Neutralised:
     if fix is not None and fix.function is not None and fix.variant == note.source_fix:
         return neutralise(before, fix)
     changes = [
-        Overwrite(_offset(before, each.section, each.at), each.before, RET)
-        for each in note.replaced
-        if each.what == "source fix" and each.after == RET
+        Overwrite(_offset(before, change.section, change.at), change.before, RET)
+        for change in note.replaced
+        if change.what == "source fix" and change.after == RET
     ]
     return Neutralised(note.source_fix, tuple(changes))
 
@@ -133,15 +133,15 @@ def _source_fix(before: Module, note: Note) -> Neutralised:
 def _noted(module: Module, places: Sequence[PatchedSite], note: Note) -> list[Overwrite]:
     """The note's replacements undone, by section and not by file offset."""
     changes = []
-    for each in note.replaced:
-        place = next((p for p in places if f"{p.rule.name} site" == each.what), None)
-        if place is not None and len(each.before) > place.room:
-            raise _not_whole(module, f"the {each.what} was changed")
+    for change in note.replaced:
+        place = next((p for p in places if f"{p.rule.name} site" == change.what), None)
+        if place is not None and len(change.before) > place.room:
+            raise _not_whole(module, f"the {change.what} was changed")
         if place is not None:
-            changes.append(_change(module, place, each.before))
+            changes.append(_change(module, place, change.before))
             continue
-        offset = _offset(module, each.section, each.at)
-        changes.append(Overwrite(offset, each.after, each.before))
+        offset = _offset(module, change.section, change.at)
+        changes.append(Overwrite(offset, change.after, change.before))
     return changes
 
 
@@ -168,8 +168,8 @@ def _removal(module: Module, traces: Traces, places: Sequence[PatchedSite]) -> R
         for relocation in module.relocations
         if relocation.table not in tables and (relocation.table, relocation.index) not in calls
     ]
-    emptied = {table for table, _ in calls} - {each.table for each in kept}
-    used = {each.symbol for each in kept}
+    emptied = {table for table, _ in calls} - {relocation.table for relocation in kept}
+    used = {relocation.symbol for relocation in kept}
     wanted = _wanted(traces)
     symbols = {
         symbol.index

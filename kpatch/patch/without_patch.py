@@ -58,7 +58,7 @@ def assess_unpatched(
 ) -> Assessment:
     """The verdict, from the kernel, the source fix and the match. Raises as ``assess`` does."""
     # A patch's own code, whose note somebody took away, is no source fix.
-    source_fix = recognise(module, ignored={each.code_section for each in known})
+    source_fix = recognise(module, ignored={signature.code_section for signature in known})
     detection = detect(module, osversion=host.osversion, kernel=host.kernel)
     linker = check(module)
     match, failure = match_of(module, known)
@@ -91,7 +91,7 @@ def assess_unpatched(
 def _affected(found: _Found) -> Assessment:
     """It has the bug. What else may keep it from being patched?"""
     reason = "it reloads TR from a GDT slot that may hold another CPU's TSS"
-    fatal = next((each for each in found.linker if each.is_fatal), None)
+    fatal = next((broken for broken in found.linker if broken.is_fatal), None)
     if fatal is not None:
         return found.assessment(Verdict.AFFECTED, f"{reason}; {fatal.error().what}", fatal.error())
     try:

@@ -155,7 +155,7 @@ def _of_kernel(origin: str, answers: Answers) -> Iterator[Trap]:
     if not answers.kernel.isdecimal() or "--kernel" in answers.flags:
         return
     kernel = next(
-        (each for each in builtin_table().kernels if int(answers.kernel) in each.versions), None
+        (known for known in builtin_table().kernels if int(answers.kernel) in known.versions), None
     )
     if kernel is not None and kernel.gdt == "private":
         yield Trap(

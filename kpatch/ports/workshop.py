@@ -151,8 +151,8 @@ class ModuleWorkshop:
 
 def _phrase(proof: Proof) -> str:
     """What was proven, by numbers that are the same in every run."""
-    proven = [each for each in proof.explored if each.task.kind == "obligation"]
-    states = sum(each.result.states for each in proven)
+    proven = [explored for explored in proof.explored if explored.task.kind == "obligation"]
+    states = sum(explored.result.states for explored in proven)
     return (
         f"proven in {len(proven)} explorations with {states} states; "
         f"{len(proof.explored) - len(proven)} controls refuted, as they must be"

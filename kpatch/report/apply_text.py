@@ -81,10 +81,10 @@ def _changed(document: Applied) -> str:
 
 
 def _proven(proof: ProofFacts) -> str:
-    held = [each for each in proof["explored"] if each["kind"] == "obligation"]
-    counts = sorted({each["cpus"] for each in held})
-    models = " and ".join(sorted({each["model"] for each in held}))
-    states = sum(each["states"] for each in held)
+    held = [explored for explored in proof["explored"] if explored["kind"] == "obligation"]
+    counts = sorted({explored["cpus"] for explored in held})
+    models = " and ".join(sorted({explored["model"] for explored in held}))
+    states = sum(explored["states"] for explored in held)
     cpus = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}" if counts[1:] else f"{counts[0]}"
     return (
         f"In every order of the instructions of {cpus} CPUs ({len(held)} explorations, {states} "

@@ -175,9 +175,9 @@ def _folded(text: str, width: int) -> Iterator[str]:
 
 
 def _omitted(document: Compared, style: Style, width: int) -> Iterator[str]:
-    for each in document["omitted"]:
-        place = " ".join(filter(None, (each["section"], each["place"])))
-        sizes = f"{each['before']} and {each['after']} bytes"
+    for omitted in document["omitted"]:
+        place = " ".join(filter(None, (omitted["section"], omitted["place"])))
+        sizes = f"{omitted['before']} and {omitted['after']} bytes"
         yield from _painted(
             "hunk", f"@@ {place}: {sizes} differ, too much to show @@", style, width
         )
@@ -208,7 +208,7 @@ def _summary(document: Compared, style: Style) -> Iterator[str]:
         for row in hunk["rows"]:
             count[0] += row["change"] == "removed"
             count[1] += row["change"] == "added"
-    names = {each: " ".join(filter(None, each)) for each in counts}
+    names = {place: " ".join(filter(None, place)) for place in counts}
     width = max(map(len, names.values()), default=0)
     for each, (removed, added) in counts.items():
         yield (

@@ -136,6 +136,6 @@ def _first(kind: type) -> str:
 
 
 def _kinds(kind: type[KpatchError]) -> Iterator[type[KpatchError]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _kinds(each)
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _kinds(subclass)

@@ -25,9 +25,9 @@ def lanes_text(lanes: LanesFacts, style: Style, width: int = 0) -> Iterator[str]
     they stand below each other, each step with the CPU's number.
     """
     cpus = lanes["cpus"]
-    first = [each["instructions"][0] for each in lanes["steps"] if each["instructions"]]
+    first = [step["instructions"][0] for step in lanes["steps"] if step["instructions"]]
     lane = max([_LEAST_LANE, *map(len, first)])
-    beside = max([2, *(len(", ".join(each["tasks"])) for each in lanes["steps"])])
+    beside = max([2, *(len(", ".join(step["tasks"])) for step in lanes["steps"])])
     if not width or cpus * (lane + 1) + _DESCRIPTOR + 1 + beside <= width:
         yield from _with_machine(lanes, style, lane)
         return
@@ -67,7 +67,7 @@ def _without_room(lanes: LanesFacts, style: Style, lane: int, width: int) -> Ite
             yield from folded(f"  = descriptor {after}", width, 4)
             before = after
         for text in step["violations"]:
-            yield from (style.paint("bad", each) for each in folded(f"^ {text}", width))
+            yield from (style.paint("bad", line) for line in folded(f"^ {text}", width))
 
 
 def _heads(cpus: int, width: int) -> str:

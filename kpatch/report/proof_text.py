@@ -84,8 +84,8 @@ def _lines(
         yield from (f"  {line}" for line in _check(check, style))
     yield from (f"  {line}" for line in witnesses)
     if verbose:
-        for each in document["explored"]:
-            yield f"  {_explored(each)}"
+        for explored in document["explored"]:
+            yield f"  {_explored(explored)}"
     shown: set[str] = set()
     for each in document["explored"]:
         wanted = each["kind"] == "control" and verbose > 1
@@ -142,7 +142,9 @@ def _coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     if not document["obligations"]:
         yield "nothing to explore: the scenarios that were asked for say nothing about this module"
         return
-    obligations = [each for each in document["explored"] if each["kind"] == "obligation"]
+    obligations = [
+        explored for explored in document["explored"] if explored["kind"] == "obligation"
+    ]
     proven = [obligation for obligation in obligations if obligation["holds"]]
     states = sum(obligation["states"] for obligation in obligations)
     transitions = sum(obligation["transitions"] for obligation in obligations)
@@ -159,12 +161,12 @@ def _coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
 
 
 def _by_model(proven: Sequence[ExploredFacts]) -> Iterator[str]:
-    for model in sorted({each["model"] for each in proven}):
+    for model in sorted({explored["model"] for explored in proven}):
         # Numbers of CPUs at which the same scenarios are proven share a line.
         counts: dict[tuple[str, ...], list[int]] = {}
-        own = [each for each in proven if each["model"] == model]
-        for count in sorted({each["cpus"] for each in own}):
-            scenarios = tuple(_scenario(each) for each in own if each["cpus"] == count)
+        own = [explored for explored in proven if explored["model"] == model]
+        for count in sorted({explored["cpus"] for explored in own}):
+            scenarios = tuple(_scenario(explored) for explored in own if explored["cpus"] == count)
             counts.setdefault(scenarios, []).append(count)
         for scenarios, cpus in counts.items():
             word = "CPU" if cpus == [1] else "CPUs"
@@ -173,22 +175,24 @@ def _by_model(proven: Sequence[ExploredFacts]) -> Iterator[str]:
 
 def _table(proven: Sequence[ExploredFacts], style: Style, width: int) -> Iterator[str]:
     """A row for each scenario, a column for each model: the numbers of CPUs proven there."""
-    models = sorted({each["model"] for each in proven})
+    models = sorted({explored["model"] for explored in proven})
     rows: dict[tuple[str, ...], list[str]] = {}
     for scenario, selector in dict.fromkeys(
-        (each["scenario"], each["tr_selector"]) for each in proven
+        (explored["scenario"], explored["tr_selector"]) for explored in proven
     ):
         own = [
-            each
-            for each in proven
-            if (each["scenario"], each["tr_selector"]) == (scenario, selector)
+            explored
+            for explored in proven
+            if (explored["scenario"], explored["tr_selector"]) == (scenario, selector)
         ]
         cells = (
-            ", ".join(map(str, sorted(each["cpus"] for each in own if each["model"] == model)))
+            ", ".join(
+                map(str, sorted(explored["cpus"] for explored in own if explored["model"] == model))
+            )
             for model in models
         )
         rows.setdefault((scenario, *cells), []).append(f"{selector:#x}")
-    heads = ("proven", *(f"{each}, CPUs" for each in models), "TR")
+    heads = ("proven", *(f"{model}, CPUs" for model in models), "TR")
     cells_of = [(*row, ", ".join(selectors)) for row, selectors in rows.items()]
     return drawn(heads, cells_of, max(width - 2, 0), style)
 

@@ -18,10 +18,10 @@ def drawn(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for each in heads:
-        table.add_column(Text(each), overflow="fold")
+    for head in heads:
+        table.add_column(Text(head), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(each) for each in row))
+        table.add_row(*(Text(cell) for cell in row))
     file = io.StringIO()
     Console(
         file=file,

@@ -164,4 +164,4 @@ def _examine(
 def _reaches_anchor(data: bytes, start: int, stop: int, anchor: str) -> bool:
     """True if decoding straight on from ``start`` meets the anchor before ``stop``."""
     code = data[start : min(stop, start + ANCHOR_REACH)]
-    return any(each.mnemonic == anchor for each in outline(code))
+    return any(instruction.mnemonic == anchor for instruction in outline(code))

@@ -61,10 +61,10 @@ def still_needed(data: bytes, start: int, register: str, onward: int | None = No
 def reader(code: Iterable[Instruction], register: str) -> Instruction | None:
     """The first of ``code``, run in a row, that may need what ``register`` held in front of it."""
     stale = _whole(register)
-    for each in code:
-        known = effects_of(each.raw)
+    for instruction in code:
+        known = effects_of(instruction.raw)
         if known is None or _reads(known.effects, register) & stale:
-            return each
+            return instruction
         stale &= ~_writes(known.effects, register)
     return None
 

@@ -137,13 +137,19 @@ def _is_system(each: Instruction) -> bool:
 def _state(site: SiteMatch) -> str | None:
     """The register that the site's first memory operand is addressed by."""
     return next(
-        (o.base for each in _own(site) for o in each.operands if isinstance(o, Memory)), None
+        (
+            o.base
+            for instruction in _own(site)
+            for o in instruction.operands
+            if isinstance(o, Memory)
+        ),
+        None,
     )
 
 
 def _fields(site: SiteMatch, state: str | None) -> Iterator[Memory]:
-    for each in _own(site):
-        yield from (o for o in each.operands if isinstance(o, Memory) and o.base == state)
+    for instruction in _own(site):
+        yield from (o for o in instruction.operands if isinstance(o, Memory) and o.base == state)
 
 
 def _own(site: SiteMatch) -> list[Instruction]:

@@ -194,8 +194,8 @@ def parse_pattern(text: str, names: KnownNames, first_line: int) -> tuple[Elemen
         else:
             choice = Choice(
                 tuple(
-                    _instruction(each.strip(), names, line, in_trampoline=False)
-                    for each in words.split("||")
+                    _instruction(choice.strip(), names, line, in_trampoline=False)
+                    for choice in words.split("||")
                 )
             )
             (elements if group is None else group).append(choice)
@@ -219,7 +219,7 @@ def parse_trampoline(text: str, names: KnownNames, first_line: int) -> tuple[Sou
         else:
             found = _instruction(words, names, line, in_trampoline=True)
             source.append(found._replace(comment=comment))
-    defined = [each.name for each in source if isinstance(each, Label)]
+    defined = [line.name for line in source if isinstance(line, Label)]
     for each in source:
         if isinstance(each, InstructionPattern):
             for operand in each.operands:
@@ -250,7 +250,7 @@ def _instruction(
         mnemonic = f"{mnemonic} {second}"
     if not _MNEMONIC.fullmatch(mnemonic) or mnemonic in _WORDS:
         raise _wrong(names, line, f"'{words}' is not an instruction")
-    texts = [each.strip() for each in rest.split(",")] if rest.strip() else []
+    texts = [operand.strip() for operand in rest.split(",")] if rest.strip() else []
     operands = tuple(_operand(text, names, line, in_trampoline) for text in texts)
     return InstructionPattern(mnemonic, operands, words, line)
 
@@ -281,7 +281,7 @@ def _memory(found: re.Match[str], names: KnownNames, line: int) -> MemoryPattern
     base: RegisterHole | FixedRegister | None = None
     offset: str | None = None
     constant = 0
-    for term in (each.strip() for each in found[3].split("+")):
+    for term in (part.strip() for part in found[3].split("+")):
         hole = _NAME.match(term)
         if term in REGISTERS and base is None:
             base = FixedRegister(term)

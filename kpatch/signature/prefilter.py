@@ -51,7 +51,7 @@ def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
             f"no byte prefilter for '{key}'", where="signature", todo=f"use one of: {known}"
         )
     found = re.compile(_OPCODES[key], re.DOTALL).finditer(data, start, end)
-    return (each.start() for each in found)
+    return (hit.start() for hit in found)
 
 
 def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list[int]:
@@ -63,9 +63,9 @@ def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list
         return list(range(start, end))
     opcode = b"|".join(_OPCODES[mnemonic] for mnemonic in sorted(mnemonics))
     found: set[int] = set()
-    for each in re.compile(opcode, re.DOTALL).finditer(data, start, end + MOST_OPCODE):
-        at = each.start()
-        while at >= start and each.start() - at <= _MOST_PREFIXES:
+    for opcode_at in re.compile(opcode, re.DOTALL).finditer(data, start, end + MOST_OPCODE):
+        at = opcode_at.start()
+        while at >= start and opcode_at.start() - at <= _MOST_PREFIXES:
             if at < end:
                 found.add(at)
             at -= 1

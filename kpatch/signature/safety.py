@@ -148,11 +148,11 @@ def _switch_branches(data: bytes, match: Match, site: SiteMatch) -> Iterator[tup
     for start, end in pairwise((*marks, stop)):
         at = start
         while at < end:
-            for each in outline(data[at:end], at):
-                if each.branch_target is not None:
-                    text = f"{each.mnemonic} {each.operands}"
-                    yield text, each.address, each.branch_target
-                at = each.address + each.size
+            for instruction in outline(data[at:end], at):
+                if instruction.branch_target is not None:
+                    text = f"{instruction.mnemonic} {instruction.operands}"
+                    yield text, instruction.address, instruction.branch_target
+                at = instruction.address + instruction.size
             at += 1
 
 

@@ -45,7 +45,7 @@ def only_hit(
     """
     start = image.header[rule.start]
     stop = image.header[rule.stop] if rule.stop else image.size
-    boundaries = {each.address for each in _routine(data, start, stop)}
+    boundaries = {instruction.address for instruction in _routine(data, start, stop)}
     hits: list[Hit] = []
     misses: list[Miss] = []
     for key in _keys(data, image, rule):
@@ -60,7 +60,7 @@ def only_hit(
             todo=NEEDS_ONE,
         )
     if len(hits) > 1:
-        places = ", ".join(f"{each.start:#x}-{each.end:#x}" for each in hits)
+        places = ", ".join(f"{hit.start:#x}-{hit.end:#x}" for hit in hits)
         raise SeveralMatchesError(
             f"site '{rule.name}' matches {len(hits)} times, at image offsets {places}",
             where=place_of(image),
@@ -92,9 +92,9 @@ def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
 def _routine(data: bytes, start: int, stop: int) -> Iterator[Outline]:
     """The same as :func:`routine_at`, as text only."""
     code = data[start : min(stop, start + MOST_INSTRUCTIONS * 8)]
-    for each in islice(outline(code, start), MOST_INSTRUCTIONS):
-        yield each
-        if each.operation.startswith("ret"):
+    for instruction in islice(outline(code, start), MOST_INSTRUCTIONS):
+        yield instruction
+        if instruction.operation.startswith("ret"):
             break
 
 
@@ -128,7 +128,7 @@ def _around(
         if _mnemonic_at(data, start) not in first:
             continue
         code = _chain(data, start, most, decoded)
-        if not any(each.address <= key < each.end for each in code):
+        if not any(instruction.address <= key < instruction.end for instruction in code):
             continue
         outcome = match_at(elements, code, names, rule.max_gap)
         if isinstance(outcome, Miss):
@@ -137,7 +137,10 @@ def _around(
             found.append(_Occurrence(outcome, start in boundaries))
     if not found:
         return None
-    return max(found, key=lambda each: (each.on_boundary, each.hit.end - each.hit.start)).hit
+    return max(
+        found,
+        key=lambda occurrence: (occurrence.on_boundary, occurrence.hit.end - occurrence.hit.start),
+    ).hit
 
 
 def _is_key(data: bytes, at: int, key: str) -> bool:
@@ -178,9 +181,9 @@ def _chain(
 
 def _most_instructions(rule: SiteRule) -> int:
     fixed = sum(
-        len(each.members) if isinstance(each, Unordered) else 1
-        for each in rule.pattern
-        if not isinstance(each, Gap)
+        len(element.members) if isinstance(element, Unordered) else 1
+        for element in rule.pattern
+        if not isinstance(element, Gap)
     )
     return fixed + (rule.max_gap if any(map(lets_others_stand, rule.pattern)) else 0)
 
@@ -203,7 +206,7 @@ def _nearest(
     if not all_misses:
         return f"there is no '{rule.key}'"
     # What comes close elsewhere in the image is not what the routine does instead.
-    best = max(all_misses, key=lambda each: (bool(each.matched and each in own), each.matched))
+    best = max(all_misses, key=lambda miss: (bool(miss.matched and miss in own), miss.matched))
     return (
         f"line {best.line} of the signature {signature.id}.toml does not fit at image offset "
         f"{best.address:#x}, {best.reason}"

@@ -46,7 +46,9 @@ def test_an_i386_kernel_is_read() -> None:
     assert (found.architecture, found.osreldate) == ("i386", 700055)
 
 
-@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress, zstandard.compress], ids=str)
+@pytest.mark.parametrize(
+    "compress", [lzma.compress, bz2.compress, zstandard.compress], ids=["xz", "bzip2", "zstd"]
+)
 def test_a_kernel_in_what_modules_come_in_is_read(compress: Callable[[bytes], bytes]) -> None:
     assert read_kernel(compress(kernel()), "kernel") == read_kernel(kernel(), "kernel")
 

@@ -115,7 +115,7 @@ def _obligations(proof: ProofFacts | None) -> list[ExploredFacts]:
 def _verdicts(proof: ProofFacts | None) -> dict[str, Any]:
     """Scenario and selector down, model and number of CPUs across."""
     explored = _obligations(proof)
-    columns = sorted({(each["model"], each["cpus"]) for each in explored})
+    columns = sorted({(obligation["model"], obligation["cpus"]) for obligation in explored})
     rows: dict[tuple[str, int], dict[tuple[str, int], ExploredFacts]] = {}
     for each in explored:
         row = rows.setdefault((each["scenario"], each["tr_selector"]), {})
@@ -131,11 +131,11 @@ def _verdicts(proof: ProofFacts | None) -> dict[str, Any]:
 
 def _totals(proof: ProofFacts | None) -> dict[str, Any]:
     found = _obligations(proof)
-    most = max((each["states"] for each in found), default=1) or 1
+    most = max((explored["states"] for explored in found), default=1) or 1
     return {
         "obligations": len(found),
-        "states": sum(each["states"] for each in found),
-        "transitions": sum(each["transitions"] for each in found),
+        "states": sum(explored["states"] for explored in found),
+        "transitions": sum(explored["transitions"] for explored in found),
         "most": most,
         "all": found,
     }
@@ -144,8 +144,12 @@ def _totals(proof: ProofFacts | None) -> dict[str, Any]:
 def _counterexamples(proof: ProofFacts | None) -> list[Document]:
     """One of each control, first that of the unpatched module; and the module's own, if any."""
     found: dict[str, Document] = {}
-    for each in proof["explored"] if proof else ():
-        title = each["name"] if each["kind"] == "control" else f"this module: {each['name']}"
-        for one in each["counterexamples"][:1]:
-            found.setdefault(title, {**one, "of": title, "model": each["model"]})
+    for explored in proof["explored"] if proof else ():
+        title = (
+            explored["name"]
+            if explored["kind"] == "control"
+            else f"this module: {explored['name']}"
+        )
+        for one in explored["counterexamples"][:1]:
+            found.setdefault(title, {**one, "of": title, "model": explored["model"]})
     return list(found.values())
