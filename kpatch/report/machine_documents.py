@@ -80,6 +80,7 @@ def _cpu(cpu: CpuReport) -> CpuFacts:
         "stack": cpu.stack,
         "monitor": cpu.monitor,
         "ticks": cpu.ticks,
+        "least": cpu.least,
         "vector": cpu.vector,
         "error": cpu.error,
         "rip": cpu.rip,

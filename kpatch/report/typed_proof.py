@@ -122,6 +122,7 @@ class CpuFacts(TypedDict):
     stack: int
     monitor: int
     ticks: int
+    least: int
     vector: int
     error: int
     rip: int
