@@ -21,6 +21,9 @@ from kpatch.verify.world.worldswitch import SwitchLayout
 _APART: Final = 0x1_0400_0000
 """From one guest's memory to the next one's: neither half of an address is that of another."""
 
+_PAGE_BITS: Final = 0xFFFF_F000
+"""The lower half of an address, without the place in a page."""
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -68,12 +71,36 @@ def seats(
     made = []
     for number in range(count):
         own_host, own_monitor = (space.branch(pages) for space, pages in (host, monitor))
-        stack, copy, state = (_moved(each, number * _APART) for each in regions)
+        distances = _distances(number, *regions)
+        stack, copy, state = map(_moved, regions, distances)
         for region in (stack, copy, state):
             own_host.map(region, is_global=True)
         own_monitor.map(copy.part("image", 0, PAGE))
         made.append(Seat(stack, copy, state, own_host.root, own_monitor.root))
     return tuple(made)
+
+
+def _distances(number: int, stack: Region, copy: Region, state: Region) -> tuple[int, int, int]:
+    """How far a guest's regions are from the first one's; image and state are one allocation.
+
+    The addresses that the second guest's thread has in its registers differ from the first one's in
+    each bit that can be another one, and the third's image does from the first one's: a patch may
+    not do one thing for one thread and another for the next.
+    """
+    match number:
+        case 1:
+            own, allocated = _opposite(stack.end - PAGE), _opposite(state.virtual)
+        case 2:
+            own, allocated = _opposite(stack.virtual), _opposite(copy.virtual)
+        case _:
+            return number * _APART, number * _APART, number * _APART
+    above = number * (_APART & ~0xFFFF_FFFF)
+    return above + own, above + allocated, above + allocated
+
+
+def _opposite(address: int) -> int:
+    """From an address to the one that has none of its bits, within the lower half."""
+    return (~address & _PAGE_BITS) - (address & _PAGE_BITS)
 
 
 def _moved(region: Region, by: int) -> Region:

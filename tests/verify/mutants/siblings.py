@@ -8,7 +8,7 @@ from tests.verify.mutants.changes import Lines, after, before
 from tests.verify.mutants.locks import EXCHANGE, NO_FAULT, OWN_TSS, RACE, RELEASE
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.stashes import RESTORED
-from tests.verify.mutants.variant import Mutant
+from tests.verify.mutants.variant import Mutant, at
 
 PROGRESS: Final = "progress"
 _TAKE: Final = f"mov r9d, 1; {EXCHANGE}; test r9d, r9d; je owner"
@@ -165,5 +165,18 @@ MUTANTS: Final = (
         "a waiting CPU makes debug registers fault",
         (Lines("busy:; pause", "busy:; pause; mov r9d, 0x2400; mov dr7, r9"),),
         (RESTORED,),
+    ),
+    *(
+        Mutant(f"two locks, by {what}", (before("acquire:", f"{look}; add r8, r9"),), RACE)
+        for what, look in (
+            ("a bit of the stack's address", "mov r9, rsp; shr r9, 8; and r9d, 0x40"),
+            ("a bit of the state's address", "mov r9, $state; shr r9, 14; and r9d, 0x40"),
+        )
+    ),
+    Mutant(
+        "two locks, by a bit of the image's address",
+        (before("acquire:", "mov r9, rdx; shr r9, 7; and r9d, 0x40; add r8, r9"),),
+        RACE,
+        at("leave", 3),
     ),
 )
