@@ -36,7 +36,7 @@ def test_what_is_not_as_planned_is_not_written(
     before = listing(tmp_path)
     monkeypatch.setattr(carrying_out, "write", damaged)
     # The proof would find the same mistake; here the readers are asked alone.
-    monkeypatch.setattr(repair, "run_proof", lambda *_: None)
+    monkeypatch.setattr(repair, "prove_case", lambda *_: None)
     monkeypatch.setattr(repair, "require_proven", lambda _: None)
     done = run("apply", *options, path)
     assert done.code == 17 and listing(tmp_path) == before
