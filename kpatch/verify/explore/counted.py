@@ -15,6 +15,7 @@ worked out once a kind, and the search adds. What is done here is what
 
 from __future__ import annotations
 
+import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -93,7 +94,7 @@ class Counted:
         self._forms = forms
         self._steps = steps
         self._waits = waits
-        self._follow = follow
+        self.follow = follow
         self._cpus = steps.shapes.naming.program.cpus
         self._width = self._cpus.bit_length() + 1  # one bit more than a counter needs
         self._mask = (1 << self._width) - 1
@@ -168,7 +169,8 @@ class Counted:
     def _step(self, state: State, made: Taken) -> tuple[int, Follow | None]:
         cpu, names, effect, guest = made
         if effect.links or (effect.guest is not None and effect.guest[1]):
-            return 0, lambda key: self.key(self._follow(self.state(key), made))
+            me = weakref.proxy(self)  # else they would keep each other, and what they know
+            return 0, lambda key: me.key(me.follow(me.state(key), made))
         named = self._named(state[0])
         memory, referred = effect.memory, [names[name] for name in effect.memory_links]
         if effect.kind is MoveKind.TAKE:
@@ -265,7 +267,7 @@ class _Renewal:
         ``others`` are the shapes that CPUs without a part have, ``own`` is the one that the moving
         CPU had: whether others have it, too, is another thing in each state.
         """
-        self._counted = counted
+        self._counted = weakref.proxy(counted)  # else they would keep each other
         self._nobody = nobody
         self._gone, self._change = numbers
         self._mask = counted.mask

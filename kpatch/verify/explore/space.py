@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -142,11 +143,13 @@ class Space:
         )
 
     def _new_counted(self) -> Counted:
+        me = weakref.proxy(self)  # else they would keep each other
+
         def follow(state: State, made: Taken) -> State:
             guest = None if made.guest is None else (made.guest, ())
-            return self._moved(
-                self.forms.parts(state), made.cpu, made.names, made.effect, guest
-            ).state
+            parts = me.forms.parts(state)
+            following: Successor = me._moved(parts, made.cpu, made.names, made.effect, guest)
+            return following.state
 
         return Counted(self.forms, self._steps, self._waits, follow)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, Uc
+from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 
 from kpatch.verify.hardware.cpustate import CHUNK, Access, Execution, Territory
 from kpatch.verify.hardware.guestmemory import GuestMemory
+from kpatch.verify.hardware.hooks import Hooks
 from kpatch.verify.hardware.memory import Arena, Region
 
 _WIDEST: Final = 8
@@ -37,22 +38,20 @@ class Ledger:
         self._fail = fail
         self.begin(Execution(), Territory(frozenset(), (), (), None, ()))
 
-    def hook(self, uc: Uc) -> list[int]:
-        """See the writes of an engine. Returns the handle of the hook."""
-        return [uc.hook_add(UC_HOOK_MEM_WRITE, self._on_write)]
+    def watch_writes(self, hooks: Hooks) -> None:
+        """See the writes of an engine."""
+        hooks.add(UC_HOOK_MEM_WRITE, self._on_write)
 
-    def watch_reads(self, uc: Uc, ranges: Sequence[tuple[int, int]]) -> list[int]:
-        """See the reads of any byte in these ranges, too. Returns the handles of the hooks."""
+    def watch_reads(self, hooks: Hooks, ranges: Sequence[tuple[int, int]]) -> None:
+        """See the reads of any byte in these ranges, too."""
         hooked: list[tuple[int, int]] = []
         for low, high in sorted((max(0, low - _WIDEST + 1), high) for low, high in ranges):
             if hooked and low < hooked[-1][1]:  # two hooks would report one access twice
                 hooked[-1] = hooked[-1][0], max(high, hooked[-1][1])
             else:
                 hooked.append((low, high))
-        return [
-            uc.hook_add(UC_HOOK_MEM_READ, self._on_read, None, low, high - 1)
-            for low, high in hooked
-        ]
+        for low, high in hooked:
+            hooks.add(UC_HOOK_MEM_READ, self._on_read, low, high - 1)
 
     def begin(self, run: Execution, territory: Territory) -> None:
         """From here on accesses belong to ``run``, on a CPU that may touch ``territory``."""
@@ -67,7 +66,7 @@ class Ledger:
             arena.write(physical, old)
 
     def _on_write(
-        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
+        self, _: int, access: int, physical: int, size: int, value: int, data: None
     ) -> None:
         last = physical + size - 1
         if physical // CHUNK in self._territory.private and last // CHUNK == physical // CHUNK:
@@ -92,7 +91,7 @@ class Ledger:
             self._fail("footprint", f"writes {size} bytes of {self._name(physical)}")
 
     def _on_read(
-        self, uc: Uc, access: int, physical: int, size: int, value: int, data: Any
+        self, _: int, access: int, physical: int, size: int, value: int, data: None
     ) -> None:
         for low, high in self._territory.foreign:
             if low < physical + size and physical < high:

@@ -15,7 +15,7 @@ What Unicorn 2.1.4 does, measured, and what follows from it:
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from unicorn import (
     UC_ARCH_X86,
@@ -36,6 +36,7 @@ from kpatch.verify.hardware.cpustate import Controls, Execution, LoadedTask, Sna
 from kpatch.verify.hardware.cycle import CycleFinder
 from kpatch.verify.hardware.exceptions import EXCEPTIONS
 from kpatch.verify.hardware.guestmemory import GuestMemory
+from kpatch.verify.hardware.hooks import Hooks
 from kpatch.verify.hardware.memory import Arena, Region, require_room
 from kpatch.verify.hardware.registers import RegisterReader, Registers
 
@@ -84,16 +85,15 @@ class Engine:
             self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
         self._reader = RegisterReader(self._uc)
         self._arm(Execution(), frozenset(), False, BUDGET, 0)
-        self._hooks = [
-            self._uc.hook_add(UC_HOOK_CODE, self._on_code),
-            self._uc.hook_add(UC_HOOK_INTR, self._on_exception),
-            self._uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid),
-            *self._ledger.hook(self._uc),
-        ]
+        self._hooks = Hooks(self._uc)
+        self._hooks.add(UC_HOOK_CODE, self._on_code)
+        self._hooks.add(UC_HOOK_INTR, self._on_exception)
+        self._hooks.add(UC_HOOK_INSN_INVALID, self._on_invalid)
+        self._ledger.watch_writes(self._hooks)
 
     def watch_reads(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Notice reads in these ranges of physical addresses. Before the first run only."""
-        self._hooks += self._ledger.watch_reads(self._uc, ranges)
+        self._ledger.watch_reads(self._hooks, ranges)
 
     def close(self) -> None:
         """Give everything back at once; nothing else may be called after it.
@@ -101,8 +101,7 @@ class Engine:
         Otherwise the engine would stay until the garbage collector comes by: its hooks refer to it.
         """
         if vars(self):
-            for hook in self._hooks:
-                self._uc.hook_del(hook)
+            self._hooks.remove()
             vars(self).clear()
 
     def power_on(self, numbers: Mapping[str, int], tables: Mapping[str, tuple[int, int]]) -> None:
@@ -194,6 +193,7 @@ class Engine:
             self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
         except UcError as error:
             self._fail("no-fault", f"the CPU cannot go on: {error}")
+        self._hooks.raise_again()
         if not self._stopped and run.failure is None:
             self._fail("no-fault", "the CPU stopped by itself")
         self._ledger.undo()
@@ -225,7 +225,7 @@ class Engine:
             self._run.failure = Violation(prop, f"{what}, at {self.place()}")
         self._uc.emu_stop()
 
-    def _on_code(self, uc: Uc, address: int, size: int, data: Any) -> None:
+    def _on_code(self, _: int, address: int, size: int, data: None) -> None:
         trace = self._run.trace
         if self._attentive and not self._may_go_on():
             return
@@ -237,7 +237,7 @@ class Engine:
             return
         if trace and (stops or info.kind is OpKind.PAUSE or (self._at_fences and info.is_fence)):
             self._stopped = self._attentive = True
-            uc.emu_stop()
+            self._uc.emu_stop()
             return
         trace.append(address)
         if info.refused:
@@ -285,13 +285,13 @@ class Engine:
                 return arena.read(region.physical_of(address), size)
         return b""
 
-    def _on_exception(self, uc: Uc, number: int, data: Any) -> None:
+    def _on_exception(self, _: int, number: int, data: None) -> None:
         name = EXCEPTIONS.get(number, f"exception {number}")
         if number == 14:
-            name += f" on {uc.reg_read(x86.UC_X86_REG_CR2):#x}"
+            name += f" on {self._uc.reg_read(x86.UC_X86_REG_CR2):#x}"
         self._fail("no-fault", name)
 
-    def _on_invalid(self, uc: Uc, data: Any) -> bool:
+    def _on_invalid(self, _: int, data: None) -> bool:
         self._fail("no-fault", EXCEPTIONS[6])
         return False
 

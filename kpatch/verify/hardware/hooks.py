@@ -1,0 +1,86 @@
+"""The hooks of an engine, as the library calls them.
+
+``Uc.hook_add`` of Unicorn 2.1.4 puts three Python calls around each event, and the pointer that it
+makes of a function (``ctypes.cast``) refers to itself: an engine with hooks is only given back when
+the garbage collector comes by, with all that it has translated. What is made here is a plain
+function pointer. What a hook raises is raised again behind the run: in a callback ctypes
+would swallow it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Final
+
+from unicorn import (
+    UC_HOOK_CODE,
+    UC_HOOK_INSN_INVALID,
+    UC_HOOK_INTR,
+    UC_HOOK_MEM_READ,
+    UC_HOOK_MEM_WRITE,
+    Uc,
+    UcError,
+)
+from unicorn.unicorn_py3 import unicorn as binding
+
+_TYPES: Final = {
+    UC_HOOK_CODE: binding.HOOK_CODE_CFUNC,
+    UC_HOOK_INTR: binding.HOOK_INTR_CFUNC,
+    UC_HOOK_INSN_INVALID: binding.HOOK_INSN_INVALID_CFUNC,
+    UC_HOOK_MEM_READ: binding.HOOK_MEM_ACCESS_CFUNC,
+    UC_HOOK_MEM_WRITE: binding.HOOK_MEM_ACCESS_CFUNC,
+}
+
+
+class Hooks:
+    """The hooks of one engine. They refer to what they call until they are removed."""
+
+    def __init__(self, uc: Uc) -> None:
+        self._uc = uc
+        self._kept: list[tuple[Any, Any]] = []  # handles, and functions that the library calls
+        self._raised: BaseException | None = None
+
+    def add(self, kind: int, called: Callable[..., Any], low: int = 1, high: int = 0) -> None:
+        """Call ``called(handle of the engine, ..., None)`` on each event of a kind.
+
+        In between are what the library says about it: for code its address and size, for
+        accesses the kind, address, size and value, for an interrupt its number. From ``low`` to
+        ``high`` only, if they are in this order. Raises UcError.
+        """
+        uc, library = self._uc, binding.uclib
+
+        def event(*said: Any) -> Any:
+            try:
+                return called(*said)
+            except BaseException as error:
+                self._raised = self._raised or error
+                uc.emu_stop()
+                return None
+
+        function = _TYPES[kind](event)
+        handle = binding.uc_hook_h()
+        status = library.uc_hook_add(
+            uc._uch,
+            ctypes.byref(handle),
+            kind,
+            function,
+            None,
+            ctypes.c_uint64(low),
+            ctypes.c_uint64(high),
+        )
+        if status:
+            raise UcError(status)
+        self._kept.append((handle, function))
+
+    def remove(self) -> None:
+        """Remove all of them, and what they refer to."""
+        for handle, _ in self._kept:
+            binding.uclib.uc_hook_del(self._uc._uch, handle)
+        self._kept.clear()
+
+    def raise_again(self) -> None:
+        """Raise what a hook has raised since the last time."""
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
