@@ -23,6 +23,9 @@ settings.load_profile("kpatch")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_MANY = 200
+"""Tests of a run that are worth an import ahead."""
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
@@ -46,7 +49,20 @@ def _skipping(item: pytest.Item) -> Generator[None]:
         raise
 
 
-def pytest_collection_finish() -> None:
-    """What was collected stays until the end: no later collection of garbage looks at it again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was collected stays until the end: no later collection of garbage looks at it again.
+
+    In a long run neither is what the children of many tests would each import anew: LIEF alone
+    takes longer than most tests.
+    """
+    if len(session.items) >= _MANY:
+        import kpatch.verify.proof.workers
+        import kpatch.witness.readers.by_lief
+        import kpatch.witness.readers.by_pyelftools  # noqa: F401
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At the end everything goes, as without these tests: LIEF says what stays behind."""
+    gc.unfreeze()

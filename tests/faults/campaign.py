@@ -15,10 +15,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.cli.harness import environment, package_bytes, patched_bytes, sample
+from tests.cli.harness import environment, package_bytes, patched_bytes, run, sample
 
 CALLS: Final = (
     *("open", "openat", "read", "write", "close", "fsync", "rename", "renameat2", "unlink"),
@@ -50,10 +51,14 @@ class Scenario:
     before: bytes
     output: str = ""
 
+    def words(self, folder: Path) -> list[str]:
+        """The arguments of kpatch in ``folder``."""
+        options = [f"{folder}/{each}" if each == self.output else each for each in self.arguments]
+        return [*options, str(folder / self.file)]
+
     def command(self, folder: Path) -> list[str]:
         """The command line in ``folder``."""
-        options = [f"{folder}/{each}" if each == self.output else each for each in self.arguments]
-        return [sys.executable, "-m", "kpatch", *options, str(folder / self.file)]
+        return [sys.executable, "-m", "kpatch", *self.words(folder)]
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,14 @@ def scenarios() -> tuple[Scenario, ...]:
     )
 
 
+@cache
 def expected(scenario: Scenario) -> bytes:
     """What a run without a fault leaves."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / scenario.file).write_bytes(scenario.before)
-        subprocess.run(
-            scenario.command(folder),
-            env=environment(),
-            check=True,
-            capture_output=True,
-            timeout=300,
-        )
+        done = run(*scenario.words(folder))
+        assert done.code == 0, done.err
         return (folder / (scenario.output or scenario.file)).read_bytes()
 
 
@@ -167,35 +168,35 @@ def judged(scenario: Scenario, fault: Fault, done: bytes) -> str:
             *scenario.command(folder),
         ]
         try:
-            run = subprocess.run(
+            ended = subprocess.run(
                 command, env=environment(), capture_output=True, check=False, timeout=_HANGS
             )
         except subprocess.TimeoutExpired:
             return "it hangs"
-        return _verdict(scenario, fault, folder, run, done)
+        return _verdict(scenario, fault, folder, ended, done)
 
 
 def _verdict(
     scenario: Scenario,
     fault: Fault,
     folder: Path,
-    run: subprocess.CompletedProcess[bytes],
+    ended: subprocess.CompletedProcess[bytes],
     done: bytes,
 ) -> str:
-    said = _HASHLIB.sub("", run.stderr.decode(errors="replace"))
+    said = _HASHLIB.sub("", ended.stderr.decode(errors="replace"))
     killed = fault.what in SIGNALS
     if "Traceback" in said:
         return f"a traceback: {said[-300:]}"
-    if not killed and run.returncode not in (0, *_REFUSED):
-        return f"exit code {run.returncode}: {said[-300:]}"
+    if not killed and ended.returncode not in (0, *_REFUSED):
+        return f"exit code {ended.returncode}: {said[-300:]}"
     place = folder / (scenario.output or scenario.file)
     found = place.read_bytes() if place.exists() else None
     whole = (done, None) if scenario.output else (done, scenario.before)
     if found not in whole:
         return "a third file"
-    if run.returncode == 0 and found != done and not killed:
+    if ended.returncode == 0 and found != done and not killed:
         return "exit code 0, and nothing was done"
-    if run.returncode != 0 and found == done and not killed and "it is replaced" not in said:
+    if ended.returncode != 0 and found == done and not killed and "it is replaced" not in said:
         return f"it is replaced, and nobody says so: {said[-300:]}"
     if scenario.output and (folder / scenario.file).read_bytes() != scenario.before:
         return "the input changed"
