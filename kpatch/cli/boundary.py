@@ -40,6 +40,10 @@ def as_ours(error: Exception) -> KpatchError:
         return MachineError(
             f"cannot load {error.name or 'a library'}: {said}", todo="install kpatch again"
         )
+    if _is_import(error.__traceback__):
+        return MachineError(
+            f"a library cannot be loaded: {said}", todo="look at the machine's limits and its disk"
+        )
     if isinstance(error, OSError):
         place = "" if error.filename is None else str(error.filename)
         todo = _LIMITS.get(error.errno or 0, "look at the machine's limits and its disk")
@@ -74,6 +78,15 @@ def untouched() -> Iterator[None]:
     except KpatchError as refusal:
         refusal.left = "the file is unchanged"
         raise
+
+
+def _is_import(traceback: TracebackType | None) -> bool:
+    """Did it happen in Python's importer? A read that gives nothing makes it raise TypeError."""
+    last = ""
+    while traceback is not None:
+        last = traceback.tb_frame.f_code.co_filename
+        traceback = traceback.tb_next
+    return last.startswith("<frozen importlib")
 
 
 def _place(traceback: TracebackType | None) -> str:

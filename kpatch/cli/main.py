@@ -42,8 +42,9 @@ def run(argv: list[str], leave: Callable[[int], object] | None = None) -> int:
         sys.unraisablehook = lambda _: None
         _say("kpatch: interrupted; no file was changed half-way")
         return _INTERRUPTED
-    except (ImportError, MemoryError) as error:
-        # What tells errors apart could not be loaded itself.
+    except (ImportError, MemoryError, OSError, TypeError) as error:
+        # What tells errors apart could not be loaded itself. The importer raises TypeError where a
+        # read gives nothing.
         _say(
             f"kpatch: cannot start: {str(error) or 'no memory'}; install kpatch again, or make room"
         )

@@ -8,8 +8,9 @@ from typing import Final
 
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
-from kpatch.elf import tables
+from kpatch.elf import quick, tables
 from kpatch.elf.entries import Header, Relocation, Section, Symbol
+from kpatch.elf.layouts import Layout, layout_of
 from kpatch.errors import DamagedFileError
 from kpatch.units import FileOffset, SectionOffset
 
@@ -27,13 +28,13 @@ def read_module(data: bytes, name: str = "") -> Module:
         header, layout = tables.read_header(data)
         names = tables.NameReader(data)
         sections = tables.read_sections(data, header, layout, names)
-        symbols = tables.read_symbols(data, header, layout, sections, names)
-        relocations: tuple[Relocation, ...] = ()
-        if header.is_amd64 and header.type == elf.ET_REL:
-            relocations = tables.read_relocations(data, layout, sections, len(symbols))
+        module = Module(data, name, header, sections)
+        # Most files in a folder are other modules, of which nobody asks for an entry.
+        if not quick.is_sound(data, header, layout, sections):
+            module.require_tables()
     except DamagedFileError as error:
         raise (error.within(name) if name else error) from None
-    return Module(data, name, header, sections, symbols, relocations)
+    return module
 
 
 class Module:
@@ -45,15 +46,11 @@ class Module:
         name: str,
         header: Header,
         sections: tuple[Section, ...],
-        symbols: tuple[Symbol, ...],
-        relocations: tuple[Relocation, ...],
     ) -> None:
         self.data: Final = data
         self.name: Final = name
         self.header: Final = header
         self.sections: Final = sections
-        self.symbols: Final = symbols
-        self.relocations: Final = relocations
 
     def __repr__(self) -> str:
         return f"Module({self.name!r}, {len(self.data)} bytes)"
@@ -68,7 +65,28 @@ class Module:
 
     def called(self, name: str) -> Module:
         """The same file, for messages by another name."""
-        return Module(self.data, name, self.header, self.sections, self.symbols, self.relocations)
+        return Module(self.data, name, self.header, self.sections)
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The entries of the symbol table; none where there is no table."""
+        names = tables.NameReader(self.data)
+        return tables.read_symbols(self.data, self.header, self._layout, self.sections, names)
+
+    @cached_property
+    def relocations(self) -> tuple[Relocation, ...]:
+        """The entries of all relocation tables of a relocatable x86-64 file; of others none."""
+        if not self.header.is_amd64 or self.header.type != elf.ET_REL:
+            return ()
+        return tables.read_relocations(self.data, self._layout, self.sections, len(self.symbols))
+
+    def require_tables(self) -> None:
+        """Read the symbols and relocations now. Raises DamagedFileError."""
+        _ = self.symbols, self.relocations
+
+    @property
+    def _layout(self) -> Layout:
+        return layout_of(self.header.elf_class, self.header.little_endian)
 
     @cached_property
     def sha256(self) -> str:

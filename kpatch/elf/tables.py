@@ -21,7 +21,7 @@ _GET_IT_AGAIN = "get the file again"
 # Names may share bytes (a suffix of another name), so their sum may exceed the string table;
 # in real files by far less than this. Beyond it somebody wants memory, not names.
 _NAME_BYTES_PER_FILE_BYTE = 16
-_NAME_BYTES_ALWAYS = 1 << 16
+NAME_BYTES_ALWAYS = 1 << 16
 
 
 def read_header(data: bytes) -> tuple[Header, Layout]:
@@ -170,7 +170,7 @@ class NameReader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._known: dict[int, str] = {}
-        self._budget = _NAME_BYTES_PER_FILE_BYTE * len(data) + _NAME_BYTES_ALWAYS
+        self._budget = _NAME_BYTES_PER_FILE_BYTE * len(data) + NAME_BYTES_ALWAYS
 
     def at(self, strings: tuple[int, int], position: int, whose: str) -> str:
         """The name at ``position`` in the table that covers the file offsets ``strings``.

@@ -6,6 +6,7 @@ signatures and the table of kernels. In a folder nearly all files are of this ki
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 from kpatch.elf import constants as elf
@@ -43,16 +44,20 @@ def is_nothing_for_us(module: Module) -> OtherModuleError | None:
 
 def _may_hold_image(module: Module) -> bool:
     """Could ``signature.image`` find one? It looks where this does, and decodes what it finds."""
-    if next(candidates(ANCHOR, module.data, 0, len(module.data)), None) is None:
+    anchors = list(candidates(ANCHOR, module.data, 0, len(module.data)))
+    if not anchors:
         return False
     looked_at = 0
     for section in module.sections:
+        first = bisect_left(anchors, section.offset)
+        if first == len(anchors) or anchors[first] >= section.end:
+            continue
         if not section.is_loaded or section.is_code:
             continue
         data = module.contents(section)
-        for anchor in candidates(ANCHOR, data, 0, len(data)):
+        for anchor in anchors[first : bisect_left(anchors, section.end)]:
             looked_at += 1
-            if looked_at == _MOST_ANCHORS or _is_behind_header(data, anchor):
+            if looked_at == _MOST_ANCHORS or _is_behind_header(data, anchor - section.offset):
                 return True
     return False
 

@@ -50,8 +50,15 @@ def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
         raise SignatureError(
             f"no byte prefilter for '{key}'", where="signature", todo=f"use one of: {known}"
         )
-    found = re.compile(_OPCODES[key], re.DOTALL).finditer(data, start, end)
-    return (hit.start() for hit in found)
+    return (hit.start() for hit in _overlapping(_OPCODES[key], data, start, end))
+
+
+def _overlapping(opcode: bytes, data: bytes, start: int, end: int) -> Iterator[re.Match[bytes]]:
+    """Every match: the last byte of what looks like one may be the first byte of the next."""
+    expression = re.compile(opcode, re.DOTALL)
+    while found := expression.search(data, start, end):
+        yield found
+        start = found.start() + 1
 
 
 def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list[int]:
@@ -63,9 +70,9 @@ def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list
         return list(range(start, end))
     opcode = b"|".join(_OPCODES[mnemonic] for mnemonic in sorted(mnemonics))
     found: set[int] = set()
-    for opcode_at in re.compile(opcode, re.DOTALL).finditer(data, start, end + MOST_OPCODE):
-        at = opcode_at.start()
-        while at >= start and opcode_at.start() - at <= _MOST_PREFIXES:
+    for hit in _overlapping(opcode, data, start, end + MOST_OPCODE):
+        at = hit.start()
+        while at >= start and hit.start() - at <= _MOST_PREFIXES:
             if at < end:
                 found.add(at)
             at -= 1

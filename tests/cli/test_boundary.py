@@ -13,6 +13,7 @@ from pathlib import Path
 import capstone
 import pytest
 
+from kpatch.cli import boundary
 from kpatch.elf.module import Module
 from kpatch.patch import assess
 from tests.cli.harness import command_line, copied, environment, run, sample
@@ -50,6 +51,15 @@ def test_foreign_errors_are_told_apart_and_keep_no_other_file_from_its_turn(
     assert f"{good}: NOT-KQEMU" in done.out
     document = run("scan", "--json", bad).document
     assert document["files"][0]["error"]["exit_code"] == code
+
+
+def test_a_read_that_fails_in_the_importer_is_no_bug() -> None:
+    """FileIO.read() gives None for EAGAIN, and importlib does not expect that."""
+    name = "<frozen importlib._bootstrap_external>"
+    try:
+        exec(compile("raise TypeError", name, "exec"))
+    except TypeError as error:
+        assert boundary.as_ours(error).exit_code == 18
 
 
 def test_verbose_shows_where_a_bug_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
