@@ -20,7 +20,7 @@ MODULE = read_module(OTHER)
 SYMTAB = next(s for s in MODULE.sections if s.type == 2)
 STRTAB = MODULE.sections[SYMTAB.link]
 RELA = next(s for s in MODULE.sections if s.is_relocation_table)
-TABLES = [(s.offset, s.end) for s in (SYMTAB, STRTAB, RELA)]
+TABLES: list[tuple[int, int]] = [(s.offset, s.end) for s in (SYMTAB, STRTAB, RELA)]
 TABLES.append((MODULE.header.shoff, MODULE.header.shoff + 64 * MODULE.header.shnum))
 
 
