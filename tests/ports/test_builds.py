@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from kpatch.ports.build import Standing
-from tests.ports.harness import Tree, sha256
+from tests.ports.harness import Tree, by_fragment, sha256
 
 LAST = {"modern": "stage", "old": "install"}
 REPAIRED = "repaired\n"
@@ -173,6 +173,29 @@ def test_another_program_may_be_named(hooked: Tree) -> None:
     done = hooked.make("build", f"KPATCH={other}")
     assert "the other program: hook apply" in done.log
     assert "kpatch apply" not in done.log
+
+
+@pytest.mark.parametrize("way", ["hooked", "fragment"])
+def test_an_empty_variable_means_the_default(plain: Tree, way: str) -> None:
+    if way == "hooked":
+        plain.hook()
+    else:
+        by_fragment(plain)
+    done = plain.make("build", "KPATCH=", "KPATCH_OSVERSION=", "KPATCH_FLAGS=")
+    assert done.status == 0, done.log
+    done.line("kpatch verify: kqemu.ko: proven for 700055")
+
+
+def test_the_fragment_without_names_takes_the_usual_module_away_too(plain: Tree) -> None:
+    by_fragment(plain)
+    assert plain.make("-k", "package", "KPATCH_FILES=", FAKE_FAIL="verify").log
+    assert plain.refused.exists() and not plain.module.exists() and not plain.installed.exists()
+
+
+def test_make_n_changes_nothing(hooked: Tree) -> None:
+    before = sorted(hooked.root.rglob("*"))
+    assert "hook apply" in hooked.make("-n", "build", "CONFIG_DONE=1").log or hooked.era == "old"
+    assert sorted(hooked.root.rglob("*")) == before
 
 
 def test_a_missing_program_fails_the_build(hooked: Tree) -> None:

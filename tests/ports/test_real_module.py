@@ -137,6 +137,21 @@ def test_a_build_with_the_real_proof_stages_a_proven_module(tmp_path: Path) -> N
     assert [without_amounts(line) for line in shown] == [without_amounts(line) for line in ours]
 
 
+def test_the_failure_that_the_page_shows_is_a_real_one(real: Tree) -> None:
+    """Line by line; what the page leaves out is written there as three dots."""
+    real.build_gives(sample("kqemu-7-fix-b.ko"))
+    log = real.make("build").log.splitlines()
+    page = (REPOSITORY / "docs" / "ports.md").read_text()
+    block = page.split("## What a failure looks like")[1].split("One line says")[0]
+    shown = [line.strip() for line in block.splitlines() if line.strip()]
+    assert len(shown) == 3
+    at = next(n for n, line in enumerate(log) if line.startswith("kpatch: /"))
+    for line, wanted in zip(log[at : at + 3], shown, strict=True):
+        said = line.replace(f"{real.wrksrc}/", ".../work/kqemu-1.3.0pre11/")
+        pattern = ".+".join(re.escape(part) for part in wanted.split("..."))
+        assert re.fullmatch(pattern, said.replace("kqemu-kmod/work", "kqemu-kmod")), (said, wanted)
+
+
 def without_amounts(line: str) -> str:
     """The words of a line: a better search changes its amounts, and the hash is the build's."""
     return re.sub(

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from kpatch.ports import place
 from tests.ports.harness import Tree, by_fragment, by_scripts, by_uses
 
 HOOKS = {"uses": by_uses, "scripts": by_scripts, "fragment": by_fragment}
@@ -61,6 +63,23 @@ def test_a_stage_with_another_module_leaves_it_nowhere(tree: Tree, flag: str) ->
     assert f"kpatch: removed, because of this error: {tree.installed}" in done.log
     assert not tree.installed.exists()
     assert packed(tree) == []
+
+
+def test_the_three_ways_take_a_module_away_by_the_same_commands() -> None:
+    """Each file stands alone where it is copied to, so each has them; they must not drift apart."""
+    data = Path(place.__file__).parent / "data"
+    spelt = []
+    for name in ("files/kpatch.mk", "overlay/Mk/Uses/kpatch.mk", "scripts/kpatch.sh"):
+        text = (data / name).read_text().replace("\\\n", " ").replace("$$", "$")
+        found = re.findall(
+            r"find (\S+) -type f -name \S+ (-exec .*?\\;.*?\\;)", " ".join(text.split())
+        )
+        for where in ("STAGEDIR", "staged", "stagedir"):
+            found = [(re.sub(rf".*{where}.*", "stage", place), what) for place, what in found]
+        found = [(re.sub(r".*WRKDIR.*", "work", place), what) for place, what in found]
+        spelt.append([(place, what.replace("${ECHO_MSG}", "echo")) for place, what in found])
+    assert spelt[0] == spelt[1] == spelt[2]
+    assert [place for place, _ in spelt[0]] == ["stage", "work"]
 
 
 @pytest.mark.parametrize("way", ["scripts", "fragment"])

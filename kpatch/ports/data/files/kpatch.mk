@@ -37,11 +37,16 @@ BUILD_DEPENDS+=		${KPATCH_DEPENDS}
 # A tree without a stage (before 2013) installs at once, to DESTDIR and KMODDIR.
 KPATCH_STAGED_SH=	staged="${STAGEDIR}"; kmoddir="${KMODDIR}"; \
 			staged="$${staged:-${DESTDIR}$${kmoddir:-/boot/modules}}"
+# Empty means the default, as in the scripts.
+KPATCH_DEFAULTS_SH=	program="${KPATCH}"; program="$${program:-kpatch}"; \
+			files="${KPATCH_FILES}"; files="$${files:-kqemu.ko}"; \
+			kernel="${KPATCH_OSVERSION}"; kernel="$${kernel:-${OSVERSION}}"
 KPATCH_ARGS=		--wrkdir="${WRKDIR}" --wrksrc="${BUILD_WRKSRC}" \
-			--stagedir="$${staged}" --osversion="${KPATCH_OSVERSION}" \
-			${KPATCH_FLAGS} ${KPATCH_FILES}
-KPATCH_STEP_SH=		${KPATCH_STAGED_SH}; ${KPATCH} hook $${step} ${KPATCH_ARGS} || { \
-			code=$$?; for name in ${KPATCH_FILES:T}; do \
+			--stagedir="$${staged}" --osversion="$${kernel}" \
+			${KPATCH_FLAGS} $${files}
+KPATCH_STEP_SH=		${KPATCH_STAGED_SH}; ${KPATCH_DEFAULTS_SH}; \
+			$${program} hook $${step} ${KPATCH_ARGS} || { \
+			code=$$?; for name in $${files}; do name=$$(basename "$$name"); \
 			if [ "${STAGEDIR}" ] || [ $${step} = staged ]; then \
 				find "$${staged}" -type f -name "$$name" -exec rm -f {} \; \
 				-exec echo "kpatch: removed, because of this error: {}" \; 2>/dev/null; fi; \

@@ -57,7 +57,7 @@ IGNORE=	has an empty KPATCH_FILES: name the kernel module to repair
 # A dependency on a port that is not there would make "clean" and the lists complain.
 .  for _kpatch_tree in ${OVERLAYS} ${PORTSDIR}
 .    if exists(${_kpatch_tree}/sysutils/kpatch/Makefile)
-KPATCH_DEPENDS?=	${KPATCH}:sysutils/kpatch
+KPATCH_DEPENDS?=	${KPATCH:S/^$/kpatch/}:sysutils/kpatch
 .    endif
 .  endfor
 KPATCH_DEPENDS?=
@@ -77,8 +77,11 @@ _USES_configure+=	155:kpatch-program
 _USES_build+=	900:kpatch-apply 910:kpatch-verify
 _USES_stage+=	950:kpatch-staged
 
+# Empty means the default, as in the scripts.
+_KPATCH=	${KPATCH:S/^$/kpatch/}
+_KPATCH_KERNEL=	${KPATCH_OSVERSION:S/^$/${OSVERSION}/}
 _KPATCH_WHERE=	--wrkdir=${WRKDIR:Q} --wrksrc=${BUILD_WRKSRC:Q} --stagedir=${STAGEDIR:Q}
-_KPATCH_ARGS=	${_KPATCH_WHERE} --osversion=${KPATCH_OSVERSION:Q} ${KPATCH_FLAGS} ${KPATCH_FILES}
+_KPATCH_ARGS=	${_KPATCH_WHERE} --osversion=${_KPATCH_KERNEL:Q} ${KPATCH_FLAGS} ${KPATCH_FILES}
 
 _KPATCH_WITHDRAW=	code=$$?; for name in ${KPATCH_FILES:T}; do \
 			find ${STAGEDIR:Q} -type f -name "$$name" -exec rm -f {} \; \
@@ -88,17 +91,17 @@ _KPATCH_WITHDRAW=	code=$$?; for name in ${KPATCH_FILES:T}; do \
 			done; exit $$code
 
 kpatch-program:
-	@command -v ${KPATCH} >/dev/null || { \
-		${ECHO_MSG} "kpatch: no program ${KPATCH}: install kpatch, or set KPATCH to its path"; exit 1; }
+	@command -v ${_KPATCH} >/dev/null || { \
+		${ECHO_MSG} "kpatch: no program ${_KPATCH}: install kpatch, or set KPATCH to its path"; exit 1; }
 
 kpatch-apply:
 	@${ECHO_MSG} "===>   Repairing ${KPATCH_FILES} with kpatch"
-	@${KPATCH} hook apply ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
+	@${_KPATCH} hook apply ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
 
 kpatch-verify:
-	@${KPATCH} hook verify ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
+	@${_KPATCH} hook verify ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
 
 kpatch-staged:
-	@${KPATCH} hook staged ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
+	@${_KPATCH} hook staged ${_KPATCH_ARGS} || { ${_KPATCH_WITHDRAW}; }
 
 .endif
