@@ -202,6 +202,18 @@ def test_the_name_of_a_function_stands_once() -> None:
     assert twice.keys() == SHARED_NAMES.keys(), twice.keys() ^ SHARED_NAMES.keys()
 
 
+def test_loop_variables_say_what_they_are() -> None:
+    """``each`` is for what has no name of its own: a quarter of all loops had it once."""
+    loops = [
+        node.target
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.For | ast.comprehension)
+    ]
+    nameless = [target for target in loops if "each" in ast.unparse(target).split(", ")]
+    assert len(loops) > 1000 and len(nameless) <= 60
+
+
 def constants_of(path: Path) -> Iterator[tuple[str, object]]:
     """Constants with a value that can be written down, but for the smallest numbers."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:

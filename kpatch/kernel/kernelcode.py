@@ -98,9 +98,9 @@ def _kinds(use: Use, table: Symbol) -> Iterator[str]:
         values += [address_of(place, instruction, state) for place in places]
         if instruction.mnemonic == "mov" and places and places[0] is instruction.operands[0]:
             values.append(value_of(instruction.operands[1], instruction, state))
-    for at in values:
-        if at is not None and at.kind != "stack" and _is_in(at, table):
-            yield at.kind
+    for known in values:
+        if known is not None and known.kind != "stack" and _is_in(known, table):
+            yield known.kind
 
 
 def _is_in(value: Known, table: Symbol) -> bool:

@@ -78,7 +78,7 @@ class Ledger:
     def _write_elsewhere(self, physical: int, size: int) -> None:
         territory = self._territory
         chunks = range(physical // CHUNK, (physical + size - 1) // CHUNK + 1)
-        if all(each in territory.private for each in chunks) or _inside(
+        if all(chunk in territory.private for chunk in chunks) or _inside(
             territory.edges, physical, size
         ):
             self.touched.update(chunks)

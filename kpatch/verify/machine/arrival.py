@@ -30,10 +30,10 @@ _PART_OF_LTR: Final = 4
 
 def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
     """The first promise of the scenario that a step breaks, or nothing."""
-    for each in named(scenario.promised):
-        complaint = each.complaint(seen)
+    for prop in named(scenario.promised):
+        complaint = prop.complaint(seen)
         if complaint is not None:
-            return (Violation(each.name, complaint),)
+            return (Violation(prop.name, complaint),)
     return ()
 
 
@@ -112,19 +112,19 @@ def interruptible(engine: Engine, shared: SharedMemory, run: Execution) -> tuple
     others in: between the two loads of ``cmps``, the parts of ``sgdt``, or those of an operand
     that is not aligned. A locked instruction is one access, wherever it lies (SDM vol. 3, 8.1.2.2).
     """
-    accesses = [each for each in run.accesses if each.step == 0]
+    accesses = [access for access in run.accesses if access.step == 0]
     if len(accesses) < 2:
         return ()
     info = engine.info(run.trace[0])
     if info.kind is OpKind.LOCKED:
         return ()
     if info.is_ltr:  # it reads the descriptor in one piece, and may read the selector before
-        selector = [each for each in accesses if each.size != _PART_OF_LTR]
-        accesses = [*selector, *(each for each in accesses if each.size == _PART_OF_LTR)][
+        selector = [access for access in accesses if access.size != _PART_OF_LTR]
+        accesses = [*selector, *(access for access in accesses if access.size == _PART_OF_LTR)][
             : len(selector) + 1
         ]
     for kind, write in (("load", False), ("store", True)):
-        parts = [each for each in accesses if each.write == write and shared.holds(each)]
+        parts = [access for access in accesses if access.write == write and shared.holds(access)]
         if len(parts) > 1:
             what = f"one instruction makes {len(parts)} {kind}s of shared memory"
             why = "between which others may come in: beyond what the emulation models"

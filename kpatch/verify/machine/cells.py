@@ -45,9 +45,9 @@ class SharedMemory:
     def note(self, run: Execution, accesses: Iterable[Access]) -> None:
         """Take note of which instructions a run was, and what they touch."""
         self.flow.update(pairwise(run.trace))
-        for each in accesses:
-            bounds = each.physical, each.physical + each.size
-            self.accessed.add((run.trace[each.step], *bounds))
+        for access in accesses:
+            bounds = access.physical, access.physical + access.size
+            self.accessed.add((run.trace[access.step], *bounds))
 
     def learn(self, accesses: Iterable[Access]) -> bool:
         """Take note of accesses. True if the cells are others now."""
@@ -64,7 +64,7 @@ class SharedMemory:
 
     def touched(self, accesses: Iterable[Access]) -> Iterator[int]:
         """Indices of the cells that the accesses cover, which are known and in order."""
-        wanted = [(each.physical, each.physical + each.size) for each in accesses]
+        wanted = [(access.physical, access.physical + access.size) for access in accesses]
         for index, cell in enumerate(self.cells):
             if any(low < cell.end and cell.start < high for low, high in wanted):
                 yield index

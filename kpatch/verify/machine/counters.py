@@ -58,7 +58,7 @@ class _TellsError(Exception):
 
 def only_counts(setup: Setup, left: Iterable[Left]) -> bool:
     """Whether what the rounds have left are counters, and the code cannot tell."""
-    ways = [dict(each) for each in left]
+    ways = [dict(way) for way in left]
     changed = {address for way in ways for address in way}
     cells = [one for one in setup.ranges if not changed.isdisjoint(range(one.start, one.end))]
     sizes = {one.end - one.start for one in cells}
@@ -110,7 +110,7 @@ class _Dataflow:
             following = self._flow.get(address)
             if not following:
                 raise _TellsError  # nobody has seen where it goes on
-            todo.extend((each, after) for each in following - {RETURN_AT})
+            todo.extend((address, after) for address in following - {RETURN_AT})
         return True
 
     def _after(self, now: Instruction, before: _Taint) -> _Taint:
@@ -119,7 +119,7 @@ class _Dataflow:
         if not _reads(now, before):
             return self._passed(now, before)
         names = [operand for operand in now.operands if isinstance(operand, Register)]
-        counters = [each for each in names if each.whole in before.registers]
+        counters = [register for register in names if register.whole in before.registers]
         if any(counter.size < self._size for counter in counters) or _addresses(now, before):
             raise _TellsError
         match now.operands:
@@ -183,9 +183,11 @@ def _reads(now: Instruction, before: _Taint) -> bool:
         return True
     reads = set(now.reads)
     written_first = now.mnemonic in ("mov", "movabs", "movzx", "lea", "pop")
-    for position, each in enumerate(now.operands):
-        if isinstance(each, Register) and not (position == 0 and written_first and each.size >= 4):
-            reads.add(each.whole)
+    for position, operand in enumerate(now.operands):
+        if isinstance(operand, Register) and not (
+            position == 0 and written_first and operand.size >= 4
+        ):
+            reads.add(operand.whole)
     return not before.registers.isdisjoint(reads) or _addresses(now, before)
 
 

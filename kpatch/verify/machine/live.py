@@ -146,8 +146,8 @@ class LiveMachine:
             move=move,
             trace=trace,
             descriptors=self._descriptors(),
-            tasks=tuple(each.engine.tr[1] for each in self._cpus),
-            buffered=tuple(len(each.buffer) for each in self._cpus),
+            tasks=tuple(live.engine.tr[1] for live in self._cpus),
+            buffered=tuple(len(live.buffer) for live in self._cpus),
             violations=violations,
             slots=self._world.slot_complaint(),
         )
@@ -182,7 +182,7 @@ class LiveMachine:
                 taken=len(first.trace),
             )
             run.trace[:0], run.loaded[:0] = first.trace, first.loaded
-            if any(self._shared.holds(each) for each in shared_accesses(cpu.engine, run)):
+            if any(self._shared.holds(access) for access in shared_accesses(cpu.engine, run)):
                 raise VerificationError(
                     "the schedule does not replay: a step went on over shared memory",
                     todo="report this as a bug of kpatch; it says nothing about the module",
@@ -200,9 +200,9 @@ class LiveMachine:
             self._store(store)  # a CPU's loads see its own stores
         run = cpu.engine.run(cpu.territory, EVERYWHERE)
         stores = tuple(
-            (each.physical, arena.read(each.physical, each.size))
-            for each in run.accesses
-            if each.write
+            (access.physical, arena.read(access.physical, access.size))
+            for access in run.accesses
+            if access.write
         )
         self._store(saved)
         return run, stores
@@ -210,7 +210,7 @@ class LiveMachine:
     def _loads(self, cpu: _Cpu, run: Execution) -> bool:
         """Whether it loads what CPUs share: then its store is a move of its own, under sc too."""
         accesses = shared_accesses(cpu.engine, run)
-        return any(self._shared.holds(each) for each in accesses if not each.write)
+        return any(self._shared.holds(access) for access in accesses if not access.write)
 
     def _at_fence(self, cpu: _Cpu) -> bool:
         return cpu.engine.info(cpu.engine.registers["rip"]).is_fence

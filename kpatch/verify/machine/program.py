@@ -155,7 +155,7 @@ class UnicornProgram:
             for region, contents in named:
                 if region.physical <= cell.start and cell.end <= region.physical + region.size:
                     part = slice(cell.start - region.physical, cell.end - region.physical)
-                    families.append((index, tuple(each[part] for each in contents)))
+                    families.append((index, tuple(content[part] for content in contents)))
         return tuple(dict.fromkeys(families))
 
     def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
@@ -169,7 +169,7 @@ class UnicornProgram:
             complaint = self.world.slot_complaint()
             if complaint:
                 found.append(Violation("descriptor", complaint))
-        return tuple(each for each in found if each.prop in self.scenario.promised)
+        return tuple(violation for violation in found if violation.prop in self.scenario.promised)
 
     def _up_to_date(self) -> tuple[int, StepView]:
         """What is known by now of where a run has to stop."""
@@ -189,14 +189,14 @@ class UnicornProgram:
         self._shared.note(run, accesses)
         if self._shared.learn(accesses):
             raise SharedMemoryGrewError
-        missed = self._visible_in(run, [each for each in accesses if each.step > 0])
+        missed = self._visible_in(run, [access for access in accesses if access.step > 0])
         missed -= self._shared.visible
         self._shared.visible |= missed
         return bool(missed) and not self._everywhere
 
     def _visible_in(self, run: Execution, accesses: Iterable[Access]) -> set[int]:
         """Addresses of the instructions of a run that touch a cell."""
-        return {run.trace[each.step] for each in accesses if self._shared.holds(each)}
+        return {run.trace[access.step] for access in accesses if self._shared.holds(access)}
 
     def _look_ahead(self, cpu: int, state: LocalState) -> Pending:
         if state.phase is not Phase.RUNNING:
@@ -208,8 +208,8 @@ class UnicornProgram:
             self._numbers[1], self._everything, cpu, state.snapshot, self._memory
         )
         self._learn(run, accesses)
-        reads = tuple(self._shared.touched(each for each in accesses if not each.write))
-        writes = tuple(self._shared.touched(each for each in accesses if each.write))
+        reads = tuple(self._shared.touched(access for access in accesses if not access.write))
+        writes = tuple(self._shared.touched(access for access in accesses if access.write))
         # One that faults touches nothing, but waits for the store before it as any other does.
         kind = info.kind if reads or writes or info.is_fence else OpKind.PLAIN
         return Pending(kind, reads, writes, info.label)
@@ -221,7 +221,7 @@ class UnicornProgram:
         called = self._runner.calls[cpu][state.seat] if self.moves else self._called[cpu]
         arrival = self._runner.arrival(ran, self.scenario, cpu, called)
         self._shared.flow.add((run.trace[-1], arrival.registers["rip"]))
-        first = [each for each in ran.accesses if each.step == 0]
+        first = [access for access in ran.accesses if access.step == 0]
         violations = (
             interruptible(engine, self._shared, run)
             or self._unforeseen(first, pending)
@@ -261,8 +261,8 @@ class UnicornProgram:
 
     def _unforeseen(self, first: Sequence[Access], pending: Pending) -> tuple[Violation, ...]:
         """An instruction whose addresses depend on what it reads from shared memory."""
-        reads = self._shared.touched(each for each in first if not each.write)
-        writes = self._shared.touched(each for each in first if each.write)
+        reads = self._shared.touched(access for access in first if not access.write)
+        writes = self._shared.touched(access for access in first if access.write)
         if set(reads) <= set(pending.reads) and set(writes) <= set(pending.writes):
             return ()
         return (Violation("no-fault", f"beyond what the emulation models, at {pending.label}"),)

@@ -43,7 +43,7 @@ def explore_rounds(setup: Setup, explore: Explore) -> tuple[Result, Setup]:
         if not left or only_counts(setup, left):
             break
         if unknown is None:
-            unknown = frozenset(address for each in left for address, _ in each)
+            unknown = frozenset(address for leftover in left for address, _ in leftover)
         try:
             return _fixed_point(setup, explore, result, unknown)
         except _UnknownReadError as read:
@@ -91,14 +91,14 @@ def _known(setup: Setup, result: Result, unknown: frozenset[int]) -> set[Physica
     for memory in result.final_memories:
         left = _bytes(setup.left(memory))
         if _changed(setup, left):
-            starts.add(frozenset(each for each in left if each[0] not in unknown))
+            starts.add(frozenset(byte for byte in left if byte[0] not in unknown))
     return starts
 
 
 def _left(setup: Setup, result: Result) -> set[PhysicalBytes]:
     """Each way in which the patch's own memory is left other than it was: the bytes that differ."""
     left = (_changed(setup, _bytes(setup.left(memory))) for memory in result.final_memories)
-    return {each for each in left if each}
+    return {leftover for leftover in left if leftover}
 
 
 def _changed(setup: Setup, left: PhysicalBytes) -> PhysicalBytes:

@@ -61,7 +61,8 @@ class Runner:
         self.called = tuple(world.boot(self.engine, cpu) for cpu in cpus)
         regions = (*world.lock_regions, world.host.soft_segment, *map(world.host.slot, cpus))
         self._booted: StartBytes = tuple(
-            (each.physical, world.host.arena.read(each.physical, each.size)) for each in regions
+            (region.physical, world.host.arena.read(region.physical, region.size))
+            for region in regions
         )
         self._views: dict[StepView, int] = {}
         self._ran: dict[tuple[object, ...], Ran] = {}

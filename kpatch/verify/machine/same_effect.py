@@ -94,7 +94,7 @@ def _compared(ours: Alone, theirs: Alone, places: Places) -> Differences:
                 *ours.changed(),
             )
             when = f"in {name}, when the monitor begins," if on_the_way else f"after {name}"
-            found = tuple(f"{when} {each}" for each in changes)
+            found = tuple(f"{when} {change}" for change in changes)
         if found:
             return Differences(wrong=found, reads=tuple(reads))
     return Differences(reads=tuple(reads))
@@ -158,7 +158,7 @@ class Alone:
 
     def reads(self, places: Places) -> Iterator[str]:
         """What of the host's memory the patch has read in the last round, and may not."""
-        for run, access in ((one, each) for one in self._runs for each in one.accesses):
+        for run, access in ((one, seen) for one in self._runs for seen in one.accesses):
             address = run.trace[access.step]
             if access.write or not places.is_patch(address):
                 continue
@@ -169,7 +169,7 @@ class Alone:
     def changed(self) -> Iterator[str]:
         """What of the module and the copy of its image is not what it was."""
         for region, before in self._kept.items():
-            locks = [each for each in self.world.lock_regions if region.virtual <= each.virtual]
+            locks = [lock for lock in self.world.lock_regions if region.virtual <= lock.virtual]
             now = bytearray(self.contents(region))
             for lock in locks:
                 at = lock.virtual - region.virtual

@@ -95,9 +95,9 @@ class Subject:
 def _writable(module: Module) -> frozenset[str]:
     """The names of the sections that hold data which the module may write."""
     return frozenset(
-        each.name
-        for each in module.sections
-        if each.flags & elf.SHF_WRITE and not each.flags & elf.SHF_EXECINSTR
+        section.name
+        for section in module.sections
+        if section.flags & elf.SHF_WRITE and not section.flags & elf.SHF_EXECINSTR
     )
 
 

@@ -29,7 +29,9 @@ class TaskPlan(NamedTuple):
             together.setdefault(_place(case, task, bounds), []).append(number)
         # Controls first: without them the rest is worth nothing. Then the largest: a long one that
         # starts last would leave the other processes idle.
-        batches = sorted(together.values(), key=lambda batch: _cost([todo[each] for each in batch]))
+        batches = sorted(
+            together.values(), key=lambda batch: _cost([todo[number] for number in batch])
+        )
         return cls(case, tuple(todo), bounds, tuple(map(tuple, batches)))
 
 
@@ -41,7 +43,9 @@ def _place(case: Case, task: Task, bounds: Bounds) -> Hashable:
 
 def _cost(batch: Sequence[Task]) -> tuple[bool, int, bool, str]:
     obligations = [task.obligation for task in batch]
-    moves = any((found := scenario_named(each.scenario)) and found.moves for each in obligations)
+    moves = any(
+        (found := scenario_named(obligation.scenario)) and found.moves for obligation in obligations
+    )
     control = any(task.kind == "control" for task in batch)
-    most = max(each.cpus for each in obligations)
+    most = max(obligation.cpus for obligation in obligations)
     return not control, -most, not moves, batch[0].name

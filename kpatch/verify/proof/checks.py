@@ -100,6 +100,6 @@ def check_same_effect(
         places = Places(patched.world, patched.subject.module, cpuid, sites)
         found = differences(patched.world, original.world, 0, places)
         reads |= dict.fromkeys(found.reads)
-        wrong += (f"{name}: {each}" for each in found.wrong)
-        unknown += (f"{name}: {each}" for each in found.unknown)
+        wrong += (f"{name}: {finding}" for finding in found.wrong)
+        unknown += (f"{name}: {finding}" for finding in found.unknown)
     return Check("reads", tuple(reads)), Check("same-effect", tuple(wrong), tuple(unknown))

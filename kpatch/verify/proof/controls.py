@@ -65,11 +65,11 @@ def without_lock(patched: Module, original: Module) -> Module:
     for section in patched.sections:
         if not (section.is_code and section.name not in known):
             continue
-        for each in decode(patched.contents(section)):
-            free = _always_free(each)
+        for instruction in decode(patched.contents(section)):
+            free = _always_free(instruction)
             if free is not None:
-                at = section.offset + each.address
-                image[at : at + len(each.raw)] = free
+                at = section.offset + instruction.address
+                image[at : at + len(instruction.raw)] = free
                 found += 1
     if not found:
         raise VerificationError(

@@ -45,7 +45,7 @@ def suite(
     cpus = tuple(cpus)
     chosen = [_scenario(name) for name in scenarios] or list(SCENARIOS)
     # One of each kind of GDT: FreeBSD 8 began with a shared one, and was released without.
-    first_of_kind = {each.gdt: each for each in reversed(chosen)}.values()
+    first_of_kind = {scenario.gdt: scenario for scenario in reversed(chosen)}.values()
     found: dict[Obligation, None] = {}
     for model in models:
         for count in cpus:

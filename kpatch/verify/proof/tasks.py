@@ -139,7 +139,9 @@ class Explored:
             return self.result.verdict is Answer.PROVEN
         if not self.task.locks and not self.shares_memory:
             return self.result.verdict is Answer.PROVEN
-        return bool(self.task.expected & {each.prop for each, _ in self.counterexamples})
+        return bool(
+            self.task.expected & {counterexample.prop for counterexample, _ in self.counterexamples}
+        )
 
 
 def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:
@@ -151,14 +153,24 @@ def tasks(case: Case, obligations: Sequence[Obligation]) -> tuple[Task, ...]:
         return ()
     if not case.is_patched:
         obligations = applicable(tuple(obligations), case.fix)
-    models = tuple(dict.fromkeys(each.model for each in obligations))
+    models = tuple(dict.fromkeys(obligation.model for obligation in obligations))
     made = controls(case.module, case.original, models) if case.is_patched else ()
     return (
         *(
-            Task("control", each.name, each.module, each.obligation, each.expected, each.locks)
-            for each in made
+            Task(
+                "control",
+                control.name,
+                control.module,
+                control.obligation,
+                control.expected,
+                control.locks,
+            )
+            for control in made
         ),
-        *(Task("obligation", each.title, case.module, each) for each in obligations),
+        *(
+            Task("obligation", obligation.title, case.module, obligation)
+            for obligation in obligations
+        ),
     )
 
 
@@ -178,8 +190,13 @@ def run_task(
         setup, lambda program: explore(program, options, report=progress or _nobody)
     )
     shown = tuple(
-        (each, confirmed(setup.confirm(from_text(each.schedule)), setup.world, each))
-        for each in result.counterexamples[:_SHOWN]
+        (
+            counterexample,
+            confirmed(
+                setup.confirm(from_text(counterexample.schedule)), setup.world, counterexample
+            ),
+        )
+        for counterexample in result.counterexamples[:_SHOWN]
     )
     return Explored(task, result, shown, setup.shares_memory)
 

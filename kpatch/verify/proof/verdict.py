@@ -39,19 +39,19 @@ class Proof:
         """
         if not self.case.fix.judged:
             return "not-judged"
-        obligations = [each for each in self.explored if each.task.kind == "obligation"]
-        failed = [each for each in self.explored if not each.holds]
-        violated = any(each.result.verdict is Answer.VIOLATED for each in obligations)
+        obligations = [explored for explored in self.explored if explored.task.kind == "obligation"]
+        failed = [explored for explored in self.explored if not explored.holds]
+        violated = any(obligation.result.verdict is Answer.VIOLATED for obligation in obligations)
         controls = [e for e in failed if e.task.kind == "control" and not e.result.bound]
-        if any(each.task.locks or not violated for each in controls):
+        if any(control.task.locks or not violated for control in controls):
             return "withheld"
         if violated:
             return "violated"
         if self.window is not None and not self.window.holds and not self.missing:
             return "withheld" if self.window.unpatched is None else "violated"
-        if any(each.wrong for each in self.checks):
+        if any(check.wrong for check in self.checks):
             return "violated"
-        unproven = [each for each in self.checks if not each.holds]
+        unproven = [check for check in self.checks if not check.holds]
         if self.missing or not obligations or failed or unproven:
             return "not-proven"
         return "proven"
@@ -59,5 +59,5 @@ class Proof:
     @property
     def is_interrupted(self) -> bool:
         """True if somebody ended it early."""
-        bounds = {each.result.bound for each in self.explored}
+        bounds = {explored.result.bound for explored in self.explored}
         return bool(self.missing) or INTERRUPTED in bounds

@@ -64,6 +64,6 @@ def _on(setup: Setup, host: Obligation) -> Setup:
 
 def _sites(case: Case) -> tuple[Site, ...]:
     return tuple(
-        Site(range(each.start, each.end), frozenset(one.raw for one in run_elsewhere(each)))
-        for each in case.match.sites.values()
+        Site(range(site.start, site.end), frozenset(one.raw for one in run_elsewhere(site)))
+        for site in case.match.sites.values()
     )

@@ -87,7 +87,7 @@ def run_proof(
         if case.is_patched and whole is None and len(done) == len(plan.todo) and not stop.value:
             whole = whole_switch(case)
     complete = len(done) == len(plan.todo) and all(
-        each.result.bound != "interrupted" for each in done.values()
+        explored.result.bound != "interrupted" for explored in done.values()
     )
     if stop.value and complete:
         raise KeyboardInterrupt
@@ -131,7 +131,7 @@ def _shared(plan: TaskPlan, jobs: int, report: ProofReport, stop: Stop) -> Itera
         while waiting:
             if stop.value:
                 # What runs ends by itself and says what it covered.
-                waiting = {each for each in waiting if not each.cancel()}
+                waiting = {future for future in waiting if not future.cancel()}
             finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
             for each in finished:
                 for number, found in each.result():

@@ -59,16 +59,20 @@ class _Value:
 def locked_part(module: Module, call: CallSite) -> LockedPart | None:
     """The stretch around a call that is run under a lock; None where it has another form."""
     code = _function(module, call)
-    at = next((n for n, each in enumerate(code) if each.address == call.place.offset), None)
+    at = next(
+        (n for n, instruction in enumerate(code) if instruction.address == call.place.offset), None
+    )
     if at is None or call.mnemonic != "call":
         return None
     before, behind = code[max(0, at - _REACH) : at], code[at + 1 : at + 1 + _REACH]
-    take = next((each for each in reversed(before) if _takes(each)), None)
-    release = next((each for each in behind if _releases(each)), None)
+    take = next((instruction for instruction in reversed(before) if _takes(instruction)), None)
+    release = next((instruction for instruction in behind if _releases(instruction)), None)
     if take is None or release is None:
         return None
     first, last = code.index(take), code.index(release)
-    if not all(_is_followed(each) for each in (*code[first + 1 : at], *code[at + 1 : last])):
+    if not all(
+        _is_followed(instruction) for instruction in (*code[first + 1 : at], *code[at + 1 : last])
+    ):
         return None
     return _stretch(call, code, first, last)
 
@@ -96,8 +100,8 @@ def _stretch(
         if loaded.root != reached.root or held[base] != walk.get(base):
             return None  # memory that is not understood would be read
         cells.append((base, displacement, distance))
-    numbers = {name: each.plus for name, each in held.items() if each.root == "number"}
-    used = {name for each in code[first : last + 1] for name in each.reads}
+    numbers = {name: value.plus for name, value in held.items() if value.root == "number"}
+    used = {name for instruction in code[first : last + 1] for name in instruction.reads}
     return LockedPart(
         call.place.section,
         SectionOffset(code[first].address),
@@ -125,32 +129,34 @@ def _function(module: Module, call: CallSite) -> list[Instruction]:
     return list(decode(contents[start:end], start))
 
 
-def _takes(each: Instruction) -> bool:
-    return each.mnemonic == "lock dec" and _is_byte(each)
+def _takes(instruction: Instruction) -> bool:
+    return instruction.mnemonic == "lock dec" and _is_byte(instruction)
 
 
-def _releases(each: Instruction) -> bool:
-    registers = [one for one in each.operands if isinstance(one, Register)]
-    return each.mnemonic.split()[-1] == "xchg" and _is_byte(each) and len(registers) == 1
+def _releases(instruction: Instruction) -> bool:
+    registers = [one for one in instruction.operands if isinstance(one, Register)]
+    return (
+        instruction.mnemonic.split()[-1] == "xchg" and _is_byte(instruction) and len(registers) == 1
+    )
 
 
-def _is_byte(each: Instruction) -> bool:
-    memory = [one for one in each.operands if isinstance(one, Memory)]
+def _is_byte(instruction: Instruction) -> bool:
+    memory = [one for one in instruction.operands if isinstance(one, Memory)]
     return any(one.size == 1 and one.segment is None and one.index is None for one in memory)
 
 
-def _is_followed(each: Instruction) -> bool:
-    if each.mnemonic in _MOVING:
-        return isinstance(each.operands[0], Register)
-    return each.mnemonic in _WAITING
+def _is_followed(instruction: Instruction) -> bool:
+    if instruction.mnemonic in _MOVING:
+        return isinstance(instruction.operands[0], Register)
+    return instruction.mnemonic in _WAITING
 
 
-def _memory(each: Instruction) -> Memory:
-    return next(one for one in each.operands if isinstance(one, Memory))
+def _memory(instruction: Instruction) -> Memory:
+    return next(one for one in instruction.operands if isinstance(one, Memory))
 
 
-def _register(each: Instruction) -> Register:
-    return next(one for one in each.operands if isinstance(one, Register))
+def _register(instruction: Instruction) -> Register:
+    return next(one for one in instruction.operands if isinstance(one, Register))
 
 
 @dataclass
@@ -171,13 +177,13 @@ class _CallerWalk:
         base = self.get(memory.base)
         return _Value(base.root, base.plus + memory.displacement)
 
-    def take(self, each: Instruction) -> None:
+    def take(self, instruction: Instruction) -> None:
         """The effect of one instruction, as far as it is understood."""
-        if each.is_call:
+        if instruction.is_call:
             for name in DESTROYED:
                 self.registers[name] = _Value(object())
             return
-        match each.mnemonic, each.operands:
+        match instruction.mnemonic, instruction.operands:
             case "mov", (Register(whole=target, size=8), Register(whole=source, size=8)):
                 self.registers[target] = self.get(source)
             case "mov", (Register(whole=target), Immediate(value=number)):
@@ -195,5 +201,5 @@ class _CallerWalk:
                 value = self.get(target)
                 self.registers[target] = _Value(value.root, value.plus + number)
             case _:
-                for name in each.writes:
+                for name in instruction.writes:
                     self.registers[name] = _Value(object())

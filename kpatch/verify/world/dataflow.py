@@ -216,7 +216,7 @@ class _SwitchWalk:
             return None
         if isinstance(base, Field) and base.size == _WORD and base.plus == 0:
             self._report("state address", base, instruction)
-            for name in [each for each, held in self.known.items() if held == base]:
+            for name in [register for register, held in self.known.items() if held == base]:
                 self.known[name] = StateField()
         elif base != StateField():
             return None

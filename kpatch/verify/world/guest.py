@@ -72,7 +72,7 @@ class Guest:
         self.layout = layout
         state_size = page_up(layout.state_size) + PAGE
         size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + (24 + 8 * count) * PAGE
-        size += sum(page_up(each.size) + PAGE for each in unshared)
+        size += sum(page_up(region.size) + PAGE for region in unshared)
         self.arena = Arena(PRIVATE_BASE, size)
         pages = Bump(self.arena)
         self.stack = pages.region("host stack", STACK_AT, STACK_SIZE, private=True)
@@ -95,7 +95,7 @@ class Guest:
         for region in (self.monitor_copy, self.monitor_state, tables, self.stub):
             monitor_space.map(region)
         own = (self.stack, self.copy, self.state)
-        self.unshared = tuple(self._take_over(host, pages, each) for each in unshared)
+        self.unshared = tuple(self._take_over(host, pages, region) for region in unshared)
         self.seats = seats((host.space, host.guest_tables), (monitor_space, pages), own, count)
 
         self._write(self.copy, 0, image)

@@ -45,7 +45,7 @@ Bytes = tuple[Byte, ...]
 
 def known(number: int, size: int = 8) -> Bytes:
     """A constant, little-endian."""
-    return tuple(Byte(each) for each in (number % (1 << 8 * size)).to_bytes(size, "little"))
+    return tuple(Byte(byte) for byte in (number % (1 << 8 * size)).to_bytes(size, "little"))
 
 
 def of(origins: Iterable[str], size: int = 8) -> Bytes:
@@ -55,13 +55,13 @@ def of(origins: Iterable[str], size: int = 8) -> Bytes:
 
 def number(value: Bytes) -> int | None:
     """The number that ``value`` is; None if a byte of it is not known."""
-    numbers = [each.number for each in value if each.number is not None]
+    numbers = [byte.number for byte in value if byte.number is not None]
     return int.from_bytes(bytes(numbers), "little") if len(numbers) == len(value) else None
 
 
 def origins(value: Iterable[Byte]) -> Origins:
     """Everything that any byte of ``value`` comes from."""
-    return NONE.union(*(each.origins for each in value))
+    return NONE.union(*(byte.origins for byte in value))
 
 
 def foreign(names: Origins) -> Origins:

@@ -139,7 +139,7 @@ class Places:
         regions: tuple[Region, ...] = (*self.patch, self.guest.copy)
         if any(region.holds(address) for region in regions):
             return NONE
-        place = next((each for each in world.host.regions if each.holds(address)), None)
+        place = next((region for region in world.host.regions if region.holds(address)), None)
         if place is None:
             return frozenset({f"memory at {address:#x}"})
         return frozenset({f"{place.name}+{address - place.virtual:#x}"})

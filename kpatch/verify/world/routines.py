@@ -39,8 +39,8 @@ class Routines:
 
     def behind(self, end: int) -> int:
         """The first instruction after the padding that follows a routine."""
-        padding = takewhile(lambda each: each.mnemonic in _PADDING, self._from(end))
-        return max((each.end for each in padding), default=end)
+        padding = takewhile(lambda instruction: instruction.mnemonic in _PADDING, self._from(end))
+        return max((instruction.end for instruction in padding), default=end)
 
     def _from(self, start: int) -> Iterator[Instruction]:
         return decode(self._image[start : start + _MOST_BYTES], start)
@@ -78,16 +78,16 @@ class Events:
         """What is jumped to: the field with the nexus page's kernel address, with an offset."""
         found = {event.value for event in self._named("jump") if isinstance(event.value, Field)}
         displacement = self._only(
-            {each.displacement for each in found}, "jump to the kernel address"
+            {field.displacement for field in found}, "jump to the kernel address"
         )
-        return Field(displacement, 8, self._only({each.plus for each in found}, "jump"))
+        return Field(displacement, 8, self._only({field.plus for field in found}, "jump"))
 
     def nexus_to(self) -> int:
         """Where in the image that field points: to its start, or straight behind the jump."""
         if self.jump().plus:
             return 0
-        jump = next(each for each in self._named("jump") if isinstance(each.value, Field))
-        return next(each.end for each in self._code if each.address == jump.at)
+        jump = next(event for event in self._named("jump") if isinstance(event.value, Field))
+        return next(instruction.end for instruction in self._code if instruction.address == jump.at)
 
     def lent(self) -> int:
         """The 16-byte descriptor: the field whose halves are stored 8 bytes apart."""
@@ -100,7 +100,7 @@ class Events:
         """The field that says where the far return goes; None where the code calculates it: an
         offset by rip, or from the nexus page's address.
         """
-        found = [each.value for each in self._named("return to address")]
+        found = [event.value for event in self._named("return to address")]
         for value in found:
             if isinstance(value, Field) and value.displacement != self.jump().displacement:
                 if value.plus == 0 and value.size == 8:
@@ -128,7 +128,7 @@ class Events:
 
     def _only(self, found: set[int], what: str) -> int:
         if len(found) != 1:
-            fields = ", ".join(f"{each:#x}" for each in sorted(found)) or "none"
+            fields = ", ".join(f"{offset:#x}" for offset in sorted(found)) or "none"
             raise unknown(
                 f"'{what}' of the {self.name} should use one field of the state, found {fields}",
                 self.start,

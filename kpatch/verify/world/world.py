@@ -125,11 +125,11 @@ class World:
         self._locks = locks
         self._known_code = {} if known_code is None else known_code
         self._code = (
-            *((each, self.host.arena) for each in self._module_code(module)),
+            *((region, self.host.arena) for region in self._module_code(module)),
             (self.host.text, self.host.arena),
             *(
-                (each, self.guest.arena)
-                for each in (
+                (region, self.guest.arena)
+                for region in (
                     *(seat.copy for seat in self.guest.seats),
                     self.guest.monitor_copy,
                     self.guest.stub,
@@ -202,7 +202,7 @@ class World:
         slots = [bounds(self.host.slot(each)) for each in range(self.model.cpus)]
         if self.model.gdt == "shared":
             return Territory(self._chunks, self._edges, (*watched, slots[0]), None, ())
-        foreign = tuple(slot for each, slot in enumerate(slots) if each != cpu)
+        foreign = tuple(slot for number, slot in enumerate(slots) if number != cpu)
         return Territory(self._chunks, self._edges, watched, slots[cpu], foreign)
 
     def seat_of(self, cpu: int) -> int:
@@ -270,7 +270,7 @@ class World:
             gdt_bases=frozenset(
                 {self.guest.gdt.virtual, *(model.gdt_of(cpu) for cpu in range(model.cpus))}
             ),
-            own_tables=tuple((each.virtual, each.end) for each in own),
+            own_tables=tuple((table.virtual, table.end) for table in own),
             code_selectors=frozenset({model.code_selector, MONITOR_CS}),
             # Of descriptors that nobody writes, with base 0: Unicorn adds the base of a segment
             # that a prefix names, a CPU in 64-bit mode does not.

@@ -40,7 +40,7 @@ def _read(data: bytes) -> Picture:
     if file is None:
         raise ValueError("LIEF does not take it for an ELF file")
     sections = list(file.sections)
-    numbers = {id(each): number for number, each in enumerate(sections)}
+    numbers = {id(section): number for number, section in enumerate(sections)}
     return Picture(
         header=_header(file.header),
         sections=tuple(_section(section) for section in sections),

@@ -109,8 +109,12 @@ def _differences(expected: Picture, seen: Picture, ordered: bool) -> Iterator[st
         yield from _rows("relocation", expected.relocations, seen.relocations)
     else:
         there, wanted = set(seen.relocations), set(expected.relocations)
-        yield from (f"a relocation is missing: {_text(each)}" for each in sorted(wanted - there))
-        yield from (f"a relocation too many: {_text(each)}" for each in sorted(there - wanted))
+        yield from (
+            f"a relocation is missing: {_text(relocation)}" for relocation in sorted(wanted - there)
+        )
+        yield from (
+            f"a relocation too many: {_text(relocation)}" for relocation in sorted(there - wanted)
+        )
     for note in expected.notes:
         if note not in seen.notes:
             yield f"the note of {note.owner} is missing, or says something else"

@@ -24,4 +24,4 @@ CATALOG: Final[tuple[Property, ...]] = (
 def named(names: Iterable[str]) -> tuple[Property, ...]:
     """The properties of these names, in the order of the catalogue."""
     wanted = frozenset(names)
-    return tuple(each for each in CATALOG if each.name in wanted)
+    return tuple(prop for prop in CATALOG if prop.name in wanted)
