@@ -28,7 +28,7 @@ from kpatch.verify.machine.arrival import Arrival, interruptible
 from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
 from kpatch.verify.machine.runs import Ran, Runner, StepView
-from kpatch.verify.machine.scenarios import Scenario
+from kpatch.verify.machine.scenarios import ENDLESS, Scenario
 from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_DONE_AT
 
 Mode = Literal["visible", "instruction"]
@@ -117,7 +117,8 @@ class UnicornProgram:
         state = self._locals[local]
         pending = self.pending(cpu, local)
         if state.phase is Phase.REST:
-            state = replace(state, phase=Phase.RUNNING, rounds=state.rounds - 1)
+            later = state.rounds if self.scenario.rounds == ENDLESS else state.rounds - 1
+            state = replace(state, phase=Phase.RUNNING, rounds=later)
             return Outcome(self._locals.number(state), trace=("the next round begins",))
         buffered = self._store_buffers and _still_buffered(state.buffered, pending)
         contents = self._contents(pending.reads, values)

@@ -10,6 +10,10 @@ different is at first taken to be *unknown* at the start of later rounds: an exp
 step reads it is true of every value. A byte that is read is known from then on, and all its values
 are tried. Counters, which never come to an end, are
 :mod:`kpatch.verify.machine.counters`.
+
+That is about rounds which begin when all earlier ones are over. A CPU that waits may see another
+one make any number of them meanwhile. So the scenario of two rounds is explored once more on two
+CPUs, with rounds without end: that is finite where what they leave in memory is.
 """
 
 from __future__ import annotations
@@ -23,10 +27,14 @@ from kpatch.verify.explore.result import Answer, Result
 from kpatch.verify.machine.cells import StartBytes
 from kpatch.verify.machine.counters import only_counts
 from kpatch.verify.machine.program import UnicornProgram
+from kpatch.verify.machine.scenarios import ENDLESS
 from kpatch.verify.machine.setup import Setup
 
 MOST_STARTS: Final = 32
 """Ways to leave the patch's memory. A patch with more has a memory of its own, and is no lock."""
+
+_FEW: Final = 2
+"""CPUs of the hosts on which rounds have no end."""
 
 _LATER: Final = " (in a later round, which begins with what earlier ones left in memory)"
 
@@ -36,19 +44,53 @@ Explore = Callable[[Program], Result]
 
 def explore_rounds(setup: Setup, explore: Explore) -> tuple[Result, Setup]:
     """The result for any number of rounds, and the set-up in which its counterexamples replay."""
+    result, where, is_finite = _one_after_the_other(setup, explore)
+    if not is_finite or result.verdict is not Answer.PROVEN or not _is_tried_without_end(setup):
+        return result, where
+    endless = replace(setup, scenario=replace(setup.scenario, rounds=ENDLESS))
+    found = endless.with_program(explore)
+    return _added(result, found), setup if found.verdict is Answer.PROVEN else endless
+
+
+def _is_tried_without_end(setup: Setup) -> bool:
+    scenario = setup.scenario
+    several = scenario.rounds > 1 and not scenario.moves and scenario.gdt == "shared"
+    return several and setup.world.model.cpus == _FEW
+
+
+def _one_after_the_other(setup: Setup, explore: Explore) -> tuple[Result, Setup, bool]:
+    """The result and its set-up for rounds that begin when all others are over; and whether all
+    that they leave is known, and finite.
+    """
     result = setup.with_program(explore)
     unknown: frozenset[int] | None = None
     while result.verdict is Answer.PROVEN:
         left = _left(setup, result)
         if not left or only_counts(setup, left):
-            break
+            return result, setup, not left
         if unknown is None:
             unknown = frozenset(address for leftover in left for address, _ in leftover)
         try:
-            return _fixed_point(setup, explore, result, unknown)
+            return (*_fixed_point(setup, explore, result, unknown), not unknown)
         except _UnknownReadError as read:
             unknown -= read.addresses
-    return result, setup
+    return result, setup, False
+
+
+def _added(result: Result, found: Result) -> Result:
+    """What ``found`` says, and the work of both."""
+    return replace(
+        found,
+        states=result.states + found.states,
+        transitions=result.transitions + found.transitions,
+        merged=result.merged + found.merged,
+        final_states=result.final_states + found.final_states,
+        seconds=result.seconds + found.seconds,
+        counterexamples=tuple(
+            replace(counterexample, what=f"{counterexample.what}{_LATER}")
+            for counterexample in found.counterexamples
+        ),
+    )
 
 
 def _fixed_point(
@@ -67,18 +109,7 @@ def _fixed_point(
         done.add(start)
         later = replace(setup, start=tuple((at, bytes((byte,))) for at, byte in sorted(start)))
         found = later.with_program(lambda program: explore(_Forgetful(program, setup, unknown)))
-        result = replace(
-            found,
-            states=result.states + found.states,
-            transitions=result.transitions + found.transitions,
-            merged=result.merged + found.merged,
-            final_states=result.final_states + found.final_states,
-            seconds=result.seconds + found.seconds,
-            counterexamples=tuple(
-                replace(counterexample, what=f"{counterexample.what}{_LATER}")
-                for counterexample in found.counterexamples
-            ),
-        )
+        result = _added(result, found)
         if found.verdict is not Answer.PROVEN:
             return result, later
         todo.extend(_known(setup, result, unknown))

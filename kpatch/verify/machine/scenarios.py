@@ -9,6 +9,8 @@ from kpatch.verify.world.host import HostModel
 
 ALWAYS: Final = frozenset({"no-fault", "footprint", "progress", "descriptor", "restored"})
 OWN_TSS: Final = "own-tss"
+ENDLESS: Final = 0xFFFF
+"""As many rounds as a CPU likes: their number is not counted."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.verify.mutants.changes import Lines, after, before
 from tests.verify.mutants.descriptors import DESCRIPTOR, PRESENT
-from tests.verify.mutants.locks import NO_FAULT
+from tests.verify.mutants.locks import NO_FAULT, RELEASE, SPIN
 from tests.verify.mutants.variant import Mutant, at
 
 ALONE: Final = at("up", 1)
@@ -95,5 +95,20 @@ MUTANTS: Final = (
             before("test rsi, rsi", "first:"),
         ),
         ("own-tss",),
+    ),
+    Mutant(
+        "who waits gives up when another CPU has made three rounds meanwhile",
+        (
+            Lines(
+                f"{SPIN}; owner:",
+                "mov r11d, dword [r8 + 64]; mov r10d, 3; acquire:; mov r9d, 1;"
+                "xchg dword [r8], r9d; test r9d, r9d; je owner; busy:; pause;"
+                "cmp dword [r8 + 64], r11d; je look; mov r11d, dword [r8 + 64]; dec r10d; je owner;"
+                "look:; cmp dword [r8], 0; jne busy; jmp acquire; owner:",
+            ),
+            before(RELEASE, "xor dword [r8 + 64], 1"),
+        ),
+        ("no-fault", "own-tss"),
+        at("two-rounds"),
     ),
 )
