@@ -20,10 +20,10 @@ from kpatch.cli.common import (
     signatures_option,
 )
 from kpatch.containers import target as targets
-from kpatch.containers.copies import copies_of, holds_digest
-from kpatch.containers.target import Changed
+from kpatch.containers.copies import contents_of, copies_of
+from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE, DamagedFileError
-from kpatch.patch.giveback import GivenBack
+from kpatch.patch.giveback import GivenBack, is_original_of
 from kpatch.report.documents import Document
 from kpatch.report.file_documents import reverted
 
@@ -65,7 +65,7 @@ def command(
             with untouched():
                 changed = targets.changed(target, back, patched=False)
         except DamagedFileError as error:
-            raise _with_copies(error, path) from None
+            raise _with_copies(error, target, signatures) from None
         stored = targets.store(target, changed.data, place, in_place=output is None)
         notices = [*changed.notices, *stored.notices]
         for notice in notices:
@@ -93,13 +93,26 @@ def _said(taken: GivenBack, changed: Changed, path: Path) -> Iterator[str]:
             f"file after the patch; SHA-256 {sha256}"
         )
         for copy in copies_of(path):
-            if holds_digest(copy, taken.original_sha256):
+            contents = contents_of(copy)
+            if contents is not None and contents.digest() == taken.original_sha256:
                 yield f"the original is kept in {copy}"
 
 
-def _with_copies(error: DamagedFileError, path: Path) -> DamagedFileError:
-    """The refusal, naming the copies that are there."""
-    copies = " or ".join(map(str, copies_of(path)))
-    if copies:
-        error.todo = f"a copy of the original was kept in {copies}"
+def _with_copies(
+    error: DamagedFileError, target: Target, signatures: Signatures
+) -> DamagedFileError:
+    """The refusal, naming the copies of the original that are there, and others by that name."""
+    if target.kind is not None:
+        return error
+    module = target.only_module
+    kept: list[str] = []
+    others: list[str] = []
+    for copy in copies_of(target.path):
+        contents = contents_of(copy)
+        is_kept = contents is not None and is_original_of(contents.whole(), module, signatures)
+        (kept if is_kept else others).append(str(copy))
+    if kept:
+        error.todo = f"a copy of the original was kept in {' or '.join(kept)}"
+    elif others:
+        error.todo += f" ({' and '.join(others)}: nothing tells that it holds this one's original)"
     return error

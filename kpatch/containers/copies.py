@@ -91,14 +91,14 @@ def copies_of(path: Path) -> list[Path]:
     return copies[:_MOST_COPIES]
 
 
-def holds_digest(copy: Path, sha256: str) -> bool:
-    """Whether a copy reads, and the module in it has this SHA-256."""
+def contents_of(copy: Path) -> Bulk | None:
+    """The module in a kept copy; None where it does not read."""
     try:
         data = storage.read_bulk(copy)
         kind = recognise(data)
-        return (unpacked(data, kind) if kind else data).digest() == sha256
+        return unpacked(data, kind) if kind else data
     except KpatchError:
-        return False
+        return None
 
 
 def _holds(path: Path, data: Bulk) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kpatch import storage as files
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import DamagedFileError, OtherModuleError, UnknownModuleError
+from kpatch.errors import DamagedFileError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
 
 if TYPE_CHECKING:
@@ -92,10 +92,6 @@ def open_target(path: Path) -> Target:
     from kpatch.containers.package import modules_in
 
     inside = tuple(_inside(name, module) for module in modules_in(data, name))
-    if not inside:
-        raise OtherModuleError(
-            "no kernel module in this package", where=name, todo="give it a package of kqemu-kmod"
-        )
     return Target(path, data, kind, compression, inside)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kpatch.elf.module import Module
+from kpatch.digest import digest
+from kpatch.elf.module import Module, read_module
 from kpatch.elf.remover import dense
-from kpatch.errors import DamagedFileError, OtherModuleError
-from kpatch.patch.before import Means, unpatched
+from kpatch.errors import DamagedFileError, KpatchError, OtherModuleError
+from kpatch.patch.before import Means, by_content, unpatched
 from kpatch.patch.fast_path import without_sections
 from kpatch.patch.note import read_note, seal_holds
 from kpatch.signature.image import is_split_off, symbols_only
@@ -22,6 +23,28 @@ class GivenBack(NamedTuple):
     data: bytes
     is_original: bool
     original_sha256: str
+
+
+def is_original_of(
+    copy: bytes, module: Module, signatures: Sequence[Signature] | None = None
+) -> bool | None:
+    """Whether ``copy`` is what ``module`` was before its patch; None where nothing tells."""
+    known = load_signatures() if signatures is None else signatures
+    try:
+        note = read_note(module)
+        if note is not None:
+            return digest(copy) == note.original_sha256
+        before = by_content(module, None, known)
+    except KpatchError:
+        return None
+    if before is None:
+        return None
+    from kpatch.patch.unpatch import leads_to
+
+    try:
+        return leads_to(read_module(copy), module, before, known)
+    except DamagedFileError:
+        return False
 
 
 def given_back(module: Module, signatures: Sequence[Signature] | None = None) -> GivenBack:

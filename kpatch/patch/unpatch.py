@@ -49,6 +49,18 @@ def require_genuine(module: Module, found: Unpatched) -> None:
         )
 
 
+def leads_to(
+    original: Module, module: Module, found: Unpatched, signatures: Sequence[Signature]
+) -> bool:
+    """Whether ``original``, patched as ``found`` says, loads as ``module`` does."""
+    try:
+        match = find_any(original, signatures)
+        again = _patched_again(original, match, found.cpuid, found.tss_stride, found.note)
+        return not differing(read_module(again), module)
+    except KpatchError:
+        return False
+
+
 def taken_out(
     module: Module, traces: Traces, note: Note | None, signatures: Sequence[Signature]
 ) -> Unpatched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import subprocess
 from functools import cache
@@ -121,6 +122,21 @@ def test_without_its_note_it_is_known_and_says_what_it_cannot_give_back(
     assert "another version" not in seen.out
     done = run("revert", path)
     assert done.code == 10 and "its note is gone" in done.complaint
+
+
+@pytest.mark.parametrize(
+    ("copy", "is_its_own"), [("kqemu-7.ko", True), ("kqemu-6.ko", False), ("junk", False)]
+)
+def test_a_copy_is_only_called_the_original_s_where_it_is(
+    copy: str, is_its_own: bool, tmp_path: Path
+) -> None:
+    """Without its note: a copy is its own if patching that gives the same module."""
+    path = through(("strip -x -o OUT IN", "objcopy -R .note* IN OUT"), patched_bytes(), tmp_path)
+    data = b"junk" if copy == "junk" else sample(copy).read_bytes()
+    path.with_name("kqemu.ko.orig.gz").write_bytes(gzip.compress(data))
+    said = run("revert", path).complaint
+    assert (f"a copy of the original was kept in {path}.orig.gz" in said) == is_its_own
+    assert ("nothing tells that it holds this one's original" in said) != is_its_own
 
 
 @pytest.mark.parametrize("steps", LOST, ids=LOST.keys())

@@ -183,6 +183,16 @@ def test_a_package_without_a_module_is_refused(tmp_path: Path) -> None:
         assert done.code == 11 and "no kernel module in this package" in done.complaint
 
 
+def test_a_module_that_is_compressed_in_its_package_is_told_as_that(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu-kmod.txz"
+    members = {"+MANIFEST": b"{}", "/boot/modules/kqemu.ko.gz": gzip.compress(_ORIGINAL)}
+    path.write_bytes(makers.COMPRESSORS["xz"](makers.package(members)))
+    for command in ("scan", "apply"):
+        done = run(command, path)
+        assert done.code == 11 and "the kernel module is compressed by itself" in done.complaint
+        assert "kqemu.ko.gz" in done.complaint
+
+
 def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
     for suffix in (".ko.gz", ".tbz", ".txz", ".pkg"):
         path = _made(suffix, tmp_path)

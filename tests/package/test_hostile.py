@@ -118,7 +118,7 @@ def test_a_module_or_manifest_must_be_a_file(name: str, type_: bytes) -> None:
     [
         ({PKG_NAME: MODULE}, "not a FreeBSD package"),
         ({"+COMPACT_MANIFEST": b"{}", PKG_NAME: MODULE}, "not a FreeBSD package"),
-        ({"+MANIFEST": MANIFEST}, "holds no kernel module"),
+        ({"+MANIFEST": MANIFEST}, "no kernel module in this package"),
         ({"+MANIFEST": MANIFEST, "/boot/modules/kqemu.ko.gz": b"x"}, "compressed by itself"),
         (
             {"+MANIFEST": MANIFEST, PKG_NAME: MODULE, "/boot/kernel/kqemu.ko": MODULE},

@@ -21,6 +21,7 @@ from kpatch.containers.package.archive import (
     open_package,
     rewrite,
     sole_module,
+    without_module,
 )
 from kpatch.containers.package.tar import shown
 from kpatch.containers.recompress import find_encoder
@@ -45,13 +46,15 @@ class PackageResult:
 
 
 def modules_in(data: Bulk, name: str = "") -> tuple[PackagedModule, ...]:
-    """All kernel modules in the package, in its order; there may be none.
+    """All kernel modules in the package, in its order; at least one.
 
-    Raises DamagedFileError and UnknownModuleError as ``archive.open_package`` does, said of
-    ``name``.
+    Raises DamagedFileError and UnknownModuleError as ``archive.open_package`` does, and
+    OtherModuleError where there is none, said of ``name``.
     """
     try:
         package = open_package(data)
+        if not package.modules:
+            raise without_module(package)
     except KpatchError as error:
         raise error.within(name) from None
     return tuple(

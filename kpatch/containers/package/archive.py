@@ -12,7 +12,7 @@ from kpatch.containers.compression import Compression, recognise, unpacked
 from kpatch.containers.package import contents, manifest, paths, tar
 from kpatch.containers.package.edit import Mending, Replacement, apply_edits
 from kpatch.containers.package.tar import Member, TarArchive, shown
-from kpatch.errors import DamagedFileError, UnknownModuleError
+from kpatch.errors import DamagedFileError, OtherModuleError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
 
 METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
@@ -115,15 +115,20 @@ def sole_module(package: Package) -> ModuleFile:
             f"holds {len(package.modules)} kernel modules ({names}), not one",
             todo="extract the module and patch it by itself",
         )
-    packed = [m for m in package.archive.members if paths.is_compressed_module(m.name)]
-    if packed:
-        raise UnknownModuleError(
-            "the kernel module is compressed by itself",
-            where=shown(packed[0].name),
-            todo="extract and unpack it, and patch it by itself",
-        )
-    raise UnknownModuleError(
-        "holds no kernel module", todo="give the package that installs kqemu.ko"
+    raise without_module(package)
+
+
+def without_module(package: Package) -> OtherModuleError:
+    """The refusal of a package that has no kernel module, or only one that is compressed."""
+    for member in package.archive.members:
+        if paths.is_compressed_module(member.name):
+            return OtherModuleError(
+                "the kernel module is compressed by itself",
+                where=shown(member.name),
+                todo="extract and unpack it, and patch it by itself",
+            )
+    return OtherModuleError(
+        "no kernel module in this package", todo="give it a package of kqemu-kmod"
     )
 
 
