@@ -167,7 +167,7 @@ class Engine:
         """Only the registers of a snapshot; memory stays as it is."""
         self._uc.context_restore(snapshot.context)
         self._root = snapshot.registers["cr3"]
-        self._uc.reg_write(x86.UC_X86_REG_CR3, self._root)  # drops the TLB
+        self._reader.write_cr3(self._root)  # drops the TLB
 
     def run(
         self,
@@ -190,7 +190,7 @@ class Engine:
         self._ledger.begin(run, territory)
         self._arm(run, stops, at_fences, budget, taken)
         try:
-            self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
+            self._uc.emu_start(self._reader.rip, 0)
         except UcError as error:
             self._fail("no-fault", f"the CPU cannot go on: {error}")
         self._hooks.raise_again()

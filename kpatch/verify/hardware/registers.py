@@ -75,20 +75,36 @@ class Registers:
 
 
 class RegisterReader:
-    """Reads all registers of one engine."""
+    """Reads all registers of one engine; and quickly those that each run needs."""
 
     def __init__(self, engine: Uc) -> None:
         count = len(_IDS)
         self._engine = engine
         self._count = ctypes.c_int(count)
+        self._number = ctypes.c_uint64()
+        self._at_number = ctypes.byref(self._number)
         self._values = (ctypes.c_char * (_SLOT * count))()
         start = ctypes.addressof(self._values)
         self._ids = (ctypes.c_int * count)(*_IDS)
         self._pointers = (ctypes.c_void_p * count)(*(start + _SLOT * n for n in range(count)))
 
+    @property
+    def rip(self) -> int:
+        """The address of the next instruction."""
+        self._check(self._engine._do_reg_read(x86.UC_X86_REG_RIP, self._at_number))
+        return self._number.value
+
+    def write_cr3(self, root: int) -> None:
+        """Set cr3."""
+        self._number.value = root
+        self._check(self._engine._do_reg_write(x86.UC_X86_REG_CR3, self._at_number))
+
     def read(self) -> Registers:
         """The registers as they are now."""
-        status = self._engine._do_reg_read_batch(self._ids, self._pointers, self._count)
+        self._check(self._engine._do_reg_read_batch(self._ids, self._pointers, self._count))
+        return Registers(self._values.raw)
+
+    @staticmethod
+    def _check(status: int) -> None:
         if status:
             raise UcError(status)
-        return Registers(self._values.raw)

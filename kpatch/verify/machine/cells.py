@@ -7,7 +7,7 @@ with the smaller one is void, and the exploration starts again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,6 +36,7 @@ class SharedMemory:
         self._reads: set[tuple[int, int]] = set()
         self._writes: set[tuple[int, int]] = set()
         self.cells: tuple[CellRange, ...] = ()
+        self._touched: dict[tuple[tuple[int, int], ...], tuple[int, ...]] = {}
         self.visible: set[int] = set()
         self.accessed: set[tuple[int, int, int]] = set()
         """Addresses of instructions, and the bytes that they touch: ``start <= byte < end``."""
@@ -60,14 +61,20 @@ class SharedMemory:
         cells = self._cut()
         changed = cells != self.cells
         self.cells = cells
+        self._touched.clear()
         return changed
 
-    def touched(self, accesses: Iterable[Access]) -> Iterator[int]:
+    def touched(self, accesses: Iterable[Access]) -> tuple[int, ...]:
         """Indices of the cells that the accesses cover, which are known and in order."""
-        wanted = [(access.physical, access.physical + access.size) for access in accesses]
-        for index, cell in enumerate(self.cells):
-            if any(low < cell.end and cell.start < high for low, high in wanted):
-                yield index
+        wanted = tuple([(access.physical, access.physical + access.size) for access in accesses])
+        found = self._touched.get(wanted)
+        if found is None:
+            found = self._touched[wanted] = tuple(
+                index
+                for index, cell in enumerate(self.cells)
+                if any(low < cell.end and cell.start < high for low, high in wanted)
+            )
+        return found
 
     def holds(self, access: Access) -> bool:
         """Whether an access touches a cell at all."""

@@ -209,8 +209,8 @@ class UnicornProgram:
             self._numbers[1], self._everything, cpu, state.snapshot, self._memory
         )
         self._learn(run, accesses)
-        reads = tuple(self._shared.touched(access for access in accesses if not access.write))
-        writes = tuple(self._shared.touched(access for access in accesses if access.write))
+        reads = self._shared.touched(access for access in accesses if not access.write)
+        writes = self._shared.touched(access for access in accesses if access.write)
         # One that faults touches nothing, but waits for the store before it as any other does.
         kind = info.kind if reads or writes or info.is_fence else OpKind.PLAIN
         return Pending(kind, reads, writes, info.label)
