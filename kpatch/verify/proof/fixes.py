@@ -65,8 +65,9 @@ def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Ob
     return tuple(kept)
 
 
-def _not_run(name: str, why: str) -> FixModel:
-    return FixModel(caveat=f"{name} cannot be run, because {why}", judged=False)
+def _not_run(name: str, why: str, function: FixFunction | None = None) -> FixModel:
+    caveat = f"{name} cannot be run, because {why}"
+    return FixModel(function=function, caveat=caveat, judged=False)
 
 
 def _behind_the_switch(
@@ -82,7 +83,8 @@ def _behind_the_switch(
         return _not_run(name, why)
     parts = [locked_part(module, call) for call in calls]
     if not parts or None in parts:
-        return _not_run(name, "no lock is found around its call")
+        # A machine has a lock of its own around the call.
+        return _not_run(name, "no lock is found around its call", function)
     return FixModel(
         tail=parts[0],
         function=function,

@@ -19,6 +19,10 @@ from kpatch.verify.world.kernel_text import TAIL_DONE_AT, jump, tail
 _LOCK: Final = 0x400
 _CELLS: Final = 0x800
 _LOCK_ROOM: Final = 8
+_CELL: Final = 8
+_LARGEST_STATE: Final = 1 << 20
+"""Bytes between the first and the last place that one register leads to."""
+
 _FREE: Final = b"\1"
 _STACK: Final = ("rsp", "rbp")
 
@@ -27,28 +31,26 @@ class GlobalState:
     """The module with the global state behind it, and the code that leads to its locked part."""
 
     def __init__(self, loaded: LoadedModule, part: LockedPart) -> None:
-        """Raises UnknownModuleError where the address of the lock lies in too many places."""
+        """Raises UnknownModuleError where the address of the lock lies in places too far apart."""
         self._at = page_up(len(loaded.memory))
         lock = loaded.base + self._at + _LOCK
-        memory = bytearray(loaded.memory.ljust(self._at + PAGE, b"\0"))
+        stored = {
+            (base, displacement): lock - distance
+            for base, displacement, distance in part.cells
+            if base in _STACK
+        }
+        bases, cells = _places(part, loaded.base + self._at + _CELLS)
+        registers = {**dict(part.constants), **bases}
+        end = max((place + _CELL for place in cells), default=lock + _LOCK_ROOM)
+        memory = bytearray(loaded.memory.ljust(page_up(end - loaded.base), b"\0"))
         memory[self._at + _LOCK : self._at + _LOCK + 1] = _FREE
-        registers = dict(part.constants)
-        stored: dict[tuple[str, int], int] = {}
-        bases = dict.fromkeys(base for base, _, _ in part.cells if base not in _STACK)
-        for number, base in enumerate(bases):
-            registers[base] = loaded.base + self._at + _CELLS + number * _CELLS // 8
-        for base, displacement, distance in part.cells:
-            if base in _STACK:
-                stored[base, displacement] = lock - distance
-                continue
-            place = registers[base] + displacement - loaded.base
-            if not self._at + _LOCK + _LOCK_ROOM <= place <= len(memory) - 8:
-                raise UnknownModuleError(f"the global state is kept {displacement:#x} bytes behind")
-            memory[place : place + 8] = struct.pack("<Q", lock - distance)
+        for place, distance in cells.items():
+            at = place - loaded.base
+            memory[at : at + _CELL] = struct.pack("<Q", lock - distance)
         registers |= {name: lock - distance for name, distance in part.pointers}
-        end = loaded.address_of(part.section, part.end)
-        done = jump(end, TAIL_DONE_AT)
-        memory[end - loaded.base : end - loaded.base + len(done)] = done
+        behind = loaded.address_of(part.section, part.end)
+        done = jump(behind, TAIL_DONE_AT)
+        memory[behind - loaded.base : behind - loaded.base + len(done)] = done
         self.loaded = loaded._replace(memory=bytes(memory))
         start = loaded.address_of(part.section, part.start)
         self.tail = tail(registers, stored, Address(start))
@@ -56,3 +58,25 @@ class GlobalState:
     def lock_in(self, module: Region) -> Region:
         """The lock, and nothing that is beside it."""
         return module.part("kqemu's lock", self._at + _LOCK, _LOCK_ROOM)
+
+
+def _places(part: LockedPart, start: int) -> tuple[dict[str, int], dict[int, int]]:
+    """Registers, each so that its places lie from ``start`` on, one register's behind another's;
+    and, by address, the bytes from what a place holds to the lock.
+
+    Only the places that are read are there, not the whole state: it may be large.
+    """
+    registers: dict[str, int] = {}
+    cells: dict[int, int] = {}
+    for register in dict.fromkeys(base for base, _, _ in part.cells if base not in _STACK):
+        found = {d: distance for base, d, distance in part.cells if base == register}
+        lowest, highest = min(found), max(found)
+        if highest - lowest > _LARGEST_STATE:
+            raise UnknownModuleError(
+                f"the global state's address is kept {lowest:#x} and {highest:#x} bytes from "
+                f"{register}, which is too far apart"
+            )
+        registers[register] = start - lowest
+        cells |= {start + d - lowest: distance for d, distance in found.items()}
+        start += highest - lowest + _CELL
+    return registers, cells
