@@ -37,6 +37,10 @@ _DRIVER_ROUNDS: Final = 1_000
 _PRIVATE_SHARE: Final = 10
 """Where nothing is shared there is little to see: a tenth of the rounds."""
 
+_MORE: Final = 4
+_SHARE_OF_THE_LIMIT: Final = 2
+"""A run of more rounds is begun if it is to end in this part of its wall-clock limit."""
+
 MachineVerdict = Literal["passed", "failed", "withheld"]
 
 
@@ -182,21 +186,52 @@ def test_on(
     settings: MachineSettings,
     *,
     with_driver: bool = False,
+    raise_rounds: bool = False,
     limit: float | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> MachineTest:
-    """Run everything on one machine.
+    """Run everything on one machine. With ``raise_rounds`` the rounds are a beginning: where a
+    control finds nothing in them, it and the module are run for more.
 
     Raises UsageError if the machine is not there, and what :func:`driver_trials` raises.
     """
     emulator = require(machine)
-    tried = []
     extra = driver_trials(case, settings) if with_driver else ()
-    for trial in (*trials(case, settings), *extra):
+    tried: list[Tried] = []  # the controls come first
+    if raise_rounds:
+        most = (limit or emulator.limit) / _SHARE_OF_THE_LIMIT
+        settings, tried = _until_the_control_fails(machine, case, settings, most, limit, report)
+    for trial in (*trials(case, settings)[len(tried) :], *extra):
         report(f"{emulator.name}: {trial.name}")
-        made = disk(trial.subject, trial.settings)
-        tried.append(Tried(trial, run(machine, made, trial.settings.cpus, limit)))
+        tried.append(_tried(machine, trial, limit))
     version = version_of(emulator)
     return MachineTest(
         machine, emulator.name, version, settings.cpus, settings.rounds, tuple(tried)
     )
+
+
+def _tried(machine: str, trial: Trial, limit: float | None) -> Tried:
+    made = disk(trial.subject, trial.settings)
+    return Tried(trial, run(machine, made, trial.settings.cpus, limit))
+
+
+def _until_the_control_fails(
+    machine: str,
+    case: Case,
+    settings: MachineSettings,
+    most: float,
+    limit: float | None,
+    report: Callable[[str], None],
+) -> tuple[MachineSettings, list[Tried]]:
+    """The controls, with more rounds and other delays until each fails, or until more would take
+    longer than ``most`` seconds; and the settings with which the module is to be run then.
+    """
+    while True:
+        tried = []
+        for trial in (each for each in trials(case, settings) if each.must_fail):
+            report(f"{EMULATORS[machine].name}: {trial.name}, {trial.settings.rounds} rounds")
+            tried.append(_tried(machine, trial, limit))
+        seconds = max((each.run.seconds for each in tried), default=0.0)
+        if all(each.holds for each in tried) or seconds * _MORE > most:
+            return settings, tried
+        settings = replace(settings, rounds=settings.rounds * _MORE, seed=settings.seed + 1)

@@ -81,6 +81,14 @@ void make_guest(struct cpu *cpu);
 void *new_pages(u64 size);
 extern struct tss monitor_tss[MOST_CPUS];
 
+/* imports.c */
+struct lock;
+extern struct lock Giant;
+extern void *cloner;
+void _mtx_lock_flags(struct lock *lock);
+void _mtx_unlock_flags(struct lock *lock);
+void *memset(void *to, int value, u64 size);
+int strcmp(const char *one, const char *other);
 void _mtx_lock_spin_flags(volatile u32 *lock);
 void _mtx_unlock_spin_flags(volatile u32 *lock);
 

@@ -58,6 +58,7 @@ class MachineTests(NamedTuple):
                 case,
                 settings_for(machine, case, cpus=self.cpus, rounds=self.rounds),
                 with_driver=self.driver,
+                raise_rounds=self.rounds is None,
                 limit=self.seconds,
                 report=console.say if console.verbose else _nobody,
             )

@@ -15,7 +15,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.units import SectionOffset
 from kpatch.witness.machine import emulators, job
-from kpatch.witness.machine.result import read_result
+from kpatch.witness.machine.result import CpuReport, MachineRun, read_result
 from tests import referees
 from tests.cli import schema
 from tests.cli.harness import patched_bytes, run
@@ -214,3 +214,43 @@ def test_a_verdict_needs_its_controls() -> None:
     with pytest.raises(UsageError, match="2 to 16"):
         machinetest.settings_for("qemu", of, cpus=17)
     assert emulators.EMULATORS["qemu"].command(Path("/x"), 2, 0)[2] == "tcg,thread=multi"
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [(60.0, 16), (0.5, 1)])
+def test_a_control_that_finds_nothing_is_run_for_more_rounds(
+    limit: float, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it fails, or more would take too long; the module then runs for as many."""
+    asked: list[tuple[str, int, int]] = []
+
+    def pretended(one: job.MachineSettings, name: str) -> MachineRun:
+        asked.append((name, one.rounds, one.seed))
+        lost = name == "the unpatched module" or (name == LOCKLESS and one.rounds >= 16)
+        return MachineRun("done", (CpuReport(0, 1, lost, *[0] * 14),), seconds=0.1 * one.rounds)
+
+    of = case(patched())
+    monkeypatch.setattr(
+        machinetest,
+        "_tried",
+        lambda _, trial, __: machinetest.Tried(trial, pretended(trial.settings, trial.name)),
+    )
+    usual = machinetest.settings_for("qemu", of, rounds=1)
+    found = machinetest.test_on("qemu", of, usual, raise_rounds=True, limit=limit)
+    assert found.rounds == rounds
+    assert found.verdict == ("passed" if rounds == 16 else "withheld")
+    assert [each.trial.name for each in found.tried][:3] == [
+        "the unpatched module",
+        LOCKLESS,
+        MODULE,
+    ]
+    assert (MODULE, rounds, 3 if rounds == 16 else 1) in asked
+
+
+def test_a_source_fix_that_cannot_be_run_leaves_nothing_to_test() -> None:
+    of = case(sample("kqemu-7-fix-a.ko"))
+    unknown = replace(of, fix=replace(of.fix, judged=False))
+    usual = machinetest.settings_for("qemu", of)
+    assert len(machinetest.trials(unknown, usual)) == 2, "its function is known"
+    nothing = replace(of, fix=replace(of.fix, judged=False, function=None))
+    assert machinetest.trials(nothing, usual) == ()
+    assert machinetest.MachineTest("qemu", "QEMU", "7", 2, 1, ()).verdict == "withheld"

@@ -11,7 +11,7 @@ from typing import Final
 
 from kpatch.elf.klink import LoadedModule
 from kpatch.errors import UnknownModuleError
-from kpatch.units import PAGE, Address
+from kpatch.units import Address
 from kpatch.verify.hardware.memory import Region, page_up
 from kpatch.verify.world.caller import LockedPart
 from kpatch.verify.world.kernel_text import TAIL_DONE_AT, jump, tail

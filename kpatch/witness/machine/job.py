@@ -15,6 +15,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.klink import LoadedModule, load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError
+from kpatch.kqemu.ioctl import requests_of
 from kpatch.units import PAGE, Address, SectionOffset
 
 KERNEL_BASE: Final = 0xFFFF_FFFF_8000_0000
@@ -42,6 +43,7 @@ JOB: Final = (
     "magic", "mode", "cpus", "rounds", "seed", "delay", "patience", "stop", "observe",
     "private_gdt", "tr", "cpuid", "module_size", "image_at", "image_size", "lock_at", "lock_size",
     "after", "sysinit_at", "sysinit_size", "block",
+    "request_init", "request_exec",
     *SWITCH_FIELDS,
 )  # fmt: skip
 """The words of the job's page, in the order of job.h."""
@@ -118,6 +120,7 @@ def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
     module = loaded(subject)
     section, at, size = subject.image
     lock_at, lock_size = _section(subject.module, module, subject.lock)
+    init, execute = requests_of(subject.module) or (0, 0)
     sysinit_at, sysinit_size = _section(subject.module, module, "set_sysinit_set")
     after = module.address_of(*subject.after) if subject.after else 0
     words = {
@@ -142,6 +145,8 @@ def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
         "sysinit_at": sysinit_at,
         "sysinit_size": sysinit_size,
         "block": settings.block,
+        "request_init": init,
+        "request_exec": execute,
         **{name: subject.switch[name] for name in SWITCH_FIELDS},
     }
     page = struct.pack(f"<{len(JOB)}Q", *(words[name] for name in JOB))
