@@ -15,14 +15,12 @@ from kpatch.units import Address
 from kpatch.verify.hardware.memory import Region, page_up
 from kpatch.verify.world.caller import LockedPart
 from kpatch.verify.world.kernel_text import TAIL_DONE_AT, jump, tail
+from kpatch.verify.world.routines import LARGEST_STATE
 
 _LOCK: Final = 0x400
 _CELLS: Final = 0x800
 _LOCK_ROOM: Final = 8
 _CELL: Final = 8
-_LARGEST_STATE: Final = 1 << 20
-"""Bytes between the first and the last place that one register leads to."""
-
 _FREE: Final = b"\1"
 _STACK: Final = ("rsp", "rbp")
 
@@ -71,7 +69,7 @@ def _places(part: LockedPart, start: int) -> tuple[dict[str, int], dict[int, int
     for register in dict.fromkeys(base for base, _, _ in part.cells if base not in _STACK):
         found = {d: distance for base, d, distance in part.cells if base == register}
         lowest, highest = min(found), max(found)
-        if highest - lowest > _LARGEST_STATE:
+        if highest - lowest > LARGEST_STATE:
             raise UnknownModuleError(
                 f"the global state's address is kept {lowest:#x} and {highest:#x} bytes from "
                 f"{register}, which is too far apart"
