@@ -38,7 +38,7 @@ from kpatch.verify.hardware.exceptions import EXCEPTIONS
 from kpatch.verify.hardware.guestmemory import GuestMemory
 from kpatch.verify.hardware.hooks import Hooks
 from kpatch.verify.hardware.memory import Arena, Region, require_room
-from kpatch.verify.hardware.registers import RegisterReader, Registers
+from kpatch.verify.hardware.registers import RegisterReader, Registers, TaskRegister
 
 BUDGET: Final = 20_000
 """Instructions that one step may take; each repetition of a string instruction counts as one."""
@@ -134,10 +134,9 @@ class Engine:
         self._uc.reg_write(x86.UC_X86_REG_TR, (selector, base, limit, flags))
 
     @property
-    def tr(self) -> tuple[int, int, int, int]:
-        """TR with its hidden part: selector, base, limit, flags."""
-        selector, base, limit, flags = self._uc.reg_read(x86.UC_X86_REG_TR)
-        return selector, base, limit, flags
+    def tr(self) -> TaskRegister:
+        """TR with its hidden part."""
+        return TaskRegister(*self._uc.reg_read(x86.UC_X86_REG_TR))
 
     @property
     def registers(self) -> Registers:

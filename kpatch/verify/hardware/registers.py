@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from unicorn import Uc, UcError
 from unicorn import x86_const as x86
@@ -33,6 +33,15 @@ _CR0: Final = slice(_AT["cr0"], _AT["cr2"])
 _CR3_CR4: Final = slice(_AT["cr3"], _AT["cr8"])
 _SELECTORS: Final = slice(_AT["cs"], _AT["fs"])
 _LDTR_GDTR: Final = slice(_AT["ldtr"], _AT["idtr"])
+
+
+class TaskRegister(NamedTuple):
+    """TR as the emulator keeps it, hidden part included: to put it back as it was."""
+
+    selector: int
+    base: int
+    limit: int
+    flags: int
 
 
 @dataclass(frozen=True)

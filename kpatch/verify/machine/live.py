@@ -146,7 +146,7 @@ class LiveMachine:
             move=move,
             trace=trace,
             descriptors=self._descriptors(),
-            tasks=tuple(live.engine.tr[1] for live in self._cpus),
+            tasks=tuple(live.engine.tr.base for live in self._cpus),
             buffered=tuple(len(live.buffer) for live in self._cpus),
             violations=violations,
             slots=self._world.slot_complaint(),
