@@ -15,12 +15,17 @@ from typing import Final, NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
+from kpatch.errors import MatchError
 from kpatch.isa.decode import Instruction, Outline, decode_one, outline
 from kpatch.units import SectionOffset
 
 # SDM vol. 2, LTR: 0F 00 /3, the operand a register or memory in any addressing form.
 _LTR: Final = re.compile(rb"\x0f\x00[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf]")
 _MOST_LTR: Final = 64  # more of them prove nothing more
+_MOST_MARKS: Final = 128
+_BYTES_A_MARK: Final = 64 << 10
+"""Places that may look like ``ltr``: so many, and one more for each such piece of the code. Chance
+makes one in half a mebibyte; each may cost the decoding of _REACH bytes."""
 
 # SDM vol. 2, CALL, JMP, Jcc: opcodes with a rel32, opcodes with a rel8. A call in tail position
 # becomes a jump, and inside one section the assembler takes the shortest.
@@ -32,7 +37,12 @@ _PC32: Final = (elf.R_X86_64_PC32, elf.R_X86_64_PLT32)
 _FIELD_TO_END: Final = 4  # PC32 counts from the field, the CPU from the end of the instruction
 _WINDOW: Final = 1024  # bytes decoded at a time
 
-_REACH: Final = 16 << 10
+# SDM vol. 2, appendix A.3, table A-2: bytes that begin nothing in 64-bit mode.
+_UNDEFINED: Final = re.compile(
+    rb"[\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x82\x9a\xd4-\xd6\xea]+"
+)
+
+_REACH: Final = 4 << 10
 """Bytes in front of a candidate from which decoding starts where no known start is nearer. Decoding
 falls into step within a few instructions, whatever byte it starts at."""
 
@@ -54,16 +64,29 @@ class CallSite(NamedTuple):
 
 
 def find_ltr(module: Module, ignored: Collection[str] = ()) -> tuple[CodePlace, ...]:
-    """The ``ltr`` instructions in executable sections, at most 64, ``ignored`` names excepted."""
+    """The ``ltr`` instructions in executable sections, at most 64, ``ignored`` names excepted.
+
+    Raises MatchError where far more places look like one than in any kqemu.
+    """
     found = (
         _place(code, instruction)
         for code in _codes(module)
         if code.section.name not in ignored
-        for instruction in code.instructions_over(
-            (m.start() for m in _LTR.finditer(code.bytes)), "ltr".__eq__
-        )
+        for instruction in code.instructions_over(_marks(module.name, code.bytes), "ltr".__eq__)
     )
     return tuple(islice(found, _MOST_LTR))
+
+
+def _marks(name: str, code: bytes) -> Iterator[int]:
+    most = _MOST_MARKS + len(code) // _BYTES_A_MARK
+    for number, found in enumerate(_LTR.finditer(code)):
+        if number == most:
+            raise MatchError(
+                f"more than {most} places in its code look like 'ltr', as in no kqemu",
+                where=name,
+                todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+            )
+        yield found.start()
 
 
 def find_calls(module: Module, section: int, offset: SectionOffset) -> tuple[CallSite, ...]:
@@ -178,6 +201,8 @@ def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
         for instruction in outline(code[position : position + _WINDOW], position):
             yield instruction
             reached = instruction.address + instruction.size
+        if reached == position and (undefined := _UNDEFINED.match(code, position)):
+            reached = undefined.end()
         position = max(reached, position + 1)
 
 

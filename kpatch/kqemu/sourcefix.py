@@ -61,7 +61,7 @@ def recognise(module: Module, *, ignored: Collection[str] = ()) -> SourceFix | N
     """The source fix in an amd64 module, or None.
 
     By the name of its function; where that is stripped, by an ``ltr`` in executable sections,
-    those named in ``ignored`` excepted. Raises nothing.
+    those named in ``ignored`` excepted. Raises MatchError as ``find_ltr`` does.
     """
     if not module.header.is_amd64:
         return None

@@ -10,6 +10,7 @@ from kpatch.elf.module import Module
 from kpatch.errors import (
     AlreadyFixedError,
     KpatchError,
+    MatchError,
     NotAffectedError,
     UnknownModuleError,
 )
@@ -58,7 +59,10 @@ def assess_unpatched(
 ) -> Assessment:
     """The verdict, from the kernel, the source fix and the match. Raises as ``assess`` does."""
     # A patch's own code, whose note somebody took away, is no source fix.
-    source_fix = recognise(module, ignored={signature.code_section for signature in known})
+    try:
+        source_fix = recognise(module, ignored={signature.code_section for signature in known})
+    except MatchError as error:
+        return Assessment(module, identity, Verdict.UNKNOWN_BUILD, error.what, error)
     detection = detect(module, osversion=host.osversion, kernel=host.kernel)
     linker = check(module)
     match, failure = match_of(module, known)

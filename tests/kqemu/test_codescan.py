@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.elf.module import read_module
+from kpatch.errors import MatchError
 from kpatch.isa.decode import Outline, outline
 from kpatch.kqemu import codescan
 from kpatch.kqemu.codescan import find_ltr
+from kpatch.patch.assess import Verdict, assess
 from tests.objects import assembled
 
 LTR = ".byte 0x0f, 0x00, 0xd8"
@@ -37,17 +39,25 @@ def test_one_ltr_behind_megabytes_of_code_costs_only_its_neighbourhood(
     module = read_module(assembled(source))
     sizes = counted(monkeypatch)
     assert [int(each.offset) for each in find_ltr(module)] == [4 << 20, (5 << 20) + 3]
-    assert sum(sizes) <= 2 * (16 << 10) + 64
+    assert sum(sizes) <= 2 * (4 << 10) + 64
 
 
 def test_no_byte_is_decoded_twice_however_many_candidates_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inside = "mov $0x00d8000f, %eax\n"  # looks like ltr, and is none
-    module = read_module(assembled(".text\n" + inside * 20_000 + LTR))
+    module = read_module(assembled(".text\n" + inside * 100 + f"{LTR}\n"))
     sizes = counted(monkeypatch)
     assert len(find_ltr(module)) == 1
-    assert sum(sizes) == 5 * 20_000 + 3
+    assert sum(sizes) == 5 * 100 + 3
+
+
+def test_more_candidates_than_in_any_kqemu_are_refused_before_they_cost() -> None:
+    module = read_module(assembled(".text\n" + "mov $0x00d8000f, %eax\n" * 200 + f"{LTR}\n"))
+    with pytest.raises(MatchError, match="more than 128 places in its code look like 'ltr'"):
+        find_ltr(module)
+    found = assess(module)
+    assert found.verdict is Verdict.UNKNOWN_BUILD and found.refusal is not None
 
 
 INSTRUCTIONS = st.sampled_from(

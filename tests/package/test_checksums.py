@@ -258,3 +258,9 @@ def test_an_md5_sum_that_was_wrong_before_is_kept_and_reported() -> None:
     mending = contents.mend(text, CHANGE)
     assert mending.edits == ()
     assert "was wrong before" in mending.notices[0]
+
+
+def test_a_manifest_of_more_values_than_any_has_is_refused_at_once() -> None:
+    change = Replacement("boot/modules/kqemu.ko", b"old", b"new")
+    with pytest.raises(DamagedFileError, match="more than 50000 values"):
+        manifest.mend('{"files":{' + '"/a":1,' * 50_001 + "}}", manifest.NAME, change)

@@ -31,6 +31,9 @@ from kpatch.errors import DamagedFileError, UnknownModuleError
 NAME: Final = "+MANIFEST"
 COMPACT_NAME: Final = "+COMPACT_MANIFEST"
 
+MOST_VALUES: Final = 50_000
+"""Values of a manifest that are read; one of a mebibyte, with a sum for each file, has 15,000."""
+
 FLATSIZE: Final = ("flatsize",)
 
 SHA256_HEX: Final = "1"
@@ -70,7 +73,12 @@ def _found(text: str, wanted: Sequence[str]) -> tuple[dict[str, list[Scalar]], l
     entries: dict[str, list[Scalar]] = {path: [] for path in wanted}
     sizes: list[Scalar] = []
     last = path = ""
-    for value in _read(text):
+    for number, value in enumerate(_read(text)):
+        if number == MOST_VALUES:
+            raise DamagedFileError(
+                f"it has more than {MOST_VALUES} values",
+                todo="extract the module and patch it by itself",
+            )
         if value.path == FLATSIZE:
             sizes.append(value)
         elif len(value.path) >= 2 and value.path[0] == "files":
