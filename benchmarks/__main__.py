@@ -1,4 +1,7 @@
-"""``python -m benchmarks [NAME...]``: all of them without a name. RESULTS.md keeps it all."""
+"""``python -m benchmarks [NAME...]``: all of them without a name. RESULTS.md keeps it all.
+
+With KPATCH_BRIEF in the environment they only show that they run.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from benchmarks import (
     startup,
     throughput,
 )
+from benchmarks.measure import IS_BRIEF
 
 _ALL = {
     "startup": startup.main,
@@ -48,7 +52,8 @@ def main(names: list[str]) -> int:
         copy = _Copy()
         with contextlib.redirect_stdout(copy):
             _ALL[name]()
-        results.keep(name, copy.getvalue())
+        if not IS_BRIEF:
+            results.keep(name, copy.getvalue())
         print()
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from benchmarks.measure import sized
 from kpatch.verify.explore import MemoryModel, Options, Result, explore
 from tests.verify.explore.toys import RIGHT, switches
 
@@ -12,7 +13,7 @@ _LARGE = (
     ("two rounds", 2, False),
     ("two rounds, guests move", 2, True),
 )
-_BOUND = Options(max_states=2_000_000, max_seconds=60)
+_BOUND = Options(max_states=2_000_000, max_seconds=sized(60, 1))
 _MODES = (
     ("all reductions", _BOUND),
     ("without waiting loops", replace(_BOUND, waits=False)),

@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import BEFORE, ROOT, kpatch, least
+from benchmarks.measure import BEFORE, ROOT, kpatch, least, sized
 from tests.cli.harness import package_bytes
 
-_FILES = 10_000
+_FILES = sized(10_000, 500)
 _ROUNDS = 1
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.measure import sized
 from kpatch.elf.module import Module, read_module
 from kpatch.isa.decode import Instruction, decode
 from kpatch.machinetest import settings_for, subject_of
@@ -21,10 +22,11 @@ from kpatch.witness.machine.job import MachineSettings, disk
 from kpatch.witness.machine.result import CpuReport
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
-_TURNS = 9
-_FEW = 1_000
-_ROUNDS = {"qemu": 20_000, "bochs": 500}
-_DRIVER_ROUNDS = 2_000
+_TURNS = sized(9, 2)
+_FEW = sized(1_000, 100)
+_ROUNDS = {"qemu": sized(20_000, 2_000), "bochs": sized(500, 50)}
+_DRIVER_ROUNDS = sized(2_000, 200)
+_STARTS = sized(5, 1)
 _BLOCKS = {"rounds": 25, "driver": 2}
 """Rounds in half a millisecond: in one of hundreds of such blocks nothing else runs."""
 
@@ -141,7 +143,8 @@ def _ratio(turns: dict[str, list[int]], name: str) -> str:
 def _microseconds(case: Case) -> float:
     """Processor time of a round on QEMU: of many rounds, without what the start takes."""
     few, many = (
-        min(_run("qemu", case, rounds)[0] for _ in range(5)) for rounds in (_FEW, _ROUNDS["qemu"])
+        min(_run("qemu", case, rounds)[0] for _ in range(_STARTS))
+        for rounds in (_FEW, _ROUNDS["qemu"])
     )
     return (many - few) / (_ROUNDS["qemu"] - _FEW) * 1e6
 

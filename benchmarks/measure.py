@@ -16,6 +16,14 @@ SAMPLE = ROOT / "samples/kqemu-7.ko"
 BEFORE = "KPATCH_BEFORE"
 """The kpatch program of a build to compare with, if there is one."""
 
+IS_BRIEF = bool(os.environ.get("KPATCH_BRIEF"))
+"""Whether each benchmark only shows that it runs: little of everything, and no figure is kept."""
+
+
+def sized(full: int, brief: int) -> int:
+    """How much of something a benchmark takes."""
+    return brief if IS_BRIEF else full
+
 
 _NO_CACHE = "PYTHONDONTWRITEBYTECODE"
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.measure import BEFORE, ROOT, SAMPLE, kpatch, once
+from benchmarks.measure import BEFORE, ROOT, SAMPLE, kpatch, once, sized
 
-_ROUNDS = 5
+_ROUNDS = sized(5, 1)
 _EVERY = 0.02
 """Seconds between two looks at the processes of a command."""
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, kpatch, least, patch_sample
+from benchmarks.measure import ROOT, kpatch, least, patch_sample, sized
 
 _GOALS = (
     ("2 CPUs, sc", ("--cpus", "2", "--model", "sc"), 1.0),
@@ -28,7 +28,7 @@ def main() -> None:
         patch_sample(patched)
         for name, options, goal in _GOALS:
             command = kpatch("verify", *options, patched)
-            cost = least({name: command}, 1 if "16" in name else 3)[name]
+            cost = least({name: command}, 1 if "16" in name else sized(3, 1))[name]
             walls[name] = cost.wall
             print(_line(name, cost.wall, goal, [*command, "--json"]))
     for cpus in (2, 4):

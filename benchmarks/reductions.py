@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, kpatch, patch_sample
+from benchmarks.measure import ROOT, kpatch, patch_sample, sized
 
 _MODES = (
     ("all reductions", ()),
@@ -16,7 +16,7 @@ _MODES = (
     ("without both", ("--no-por", "--no-symmetry")),
     ("every instruction", ("--no-por", "--no-symmetry", "--every-instruction")),
 )
-_BOUND = ("--max-states", "2000000", "--max-seconds", "120")
+_BOUND = ("--max-states", "2000000", "--max-seconds", str(sized(120, 1)))
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.measure import ROOT, SAMPLE, Cost, kpatch, least
+from benchmarks.measure import ROOT, SAMPLE, Cost, kpatch, least, sized
 
-_ROUNDS = 15
+_ROUNDS = sized(15, 1)
 SCAN = ("capstone", "iced_x86")
 """What a scan really imports that is not Python's own: a test in tests/test_layering.py asks it."""
 

@@ -6,14 +6,14 @@ import random
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import SAMPLE, kpatch, least
+from benchmarks.measure import SAMPLE, kpatch, least, sized
 from kpatch.elf import constants as elf
 from kpatch.elf.editor import append
 from kpatch.elf.edits import NewSection
 from kpatch.elf.module import read_module
 
-_MEGABYTES = 32
-_ROUNDS = 3
+_MEGABYTES = sized(32, 4)
+_ROUNDS = sized(3, 1)
 
 
 def main() -> None:
