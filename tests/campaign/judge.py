@@ -91,9 +91,8 @@ def judge(trial: Trial, module: Module) -> Judgement:
     """Both explorations. Raises KpatchError where the patch cannot be made."""
     case = trial.case(module)
     model = trial.where.model
-    reduced = _explored(
-        case, trial.where, Bounds(), Options(model=model, absent=True, max_states=MOST_STATES)
-    )
+    options = Options(model=model, absent=True, beyond_faults=True, max_states=MOST_STATES)
+    reduced = _explored(case, trial.where, Bounds(), options)
     plain = _explored(
         case,
         trial.where,
@@ -131,7 +130,7 @@ def _compared(reduced: Result | str, plain: Result | str) -> Outcome:
         return "other"
     if reduced.verdict is Answer.NOT_PROVEN or plain.verdict is Answer.NOT_PROVEN:
         return "bounded"
-    return "same"  # which property a step breaks first depends on where it ends
+    return "same" if _broken(plain) <= _broken(reduced) else "other"
 
 
 def _broken(result: Result) -> frozenset[str]:

@@ -37,7 +37,8 @@ class Options:
     loops are kept at one place (:mod:`~kpatch.verify.explore.spin_loops`). ``symmetry``: CPUs are
     interchangeable (:mod:`~kpatch.verify.explore.symmetry`).
     ``absent``: CPUs may stay away, or not come back (:mod:`~kpatch.verify.explore.progress`).
-    ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
+    ``beyond_faults`` goes on where a CPU has faulted: what the others violate then, it may have
+    hidden. ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
     ``stop_at_first`` ends the search at the first violation. ``keep_finals`` lists every final
     state in the result, for comparisons of small programs. ``shortest_states`` bounds the second
     search, the one for the counterexample with the fewest preemptions.
@@ -48,6 +49,7 @@ class Options:
     waits: bool = True
     symmetry: bool = True
     absent: bool = False
+    beyond_faults: bool = False
     max_states: int = 2_000_000
     max_seconds: float = float("inf")
     buffer_entries: int = 16

@@ -58,7 +58,7 @@ class Search:
                 self._look_up()
             if self._options.stop_at_first and graph.findings:
                 raise BoundHitError("stopped at the first violation")
-            if graph.expanded not in graph.faults:
+            if graph.expanded not in graph.faults or self._options.beyond_faults:
                 self._expand(numbers)
             graph.expanded += 1
 
@@ -104,7 +104,7 @@ class Search:
                 raise BoundHitError(f"max-states {self._options.max_states}")
             graph.states.append(key)
             graph.parents.append(graph.expanded)
-            if effect.phase is ShapeKind.FAULT:
+            if effect.phase is ShapeKind.FAULT or graph.expanded in graph.faults:
                 graph.faults.add(number)
             else:
                 self._note_if_final(number, key)

@@ -15,6 +15,8 @@ from tests.verify.explore.toys import (
     RIGHT,
     WRITE_OWN,
     Toy,
+    expect,
+    fault,
     goto,
     label,
     load,
@@ -161,3 +163,11 @@ def test_a_cpu_with_endless_local_states_meets_the_state_bound() -> None:
     result = explore(Endless([[]], {"x": "0"}), Options(max_states=3, symmetry=False))
     assert result.verdict is Answer.NOT_PROVEN
     assert result.bound == "max-states 3"
+
+
+def test_beyond_a_fault_it_finds_what_the_fault_hides() -> None:
+    """Reductions make the first CPU fault at once; what the second one breaks comes later."""
+    toy = Toy([[fault("one")], [load("r", "x"), expect("r", "1", "other")]], {"x": "0"})
+    for beyond, broken in ((False, {"one"}), (True, {"one", "other"})):
+        result = explore(toy, Options(beyond_faults=beyond))
+        assert {each.prop for each in result.counterexamples} == broken

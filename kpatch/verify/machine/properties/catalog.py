@@ -11,14 +11,15 @@ from kpatch.verify.machine.properties.restored import Restored
 from kpatch.verify.machine.properties.task import Descriptor, OwnTss
 
 CATALOG: Final[tuple[Property, ...]] = (
+    Descriptor(),
     NoFault(),
     Footprint(),
     MakesProgress(),
-    Descriptor(),
     OwnTss(),
     Restored(),
 )
-"""In the order in which they are looked at: what went wrong first comes first."""
+"""In the order in which they are looked at: what went wrong first comes first. (A run ends where it
+fails: what it loaded into TR, it had loaded before.)"""
 
 
 def named(names: Iterable[str]) -> tuple[Property, ...]:
