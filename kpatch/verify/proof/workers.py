@@ -177,7 +177,8 @@ def _start(
 def _give_up(pool: ProcessPoolExecutor) -> None:
     """End the processes; wait for none of them."""
     for process in multiprocessing.active_children():
-        process.terminate()
+        if not process.daemon:  # daemons are others': who reads the patched file meanwhile is one
+            process.terminate()
     pool.shutdown(wait=False, cancel_futures=True)
 
 
