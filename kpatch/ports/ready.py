@@ -152,7 +152,8 @@ def of_no_kernel(make_conf: Path) -> Trap:
 
 
 def _of_kernel(origin: str, answers: Answers) -> Iterator[Trap]:
-    if not answers.kernel.isdecimal() or "--kernel" in answers.flags:
+    names_file = any(flag.partition("=")[0] == "--kernel" for flag in answers.flags)
+    if not answers.kernel.isdecimal() or names_file:
         return
     kernel = next(
         (known for known in builtin_table().kernels if int(answers.kernel) in known.versions), None

@@ -17,6 +17,7 @@ from kpatch.ports.ask import Make
 from kpatch.ports.build import Standing
 from kpatch.ports.ready import Way
 from kpatch.ports.tree import Survey, survey
+from tests.objects import kernel
 from tests.ports.harness import HERE, ORIGIN, OSVERSION, Tree, by_fragment, by_scripts
 
 MAKE = Make(("bmake", "-m", str(HERE / "trees" / "mk")), {**os.environ, "OSVERSION": OSVERSION})
@@ -100,6 +101,13 @@ def undone_by_name(tree: Tree) -> None:
     tree.build_gives(Standing.NOT_AFFECTED)
 
 
+def kernel_as_one_word(tree: Tree) -> None:
+    kernel_file = tree.root / "kernel"
+    kernel_file.write_bytes(kernel())
+    tree.hook()
+    tree.conf(*tree.lines[:2], "OSVERSION=\t1302001", f"KPATCH_FLAGS=\t--kernel={kernel_file}")
+
+
 def with_fix(tree: Tree) -> None:
     tree.hook()
     files = tree.port / "files"
@@ -124,6 +132,7 @@ CASES: list[tuple[str, Callable[[Tree], None], set[str]]] = [
     ("modern", no_lines, {"no-overlay-line", "no-uses-line"}),
     ("modern", broken, {"ignored"}),
     ("modern", undone_by_name, {"other-kernel"}),
+    ("modern", kernel_as_one_word, set()),
     ("modern", with_fix, {"source-fix"}),
     ("old", with_fix, {"source-fix"}),
 ]

@@ -19,7 +19,8 @@ from kpatch.ports import build
 from kpatch.ports.locate import Folders
 from kpatch.ports.workshop import ModuleWorkshop
 from kpatch.proving import Proving
-from tests.ports.harness import REPOSITORY, Tree, sha256
+from tests.objects import kernel
+from tests.ports.harness import REPOSITORY, Tree, by_fragment, by_scripts, by_uses, sha256
 
 SAMPLES = REPOSITORY / "samples"
 
@@ -201,6 +202,26 @@ def test_a_refusal_has_the_remedies_of_a_build_and_the_code_of_the_page(
     assert caught.value.exit_code == code
     page = (REPOSITORY / "docs" / "ports.md").read_text()
     assert f"\n| {code} | " in page
+
+
+@pytest.mark.parametrize("way", ["modern uses", "modern fragment", "old scripts"])
+def test_a_kernel_file_says_its_version_where_the_tree_has_another(
+    tmp_path: Path, way: str
+) -> None:
+    """The tree's OSVERSION stands in where nobody names a version; a file names one."""
+    era, how = way.split()
+    tree = Tree(tmp_path, era)
+    tree.program("kpatch", [sys.executable, "-m", "kpatch.cli.main"])
+    {"fragment": by_fragment, "scripts": by_scripts, "uses": by_uses}[how](tree)
+    (tmp_path / "kernel").write_bytes(kernel())
+    flags = f"KPATCH_FLAGS=\t--no-verify --kernel {tmp_path / 'kernel'}"
+    tree.conf(*(tree.lines[:2] if how == "uses" else ()), flags)
+    tree.build_gives(sample("kqemu-7.ko"))
+    done = tree.make("build", OSVERSION="1302001")
+    assert done.status == 0, done.log
+    assert assess(read_module(tree.module.read_bytes())).verdict is Verdict.PATCHED
+    done = tree.make("clean", "build", "KPATCH_OSVERSION=602000", OSVERSION="1302001")
+    assert "conflict: KPATCH_OSVERSION" in done.log and "15" in done.log
 
 
 def test_a_wrong_version_is_asked_for_by_the_name_of_the_variable(real: Tree) -> None:

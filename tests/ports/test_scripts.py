@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports.harness import Tree, by_fragment, by_scripts
+from tests.ports.harness import Tree, by_fragment, by_scripts, by_uses
 
 STEPS = '. "$SCRIPTDIR/kpatch.sh"\nkpatch_step apply\nkpatch_step verify\n'
 
@@ -73,6 +73,17 @@ def test_values_with_blanks_and_quotes_reach_the_steps(old: Tree) -> None:
     done = old.make("build")
     assert done.status != 0
     assert "7  'x'" in done.log
+
+
+@pytest.mark.parametrize("way", ["modern uses", "modern fragment", "old scripts"])
+def test_flags_may_have_quotes_around_a_path_with_a_blank(tmp_path: Path, way: str) -> None:
+    era, how = way.split()
+    tree = Tree(tmp_path, era)
+    {"fragment": by_fragment, "scripts": by_scripts, "uses": by_uses}[how](tree)
+    done = tree.make("build", 'KPATCH_FLAGS=--kernel "my kernel" -v')
+    assert done.status != 0
+    assert "my kernel: cannot read it" in done.log, done.log
+    assert tree.refused.exists() and not tree.module.exists()
 
 
 @pytest.mark.parametrize("era", ["2014", "modern"])

@@ -19,7 +19,8 @@
 # KPATCH		- The program: one word, a name in PATH or a full path.
 #			  Default: kpatch
 # KPATCH_FILES		- The modules that the build makes. Default: kqemu.ko
-# KPATCH_OSVERSION	- __FreeBSD_version of the kernel. Default: OSVERSION
+# KPATCH_OSVERSION	- __FreeBSD_version of the kernel. Default: OSVERSION,
+#			  or what --kernel FILE says
 # KPATCH_FLAGS		- More options for "kpatch hook", for example --no-verify.
 # KPATCH_DEPENDS	- The build dependency. Default: none. For example
 #			  ${KPATCH}:${PORTSDIR}/sysutils/kpatch
@@ -27,7 +28,7 @@
 KPATCH_FRAGMENT=	yes
 KPATCH?=		kpatch
 KPATCH_FILES?=		kqemu.ko
-KPATCH_OSVERSION?=	${OSVERSION}
+KPATCH_OSVERSION?=
 KPATCH_FLAGS?=
 KPATCH_DEPENDS?=
 .if !empty(KPATCH_DEPENDS)
@@ -37,12 +38,16 @@ BUILD_DEPENDS+=		${KPATCH_DEPENDS}
 # A tree without a stage (before 2013) installs at once, to DESTDIR and KMODDIR.
 KPATCH_STAGED_SH=	staged="${STAGEDIR}"; kmoddir="${KMODDIR}"; \
 			staged="$${staged:-${DESTDIR}$${kmoddir:-/boot/modules}}"
-# Empty means the default, as in the scripts.
+# Empty means the default, as in the scripts. A kernel file says its version itself: that
+# of the tree would contradict it.
+.if empty(KPATCH_FLAGS:M--kernel*)
+KPATCH_TREE_OSVERSION=	${OSVERSION}
+.endif
 KPATCH_DEFAULTS_SH=	program="${KPATCH}"; program="$${program:-kpatch}"; \
 			files="${KPATCH_FILES}"; files="$${files:-kqemu.ko}"; \
-			kernel="${KPATCH_OSVERSION}"; kernel="$${kernel:-${OSVERSION}}"
+			kernel="${KPATCH_OSVERSION}"; kernel="$${kernel:-${KPATCH_TREE_OSVERSION}}"
 KPATCH_ARGS=		--wrkdir="${WRKDIR}" --wrksrc="${BUILD_WRKSRC}" \
-			--stagedir="$${staged}" --osversion="$${kernel}" \
+			--stagedir="$${staged}" $${kernel:+--osversion="$${kernel}"} \
 			${KPATCH_FLAGS} $${files}
 KPATCH_STEP_SH=		${KPATCH_STAGED_SH}; ${KPATCH_DEFAULTS_SH}; \
 			$${program} hook $${step} ${KPATCH_ARGS} || { \

@@ -6,7 +6,8 @@
 #
 # KPATCH            the program: one word, a name in PATH or a full path. Default: kpatch
 # KPATCH_FILES      the modules that the build makes. Default: kqemu.ko
-# KPATCH_OSVERSION  __FreeBSD_version of the kernel. Default: OSVERSION of the tree
+# KPATCH_OSVERSION  __FreeBSD_version of the kernel. Default: OSVERSION of the tree, or what
+#                   --kernel FILE says
 # KPATCH_FLAGS      more options for "kpatch hook", for example --no-verify
 
 set -eu
@@ -64,7 +65,11 @@ kpatch_wrksrc=$(kpatch_answer wrksrc)
 : "${kpatch_wrksrc:?is empty: make did not answer as a ports tree does}"
 : "${kpatch_program:=kpatch}"
 : "${kpatch_files:=kqemu.ko}"
-: "${kpatch_osversion:=$(kpatch_answer osversion)}"
+# A kernel file says its version itself: that of the tree would contradict it.
+case " $kpatch_flags" in
+*" --kernel"*) ;;
+*) : "${kpatch_osversion:=$(kpatch_answer osversion)}" ;;
+esac
 
 # A tree without a stage installs at once: look where the module went.
 kpatch_has_stage=$kpatch_stagedir
@@ -77,12 +82,15 @@ kpatch_kmoddir=$(kpatch_answer kmoddir)
 kpatch_step() {
 	[ -z "${KPATCH_FRAGMENT:-}" ] || return 0
 	kpatch_code=0
-	# Flags and files are lists of words.
+	kpatch_now=$1
+	# Flags are words of the shell, with its quotes, as in the recipe of a makefile.
+	eval "set -- $kpatch_flags"
+	# Files are a list of words.
 	# shellcheck disable=SC2086
-	"$kpatch_program" hook "$1" --wrkdir="$WRKDIR" --wrksrc="$kpatch_wrksrc" \
-	    --stagedir="$kpatch_stagedir" --osversion="$kpatch_osversion" \
-	    $kpatch_flags $kpatch_files || kpatch_code=$?
-	[ "$kpatch_code" -eq 0 ] || kpatch_withdraw "$1"
+	"$kpatch_program" hook "$kpatch_now" --wrkdir="$WRKDIR" --wrksrc="$kpatch_wrksrc" \
+	    --stagedir="$kpatch_stagedir" ${kpatch_osversion:+--osversion="$kpatch_osversion"} \
+	    "$@" $kpatch_files || kpatch_code=$?
+	[ "$kpatch_code" -eq 0 ] || kpatch_withdraw "$kpatch_now"
 	return "$kpatch_code"
 }
 

@@ -14,7 +14,7 @@
 # KPATCH_FILES		- The modules, when USES=kpatch has no arguments.
 #			  Default: kqemu.ko
 # KPATCH_OSVERSION	- __FreeBSD_version of the kernel that the module is for.
-#			  Default: OSVERSION
+#			  Default: OSVERSION, or what --kernel FILE says
 # KPATCH_FLAGS		- More options for "kpatch hook", for example --no-verify.
 #			  Default: empty
 # KPATCH_DEPENDS	- The build dependency. Empty: none.
@@ -38,7 +38,7 @@ _INCLUDE_USES_KPATCH_MK=	yes
 _USES_POST+=	kpatch
 
 KPATCH?=		kpatch
-KPATCH_OSVERSION?=	${OSVERSION}
+KPATCH_OSVERSION?=
 KPATCH_FLAGS?=
 .  if !empty(kpatch_ARGS)
 KPATCH_FILES=		${kpatch_ARGS}
@@ -77,11 +77,16 @@ _USES_configure+=	155:kpatch-program
 _USES_build+=	900:kpatch-apply 910:kpatch-verify
 _USES_stage+=	950:kpatch-staged
 
-# Empty means the default, as in the scripts.
+# Empty means the default, as in the scripts. A kernel file says its version itself: that
+# of the tree would contradict it.
 _KPATCH=	${KPATCH:S/^$/kpatch/}
-_KPATCH_KERNEL=	${KPATCH_OSVERSION:S/^$/${OSVERSION}/}
+.  if empty(KPATCH_OSVERSION) && !empty(KPATCH_FLAGS:M--kernel*)
+_KPATCH_KERNEL=
+.  else
+_KPATCH_KERNEL=	--osversion=${KPATCH_OSVERSION:S/^$/${OSVERSION}/:Q}
+.  endif
 _KPATCH_WHERE=	--wrkdir=${WRKDIR:Q} --wrksrc=${BUILD_WRKSRC:Q} --stagedir=${STAGEDIR:Q}
-_KPATCH_ARGS=	${_KPATCH_WHERE} --osversion=${_KPATCH_KERNEL:Q} ${KPATCH_FLAGS} ${KPATCH_FILES}
+_KPATCH_ARGS=	${_KPATCH_WHERE} ${_KPATCH_KERNEL} ${KPATCH_FLAGS} ${KPATCH_FILES}
 
 _KPATCH_WITHDRAW=	code=$$?; for name in ${KPATCH_FILES:T}; do \
 			find ${STAGEDIR:Q} -type f -name "$$name" -exec rm -f {} \; \
