@@ -27,8 +27,8 @@ def written(mutant: str, folder: Path) -> Path:
 
 
 def lines_of_replays(text: str) -> list[list[str]]:
-    """The options behind each ``replay:`` of a text."""
-    return [shlex.split(each) for each in re.findall(r"replay: (.*)", text)]
+    """The words of each command behind a ``replay:`` of a text, without the program's name."""
+    return [shlex.split(words) for words in re.findall(r"replay: kpatch (.*)", text)]
 
 
 def violations(lanes: dict[str, Any]) -> set[str]:
@@ -56,7 +56,7 @@ def test_every_counterexample_replays_to_the_same_violation(model: str) -> None:
     ],
     ids=str,
 )
-def test_the_options_that_are_printed_show_the_violation_again(
+def test_the_command_that_is_printed_shows_the_violation_again(
     mutant: str,
     options: tuple[str, ...],
     count: int,
@@ -67,8 +67,8 @@ def test_the_options_that_are_printed_show_the_violation_again(
     printed = lines_of_replays(text)
     assert len(printed) == count
     said = set()
-    for each in printed:
-        done = verify(*each, path)
+    for command in printed:
+        done = run(*command)
         assert done.code == 0
         assert done.out.count("^ ") == 1
         said |= {line.strip() for line in done.out.splitlines() if "^ " in line}
@@ -78,11 +78,11 @@ def test_the_options_that_are_printed_show_the_violation_again(
 def test_a_fault_of_hosts_with_another_selector_replays_on_such_a_host(tmp_path: Path) -> None:
     path = written("the selector is 0x30 whatever the kernel", tmp_path)
     done = verify(*LEAVE, path)
-    (options, *_) = lines_of_replays(done.out)
-    assert options[options.index("--tr-selector") + 1] == "0x48"
-    assert "^ " in verify(*options, path).out
-    without = [each for each in options if each not in ("--tr-selector", "0x48")]
-    assert "^ " not in verify(*without, path).out
+    (command, *_) = lines_of_replays(done.out)
+    assert command[command.index("--tr-selector") + 1] == "0x48"
+    assert "^ " in run(*command).out
+    without = [word for word in command if word not in ("--tr-selector", "0x48")]
+    assert "^ " not in run(*without).out
 
 
 @pytest.mark.parametrize(
