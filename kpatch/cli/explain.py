@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kpatch import storage as files
 from kpatch.cli import progress
 from kpatch.cli.common import (
     Console,
@@ -32,6 +33,8 @@ from kpatch.report.typed_proof import CounterexampleFacts
 
 _LEAST = 40
 _PAGES = "docs/"
+_FILES = (*files.MODULE_SUFFIXES, *files.PACKAGE_SUFFIXES)
+"""What ends like that is no word: a file that is not there is said to be missing."""
 
 
 @click.command("explain")
@@ -49,13 +52,13 @@ def command(about: str, host: Host, signatures: Signatures, console: Console) ->
     path = Path(about)
     if about.startswith(_PAGES) and about.endswith(".md"):
         return _answer(_of_page(about), console)
-    if path.is_file() or "/" in about:
+    if path.is_file() or "/" in about or about.endswith(_FILES):
 
         def explain(place: Path) -> tuple[list[Document], int]:
             found: list[Document] = []
             for inside in targets.open_target(place).modules:
                 module = read_module(inside.data, inside.name)
-                found.append(_of_module(module, host, signatures, console))
+                found.append(_of_module(module, str(place), host, signatures, console))
             return found, DONE
 
         return each_file("explain", [path], console, explain)
@@ -104,6 +107,8 @@ def _of_term(about: str) -> Explained:
     for spelling in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
         if spelling in known:
             return explained(spelling, "term", [f"{spelling}: {known[spelling]}"])
+    if Path(about).is_dir():
+        raise UsageError(f"'{about}' is a folder", todo="name one file, or a word")
     near = get_close_matches(word, known, 4, 0.5)
     raise UsageError(
         f"'{about}' is no file and no term",
@@ -111,18 +116,21 @@ def _of_term(about: str) -> Explained:
     )
 
 
-def _of_module(module: Module, host: Host, signatures: Signatures, console: Console) -> Explained:
+def _of_module(
+    module: Module, path: str, host: Host, signatures: Signatures, console: Console
+) -> Explained:
     name = module.name
     found = assess(module, host=host, signatures=signatures)
-    lines = []
+    verdict, lines = found.verdict, []
     if found.verdict is Verdict.PATCHED and found.before is not None:
         lines = [f"{name}: PATCHED. {found.reason}. This is about its original:", ""]
         found = assess(found.before.module, host=host, signatures=signatures)
     document = documents.assessment(found)
-    lines += explanation(document, _counterexample(found, console))
+    example = _counterexample(found, console)
+    lines += explanation(document, example, path, is_patched=bool(lines))
     if not console.json:
         console.data(wrapped(lines, _width()))
-    return explained(name, document["verdict"], lines)
+    return explained(name, verdict.value, lines)
 
 
 def _counterexample(found: Assessment, console: Console) -> CounterexampleFacts | None:

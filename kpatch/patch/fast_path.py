@@ -87,7 +87,7 @@ def not_kqemu(name: str) -> OtherModuleError:
     return OtherModuleError(
         "it is not kqemu: no such name in it, and no monitor image",
         where=name,
-        todo="give it a kqemu.ko",
+        todo="give kpatch a kqemu.ko",
     )
 
 
@@ -96,7 +96,7 @@ def not_for_amd64(identity: Identity, name: str) -> OtherModuleError:
     return OtherModuleError(
         f"it is not a kernel module of FreeBSD/amd64: {identity.reasons[0]}",
         where=name,
-        todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+        todo="give kpatch the kqemu.ko of a FreeBSD/amd64 host",
     )
 
 

@@ -115,8 +115,8 @@ def _affected(found: _Found) -> Assessment:
 def _already_fixed(fix: SourceFix) -> AlreadyFixedError:
     name = "an unknown source fix" if fix.variant == "unknown" else f"source fix {fix.variant}"
     advice = {
-        "A": "--replace-source-fix switches it off and patches",
-        "B": "--replace-source-fix switches it off and patches",
+        "A": "'kpatch apply --replace-source-fix' switches it off and patches",
+        "B": "'kpatch apply --replace-source-fix' switches it off and patches",
         "C": "nothing to repair",
         "unknown": "build it without that fix, then patch it",
     }

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from kpatch.report.typed_proof import CounterexampleFacts, LaneStepFacts
 
 
-def explanation(module: Assessed, found: CounterexampleFacts | None) -> list[str]:
-    """Paragraphs about a module, from its assessment and, where it was run, one counterexample."""
-    return [*_what(module), *_where(module), *_how(found), *_next(module)]
+def explanation(
+    module: Assessed, found: CounterexampleFacts | None, path: str, *, is_patched: bool
+) -> list[str]:
+    """Paragraphs about a module, from its assessment and, where it was run, one counterexample.
+
+    ``path`` is the file to name in a command. With ``is_patched`` the module is its original.
+    """
+    advice = _of_the_patched(path) if is_patched else _next(module, path)
+    return [*_what(module), *_where(module), *_how(found), *advice]
 
 
 def wrapped(lines: list[str], width: int) -> str:
@@ -92,16 +98,21 @@ def _step(step: LaneStepFacts) -> str:
     return f"CPU {step['cpu']}: {done}; the slot is now {slot}"
 
 
-def _next(module: Assessed) -> Iterator[str]:
-    advice = {
-        "affected": f"Repair it with: kpatch apply {module['file']}",
-        "patched": f"Take the patch back with: kpatch revert {module['file']}",
-    }
+def _of_the_patched(path: str) -> Iterator[str]:
+    yield ""
+    yield f"{path} itself is repaired. Prove that with: kpatch verify {path}"
+    yield f"What the patch changed: kpatch diff {path}"
+    yield f"Take it back with: kpatch revert {path}"
+
+
+def _next(module: Assessed, path: str) -> Iterator[str]:
     refusal = module.get("refusal")
-    todo = refusal["todo"] if refusal else advice.get(module["verdict"], "")
+    todo = _sentence(refusal["todo"]) if refusal else ""
+    if module["verdict"] == "affected" and not refusal:
+        todo = f"Repair it with: kpatch apply {path}"
     if todo:
         yield ""
-        yield _sentence(todo) if refusal else todo
+        yield todo
 
 
 def _sentence(text: str) -> str:

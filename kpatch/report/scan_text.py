@@ -56,20 +56,21 @@ def _short(document: Assessed) -> Iterator[str]:
     if kernel and document["verdict"] in ("affected", "fixed-by-source", "not-affected"):
         yield f"  kernel: {_kernel(kernel)}"
     refusal = document.get("refusal")
-    if document["verdict"] in ("patched", "patched-then-stripped") and not refusal:
-        yield "  scan does not prove it: 'kpatch verify' does"
     if refusal and refusal["todo"]:
         yield f"  {refusal['todo']}"
 
 
 def _next(document: Assessed, path: str) -> Iterator[str]:
-    """The command to run now. A refusal has said what to do."""
-    if not path or document.get("refusal"):
+    """The command to run now. A refusal has said what to do, but for the file's name."""
+    refusal = document.get("refusal")
+    if path and refusal and "--replace-source-fix" in refusal["todo"]:
+        yield f"  next: kpatch apply --replace-source-fix {path}"
+    if not path or refusal:
         return
     if document["verdict"] == "affected":
         yield f"  next: kpatch apply {path}"
-    elif document["verdict"] == "patched":
-        yield f"  next: nothing; 'kpatch verify {path}' proves it again"
+    elif document["verdict"] in ("patched", "patched-then-stripped"):
+        yield f"  next: nothing. To prove it: kpatch verify {path}"
 
 
 def _kernel(kernel: KernelFacts) -> str:

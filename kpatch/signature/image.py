@@ -90,7 +90,7 @@ def _too_many(section: Section) -> UnknownModuleError:
     return UnknownModuleError(
         "too many places look like the start of a monitor image",
         where=section.name,
-        todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+        todo="give kpatch the kqemu.ko of a FreeBSD/amd64 host",
     )
 
 

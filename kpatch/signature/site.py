@@ -84,7 +84,7 @@ def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
         raise MatchError(
             f"more than {_MOST_KEYS} places look like '{rule.key}', as in no kqemu",
             where=place_of(image),
-            todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+            todo="give kpatch the kqemu.ko of a FreeBSD/amd64 host",
         )
     return keys
 

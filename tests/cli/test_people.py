@@ -28,7 +28,16 @@ from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.verify.proof.checks import SENTENCES
 from kpatch.verify.proof.obligations import default_suite
 from tests.cli import schema
-from tests.cli.harness import GOLDEN, REPOSITORY, copied, environment, kpatch, run
+from tests.cli.harness import (
+    GOLDEN,
+    REPOSITORY,
+    copied,
+    environment,
+    kpatch,
+    package_bytes,
+    patched_bytes,
+    run,
+)
 from tests.cli.terminal import ESCAPE, on_terminal, screen
 from tests.referees import require
 
@@ -189,7 +198,9 @@ def test_a_page_that_a_message_names_is_printed(tmp_path: Path) -> None:
 def test_an_unknown_word_or_command_gets_a_suggestion() -> None:
     assert "did you mean scan?" in run("scn", "x.ko").complaint
     assert "schedule" in run("explain", "schedul").complaint
-    assert run("explain", "/nonexistent/kqemu.ko").code == 18
+    for missing in ("/nonexistent/kqemu.ko", "kqemu-nowhere.ko"):
+        assert run("explain", missing).code == 18
+    assert "is a folder" in run("explain", "..").complaint
 
 
 def test_explain_tells_the_bug_of_this_file(tmp_path: Path) -> None:
@@ -202,6 +213,19 @@ def test_explain_tells_the_bug_of_this_file(tmp_path: Path) -> None:
         assert f"+{site['section_offset']:#x}" in text
         assert all(each in text for each in site["instructions"])
     assert "CPU 0 ends with TSS 1: WRONG, that is another CPU's" in text
+
+
+def test_explain_of_a_patched_file_does_not_say_to_repair_it(tmp_path: Path) -> None:
+    path = tmp_path / "patched.ko"
+    path.write_bytes(patched_bytes())
+    document = run("explain", "--json", path).document["files"][0]
+    assert document["verdict"] == "patched"
+    assert f"Take it back with: kpatch revert {path}" in document["lines"]
+    assert not any("kpatch apply" in line for line in document["lines"])
+    package = tmp_path / "kqemu.pkg"
+    package.write_bytes(package_bytes("xz"))
+    (entry,) = run("explain", "--json", package).document["files"]
+    assert entry["lines"][-1] == f"Repair it with: kpatch apply {package}"
 
 
 def test_the_schema_is_one_and_refuses_what_is_none() -> None:

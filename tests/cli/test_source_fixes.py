@@ -21,7 +21,7 @@ def test_a_source_fix_is_switched_off_and_said_to_be(variant: str, tmp_path: Pat
     done = run("apply", "--no-verify", "--replace-source-fix", path)
     assert done.code == 0
     words = " ".join(done.err.split())
-    assert f"and source fix {variant.upper()}, which now returns at once" in words
+    assert f"Source fix {variant.upper()} now returns at once." in words
     module = read_module(path.read_bytes())
     note = read_note(module)
     assert note is not None and note.source_fix == variant.upper()
