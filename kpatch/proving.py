@@ -17,7 +17,6 @@ from kpatch.errors import (
     KpatchError,
     LinkerRefusalError,
     OtherModuleError,
-    UnknownModuleError,
     VerificationError,
 )
 
@@ -76,13 +75,6 @@ def case_of(found: Assessment) -> Case:
     if isinstance(found.refusal, KernelUnknownError) and (found.is_patched or _contradicts(found)):
         raise found.refusal
     if before is not None:
-        if before.match is None:
-            name = before.note.signature if before.note else "unknown"
-            raise UnknownModuleError(
-                f"it is patched with the signature {name}, which is not here",
-                where=module.name,
-                todo="name the folder of that signature with --signatures",
-            )
         require_own_kernels(before.cpuid, module, detect(before.module))
         caveat = "" if found.verdict is Verdict.PATCHED else _CAVEATS[before.means.name]
         return Case(module, before.module, before.match, before.cpuid, FixModel(caveat=caveat))

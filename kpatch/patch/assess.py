@@ -10,6 +10,7 @@ from kpatch.errors import (
     DamagedFileError,
     KernelUnknownError,
     KpatchError,
+    UnknownModuleError,
 )
 from kpatch.kernel.detect import detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
@@ -81,6 +82,8 @@ def _patched(
 
     try:
         before = unpatched(module, note, known)
+    except UnknownModuleError as error:
+        return Assessment(module, identity, Verdict.UNKNOWN_BUILD, error.what, error, note)
     except KpatchError as error:
         return Assessment(module, identity, Verdict.CHANGED, error.what, error, note)
     if before is None or before.means is not Means.ORIGINAL:

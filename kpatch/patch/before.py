@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
+from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, UnknownModuleError
 from kpatch.patch.note import SECTION, Note, seal_holds
 from kpatch.patch.original import original_of
 from kpatch.patch.traces import traces_of
@@ -35,12 +35,12 @@ class Unpatched(NamedTuple):
 
     Only with Means.ORIGINAL it is the file that was patched. With TAKEN_OUT it is what the other
     tool would have made of it, with REBUILT it does the same. Its sections have the numbers that
-    they have in the patched module. ``match`` is None where the note's signature is not known.
+    they have in the patched module.
     """
 
     module: Module
     means: Means
-    match: Match | None
+    match: Match
     cpuid: int
     tss_stride: int
     note: Note | None
@@ -52,7 +52,8 @@ def unpatched(
     """What ``module``, whose note is ``note``, was before; None where it has no trace of a patch.
 
     Raises DamagedFileError for a patch that is not whole, LinkerRefusalError for a module that
-    no kernel loads any more, and the refusals of the signature layer.
+    no kernel loads any more, UnknownModuleError where the note's signature is not known, and the
+    refusals of the signature layer.
     """
     if note is None:
         return by_content(module, None, signatures)
@@ -71,8 +72,15 @@ def unpatched(
         if found is None:
             raise
         return found
-    known = any(signature.id == note.signature for signature in signatures)
-    match = _genuine_match(original, signatures) if known else None
+    if not any(signature.id == note.signature for signature in signatures):
+        # Whoever can write a file can seal a note over any original: only the signature tells.
+        raise UnknownModuleError(
+            f"it is patched with the signature {note.signature}, which is not here, so nothing "
+            "tells whether its note is genuine",
+            where=module.name,
+            todo="name the folder of that signature with --signatures",
+        )
+    match = _genuine_match(original, signatures)
     return Unpatched(original, Means.ORIGINAL, match, note.cpuid, note.tss_stride, note)
 
 

@@ -33,8 +33,8 @@ from kpatch.units import FileOffset
 def require_genuine(module: Module, found: Unpatched) -> None:
     """Raise DamagedFileError unless patching what ``module`` was gives ``module`` again."""
     note = found.note
-    if found.means is not Means.ORIGINAL or note is None or found.match is None:
-        return  # known by having been patched again, or not to be patched again without signature
+    if found.means is not Means.ORIGINAL or note is None:
+        return  # known by having been patched again
     again = _patched_again(found.module, found.match, note.cpuid, note.tss_stride, note)
     if note.version == __version__ and note.loaded_sha256 != NO_DIGEST:
         same = again == module.data

@@ -53,7 +53,8 @@ def test_no_byte_is_decoded_twice_however_many_candidates_there_are(
 
 
 def test_more_candidates_than_in_any_kqemu_are_refused_before_they_cost() -> None:
-    module = read_module(assembled(".text\n" + "mov $0x00d8000f, %eax\n" * 200 + f"{LTR}\n"))
+    code = "mov $0x00d8000f, %eax\n" * 200 + f'{LTR}\n.section set_sysinit_set,"a"\n.quad 0\n'
+    module = read_module(assembled(f".text\n{code}"))
     with pytest.raises(MatchError, match="more than 128 places in its code look like 'ltr'"):
         find_ltr(module)
     found = assess(module)

@@ -91,7 +91,9 @@ def test_it_goes_from_scan_to_proof_and_back(
     patched = read_module(path.read_bytes())
     assert {".text.other_switch", ".data.other_switch"} <= {each.name for each in patched.sections}
 
-    assert run("scan", path).code == 0
+    assert run("scan", *own, path).code == 0
+    alone = run("scan", path)
+    assert alone.code == 1 and "other-switch, which is not here" in alone.out
     assert run("verify", *own, *_SMALL, path).code == 0
     without = run("verify", *_SMALL, path)
     assert without.code == 11 and "--signatures" in without.complaint
@@ -102,7 +104,8 @@ def test_it_goes_from_scan_to_proof_and_back(
     assert run("revert", *own, stripped).code == 0
     assert run("verify", *own, *_SMALL, stripped).code == 17  # the repair is out
 
-    assert run("revert", path).code == 0
+    assert run("revert", path).code == 11  # nothing tells whether the note is genuine
+    assert run("revert", *own, path).code == 0
     assert path.read_bytes() == original
 
 
