@@ -166,64 +166,71 @@ class _InputWalk:
     def _step(self, address: int, machine: Machine) -> list[tuple[int, Machine]]:
         if address == RETURN_AT:
             return []
-        each = self._places.instruction(address)
-        effects = effects_of(each.raw) if each is not None else None
-        if each is None or effects is None or not effects.understood:
+        instruction = self._places.instruction(address)
+        effects = effects_of(instruction.raw) if instruction is not None else None
+        if instruction is None or effects is None or not effects.understood:
             self.unknown.setdefault(f"what runs at {address:#x}")
             return []
         patch = self._places.is_patch(address)
         if patch and effects.doubts:
-            self.unknown.setdefault(f"{effects.doubts[0]}: '{each.text}'")
+            self.unknown.setdefault(f"{effects.doubts[0]}: '{instruction.text}'")
         if patch:
-            self._note_unusual(each)
-        own = patch and each.raw not in self._displaced
+            self._note_unusual(instruction)
+        own = patch and instruction.raw not in self._displaced
         step = Transfer(
-            self._places, machine, each, effects.effects, kernel=self._kernel, patch=own
+            self._places, machine, instruction, effects.effects, kernel=self._kernel, patch=own
         )
         self._note(step, own)
         if own and self._kernel and _changes_system(step):
-            self.unknown.setdefault(f"what '{each.text}' leaves to the monitor")
-        if _writes_cr3(each):
+            self.unknown.setdefault(f"what '{instruction.text}' leaves to the monitor")
+        if _writes_cr3(instruction):
             self._ended = machine if self._ended is None else self._ended.joined(machine)
             return []
-        if each.transfers_control:
+        if instruction.transfers_control:
             return self._go(step)
         after = step.run()
         if number(after.registers["rsp"]) is None:
-            self.unknown.setdefault(f"where the stack is after '{each.text}'")
+            self.unknown.setdefault(f"where the stack is after '{instruction.text}'")
             return []
-        return [(each.end, after)]
+        return [(instruction.end, after)]
 
-    def _note_unusual(self, each: Instruction) -> None:
-        if each.mnemonic.startswith("rep") and each.mnemonic.split()[-1][:4] in _STRING_STORES:
-            self.unknown.setdefault(f"how much '{each.text}' stores")
-        feature = beyond_baseline(each.raw)
+    def _note_unusual(self, instruction: Instruction) -> None:
+        if (
+            instruction.mnemonic.startswith("rep")
+            and instruction.mnemonic.split()[-1][:4] in _STRING_STORES
+        ):
+            self.unknown.setdefault(f"how much '{instruction.text}' stores")
+        feature = beyond_baseline(instruction.raw)
         if feature:
-            self.undefined.setdefault(f"'{each.text}' is another one on a CPU without {feature}")
+            self.undefined.setdefault(
+                f"'{instruction.text}' is another one on a CPU without {feature}"
+            )
 
     def _go(self, step: Transfer) -> list[tuple[int, Machine]]:
-        each = step.each
-        if each.is_far_return or not (each.is_call or each.is_branch or each.is_return):
-            self.unknown.setdefault(f"where '{each.text}' goes")
+        instruction = step.instruction
+        if instruction.is_far_return or not (
+            instruction.is_call or instruction.is_branch or instruction.is_return
+        ):
+            self.unknown.setdefault(f"where '{instruction.text}' goes")
             return []
         target: int | None
-        if each.is_return:
+        if instruction.is_return:
             target = number(step.pop())
-            step.drop(each.operands[0] if each.operands else None)
-        elif each.branch_target is not None:
-            target = each.branch_target % (1 << 64)
+            step.drop(instruction.operands[0] if instruction.operands else None)
+        elif instruction.branch_target is not None:
+            target = instruction.branch_target % (1 << 64)
         else:
-            target = number(step.value(each.operands[0]))
-        if each.is_call:
-            step.push(known(each.end))
+            target = number(step.value(instruction.operands[0]))
+        if instruction.is_call:
+            step.push(known(instruction.end))
         if step.mnemonic.startswith("loop"):
             step.run()
         if target is None:
-            self.unknown.setdefault(f"where '{each.text}' goes")
+            self.unknown.setdefault(f"where '{instruction.text}' goes")
             return []
         ways = [(target, step.after)]
-        if each.is_branch and step.mnemonic != "jmp":
-            ways.append((each.end, step.after.copy()))
+        if instruction.is_branch and step.mnemonic != "jmp":
+            ways.append((instruction.end, step.after.copy()))
         return ways
 
     def _note_stores(self, step: Transfer) -> None:
@@ -233,29 +240,29 @@ class _InputWalk:
             if address is not None:
                 size = operand.size or 8
                 if any(self._places.is_state(address + at) for at in range(size)):
-                    stores = self.stores.setdefault(step.each.text, set())
+                    stores = self.stores.setdefault(step.instruction.text, set())
                     stores |= set(range(address, address + size))
             elif STACK in step.address_origins(operand):
-                self.unknown.setdefault(f"where '{step.each.text}' stores")
+                self.unknown.setdefault(f"where '{step.instruction.text}' stores")
 
     def _note(self, step: Transfer, own: bool) -> None:
-        each = step.each
+        instruction = step.instruction
         if own:
             self._note_stores(step)
         for what, names in dependencies(step, self._places):
             undefined = sorted(name for name in names if name.startswith(UNDEFINED))
             for name in undefined:
-                self.undefined.setdefault(f"{what} of '{each.text}' depends on {name}")
+                self.undefined.setdefault(f"{what} of '{instruction.text}' depends on {name}")
             others = sorted(foreign(names) - set(undefined))
             if own and others:
-                self.junk.setdefault(f"{what} of '{each.text}' depends on {others[0]}")
+                self.junk.setdefault(f"{what} of '{instruction.text}' depends on {others[0]}")
 
 
 def _changes_system(step: Transfer) -> bool:
     """Whether it may change what is handed over to the monitor and that the kernel has no need to
     get back as it was: explorations look at what comes back.
     """
-    target = step.each.operands[0] if step.each.operands else None
+    target = step.instruction.operands[0] if step.instruction.operands else None
     if step.mnemonic in ("mov", "pop"):
         return isinstance(target, Register) and target.name not in REGISTERS
     if step.mnemonic == "popfq":
@@ -265,8 +272,8 @@ def _changes_system(step: Transfer) -> bool:
     return step.mnemonic in _SYSTEM_STATE
 
 
-def _writes_cr3(each: Instruction) -> bool:
-    match each.operands:
+def _writes_cr3(instruction: Instruction) -> bool:
+    match instruction.operands:
         case (Register(name="cr3"), _):
             return True
         case _:

@@ -37,7 +37,7 @@ class Operands:
         self,
         places: Places,
         machine: Machine,
-        each: Instruction,
+        instruction: Instruction,
         effects: Effects,
         *,
         kernel: bool,
@@ -46,21 +46,21 @@ class Operands:
         """``kernel`` says whether %gs is the kernel's, ``patch`` that this is none of the module's
         own instructions.
         """
-        self.each = each
+        self.instruction = instruction
         self.effects = effects
         self.before = machine
         self.after = machine.copy()
         self._places = places
         self._kernel = kernel
         self._patch = patch
-        self.mnemonic = each.mnemonic.split()[-1]
+        self.mnemonic = instruction.mnemonic.split()[-1]
 
     def address(self, operand: Memory) -> int | None:
         """The address of a memory operand; None if it is not known."""
         total = operand.displacement
         for name, scale in ((operand.base, 1), (operand.index, operand.scale)):
             if name == "rip":
-                total += self.each.end
+                total += self.instruction.end
             elif name is not None and name not in ("riz", "eiz"):
                 held = number(self.before.registers[REGISTERS[name][0]])
                 if held is None:
@@ -77,7 +77,7 @@ class Operands:
         """Those that are accessed."""
         if self.mnemonic in ("lea", "nop"):
             return ()
-        return tuple(o for o in self.each.operands if isinstance(o, Memory))
+        return tuple(o for o in self.instruction.operands if isinstance(o, Memory))
 
     def value(self, operand: Operand) -> Bytes:
         """What an operand holds in front of the instruction."""
@@ -103,7 +103,7 @@ class Operands:
         for bit, name in enumerate(FLAG_NAMES):
             if self.effects.flags_read >> bit & 1:
                 found |= self.before.flags[name]
-        for operand in self.each.operands:
+        for operand in self.instruction.operands:
             if isinstance(operand, Memory) and operand in self.memory_operands():
                 found |= origins(self._load(operand))
             elif isinstance(operand, Register) and operand.name not in REGISTERS:
@@ -111,16 +111,18 @@ class Operands:
         if not found.isdisjoint(FLAGS):
             found |= {CHANGED_FLAGS}
         if self._shifts_too_far():
-            found |= {f"{UNDEFINED}, where it shifts by more than the width, '{self.each.text}'"}
+            found |= {
+                f"{UNDEFINED}, where it shifts by more than the width, '{self.instruction.text}'"
+            }
         return found
 
     def _shifts_too_far(self) -> bool:
         """SDM vol. 2, SHLD and SHRD: by more than the operand's size, result and flags are
         undefined. The count is taken modulo 32, so this is about 16 bits.
         """
-        if self.each.mnemonic not in ("shld", "shrd"):
+        if self.instruction.mnemonic not in ("shld", "shrd"):
             return False
-        target, _, count = self.each.operands
+        target, _, count = self.instruction.operands
         by = number(self.value(count))
         return getattr(target, "size", 0) == 2 and (by is None or by % 32 > 16)
 
@@ -161,7 +163,7 @@ class Operands:
             for name in (operand.base, operand.index)
             if name in REGISTERS
         )
-        return used - {o.whole for o in self.each.operands if isinstance(o, Register)}
+        return used - {o.whole for o in self.instruction.operands if isinstance(o, Register)}
 
     def _held(self, name: str) -> Origins:
         return origins(self.before.registers[name]) | self._tagged(name)

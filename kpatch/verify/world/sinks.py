@@ -24,21 +24,25 @@ _PLAIN_STORES: Final = frozenset({"mov", "xchg", "movabs"})
 
 def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
     """What an instruction decides or passes on, and where that comes from."""
-    each = step.each
+    instruction = step.instruction
     found = [("the address", step.address_origins(o)) for o in step.memory_operands()]
     if step.mnemonic in _BIT_STRINGS and step.memory_operands():
         # SDM vol. 2, BT: a register names a bit anywhere in memory, from the operand on.
-        found.append(("the address", origins(step.value(each.operands[1]))))
-    conditional = each.is_branch and step.mnemonic != "jmp"
-    if conditional or each.mnemonic.startswith("rep") or step.mnemonic in _DIVISIONS:
+        found.append(("the address", origins(step.value(instruction.operands[1]))))
+    conditional = instruction.is_branch and step.mnemonic != "jmp"
+    if conditional or instruction.mnemonic.startswith("rep") or step.mnemonic in _DIVISIONS:
         found.append(("the outcome", step.sources()))
-    if (each.is_call or each.is_branch) and each.branch_target is None:
-        found.append(("the target", origins(step.value(each.operands[0]))))
+    if (instruction.is_call or instruction.is_branch) and instruction.branch_target is None:
+        found.append(("the target", origins(step.value(instruction.operands[0]))))
     if step.mnemonic in _LOADS_SYSTEM:
-        found.append(("the operand", origins(step.value(each.operands[0]))))
-    target = each.operands[0] if each.operands else None
-    if isinstance(target, Register) and target.name not in REGISTERS and len(each.operands) == 2:
-        source = origins(step.value(each.operands[1])) - {target.name}
+        found.append(("the operand", origins(step.value(instruction.operands[0]))))
+    target = instruction.operands[0] if instruction.operands else None
+    if (
+        isinstance(target, Register)
+        and target.name not in REGISTERS
+        and len(instruction.operands) == 2
+    ):
+        source = origins(step.value(instruction.operands[1])) - {target.name}
         found.append(("the operand", source))
     found += [("what is stored", names) for names in _stored(step, places)]
     return found
@@ -48,7 +52,7 @@ def stored_to(step: Transfer) -> tuple[Memory, ...]:
     """The memory operands that it may write."""
     return tuple(
         operand
-        for at, operand in enumerate(step.each.operands)
+        for at, operand in enumerate(step.instruction.operands)
         if isinstance(operand, Memory)
         and operand in step.memory_operands()
         and (at == 0 or step.mnemonic in ("xchg", "xadd"))
@@ -64,7 +68,9 @@ def _stored(step: Transfer, places: Places) -> list[Origins]:
         own = address is not None and not operand.segment and places.is_stack(address)
         if own or step.mnemonic in _STORE_TABLES:
             continue
-        others = [o for o in step.each.operands if o != operand and not isinstance(o, Immediate)]
+        others = [
+            o for o in step.instruction.operands if o != operand and not isinstance(o, Immediate)
+        ]
         names = NONE.union(*(origins(step.value(other)) for other in others))
         if step.mnemonic == "pop":
             names |= origins(step.top())

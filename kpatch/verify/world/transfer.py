@@ -49,7 +49,7 @@ class Transfer(Operands):
             name = _TABLES[self.mnemonic]
             if name == SELECTOR and not self._kernel:
                 name = "TR, which is the monitor's"
-            self.store(self.each.operands[0], of({name}, 16))
+            self.store(self.instruction.operands[0], of({name}, 16))
         elif self.mnemonic in _SUMS:
             self._sum()
         else:
@@ -92,33 +92,33 @@ class Transfer(Operands):
         return self.top()
 
     def _mov(self) -> None:
-        target, source = self.each.operands
+        target, source = self.instruction.operands
         value = self.value(source)
         if isinstance(target, Register) and target.name not in REGISTERS:
             return
         self.store(target, (*value, *known(0, 8))[: max(target.size, len(value))])
 
     def _movzx(self) -> None:
-        target, source = self.each.operands
+        target, source = self.instruction.operands
         self.store(target, (*self.value(source), *known(0, 8))[:8])
 
     def _lea(self) -> None:
-        target, source = self.each.operands
+        target, source = self.instruction.operands
         if isinstance(source, Memory):
             at = self.address(source)
             self.store(target, of(self.address_origins(source)) if at is None else known(at))
 
     def _push(self) -> None:
-        if _OPERAND_SIZE in self.each.raw[:2]:
+        if _OPERAND_SIZE in self.instruction.raw[:2]:
             self._anything()  # two bytes: then it is not known where the stack is
         else:
-            self.push(self.value(self.each.operands[0]))
+            self.push(self.value(self.instruction.operands[0]))
 
     def _pop(self) -> None:
-        if _OPERAND_SIZE in self.each.raw[:2]:
+        if _OPERAND_SIZE in self.instruction.raw[:2]:
             self._anything()
         else:
-            self.store(self.each.operands[0], self.pop())
+            self.store(self.instruction.operands[0], self.pop())
 
     def _pushfq(self) -> None:
         names = NONE.union(*self.before.flags.values())
@@ -134,16 +134,16 @@ class Transfer(Operands):
         self.after.registers["rbp"] = self.pop()
 
     def _xchg(self) -> None:
-        one, other = self.each.operands
+        one, other = self.instruction.operands
         first, second = self.value(one), self.value(other)
         self.store(one, second)
         self.store(other, first)
 
     def _sum(self) -> None:
         """Known numbers are calculated; a mask of zeros lets nothing through."""
-        target = self.each.operands[0]
-        values = [self.value(operand) for operand in self.each.operands]
-        if self.mnemonic == "xor" and len(set(self.each.operands)) == 1:
+        target = self.instruction.operands[0]
+        values = [self.value(operand) for operand in self.instruction.operands]
+        if self.mnemonic == "xor" and len(set(self.instruction.operands)) == 1:
             self.store(target, known(0, len(values[0])))
             return
         numbers = [number(value) for value in (*values, known(1))[:2]]
@@ -165,9 +165,9 @@ class Transfer(Operands):
 
     def _anything(self) -> None:
         names = self.sources()
-        if self.mnemonic in ("bsf", "bsr") and not number(self.value(self.each.operands[1])):
+        if self.mnemonic in ("bsf", "bsr") and not number(self.value(self.instruction.operands[1])):
             # SDM vol. 2, BSF: undefined where the source is 0, and that cannot be told.
-            names |= {f"{UNDEFINED}, where its source is 0, '{self.each.text}'"}
+            names |= {f"{UNDEFINED}, where its source is 0, '{self.instruction.text}'"}
         for name, mask in self.effects.may_write.items():
             certain = self.effects.writes.get(name, 0)
             self.after.registers[name] = tuple(
@@ -187,7 +187,7 @@ class Transfer(Operands):
                 continue
             found = names
             if self.effects.flags_undefined >> bit & 1:
-                found |= {f"{UNDEFINED} {name} after '{self.each.text}'"}
+                found |= {f"{UNDEFINED} {name} after '{self.instruction.text}'"}
             if not self.effects.flags_written >> bit & 1:
                 found |= self.before.flags[name]
             self.after.flags[name] = found
