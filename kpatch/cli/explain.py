@@ -102,8 +102,9 @@ def _of_term(about: str) -> Explained:
     from kpatch.report.glossary import terms
 
     known = terms(EXIT_CODES, COMMANDS)
-    word = " ".join(about.lower().replace("_", "-").split())
-    tries = (word, word.replace(" ", "-"), word.removesuffix("s"))
+    plain = " ".join(about.lower().split())
+    word = plain.replace("_", "-")
+    tries = (plain, word, word.replace(" ", "-"), word.removesuffix("s"))
     for spelling in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
         if spelling in known:
             return explained(spelling, "term", [f"{spelling}: {known[spelling]}"])

@@ -101,6 +101,41 @@ PARTS: Final = {
     "trap": "What would make the hook do nothing, or not be found. 'blocks' says it would.",
 }
 
+FIELD: Final = {
+    "kqemu": "The kernel accelerator of QEMU, up to 2009. Its FreeBSD module is kqemu.ko.",
+    "world switch": "kqemu's way from the kernel into its monitor and back: all tables, stacks and "
+    "TR are exchanged. It is what kpatch patches and proves.",
+    "switch": "Short for the world switch.",
+    "guest": "The system that runs inside kqemu. What it leaves in registers may be anything.",
+    "host": "The FreeBSD kernel that kqemu runs in; in a proof, an emulated one.",
+    "emulated": "The module's own code ran on CPUs in software (Unicorn), not on a machine.",
+    "str": "The instruction that stores TR. It gives the selector only, not the TSS behind it.",
+    "ltr": "The instruction that loads TR from a slot of the GDT. It marks the slot busy, and "
+    "faults if it is busy already.",
+    "slot": "The entry of the GDT from which TR is loaded: number 6 up to FreeBSD 7.3.",
+    "#gp": "General protection fault. In the kernel it is a panic.",
+    "rsp0": "The stack in a TSS that the CPU takes when it enters the kernel.",
+    "common_tss": "The kernel's array of TSSs, one for each CPU.",
+    "struct pcpu": "What the kernel keeps for each CPU, behind %gs:. 'cpuid' is a field of it.",
+    "__freebsd_version": "A number for each state of the kernel's sources, as 700055 for 7.0. "
+    "'sysctl -n kern.osreldate' prints it; --osversion takes it.",
+    "entry site": "Where the switch into the guest saves TR, IDT, GDT and LDT.",
+    "exit site": "Where the switch out of the guest reloads TR.",
+    "image offset": "Counted from the start of the monitor image.",
+    "file offset": "Counted from the start of the file.",
+    "lock": "A word in a page of its own. The patch holds it while it writes the slot and loads "
+    "TR, so that no other CPU comes in between.",
+    "foreign tss": "The TSS of another CPU.",
+    "interleaving": "An order in which the instructions of several CPUs can follow each other.",
+    "memory model": "Which orders of loads and stores other CPUs can see: 'sc' or 'tso'.",
+    "local instruction": "One that no other CPU can notice. A lane counts them only.",
+    "fewest possible": "No schedule with fewer preemptions shows this.",
+    "replay": "Run one schedule again: 'kpatch verify --replay'.",
+    "nmi": "Non-maskable interrupt. It comes also where interrupts are off; not modelled.",
+    "machine check": "An exception for broken hardware; not modelled.",
+    "dma": "Memory accesses by devices; not modelled.",
+    "undo": "'kpatch revert' gives the original back, from the patched file alone.",
+}
 _TRAPS: Final = {
     "not-installed": "a file of the hook is not there; 'kpatch hook --install' writes it",
     "outdated": "a file of the hook was written by another version; --install writes it anew",
@@ -129,5 +164,5 @@ TRAPS: Final = {
     for name, what in _TRAPS.items()
 }
 
-WORDS: Final = {**STATUSES, **TESTS, **EVIDENCE, **PARTS, **TRAPS}
+WORDS: Final = {**STATUSES, **TESTS, **EVIDENCE, **PARTS, **FIELD, **TRAPS}
 """The term, in lower case, and what it means, in a sentence or a few."""

@@ -118,7 +118,7 @@ def test_every_word_that_is_printed_has_an_explanation(
     for key in ("scenario", "prop", "expected", "reader", "site", "model", "name"):
         printed |= {each for each in _values(applied[0]["proof"], key) if _NAME.fullmatch(each)}
     printed |= {f"TR {each.tr_selector:#x}" for each in default_suite(with_maxcpu=True)}
-    printed |= set(_named()) | set(SENTENCES) | {"signature", *_trap_rules()}
+    printed |= set(FIELD_WORDS) | set(_named()) | set(SENTENCES) | {"signature", *_trap_rules()}
     printed |= {type(each).__name__ for each in LINTS} | set(EXIT_CODES)
     printed |= set(_MARKED.findall((GOLDEN.parent / "proof" / "violated.txt").read_text()))
     unknown = {each for each in printed if run("explain", "--", each).code}
@@ -131,6 +131,15 @@ def _named() -> Iterator[str]:
     yield from (each.name for each in SCENARIOS)
     yield from (each.name for each in CATALOG)
     yield from (each.name for each in RULES)
+
+
+FIELD_WORDS = (
+    *("TR", "TSS", "GDT", "ltr", "str", "#GP", "cpuid", "struct pcpu", "common_tss"),
+    *("NMIs", "machine checks", "DMA", "memory models", "explorations", "states", "controls"),
+    *("entry site", "exit site", "image offset", "file offset", "foreign TSS", "guest", "hosts"),
+    *("local instructions", "replay", "switch", "interleaving", "lock", "__FreeBSD_version"),
+)
+"""Words of the field on the screens of scan, apply, verify and explain, as they are printed."""
 
 
 def _trap_rules() -> list[str]:
