@@ -27,15 +27,18 @@ run: $(VENV)/.installed
 	$(BIN)/kpatch apply $(TRY)/kqemu.ko
 	$(BIN)/kpatch scan $(TRY)/kqemu.ko
 
-# Every run is in a random order (pytest-randomly prints its seed): the whole runs in one, and what
-# stands in SECOND in another. Empty, it is the whole once more; it is the quick part today, since
-# what takes long is proofs, which share nothing with their neighbours but the samples.
-SECOND = tests/cli/test_usage.py tests/elf tests/isa tests/kernel tests/kqemu \
+# Every run is in a random order (pytest-randomly prints its seed). What takes long is proofs, which
+# share nothing with their neighbours but the samples; so the whole runs in one order, and the
+# quick rest in a second one. A worker has whole files, so what a file makes once is made once.
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
+QUICK = tests/cli/test_usage.py tests/elf tests/isa tests/kernel tests/kqemu \
 	tests/package tests/patch tests/signature
+LONG = --ignore=tests/package/test_memory.py --ignore=tests/package/test_real_archives.py \
+	--ignore=tests/signature/test_second_signature.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto -rs
-	$(BIN)/python -m pytest -n auto -rs -p "no:cacheprovider" $(SECOND)
+	$(PYTEST) -rs
+	$(PYTEST) -rs -p "no:cacheprovider" --hypothesis-profile=order $(LONG) $(QUICK)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks
