@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kpatch.elf.klink import load
 from kpatch.elf.module import Module, read_module
+from kpatch.errors import UnknownModuleError
+from kpatch.isa.decode import Immediate, Memory, Register, decode
 from kpatch.kqemu.sourcefix import recognise
+from kpatch.units import Address
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Answer
+from kpatch.verify.hardware.memory import Region
 from kpatch.verify.machine.setup import Subject
 from kpatch.verify.proof.fixes import model_of
 from kpatch.verify.world.caller import LockedPart, locked_part
+from kpatch.verify.world.global_state import GlobalState
+from kpatch.verify.world.host import MODULE_AT
+from kpatch.verify.world.routines import LARGEST_STATE
 from tests.verify.machine.workshop import (
     broken,
     judged,
@@ -138,3 +147,56 @@ def test_the_callers_lock_is_found_whoever_compiled_it(
     (pointer,) = part.pointers
     assert pointer[1] in (0, 32)
     assert part.start < part.end
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (("r13", 0x28B8, 24),),
+        (("r13", -0x40, 24), ("r13", 0x28B8, 16), ("rbx", 0x28B8, 24), ("rsp", 8, 24)),
+        (),
+    ],
+)
+def test_the_global_state_is_found_wherever_its_address_is_kept(
+    cells: tuple[tuple[str, int, int], ...],
+) -> None:
+    """Displacements are those of a struct kqemu_state, and so of any size."""
+    module = sample("kqemu-7-fix-b.ko")
+    part = model_of(module).tail
+    assert part is not None
+    loaded = load(module, MODULE_AT, dict.fromkeys(module.undefined, Address(MODULE_AT)))
+    made = GlobalState(loaded, replace(part, cells=cells))
+    memory = made.loaded.memory
+    whole = Region("module", MODULE_AT, 0, len(memory), private=False)
+    lock = made.lock_in(whole).virtual
+    assert memory[lock - MODULE_AT] == 1, "it is free"
+    registers, stored = given_by(made.tail)
+    for base, displacement, distance in cells:
+        at = registers.get(base, 0) + displacement - MODULE_AT
+        value = (
+            stored[displacement] if base == "rsp" else int.from_bytes(memory[at : at + 8], "little")
+        )
+        assert value == lock - distance
+
+
+def given_by(tail: bytes) -> tuple[dict[str, int], dict[int, int]]:
+    """What the way to the locked part puts into registers, and on the stack."""
+    registers: dict[str, int] = {}
+    stored: dict[int, int] = {}
+    for each in decode(tail):
+        match each.mnemonic, each.operands:
+            case "movabs" | "mov", (Register(whole=name), Immediate(value=number)):
+                registers[name] = number % (1 << 64)
+            case "mov", (Memory(base="rsp", displacement=at), Register(whole=name)):
+                stored[at] = registers[name]
+    return registers, stored
+
+
+def test_places_of_the_global_state_that_are_too_far_apart_are_refused() -> None:
+    module = sample("kqemu-7-fix-b.ko")
+    part = model_of(module).tail
+    assert part is not None
+    loaded = load(module, MODULE_AT, dict.fromkeys(module.undefined, Address(MODULE_AT)))
+    far = replace(part, cells=(("r13", 0, 24), ("r13", LARGEST_STATE + 8, 24)))
+    with pytest.raises(UnknownModuleError, match="too far apart"):
+        GlobalState(loaded, far)
