@@ -28,7 +28,7 @@ struct cpu {
 	u64 loaded;			/* whose TSS was seen when it was wrong: CPU, or one of WHOSE_ */
 	u64 vector, error, rip, cr2, cr3;	/* of the first fault */
 	u64 ticks, least;		/* of all rounds; of the block of them that took least */
-	u64 block_begin;
+	u64 block_begin, own;
 	volatile u64 in_round;
 };
 

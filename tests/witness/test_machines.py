@@ -135,6 +135,7 @@ def test_what_the_caller_runs_behind_the_switch_is_under_its_lock() -> None:
         ("the direction flag is left set", "flags did not come back"),
         ("the descriptor behind is written", "memory of the kernel or of the module was changed"),
         ("its caller's frame is written", "the caller's stack was written"),
+        ("limit 0", "20 faults, the first of vector 10"),
     ],
 )
 def test_what_is_not_brought_back_is_a_finding(name: str, finding: str) -> None:
