@@ -6,7 +6,7 @@ the other.
 
 from __future__ import annotations
 
-import gc
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -123,8 +123,8 @@ def prove_case(
     from kpatch.verify.proof.tasks import Bounds
     from kpatch.verify.proof.workers import run_proof
 
-    # The engines of the proof before are garbage in cycles, and each holds much address space.
-    gc.collect()
+    # What every process of the proof needs, and would load by itself when it makes an engine.
+    importlib.import_module("unicorn.unicorn_py3.arch.intel")
     return run_proof(
         case,
         default_suite(with_maxcpu=False) if obligations is None else obligations,
