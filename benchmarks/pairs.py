@@ -51,6 +51,7 @@ def main() -> None:
                 str(SAMPLE),
             ]
             subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+        print(f"medians of {_ROUNDS} pairs of runs")
         out = str(Path(folder, "out.ko"))
         for title, options, of_patched in (
             ("scan", ("scan",), False),
