@@ -127,7 +127,8 @@ def test_scan_apply_and_verify_say_the_same_of_what_no_sample_is(
     path.write_bytes(data)
     applied, proven = run("apply", path), run("verify", path)
     assert applied.code == proven.code == exit_code
-    assert applied.complaint == proven.complaint and proven.out == ""
+    said = applied.complaint.removesuffix("; the file is unchanged")  # verify never changes one
+    assert said == proven.complaint and proven.out == ""
     found = scan(data, str(path))
     assert found.refusal is not None and found.refusal.what in proven.complaint
     assert path.read_bytes() == data
