@@ -24,7 +24,7 @@ from kpatch.verify.explore import (
     explore,
     from_text,
 )
-from kpatch.verify.machine.rounds import explore_rounds
+from kpatch.verify.machine.rounds import MOST_ENDLESS, explore_rounds
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
 from kpatch.verify.proof.checks import Window
@@ -186,8 +186,11 @@ def run_task(
         bounds = replace(bounds, every_instruction=False)
     setup = replace(case.setup(task.module, task.obligation, bounds), locks=task.locks)
     options = bounds.options(task.obligation.model)
+    brief = replace(options, max_states=min(options.max_states, MOST_ENDLESS))
     result, setup = explore_rounds(
-        setup, lambda program: explore(program, options, report=progress or _nobody)
+        setup,
+        lambda program: explore(program, options, report=progress or _nobody),
+        lambda program: explore(program, brief, report=progress or _nobody),
     )
     shown = tuple(
         (
