@@ -14,7 +14,7 @@ from kpatch.data import signatures_folder
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import Instruction, decode, register_view
-from kpatch.patch import plan as plans
+from kpatch.patch import pieces
 from kpatch.patch import trampoline as trampolines
 from kpatch.patch.plan import Plan, make_plan
 from kpatch.patch.trampoline import Trampoline, build_trampoline
@@ -160,7 +160,7 @@ def test_a_call_that_is_assembled_to_something_else_is_caught(
         f"movabs rax, {number}\ncall rcx",
         f"movabs rax, {number}\ncall rax\nnop",
     ):
-        monkeypatch.setattr(plans, "assemble", lambda _, text=wrong: assemble(text))
+        monkeypatch.setattr(pieces, "assemble", lambda _, text=wrong: assemble(text))
         with pytest.raises(SignatureError, match="call to a trampoline assembles to"):
             assert CASES[0].plan
 
