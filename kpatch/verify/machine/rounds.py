@@ -33,7 +33,7 @@ from kpatch.verify.machine.setup import Setup
 MOST_STARTS: Final = 32
 """Ways to leave the patch's memory. A patch with more has a memory of its own, and is no lock."""
 
-MOST_ENDLESS: Final = 5_000
+MOST_ENDLESS: Final = 6_000
 """States of an exploration of rounds without end. A simple lock has less than a hundred."""
 
 _MAX_STATES: Final = "max-states"
