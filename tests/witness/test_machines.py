@@ -255,3 +255,12 @@ def test_a_source_fix_that_cannot_be_run_leaves_nothing_to_test() -> None:
     nothing = replace(of, fix=replace(of.fix, judged=False, function=None))
     assert machinetest.trials(nothing, usual) == ()
     assert machinetest.MachineTest("qemu", "QEMU", "7", 2, 1, ()).verdict == "withheld"
+
+
+def test_a_switch_whose_continuation_is_a_field_is_refused_by_the_bare_machines() -> None:
+    """Their kernel fills no such field: a run would jump to nowhere, and accuse the module."""
+    of = case(sample("kqemu-7-jump.ko"))
+    with pytest.raises(UnknownModuleError, match="switch"):
+        machinetest.trials(of, machinetest.settings_for("qemu", of))
+    other = case(sample("kqemu-7-pushes.ko"))
+    assert machinetest.trials(other, machinetest.settings_for("qemu", other))
