@@ -56,6 +56,7 @@ def _requests() -> Path:
         env=environment(),
     )
     assert server.stdin is not None
+    assert server.wait() == 0  # it goes on by itself
     atexit.register(server.stdin.close)
     return requests
 
