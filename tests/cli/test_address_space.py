@@ -32,7 +32,7 @@ def test_4_gib_of_address_space_are_enough_to_apply_and_to_verify(tmp_path: Path
     assert verified.returncode == 0, verified.stderr
 
 
-@pytest.mark.parametrize("size", [200 << 20, 300 << 20])
+@pytest.mark.parametrize("size", [200 << 20, 250 << 20])
 def test_too_little_address_space_is_the_machine_s_reason(tmp_path: Path, size: int) -> None:
     out = tmp_path / "out.ko"
     found = limited(size, "apply", "-o", out, SAMPLE)
