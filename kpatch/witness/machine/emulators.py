@@ -43,6 +43,7 @@ def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
     return [
         "qemu-system-x86_64",
         *("-accel", "tcg,thread=multi", "-smp", str(cpus), "-m", "64"),
+        *("-cpu", "max"),  # a module may be compiled for any
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-serial", f"file:{folder / 'serial'}"),
         *("-monitor", f"unix:{folder / 'monitor'},server,nowait"),
