@@ -125,6 +125,10 @@ def _explored(case: Case, where: Obligation, bounds: Bounds, options: Options) -
 
 def _compared(reduced: Result | str, plain: Result | str) -> Outcome:
     if isinstance(reduced, str) or isinstance(plain, str):
+        # Unreduced, one CPU's states are not counted: there the bound on all states ends it.
+        ended = isinstance(plain, Result) and plain.verdict is Answer.NOT_PROVEN
+        if isinstance(reduced, str) and ended and "states of a single CPU" in reduced:
+            return "bounded"
         return "same" if reduced == plain else "other"
     if {reduced.verdict, plain.verdict} == {Answer.PROVEN, Answer.VIOLATED}:
         return "other"
