@@ -83,10 +83,12 @@ def _child(answer: Connection, data: bytes, expected: Picture) -> None:
 
 
 def _reading(name: str, data: bytes, expected: Picture) -> Reading:
+    version = ""
     try:
         version = importlib.metadata.version(name)
         seen = _READ[name](data, expected.note_sections)
-    except (ImportError, importlib.metadata.PackageNotFoundError) as error:
+    # An OSError is the machine's: a process that may open no more files, say.
+    except (ImportError, OSError) as error:
         return Reading(name, "", (f"it cannot be loaded: {error}",))
     # Both raise what they like on a damaged file, pyelftools some ten kinds.
     except Exception as error:
