@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,13 @@ def test_what_is_compressed_twice_is_told(tmp_path: Path) -> None:
 def test_an_empty_file_is_called_empty(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"")
     assert "this is an empty file" in run("scan", tmp_path / name).complaint
+
+
+@pytest.mark.parametrize("first", ["begin of it", "MZ", "BC\u00c0"])
+def test_an_archive_begins_with_a_name_which_may_be_any(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.tgz"
+    with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT, encoding="latin-1") as archive:
+        archive.addfile(tarfile.TarInfo(first))
+        archive.add(sample("kqemu-7.ko"), "boot/modules/kqemu.ko")
+    # It is read, and found to be no package of pkg.
+    assert "no +CONTENTS and no +MANIFEST in it" in run("scan", path).complaint

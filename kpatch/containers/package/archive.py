@@ -76,7 +76,9 @@ def open_package(data: Bulk) -> Package:
     if compression is None:
         raise _not_a_package(data, "")
     raw = unpacked(data, compression)
-    if foreign.told(raw) is not None or recognise(raw) not in (None, Compression.NONE):
+    inner = recognise(raw)
+    # What is known as a tar archive is one: it begins with a member's name, which may be anything.
+    if inner is not Compression.NONE and (inner is not None or foreign.told(raw) is not None):
         raise _not_a_package(raw, f"{compression.value} data")
     archive = tar.read(raw)
     by_path = _by_path(archive)
