@@ -152,8 +152,7 @@ def require_proven(proof: Proof) -> None:
 
 def _why_not(proof: Proof) -> str:
     failed = [explored for explored in proof.explored if not explored.holds]
-    obligations = [explored for explored in failed if explored.task.kind == "obligation"]
-    wrong = [explored for explored in obligations if explored.counterexamples]
+    wrong = [run for run in proof.obligations if not run.holds and run.counterexamples]
     if proof.verdict == "withheld":
         names = ", ".join(
             f"{explored.task.name} ({explored.task.obligation.model.value})"

@@ -26,9 +26,7 @@ def scan_one(arguments: list[str]) -> int | None:
         found = scan_file(Wish(Style(is_terminal and not plain)), Path(arguments[0]))
     except Exception:
         return None
-    if len(found.texts) != 1:
-        return None
-    text = found.texts[0]
+    text = "\n".join(found.texts)
     if is_terminal:
         # Imported here: what is piped does not pay for them.
         import shutil

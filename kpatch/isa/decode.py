@@ -92,6 +92,11 @@ class Memory(NamedTuple):
 Operand = Register | Immediate | Memory
 
 
+def operation_of(mnemonic: str) -> str:
+    """A mnemonic without prefixes: ``retf`` for ``bnd retf``."""
+    return mnemonic.rpartition(" ")[2]
+
+
 class Instruction(NamedTuple):
     """One decoded instruction at ``address``.
 
@@ -118,8 +123,8 @@ class Instruction(NamedTuple):
 
     @property
     def operation(self) -> str:
-        """The mnemonic without prefixes: ``retf`` for ``bnd retf``."""
-        return self.mnemonic.rpartition(" ")[2]
+        """The mnemonic without prefixes."""
+        return operation_of(self.mnemonic)
 
     @property
     def is_far_return(self) -> bool:
@@ -170,8 +175,8 @@ class Outline(NamedTuple):
 
     @property
     def operation(self) -> str:
-        """The mnemonic without prefixes: ``jo`` for ``bnd jo``."""
-        return self.mnemonic.rpartition(" ")[2]
+        """The mnemonic without prefixes."""
+        return operation_of(self.mnemonic)
 
     @property
     def branch_target(self) -> int | None:

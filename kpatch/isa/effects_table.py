@@ -57,7 +57,7 @@ _ALIKE: Final = frozenset({"xor", "sub"})
 
 def settled(each: Instruction, capstone: Effects, iced: Effects) -> tuple[Effects, Effects]:
     """Both opinions about ``each``, after what the SDM says about it."""
-    mnemonic = each.mnemonic.split()[-1]
+    mnemonic = each.operation
     aspects = _ROWS.get(mnemonic, ())
     same = capstone.memory == iced.memory or "memory" in aspects
     if capstone.length != iced.length or not same:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch.elf.klink import BrokenRule, check
 from kpatch.elf.module import Module
-from kpatch.errors import (
-    KpatchError,
-)
+from kpatch.errors import KpatchError
 from kpatch.kernel.detect import Detection
 from kpatch.kqemu.identify import Identity
 from kpatch.kqemu.sourcefix import SourceFix

@@ -19,9 +19,7 @@ from kpatch.kernel.host import Host
 from kpatch.kqemu.identify import Identity
 from kpatch.kqemu.sourcefix import SourceFix, recognise
 from kpatch.patch.assessment import Assessment, Verdict, stripped
-from kpatch.patch.fast_path import (
-    not_kqemu,
-)
+from kpatch.patch.fast_path import not_kqemu
 from kpatch.patch.matching import match_of
 from kpatch.signature.model import Match, Signature
 

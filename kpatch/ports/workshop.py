@@ -151,7 +151,7 @@ class ModuleWorkshop:
 
 def _phrase(proof: Proof) -> str:
     """What was proven, by numbers that are the same in every run."""
-    proven = [explored for explored in proof.explored if explored.task.kind == "obligation"]
+    proven = proof.obligations
     states = sum(explored.result.states for explored in proven)
     return (
         f"proven in {len(proven)} explorations with {states} states; "

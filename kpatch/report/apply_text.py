@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kpatch.report.documents import obligations
 from kpatch.report.fold import WIDEST, filled
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
@@ -81,7 +82,7 @@ def _changed(document: Applied) -> str:
 
 
 def _proven(proof: ProofFacts) -> str:
-    held = [explored for explored in proof["explored"] if explored["kind"] == "obligation"]
+    held = obligations(proof)
     counts = sorted({explored["cpus"] for explored in held})
     models = " and ".join(sorted({explored["model"] for explored in held}))
     states = sum(explored["states"] for explored in held)

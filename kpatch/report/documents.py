@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Refused,
         RuleFacts,
     )
+    from kpatch.report.typed_proof import ExploredFacts, ProofFacts
     from kpatch.signature.model import Match
 
 Document = Mapping[str, Any]
@@ -99,6 +100,11 @@ def failure(error: KpatchError) -> ErrorFacts:
 def counted_only(file: str) -> dict[str, str]:
     """A file that its bytes tell to be nothing for kpatch; it is only counted."""
     return {"file": file, "verdict": "not-kqemu"}
+
+
+def obligations(proof: ProofFacts) -> list[ExploredFacts]:
+    """What was to be proven, as far as it was explored: all but the controls."""
+    return [run for run in proof["explored"] if run["kind"] == "obligation"]
 
 
 def contents(data: Bulk, module: Module) -> Facts:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kpatch.report.documents import obligations
 from kpatch.report.fold import fold
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.machine_text import machine_lines
@@ -113,11 +114,10 @@ def _check(check: CheckFacts, style: Style) -> Iterator[str]:
     """One property of the whole switch, and what is wrong with it."""
     if check["holds"]:
         yield f"{check['name']}: {style.paint('good', 'holds')}"
-    for words, colour, word in (
+    for found, colour, word in (
         (check["wrong"], "bad", "VIOLATED"),
         (check["unknown"], "doubt", "cannot tell"),
     ):
-        found = words
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         if found:
             yield f"{check['name']}: {style.paint(colour, word)}: {found[0]}{more}"
@@ -142,12 +142,10 @@ def _coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     if not document["obligations"]:
         yield "nothing to explore: the scenarios that were asked for say nothing about this module"
         return
-    obligations = [
-        explored for explored in document["explored"] if explored["kind"] == "obligation"
-    ]
-    proven = [obligation for obligation in obligations if obligation["holds"]]
-    states = sum(obligation["states"] for obligation in obligations)
-    transitions = sum(obligation["transitions"] for obligation in obligations)
+    wanted = obligations(document)
+    proven = [obligation for obligation in wanted if obligation["holds"]]
+    states = sum(obligation["states"] for obligation in wanted)
+    transitions = sum(obligation["transitions"] for obligation in wanted)
     switches = "instruction by instruction" if document["every_instruction"] else ""
     words = ("over every interleaving" if proven else "", switches)
     yield (

@@ -84,7 +84,7 @@ def _memory(
     each: Instruction, effects: Effects, state: str | None, fields: tuple[Memory, ...]
 ) -> str:
     """Only the state's own memory is sure to be apart from the descriptor."""
-    if each.mnemonic.split()[-1] in ("lea", "nop"):  # address nothing
+    if each.operation in ("lea", "nop"):  # address nothing
         return ""
     for operand in each.operands:
         if not isinstance(operand, Memory):
@@ -102,7 +102,7 @@ def _memory(
 
 
 def _hidden_memory(each: Instruction) -> bool:
-    return each.mnemonic.split()[-1] in ("xlatb", "maskmovq", "maskmovdqu", "clzero")
+    return each.operation in ("xlatb", "maskmovq", "maskmovdqu", "clzero")
 
 
 def _overlap(one: Memory, other: Memory) -> bool:
@@ -127,7 +127,7 @@ _PLAIN: Final = 8
 
 
 def _is_system(each: Instruction) -> bool:
-    if each.mnemonic.split()[-1] in _SYSTEM:
+    if each.operation in _SYSTEM:
         return True
     return any(
         isinstance(o, Register) and o.name.startswith(_SYSTEM_REGISTERS) for o in each.operands[:1]

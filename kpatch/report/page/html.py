@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from kpatch.report.documents import Document
+from kpatch.report.documents import Document, obligations
 from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
 
@@ -109,7 +109,7 @@ def _marks(document: Reported, size: int) -> list[dict[str, Any]]:
 
 
 def _obligations(proof: ProofFacts | None) -> list[ExploredFacts]:
-    return [run for run in proof["explored"] if run["kind"] == "obligation"] if proof else []
+    return obligations(proof) if proof else []
 
 
 def _verdicts(proof: ProofFacts | None) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def _breakpoints_from(instruction: Instruction) -> str:
 
 
 def _refusal(instruction: Instruction) -> str:
-    mnemonic = instruction.mnemonic.split()[-1]
+    mnemonic = instruction.operation
     if mnemonic in _REFUSED or _sets_task_priority(instruction):
         return "outside of what the emulation models"
     if mnemonic.startswith(_FLOATING_MNEMONICS) or any(

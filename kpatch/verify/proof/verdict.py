@@ -27,6 +27,11 @@ class Proof:
     checks: tuple[Check, ...] = ()
 
     @property
+    def obligations(self) -> tuple[Explored, ...]:
+        """What is to be proven, as far as it was explored: all but the controls."""
+        return tuple(run for run in self.explored if run.task.kind == "obligation")
+
+    @property
     def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld", "not-judged"]:
         """``proven`` only if every obligation is, and every control failed as it must;
         ``not-judged`` where a part of the module that belongs to the switch cannot be run.
@@ -39,7 +44,7 @@ class Proof:
         """
         if not self.case.fix.judged:
             return "not-judged"
-        obligations = [explored for explored in self.explored if explored.task.kind == "obligation"]
+        obligations = self.obligations
         failed = [explored for explored in self.explored if not explored.holds]
         violated = any(obligation.result.verdict is Answer.VIOLATED for obligation in obligations)
         controls = [e for e in failed if e.task.kind == "control" and not e.result.bound]

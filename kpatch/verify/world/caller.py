@@ -135,9 +135,7 @@ def _takes(instruction: Instruction) -> bool:
 
 def _releases(instruction: Instruction) -> bool:
     registers = [one for one in instruction.operands if isinstance(one, Register)]
-    return (
-        instruction.mnemonic.split()[-1] == "xchg" and _is_byte(instruction) and len(registers) == 1
-    )
+    return instruction.operation == "xchg" and _is_byte(instruction) and len(registers) == 1
 
 
 def _is_byte(instruction: Instruction) -> bool:

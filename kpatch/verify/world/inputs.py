@@ -195,10 +195,7 @@ class _InputWalk:
         return [(instruction.end, after)]
 
     def _note_unusual(self, instruction: Instruction) -> None:
-        if (
-            instruction.mnemonic.startswith("rep")
-            and instruction.mnemonic.split()[-1][:4] in _STRING_STORES
-        ):
+        if instruction.mnemonic.startswith("rep") and instruction.operation[:4] in _STRING_STORES:
             self.unknown.setdefault(f"how much '{instruction.text}' stores")
         feature = beyond_baseline(instruction.raw)
         if feature:

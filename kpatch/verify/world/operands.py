@@ -53,7 +53,7 @@ class Operands:
         self._places = places
         self._kernel = kernel
         self._patch = patch
-        self.mnemonic = instruction.mnemonic.split()[-1]
+        self.mnemonic = instruction.operation
 
     def address(self, operand: Memory) -> int | None:
         """The address of a memory operand; None if it is not known."""

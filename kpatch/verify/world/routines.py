@@ -32,7 +32,7 @@ class Routines:
         for instruction in self._from(start):
             taken.append(instruction)
             if instruction.is_return:
-                if instruction.mnemonic.split()[-1].rstrip("q") == last:  # also "repz ret"
+                if instruction.operation.rstrip("q") == last:  # also "repz ret"
                     return tuple(taken)
                 break
         raise unknown(f"no '{last}' at the end of the routine", start)
