@@ -58,7 +58,8 @@ class Scenario:
 
     def command(self, folder: Path) -> list[str]:
         """The command line in ``folder``."""
-        return [sys.executable, "-m", "kpatch", *self.words(folder)]
+        # -B: Python would keep compiled code that a fault has cut short, for every later run.
+        return [sys.executable, "-B", "-m", "kpatch", *self.words(folder)]
 
 
 @dataclass(frozen=True)
