@@ -176,7 +176,9 @@ def test_that_is_told_before_the_proof_begins(
 def test_few_rounds_withhold_the_verdict(tmp_path: Path) -> None:
     path = tmp_path / "kqemu.ko"
     path.write_bytes(patched_bytes())
-    done = run(*_PROVE_LITTLE, "--machine", "qemu", "--rounds", "1", "--json", path)
+    # Bochs lets its CPUs take turns in the same way each time. On QEMU, with two CPUs that are
+    # idle, a missing lock may show in the first round.
+    done = run(*_PROVE_LITTLE, "--machine", "bochs", "--rounds", "1", "--json", path)
     schema.check(done.document, "verify", done.code)
     (machine,) = done.document["files"][0]["machines"]
     assert (done.code, machine["verdict"]) == (17, "withheld")
