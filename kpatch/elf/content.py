@@ -70,7 +70,7 @@ def _constant(module: Module, section: Section, at: int, kind: int) -> str:
     if not 0 <= at < len(contents):
         return f"{_name(section)}+{at}"
     if section.flags & elf.SHF_STRINGS:
-        end = contents.find(bytes(section.entsize), at)
+        end = contents.find(bytes(_unit(section)), at)
         return contents[at : end if end >= 0 else len(contents)].hex()
     start = at - at % section.entsize
     return f"{contents[start : start + section.entsize].hex()}+{at - start}"
@@ -78,8 +78,13 @@ def _constant(module: Module, section: Section, at: int, kind: int) -> str:
 
 def _is_merged(section: Section) -> bool:
     """Whether linkers may move its constants: only if it says how long one is (gABI, sh_flags)."""
-    fits = 0 < section.entsize <= section.size or section.size == 0
+    fits = 0 < _unit(section) <= section.size or section.size == 0
     return bool(section.flags & elf.SHF_MERGE) and fits
+
+
+def _unit(section: Section) -> int:
+    """Bytes of one constant or character. ``mold -r`` writes 0 for strings of bytes."""
+    return section.entsize or int(bool(section.flags & elf.SHF_STRINGS))
 
 
 def _name(section: Section) -> str:

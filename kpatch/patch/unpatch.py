@@ -181,15 +181,16 @@ def _removal(module: Module, traces: Traces, places: Sequence[PatchedSite]) -> R
         if relocation.table not in tables and (relocation.table, relocation.index) not in calls
     ]
     emptied = {table for table, _ in calls} - {relocation.table for relocation in kept}
+    gone = frozenset(sections | tables | emptied)  # mold -r gives tables a symbol too
     used = {relocation.symbol for relocation in kept}
     wanted = _wanted(traces)
     symbols = {
         symbol.index
         for symbol in module.symbols
-        if symbol.section in sections
+        if symbol.section in gone
         or (symbol.is_undefined and symbol.name in wanted and symbol.index not in used)
     }
-    return Removal(frozenset(sections | tables | emptied), frozenset(symbols), calls)
+    return Removal(gone, frozenset(symbols), calls)
 
 
 def _wanted(traces: Traces) -> set[str]:

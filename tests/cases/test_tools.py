@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kpatch.elf.constants import SHF_STRINGS
 from kpatch.elf.module import read_module
 from kpatch.kernel.host import Host
 from kpatch.patch.apply import apply_plan
@@ -24,6 +25,7 @@ from tests.cli.harness import patched_bytes, run, sample
 from tests.patch.test_stripped import proven
 
 ORIGINAL = sample("kqemu-7.ko").read_bytes()
+STT_SECTION = 3
 # Each step is a command; IN and OUT stand for files.
 INTACT = {
     "strip -x, objcopy, ld -r": ("strip -x -o OUT IN", "objcopy IN OUT", "ld -r -o OUT IN"),
@@ -109,6 +111,21 @@ def test_the_patch_is_known_after_tools_in_a_row_and_can_be_taken_out(
     assert done.code == 0 and "patched already" in done.err
     back = run("revert", path)
     assert back.code == 0 and "the original is back" not in back.err
+    assert ": AFFECTED\n" in run("scan", path).out
+
+
+def test_what_mold_makes_of_it_is_intact_and_can_be_taken_out(tmp_path: Path) -> None:
+    """``mold -r`` writes entry size 0 for strings, and section symbols for relocation tables."""
+    module = Rewriter(patched_bytes())
+    strings = [part for part in module.parts if part.flags & SHF_STRINGS]
+    assert strings
+    for part in strings:
+        part.entsize = 0
+    module.add_symbol("", STT_SECTION, module.number(".rela.text.kpatch"))
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(module.build())
+    assert "then stripped by another tool; the patch is intact" in run("scan", path).out
+    assert run("revert", path).code == 0
     assert ": AFFECTED\n" in run("scan", path).out
 
 
