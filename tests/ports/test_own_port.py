@@ -60,15 +60,48 @@ def test_the_port_has_the_version_and_the_name_of_the_package(uses: Path) -> Non
     assert (variable("DISTVERSION", uses)[0]) in (ROOT / "kpatch" / "__init__.py").read_text()
 
 
+SECTIONS = (
+    "PORTNAME DISTVERSION CATEGORIES MASTER_SITES PKGNAMEPREFIX",
+    "MAINTAINER COMMENT",
+    "LICENSE LICENSE_FILE",
+    "BUILD_DEPENDS RUN_DEPENDS",
+    "USES USE_PYTHON",
+    "NO_ARCH PLIST",
+)
+COMMANDS = "cat chmod cp echo env find grep install ln make mkdir mv patch perl python rm sed sh touch"
+
+
 def test_the_makefile_is_as_portlint_wants_it() -> None:
+    """The rules of portlint that apply: sections, their order, white space, bare commands."""
     text = (PORT / "Makefile").read_text()
+    joined = re.sub(r"^#.*\n", "", text.replace("\\\n", " "), flags=re.MULTILINE)
+    found = [re.findall(r"^(\w+)=\t", part, re.MULTILINE) for part in joined.split("\n\n")]
+    assert [" ".join(names) for names in found if names] == list(SECTIONS)
     comment = re.search(r"^COMMENT=\t(.*)$", text, re.MULTILINE)
     assert comment is not None
     assert comment[1][0].isupper() and len(comment[1]) <= 70 and not comment[1].endswith(".")
-    assert not re.search(r"^\w+[?+:]?= ", text, re.MULTILINE), "a space where a tab belongs"
-    assert not re.search(r"[ \t]+$", text, re.MULTILINE), "white space at the end of a line"
-    assert text.endswith(".include <bsd.port.mk>\n")
-    assert all(len(line) <= 80 for line in (PORT / "pkg-descr").read_text().splitlines())
+    assert not re.search(r"^\w+[?+:]?=\t* ", text, re.MULTILINE), "a space where a tab belongs"
+    assert not re.search(r"[ \t]+$|^ {8}", text, re.MULTILINE), "white space at an end of a line"
+    assert "\n\n\n" not in text and text.endswith(".include <bsd.port.mk>\n")
+    steps = re.findall(r"^\t+(.*)", text, re.MULTILINE)
+    assert not [each for each in steps if set(each.split()) & set(COMMANDS.split())]
+    for each in re.findall(r"\S+:[a-z]+/\S+", joined):
+        assert re.fullmatch(r"\$\{PYTHON_PKGNAMEPREFIX\}[^:]+>=?[^:]+:[^:]+@\$\{PY_FLAVOR\}", each)
+
+
+def test_the_description_is_as_portlint_wants_it() -> None:
+    lines = (PORT / "pkg-descr").read_text(encoding="ascii").splitlines()
+    assert 3 <= len(lines) <= 24 and all(len(line) <= 80 for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_the_page_says_which_versions_are_needed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    needs = dict(re.findall(r"([\w-]+) *>= *([\d.]+)", setup["options"]["install_requires"]))
+    page = (ROOT / "docs" / "install.md").read_text()
+    rows = re.findall(r"^\| ([\w-]+) \| (?:`[^`]+`|none[^|]*) \| ([\d.]+) \|", page, re.MULTILINE)
+    assert dict(rows) == {name.lower(): version for name, version in needs.items()}
 
 
 def test_the_packing_list_names_sources_compiled_files_and_the_page() -> None:
