@@ -142,7 +142,7 @@ def _pieces(data: Bulk, kind: Compression) -> Iterator[bytes]:
         return
     position = streams = 0
     while True:
-        position = skip_frames(data, position) if kind is Compression.ZSTD else position
+        position = _next_stream(data, position, kind)
         if streams and (position == data.size or _is_padding(data, position, kind)):
             return
         streams += 1
@@ -151,6 +151,20 @@ def _pieces(data: Bulk, kind: Compression) -> Iterator[bytes]:
                 f"more than {MAX_STREAMS} {kind.value} streams in a row", todo=_TODO
             )
         position = yield from _stream_pieces(data, position, kind)
+
+
+def _next_stream(data: Bulk, position: int, kind: Compression) -> int:
+    """Behind what may lie between two streams: skippable frames of zstd, padding of xz."""
+    if kind is Compression.ZSTD:
+        return skip_frames(data, position)
+    at = position
+    while kind is Compression.XZ and (piece := data.part(at, at + PIECE)):
+        zeros = len(piece) - len(piece.lstrip(b"\0"))
+        at += zeros
+        if zeros < len(piece):
+            break
+    # Of four bytes each (xz file format, 2.2); at the end _is_padding knows more of it.
+    return at if at < data.size and (at - position) % 4 == 0 else position
 
 
 def _stream_pieces(data: Bulk, position: int, kind: Compression) -> Generator[bytes, None, int]:

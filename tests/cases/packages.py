@@ -128,13 +128,15 @@ def with_files(change: Callable[[bytes, dict[str, bytes]], None]) -> Callable[[P
 
 
 def packed(members: dict[str, bytes]) -> bytes:
-    """A pax archive; None of a member's name is a hard link to the module."""
+    """A pax archive; kq2.ko is a hard link to the module, and kq3.ko a symbolic one."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             if name.endswith("kq2.ko"):
                 info.type, info.linkname = tarfile.LNKTYPE, f"/{NAMES[1]}"
+            elif name.endswith("kq3.ko"):
+                info.type, info.linkname = tarfile.SYMTYPE, data.decode()
             else:
                 info.size = len(data)
             archive.addfile(info, io.BytesIO(data if info.size else b""))
@@ -228,6 +230,7 @@ FORMS: Final[dict[str, tuple[str, Callable[[Path], bytes]]]] = {
         {"/boot/modules/kq2.ko": b"", "+MANIFEST": manifest(
             module, '"1$SUM","/boot/modules/kq2.ko":"1$SUM"'.replace(
                 "SUM", hashlib.sha256(module).hexdigest()))}))),
+    "new, a symbolic link": (".pkg", member("/boot/kernel/kq3.ko", b"../modules/kqemu.ko")),
     "new, its debug file beside": (".pkg", member("/usr/lib/debug/boot/modules/kqemu.ko.debug")),
     "new, the same module as a debug file": (
         ".pkg", member("/usr/lib/debug/boot/modules/kqemu.ko")),
@@ -238,6 +241,9 @@ FORMS: Final[dict[str, tuple[str, Callable[[Path], bytes]]]] = {
 REFUSED: Final[dict[str, tuple[str, Callable[[Path], bytes], int, str]]] = {
     "a sum of another type": (".pkg", entry('"2$SUM"'), 11, "is of type 2"),
     "junk behind the stream": (".pkg", compressed("zstd", behind=b"junk\n"), 10, "5 bytes follow"),
+    "a symbolic link that leads out": (
+        ".pkg", member("/boot/modules/kq3.ko", b"/opt/kqemu.ko"), 10,
+        "/opt/kqemu.ko, and the package has no module there"),
     "two modules": (".pkg", member("/boot/modules/kqemu2.ko"), 11, "2 kernel modules"),
     "a manifest without the module": (".pkg", entry('"1$SUM"', "/boot/x.ko"), 10, "+MANIFEST"),
     "no manifest": (".pkg", lambda folder: packed({"/boot/modules/kqemu.ko": b"\x7fELF"}), 11,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 import zstandard
 
+from kpatch.containers.compression import Compression, decompress
+from kpatch.errors import DamagedFileError
 from tests.cases import packages
 from tests.cli.harness import patched_bytes, run, sample
 
@@ -88,3 +92,17 @@ def test_it_is_refused_and_stays_as_it_is(form: str, staged: Path, tmp_path: Pat
     done = run("apply", "--no-verify", path)
     assert done.code == code and words in done.complaint
     assert path.read_bytes() == original and not list(tmp_path.glob("*.orig*"))
+
+
+@pytest.mark.parametrize("padding", [0, 4, 64, 6])
+def test_padding_between_xz_streams_is_read_as_xz_reads_it(padding: int, tmp_path: Path) -> None:
+    """Xz file format, 2.2: zeros, in fours."""
+    path = tmp_path / "kqemu.ko.xz"
+    path.write_bytes(bytes(padding).join(map(lzma.compress, (ORIGINAL[:999], ORIGINAL[999:]))))
+    by_xz = subprocess.run(["xz", "-dc", path], capture_output=True, check=False)
+    assert (by_xz.returncode == 0) == (padding != 6)
+    if padding == 6:
+        with pytest.raises(DamagedFileError, match="bytes follow the xz stream"):
+            decompress(path.read_bytes(), Compression.XZ)
+    else:
+        assert decompress(path.read_bytes(), Compression.XZ) == by_xz.stdout == ORIGINAL

@@ -68,7 +68,9 @@ SECTIONS = (
     "USES USE_PYTHON",
     "NO_ARCH PLIST",
 )
-COMMANDS = "cat chmod cp echo env find grep install ln make mkdir mv patch perl python rm sed sh touch"
+COMMANDS = (
+    "cat chmod cp echo env find grep install ln make mkdir mv patch perl python rm sed sh touch"
+)
 
 
 def test_the_makefile_is_as_portlint_wants_it() -> None:

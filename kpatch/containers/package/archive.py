@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from kpatch.containers import foreign
 from kpatch.containers.compression import Compression, recognise, unpacked
 from kpatch.containers.package import contents, manifest, paths, tar
 from kpatch.containers.package.edit import Mending, Replacement, apply_edits
+from kpatch.containers.package.members import DISTRUST, ModuleFile, modules_of, names_of_files
 from kpatch.containers.package.tar import Member, TarArchive, shown
 from kpatch.errors import DamagedFileError, OtherModuleError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
@@ -18,8 +19,6 @@ from kpatch.storage.bulk import Bulk
 METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
 MAX_METADATA: Final = 1 << 20
 """Size of a packing list or manifest that is mended; one of kqemu has about 3 kB."""
-
-_DISTRUST: Final = "no packaging tool writes this; do not install the package"
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,6 @@ class PackagedModule:
     def data(self) -> bytes:
         """The file. Raises DamagedFileError for one that is too large."""
         return self.archive.contents(self.member)
-
-
-class ModuleFile(NamedTuple):
-    """A file that is a kernel module under one of its names, which comes first, or several."""
-
-    member: Member
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,9 +76,9 @@ def open_package(data: Bulk) -> Package:
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     _check_are_reached_through_folders(by_path)
-    names = _names_of_files(archive.members, by_path)
+    names = names_of_files(archive.members, by_path)
     _check_metadata(metadata, names)
-    return Package(data, compression, archive, metadata, _modules(names, by_path))
+    return Package(data, compression, archive, metadata, modules_of(names, by_path))
 
 
 def _not_a_package(data: Bulk, around: str) -> UnknownModuleError:
@@ -187,12 +179,12 @@ def _by_path(archive: TarArchive) -> dict[str, Member]:
             raise DamagedFileError(
                 "the member's name leads out of the package",
                 where=shown(member.name),
-                todo=_DISTRUST,
+                todo=DISTRUST,
             )
         before = by_path.get(path)
         if before is not None and not (before.is_directory and member.is_directory):
             raise DamagedFileError(
-                "the package holds this member twice", where=shown(path), todo=_DISTRUST
+                "the package holds this member twice", where=shown(path), todo=DISTRUST
             )
         by_path[path] = member
     return by_path
@@ -209,7 +201,7 @@ def _metadata(by_path: Mapping[str, Member]) -> dict[str, Member]:
     for name, member in found.items():
         if member.name.startswith("/"):
             raise DamagedFileError(
-                "the metadata is not where it belongs", where=name, todo=_DISTRUST
+                "the metadata is not where it belongs", where=name, todo=DISTRUST
             )
     return found
 
@@ -223,36 +215,8 @@ def _check_are_reached_through_folders(by_path: Mapping[str, Member]) -> None:
             raise DamagedFileError(
                 f"lies behind {shown(member.name)}, which is no directory",
                 where=shown(places[below]),
-                todo=_DISTRUST,
+                todo=DISTRUST,
             )
-
-
-def _names_of_files(
-    members: Iterable[Member], by_path: Mapping[str, Member]
-) -> dict[str, list[str]]:
-    """The names of each regular file, by its path: its own, then the hard links to it.
-
-    pkg and bsdtar write a file of several names once, and a link to it for each other name.
-    """
-    names: dict[str, list[str]] = {}
-    file_of: dict[str, str | None] = {}  # None for what is no file
-    for member in members:
-        path = paths.plain(member.name)
-        file_of[path] = path if member.is_regular else None
-        if member.is_regular:
-            names[path] = [member.name]
-        elif member.type == tar.HARD_LINK:
-            link = paths.plain(member.link)
-            if link not in file_of or link == path:
-                raise DamagedFileError(
-                    f"is a hard link to {shown(member.link)}, which is no member before it",
-                    where=shown(member.name),
-                    todo=_DISTRUST,
-                )
-            file_of[path] = file = file_of[link]
-            if file is not None:
-                names[file].append(member.name)
-    return names
 
 
 def _check_metadata(metadata: Mapping[str, Member], names: Mapping[str, Sequence[str]]) -> None:
@@ -262,32 +226,8 @@ def _check_metadata(metadata: Mapping[str, Member], names: Mapping[str, Sequence
             raise DamagedFileError(
                 "is a link or a device, or has a hard link to it",
                 where=shown(member.name),
-                todo=_DISTRUST,
+                todo=DISTRUST,
             )
-
-
-def _modules(
-    names: Mapping[str, Sequence[str]], by_path: Mapping[str, Member]
-) -> tuple[ModuleFile, ...]:
-    """The files that lie where modules are kept, under one of their names.
-
-    Raises DamagedFileError for a device or symbolic link in such a place, which would leave the
-    file that the kernel loads unpatched.
-    """
-    files = {name for all_names in names.values() for name in all_names}
-    for member in by_path.values():
-        is_file = member.is_directory or member.name in files
-        if not is_file and paths.is_module(member.name):
-            raise DamagedFileError(
-                "is a link or a device, not a file", where=shown(member.name), todo=_DISTRUST
-            )
-    found: list[ModuleFile] = []
-    for path, all_names in names.items():
-        first = next((name for name in all_names if paths.is_module(name)), None)
-        if first is not None:
-            others = tuple(name for name in all_names if name != first)
-            found.append(ModuleFile(by_path[path], (first, *others)))
-    return tuple(found)
 
 
 def _is_signature(name: str) -> bool:

@@ -115,6 +115,7 @@ def read(raw: Bulk) -> TarArchive:
         raise DamagedFileError(
             "the archive does not end with two zero blocks and nothing but zeros behind them",
             where=f"byte {position}",
+            todo="get the file again",
         )
     return TarArchive(raw, tuple(members), position)
 
