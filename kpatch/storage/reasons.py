@@ -8,18 +8,41 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from kpatch.errors import FileAccessError
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_HANDLES: Final = (errno.EMFILE, errno.ENFILE)
 _REFUSED: Final = (errno.EPERM, errno.EACCES)
-_IMMUTABLE: Final = stat.UF_IMMUTABLE | stat.SF_IMMUTABLE | stat.UF_APPEND | stat.SF_APPEND
 _GET_FLAGS: Final = 0x80086601
 """FS_IOC_GETFLAGS of Linux (include/uapi/linux/fs.h)."""
-_LINUX_IMMUTABLE: Final = 0x10 | 0x20
-"""FS_IMMUTABLE_FL and FS_APPEND_FL."""
+
+
+class _Lock(NamedTuple):
+    """A flag that keeps everybody from replacing a file: of chflags(1), of chattr(1)."""
+
+    name: str
+    bsd: int
+    linux: int
+    remedy: str
+
+
+_LOCKS: Final = (
+    _Lock(
+        "immutable",
+        stat.UF_IMMUTABLE | stat.SF_IMMUTABLE,
+        0x10,  # FS_IMMUTABLE_FL
+        "chflags noschg or chattr -i",
+    ),
+    _Lock(
+        "append-only",
+        stat.UF_APPEND | stat.SF_APPEND,
+        0x20,  # FS_APPEND_FL
+        "chflags nosappnd or chattr -a",
+    ),
+)
+_AS_THAT_USER: Final = "run kpatch as that user or as root, or write elsewhere with -o"
 
 
 @contextlib.contextmanager
@@ -28,13 +51,13 @@ def naming(path: Path, doing: str, todo: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what, remedy = explain(path, error)
+        what, remedy = explain(path, error, writing=doing.startswith("write"))
         raise FileAccessError(
             f"cannot {doing}: {what}", where=str(path), todo=remedy or todo
         ) from error
 
 
-def explain(path: Path, error: OSError) -> tuple[str, str]:
+def explain(path: Path, error: OSError, *, writing: bool = True) -> tuple[str, str]:
     """What stands behind ``error``, and what to do; the latter empty where it says nothing new."""
     said = error.strerror or str(error)
     if error.errno in _NO_SPACE:
@@ -43,7 +66,9 @@ def explain(path: Path, error: OSError) -> tuple[str, str]:
         return f"no more files can be open ({said})", "raise the limit (ulimit -n)"
     if error.errno == errno.EROFS:
         return f"the file system cannot be written ({said})", "mount it for writing, or use -o"
-    if error.errno in _REFUSED:
+    if error.errno == errno.EBUSY and writing:
+        return f"something is mounted there ({said})", "unmount it, or write elsewhere with -o"
+    if error.errno in _REFUSED and writing:
         return _refusal(path, said)
     return said, ""
 
@@ -51,35 +76,35 @@ def explain(path: Path, error: OSError) -> tuple[str, str]:
 def _refusal(path: Path, said: str) -> tuple[str, str]:
     for place, name in ((path, "it"), (path.parent, "its folder")):
         with contextlib.suppress(OSError):  # what is not there yet has no flags
-            if is_immutable(place):
-                return f"{name} is immutable ({said})", f"chflags noschg or chattr -i {place}"
+            lock = lock_of(place)
+            if lock is not None:
+                return f"{name} is {lock.name} ({said})", f"{lock.remedy} {place}"
     with contextlib.suppress(OSError):
         own, folder, me = path.stat(), path.parent.stat(), os.geteuid()
         if folder.st_mode & stat.S_ISVTX and me not in (0, own.st_uid, folder.st_uid):
-            return (
-                f"it belongs to user {own.st_uid}, and its folder is sticky ({said})",
-                "run kpatch as that user or as root, or write elsewhere with -o",
-            )
-        if os.access(path.parent, os.W_OK | os.X_OK) and me not in (0, own.st_uid):
-            return (
-                f"it belongs to user {own.st_uid}, and would not do so any more ({said})",
-                "run kpatch as that user or as root, or write elsewhere with -o",
-            )
+            owner = f"it belongs to user {own.st_uid}, and its folder is sticky"
+            return f"{owner} ({said})", _AS_THAT_USER
+        if os.access(path.parent, os.W_OK | os.X_OK) and me != 0:
+            owner = f"user {own.st_uid}" if me != own.st_uid else f"group {own.st_gid}"
+            if me != own.st_uid or own.st_gid not in (os.getegid(), *os.getgroups()):
+                what = f"it belongs to {owner}, and would not do so any more ({said})"
+                return what, _AS_THAT_USER
     return said, ""
 
 
-def is_immutable(path: Path) -> bool:
-    """True for what chflags(1) or chattr(1) made immutable or append-only."""
+def lock_of(path: Path) -> _Lock | None:
+    """Which flag of chflags(1) or chattr(1) keeps a file as it is; None for none."""
     flags = getattr(path.stat(), "st_flags", None)
     if flags is not None:
-        return bool(flags & _IMMUTABLE)
+        return next((lock for lock in _LOCKS if flags & lock.bsd), None)
     import fcntl
 
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         answer = fcntl.ioctl(handle, _GET_FLAGS, bytes(8))
     except OSError:
-        return False  # no such flags on this file system
+        return None  # no such flags on this file system
     finally:
         os.close(handle)
-    return bool(int.from_bytes(answer[:4], "little") & _LINUX_IMMUTABLE)
+    linux = int.from_bytes(answer[:4], "little")
+    return next((lock for lock in _LOCKS if linux & lock.linux), None)

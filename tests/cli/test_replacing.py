@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from kpatch.errors import FileAccessError
 from kpatch.storage import replace, writer
 from kpatch.storage.bulk import Bulk
 from kpatch.storage.files import read_bulk
+from kpatch.storage.reasons import explain
 from tests.cli.harness import command_line, copied, environment, look, names, run
 
 
@@ -57,15 +57,18 @@ def test_what_cannot_be_kept_is_told_and_a_mask_gives_the_group_nothing(
     assert stat.S_IMODE(path.stat().st_mode) & 0o070 == 0
 
 
-def test_an_immutable_file_is_named_as_such_and_no_copy_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flag", "said"), [("i", "immutable"), ("a", "append-only")])
+def test_an_immutable_file_is_named_as_such_and_no_copy_stays(
+    flag: str, said: str, tmp_path: Path
+) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     before = path.read_bytes()
-    shell("chattr", "+i", path)
+    shell("chattr", f"+{flag}", path)
     try:
         done = run("apply", "--no-verify", path)
     finally:
-        shell("chattr", "-i", path)
-    assert done.code == 18 and "it is immutable" in done.err and "chattr -i" in done.err
+        shell("chattr", f"-{flag}", path)
+    assert done.code == 18 and f"it is {said}" in done.err and f"chattr -{flag}" in done.err
     assert names(tmp_path) == [path.name] and path.read_bytes() == before
 
 
@@ -82,14 +85,22 @@ def test_an_immutable_folder_is_named_and_nothing_stays_behind(tmp_path: Path) -
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
 @pytest.mark.parametrize(
-    ("mode", "said"), [(0o1777, "its folder is sticky"), (0o777, "would not do so any more")]
+    ("mode", "owner", "said"),
+    [
+        (0o1777, (0, 0), "it belongs to user 0, and its folder is sticky"),
+        (0o777, (0, 0), "it belongs to user 0, and would not do so any more"),
+        (0o777, (65534, 1), "it belongs to group 1, and would not do so any more"),
+    ],
 )
-def test_a_file_of_another_user_is_said_to_be_one(mode: int, said: str) -> None:
+def test_a_file_of_another_user_is_said_to_be_one(
+    mode: int, owner: tuple[int, int], said: str
+) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as text:  # tmp_path is closed to others
         folder = Path(text)
         path = copied("kqemu-7.ko", folder)
         folder.chmod(mode)
         path.chmod(0o666)
+        os.chown(path, *owner)
         before = look(path)
         os.seteuid(65534)
         try:
@@ -97,27 +108,30 @@ def test_a_file_of_another_user_is_said_to_be_one(mode: int, said: str) -> None:
                 replace(path, b"other")
         finally:
             os.seteuid(0)
-        assert "belongs to user 0" in str(caught.value) and caught.value.exit_code == 18
+        assert caught.value.exit_code == 18
         assert names(folder) == ["kqemu-7.ko"] and look(path) == before
 
 
-def test_a_file_of_somebody_else_in_a_sticky_folder_is_named_as_such(tmp_path: Path) -> None:
-    path = copied("kqemu-7.ko", tmp_path)
-    tmp_path.chmod(0o1777)
-    code = (
-        "import fcntl, os, sys\n"
-        "from pathlib import Path\n"
-        "from kpatch.errors import FileAccessError\n"
-        "from kpatch.storage.writer import replace\n"
-        "os.setgroups([]); os.setgid(1); os.setuid(1)\n"
-        "try: replace(Path('kqemu-7.ko'), b'x', like=Path('kqemu-7.ko'))\n"
-        "except FileAccessError as error: print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=tmp_path
-    )
-    assert "its folder is sticky" in done.stdout, done
-    assert names(tmp_path) == [path.name]
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_what_may_not_be_read_is_told_so(tmp_path: Path) -> None:
+    """Nothing of what writing would do, and nothing that -o could help."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as text:
+        path = copied("kqemu-7.ko", Path(text))
+        Path(text).chmod(0o777)
+        path.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(FileAccessError) as caught:
+                read_bulk(path)
+        finally:
+            os.seteuid(0)
+    assert caught.value.what == "cannot read it: Permission denied"
+    assert caught.value.todo == "check the name and the permissions"
+
+
+def test_a_file_that_is_a_mount_point_is_told_as_one(tmp_path: Path) -> None:
+    what, todo = explain(tmp_path, OSError(errno.EBUSY, "Device or resource busy"))
+    assert what == "something is mounted there (Device or resource busy)" and "unmount it" in todo
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
