@@ -27,18 +27,9 @@ run: $(VENV)/.installed
 	$(BIN)/kpatch apply $(TRY)/kqemu.ko
 	$(BIN)/kpatch scan $(TRY)/kqemu.ko
 
-# Every run is in a random order (pytest-randomly prints its seed). What takes long is proofs, which
-# share nothing with their neighbours but the samples; so the whole runs in one order, and the
-# quick rest in a second one. A worker has whole files, so what a file makes once is made once.
-PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
-QUICK = tests/cli/test_usage.py tests/elf tests/isa tests/kernel tests/kqemu \
-	tests/package tests/patch tests/signature
-LONG = --ignore=tests/package/test_memory.py --ignore=tests/package/test_real_archives.py \
-	--ignore=tests/signature/test_second_signature.py
-
+# Once, in a random order (pytest-randomly prints its seed), on all cores.
 test: $(VENV)/.installed-dev
-	$(PYTEST) -rs
-	$(PYTEST) -rs -p "no:cacheprovider" --hypothesis-profile=order $(LONG) $(QUICK)
+	$(BIN)/python -m pytest -n auto --dist worksteal -rs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks
@@ -81,4 +72,4 @@ docs: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist kpatch.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: all run test lint bench campaign samples machine docs clean
+.PHONY: all run test lint bench fuzz faults campaign samples machine docs clean

@@ -17,8 +17,6 @@ settings.register_profile(
     "kpatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("kpatch")
-# For a run that is about the order of the tests: what it draws has been drawn before.
-settings.register_profile("order", settings.get_profile("kpatch"), max_examples=5)
 
 # A background job of a plain shell starts with interrupts ignored, and so would every program that
 # a test interrupts (POSIX, Shell Command Language, 2.11).
