@@ -18,6 +18,9 @@ settings.register_profile(
 )
 settings.load_profile("kpatch")
 
+# Collecting 8,000 tests makes millions of objects that stay; garbage is looked for behind it.
+gc.disable()
+
 # A background job of a plain shell starts with interrupts ignored, and so would every program that
 # a test interrupts (POSIX, Shell Command Language, 2.11).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -61,6 +64,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         import kpatch.witness.readers.by_pyelftools  # noqa: F401
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

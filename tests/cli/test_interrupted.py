@@ -241,7 +241,7 @@ def test_signals_at_random_times_leave_the_old_file_or_the_new_one(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     times = random.Random(int(number))
-    for turn in range(4):
+    for turn in range(2):
         path = _fresh(tmp_path, turn)
         process = subprocess.Popen(
             command_line("apply", path),

@@ -7,7 +7,7 @@ import pytest
 from tests.faults import short
 from tests.faults.campaign import Scenario, expected, faults, judged, scenarios
 
-_FEW = {"apply": 2, "package": 2, "proof": 1}
+_FEW = {"apply": 2, "package": 1, "verify": 1}
 _CHOSEN = [each for each in scenarios() if each.name in _FEW]
 
 
@@ -20,4 +20,12 @@ def test_a_call_that_fails_leaves_the_old_file_or_the_new_one(scenario: Scenario
 
 @pytest.mark.parametrize("scenario", _CHOSEN[:2], ids=lambda each: str(each.name))
 def test_writes_that_are_taken_in_part_lose_nothing(scenario: Scenario) -> None:
-    assert short.judged(scenario, expected(scenario)) == []
+    assert short.halved(scenario, expected(scenario)) == ""
+
+
+def test_a_package_that_grows_over_a_limit_stays_as_it_was() -> None:
+    """A module that does: tests/cli/test_interrupted.py."""
+    scenario = _CHOSEN[1]
+    done = expected(scenario)
+    assert scenario.name == "package"
+    assert short.limited(scenario, done, len(done) // 2) == ""

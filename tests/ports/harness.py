@@ -44,7 +44,7 @@ class Outcome:
 
 @cache
 def _requests() -> Path:
-    """Where the play kpatch is asked; its server ends with this process."""
+    """Where kpatch is asked; its server ends with this process."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     requests = folder / "requests"
@@ -92,11 +92,15 @@ class Tree:
         (self.binaries / "make").symlink_to(bmake)
         # FreeBSD's which(1) has -s, on which Mk/Scripts/do-depends.sh relies.
         self.script("which", '[ "$1" = -s ] && shift; command -v "$1" >/dev/null')
-        play = self.binaries / "kpatch"
-        play.write_text(serve.CLIENT.format(requests=_requests()))
-        play.chmod(0o755)
+        self.served("play")
         self.conf()
         self.build_gives(Standing.AFFECTED)
+
+    def served(self, kind: str) -> None:
+        """Put the ``real`` kpatch or the ``play`` one into PATH, without its start."""
+        path = self.binaries / "kpatch"
+        path.write_text(serve.CLIENT.format(requests=_requests(), kind=kind))
+        path.chmod(0o755)
 
     def program(self, name: str, command: list[str]) -> Path:
         """Put a program into PATH."""

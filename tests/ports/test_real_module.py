@@ -31,8 +31,11 @@ def sample(name: str) -> bytes:
 
 
 def with_real_program(tree: Tree) -> Tree:
-    """Hook the tree with the real kpatch, without the proof (which has its own test)."""
-    tree.program("kpatch", [sys.executable, "-m", "kpatch.cli.main"])
+    """Hook the tree with the real kpatch, without the proof (which has its own test).
+
+    Its start is left out; the test with the proof has a process of its own.
+    """
+    tree.served("real")
     tree.hook("KPATCH_FLAGS=\t--no-verify")
     return tree
 
@@ -125,7 +128,8 @@ def test_a_module_that_was_stripped_after_the_repair_is_refused(real: Tree) -> N
 
 
 def test_a_build_with_the_real_proof_stages_a_proven_module(tmp_path: Path) -> None:
-    tree = with_real_program(Tree(tmp_path, "modern"))
+    tree = Tree(tmp_path, "modern")
+    tree.program("kpatch", [sys.executable, "-m", "kpatch.cli.main"])
     tree.hook()
     tree.build_gives(sample("kqemu-7.ko"))
     done = tree.make("stage")
@@ -211,7 +215,7 @@ def test_a_kernel_file_says_its_version_where_the_tree_has_another(
     """The tree's OSVERSION stands in where nobody names a version; a file names one."""
     era, how = way.split()
     tree = Tree(tmp_path, era)
-    tree.program("kpatch", [sys.executable, "-m", "kpatch.cli.main"])
+    tree.served("real")
     {"fragment": by_fragment, "scripts": by_scripts, "uses": by_uses}[how](tree)
     (tmp_path / "kernel").write_bytes(kernel())
     flags = f"KPATCH_FLAGS=\t--no-verify --kernel {tmp_path / 'kernel'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, lru_cache
 
 from kpatch.signature.model import Match
 from kpatch.verify.explore import MemoryModel
@@ -40,13 +40,10 @@ class Variant:
     name: str
     changes: tuple[Change, ...]
 
-    @cached_property
+    @property
     def case(self) -> Case:
         """The patched module, to be proven."""
-        draft = Draft()
-        for change in self.changes:
-            draft = change(draft)
-        return Case(draft.module(self.name), sample(), shipped(), CPUID)
+        return _case(self)
 
     def explored(self, where: Obligation) -> Explored:
         """Every interleaving; counterexamples are replayed on engines that share one memory."""
@@ -65,7 +62,16 @@ class Mutant(Variant):
     passes: tuple[Obligation, ...] = ()
 
 
-@cache
+# Few are kept: a case holds several modules and machines, and there are hundreds of variants.
+@lru_cache(16)
+def _case(variant: Variant) -> Case:
+    draft = Draft()
+    for change in variant.changes:
+        draft = change(draft)
+    return Case(draft.module(variant.name), sample(), shipped(), CPUID)
+
+
+@lru_cache(16)
 def _explored(variant: Variant, where: Obligation) -> Explored:
     task = Task("obligation", variant.name, variant.case.module, where)
     return run_task(variant.case, task, BOUNDS)

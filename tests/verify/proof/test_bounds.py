@@ -102,23 +102,22 @@ def none_left(session: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("group", [True, False], ids=["all processes", "the first alone"])
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize(
+    ("jobs", "group"),
+    [("1", True), ("2", True), ("2", False)],
+    ids=["one process", "all processes", "the first alone"],
+)
 def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
     jobs: str, group: bool, tmp_path: Path
 ) -> None:
+    """And it ends the whole command: the second file is not begun."""
     path = patched(tmp_path)
-    done = interrupted(path, *LONG, "--jobs", jobs, group=group)
+    done = interrupted(path, *LONG, "--jobs", jobs, str(path), group=group)
     assert done.code == 1
     assert done.out.startswith(f"{path}: NOT-PROVEN\n")
+    assert done.out.count("NOT-PROVEN") == 1
     assert re.search(r"moving, 16 CPUs, tso.*: not proven: interrupted after \d+ states", done.out)
     assert "Traceback" not in done.out
-
-
-def test_an_interrupt_ends_the_whole_command(tmp_path: Path) -> None:
-    path = patched(tmp_path)
-    done = interrupted(path, *LONG, "--jobs", "1", str(path), group=True)
-    assert done.out.count("NOT-PROVEN") == 1
 
 
 @pytest.mark.parametrize("index", [0, -1], ids=["a control", "an obligation"])
