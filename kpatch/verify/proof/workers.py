@@ -166,8 +166,8 @@ def _start(
         jobs, mp_context=context, initializer=_begin, initargs=(plan, reports, stop)
     )
     try:
-        # A process of its own for the whole switch, beside the rest; it is short, and comes last.
-        work = [*plan.batches, (WHOLE,)] if plan.case.is_patched else plan.batches
+        # The whole switch takes as long as the longest batch: at the end others would wait for it.
+        work = [(WHOLE,), *plan.batches] if plan.case.is_patched else plan.batches
         return pool, {pool.submit(_run, batch) for batch in work}, reports
     except BaseException:
         _give_up(pool)
