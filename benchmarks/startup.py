@@ -13,8 +13,11 @@ _ROUNDS = sized(15, 1)
 SCAN = ("capstone", "iced_x86")
 """What a scan really imports that is not Python's own: a test in tests/test_layering.py asks it."""
 
-APPLY = (*SCAN, "click", "keystone", "lief", "elftools.elf.elffile")
-"""The same for apply: the assembler, and two readers that read the file back."""
+READERS = ("lief", "elftools.elf.elffile")
+"""Two readers that read a file back, in a process of their own."""
+
+APPLY = (*SCAN, "click", "keystone", *READERS)
+"""The same for apply and that process: the assembler, and the readers."""
 
 
 def main() -> None:

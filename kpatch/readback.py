@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from kpatch.elf.module import Module
 from kpatch.errors import VerificationError
 
 if TYPE_CHECKING:
-    from kpatch.patch.plan import Plan
-    from kpatch.witness.readers.readback import Reading
+    from kpatch.witness.readers.readback import Background, Reading
 
 
-def read_by_others(module: Module, plan: Plan) -> tuple[Reading, ...]:
-    """What pyelftools and LIEF see in a patched module.
+def others_reading() -> AbstractContextManager[Background]:
+    """Have another process load pyelftools and LIEF, which then read what they are told."""
+    # Imported here: most commands read nothing back.
+    from kpatch.witness.readers.readback import in_background
 
-    Raises VerificationError where it is not what the plan says.
-    """
-    # Imported here: LIEF alone takes longer to import than a scan takes.
-    from kpatch import expected
-    from kpatch.witness.readers.readback import read_by_each
-
-    readings = read_by_each(module.data, expected.after(plan, module.data))
-    require_agreement(readings, module.name)
-    return readings
+    return in_background()
 
 
 @contextmanager
@@ -38,11 +31,11 @@ def read_beside(module: Module | None) -> Iterator[Callable[[], tuple[Reading, .
     if module is None:
         yield lambda: ()
         return
-    from kpatch import expected
-    from kpatch.witness.readers.readback import in_background
+    with others_reading() as others:
+        from kpatch import expected
 
-    with in_background(module.data, expected.as_read(module)) as read:
-        yield read
+        others.read(module.data, expected.as_read(module))
+        yield others.readings
 
 
 def require_agreement(readings: Iterable[Reading], name: str) -> None:

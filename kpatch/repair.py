@@ -24,7 +24,7 @@ from kpatch.proving import (
     require_own_kernels,
     require_proven,
 )
-from kpatch.readback import read_by_others, require_agreement
+from kpatch.readback import others_reading, require_agreement
 from kpatch.signature.model import Signature
 
 # Imported for the types only: a scan pays neither for the assembler nor for the emulator.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kpatch.patch.giveback import GivenBack
     from kpatch.patch.plan import Plan
     from kpatch.verify.proof.verdict import Proof
+    from kpatch.witness.readers.picture import Picture
     from kpatch.witness.readers.readback import Reading
 
 
@@ -96,13 +97,17 @@ def apply(
     from kpatch.patch.prepare import prepare
 
     plan = prepare(found, replace_source_fix=replace_source_fix)
-    patched = read_back(plan, write(plan))
-    if proving is None:
-        readings = read_by_others(patched, plan) if to_write else ()
-        return Repaired(found, patched, None, readings)
-    if host.is_given:
+    if proving is None and not to_write:
+        return Repaired(found, read_back(plan, write(plan)), None)
+    if proving is not None and host.is_given:
         require_own_kernels(plan.cpuid, found.module, detect(found.module))
-    proof, readings = _proven(found, plan, patched, proving)
+    # In front of everything that can go on beside it: nothing else takes so long at a stretch.
+    with others_reading() as others:
+        patched = read_back(plan, write(plan))
+        others.read(patched.data, _expected(plan, patched))
+        proof = None if proving is None else _proven(found, plan, patched, proving)
+        readings = others.readings()
+    require_agreement(readings, patched.name)
     return Repaired(found, patched, proof, readings)
 
 
@@ -118,21 +123,18 @@ def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) 
     return Repaired(found, found.module, proof)
 
 
-def _proven(
-    found: Assessment, plan: Plan, patched: Module, proving: Proving
-) -> tuple[Proof, tuple[Reading, ...]]:
-    """The proof of a patch and, beside it so that they cost no time, the other readers' views."""
+def _expected(plan: Plan, patched: Module) -> Picture:
     from kpatch import expected
-    from kpatch.verify.proof.tasks import Case
-    from kpatch.witness.readers.readback import in_background
 
-    case = Case(patched, found.module, plan.match, plan.cpuid)
-    with in_background(patched.data, expected.after(plan, patched.data)) as read:
-        proof = prove_case(case, proving)
-        require_proven(proof)
-        readings = read()
-    require_agreement(readings, patched.name)
-    return proof, readings
+    return expected.after(plan, patched.data)
+
+
+def _proven(found: Assessment, plan: Plan, patched: Module, proving: Proving) -> Proof:
+    from kpatch.verify.proof.tasks import Case
+
+    proof = prove_case(Case(patched, found.module, plan.match, plan.cpuid), proving)
+    require_proven(proof)
+    return proof
 
 
 def prove(

@@ -316,4 +316,5 @@ def test_a_scan_loads_what_the_benchmark_counts_and_no_lief_keystone_or_unicorn(
 def test_an_apply_loads_what_the_benchmark_counts(tmp_path: Path) -> None:
     sample = ROOT / "samples" / "kqemu-7.ko"
     loaded = imported_by("apply", "--no-verify", "-q", "-o", tmp_path / "out.ko", sample)
-    assert loaded == ["0", *names_of_libraries(startup.APPLY)]
+    here = tuple(each for each in startup.APPLY if each not in startup.READERS)
+    assert loaded == ["0", *names_of_libraries(here)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,6 +15,7 @@ from kpatch.patch import apply as carrying_out
 from kpatch.patch.apply import write
 from kpatch.patch.plan import Plan
 from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.witness.readers import readback
 from kpatch.witness.readers.readback import Reading
 from tests.cli import schema
 from tests.cli.harness import copied, listing, patched_bytes, run
@@ -72,3 +75,18 @@ def test_a_reader_that_objects_is_a_failure_of_verify(
     done = run(*_SMALL, path)
     assert done.code == 17
     assert "LIEF does not agree:\n    section 3: size is 1, expected 2" in done.out
+
+
+def test_a_reader_that_the_machine_refuses_says_nothing_about_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(patched_bytes())
+
+    def refused(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setitem(readback._READ, "LIEF", refused)
+    done = run(*_SMALL, path)
+    assert done.code == 18
+    assert "Too many open files" in done.err and "ulimit -n" in done.err

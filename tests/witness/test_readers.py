@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -22,6 +24,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
+from kpatch.witness.readers import readback
 from kpatch.witness.readers.picture import Picture
 from kpatch.witness.readers.readback import NAMES, in_background, read_by_each
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
@@ -207,8 +210,35 @@ def test_a_reader_that_cannot_read_is_no_witness() -> None:
 
 def test_readings_come_from_another_process_too() -> None:
     module, wanted = sample()
-    with in_background(module.data, wanted) as readings:
-        assert readings() == read_by_each(module.data, wanted)
+    with in_background() as others:
+        assert others.readings() == ()
+        others.read(module.data, wanted)
+        assert others.readings() == read_by_each(module.data, wanted)
+
+
+def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, wanted = sample()
+    this, read = os.getpid(), readback._READ["LIEF"]
+
+    def short_of_descriptors(data: bytes, note_sections: frozenset[str]) -> Picture:
+        if os.getpid() != this:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(data, note_sections)
+
+    monkeypatch.setitem(readback._READ, "LIEF", short_of_descriptors)
+    with in_background() as others:
+        others.read(module.data, wanted)
+        assert all(reading.agrees for reading in others.readings())
+
+
+def test_a_process_that_dies_has_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, wanted = sample()
+    monkeypatch.setitem(readback._READ, "LIEF", lambda *_: os._exit(1))
+    with in_background() as others:
+        others.read(module.data, wanted)
+        assert not any(reading.agrees for reading in others.readings())
 
 
 def test_names_that_are_no_text_are_read_alike() -> None:
