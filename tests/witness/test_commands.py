@@ -83,10 +83,10 @@ def test_a_reader_that_the_machine_refuses_says_nothing_about_the_file(
     path = tmp_path / "kqemu.ko"
     path.write_bytes(patched_bytes())
 
-    def refused(*_: object) -> NoReturn:
+    def refused() -> NoReturn:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setitem(readback._READ, "LIEF", refused)
+    monkeypatch.setitem(readback._LOADED, "LIEF", refused)
     done = run(*_SMALL, path)
     assert done.code == 18
     assert "Too many open files" in done.err and "ulimit -n" in done.err

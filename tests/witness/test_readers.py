@@ -220,14 +220,14 @@ def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module, wanted = sample()
-    this, read = os.getpid(), readback._READ["LIEF"]
+    this, load = os.getpid(), readback._LOADED["LIEF"]
 
-    def short_of_descriptors(data: bytes, note_sections: frozenset[str]) -> Picture:
+    def short_of_descriptors() -> tuple[str, readback.Read]:
         if os.getpid() != this:
             raise OSError(errno.EMFILE, "Too many open files")
-        return read(data, note_sections)
+        return load()
 
-    monkeypatch.setitem(readback._READ, "LIEF", short_of_descriptors)
+    monkeypatch.setitem(readback._LOADED, "LIEF", short_of_descriptors)
     with in_background() as others:
         others.read(module.data, wanted)
         assert all(reading.agrees for reading in others.readings())
@@ -235,7 +235,7 @@ def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
 
 def test_a_process_that_dies_has_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module, wanted = sample()
-    monkeypatch.setitem(readback._READ, "LIEF", lambda *_: os._exit(1))
+    monkeypatch.setitem(readback._LOADED, "LIEF", lambda: os._exit(1))
     with in_background() as others:
         others.read(module.data, wanted)
         assert not any(reading.agrees for reading in others.readings())

@@ -23,6 +23,7 @@ from kpatch.witness.readers.picture import (
     unpadded,
 )
 
+VERSION: str = vars(lief)["__version__"].partition("-")[0]  # behind it stands a commit
 _U32 = 0xFFFF_FFFF
 
 

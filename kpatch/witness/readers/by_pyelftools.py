@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+import elftools
 from elftools.elf import enums
 from elftools.elf.elffile import ELFFile
 
@@ -18,6 +19,7 @@ from kpatch.witness.readers.picture import (
     unpadded,
 )
 
+VERSION: str = elftools.__version__
 _SHN = {"SHN_UNDEF": 0, "SHN_ABS": 0xFFF1, "SHN_COMMON": 0xFFF2, "SHN_XINDEX": 0xFFFF}
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
-import importlib.metadata
 import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Final, NamedTuple
@@ -135,15 +133,14 @@ def _child(pipe: Connection, others_end: Connection) -> None:
 
 def _load() -> None:
     with contextlib.suppress(Exception):
-        importlib.import_module("kpatch.witness.readers.by_lief")
+        _lief()
 
 
 def _reading(name: str, data: bytes, expected: Picture) -> Reading:
-    version = ""
+    version, read = _LOADED[name]()
     try:
-        version = importlib.metadata.version(name)
-        seen = _READ[name](data, expected.note_sections)
-    # The machine's reasons: a process that may open no more files, say.
+        seen = read(data, expected.note_sections)
+    # The machine's reasons.
     except (ImportError, MemoryError, OSError):
         raise
     # Both raise what they like on a damaged file, pyelftools some ten kinds.
@@ -154,17 +151,20 @@ def _reading(name: str, data: bytes, expected: Picture) -> Reading:
     return Reading(name, version, differences(expected, seen, ordered=name != "LIEF"))
 
 
+Read = Callable[[bytes, frozenset[str]], Picture]
+
+
 # Imported in the functions: LIEF alone costs 0.4 s, and a process of its own pays for it.
-def _by_pyelftools(data: bytes, note_sections: frozenset[str]) -> Picture:
-    from kpatch.witness.readers.by_pyelftools import read
+def _pyelftools() -> tuple[str, Read]:
+    from kpatch.witness.readers import by_pyelftools
 
-    return read(data, note_sections)
-
-
-def _by_lief(data: bytes, note_sections: frozenset[str]) -> Picture:
-    from kpatch.witness.readers.by_lief import read
-
-    return read(data)
+    return by_pyelftools.VERSION, by_pyelftools.read
 
 
-_READ: Final = {"pyelftools": _by_pyelftools, "LIEF": _by_lief}
+def _lief() -> tuple[str, Read]:
+    from kpatch.witness.readers import by_lief
+
+    return by_lief.VERSION, lambda data, _: by_lief.read(data)
+
+
+_LOADED: Final = {"pyelftools": _pyelftools, "LIEF": _lief}
