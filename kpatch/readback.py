@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
-from kpatch.elf.module import Module
 from kpatch.errors import VerificationError
+from kpatch.patch.note import SECTION
 
 if TYPE_CHECKING:
     from kpatch.witness.readers.readback import Background, Reading
 
-
-def others_reading() -> AbstractContextManager[Background]:
-    """Have another process load pyelftools and LIEF, which then read what they are told."""
-    # Imported here: most commands read nothing back.
-    from kpatch.witness.readers.readback import in_background
-
-    return in_background()
+_KQEMU: Final = b"kqemu"
 
 
 @contextmanager
-def read_beside(module: Module | None) -> Iterator[Callable[[], tuple[Reading, ...]]]:
-    """Have pyelftools and LIEF read a module in another process, while this one goes on.
+def others_reading(*, is_likely: bool) -> Iterator[Background]:
+    """Have pyelftools and LIEF in another process, which reads beside what is done within.
 
-    They are compared with our own reader. What is yielded waits for what they say; of no module
-    they say nothing.
+    Where it ``is_likely`` that there will be something to read they are loaded at once: nothing
+    else takes so long at a stretch.
     """
-    if module is None:
-        yield lambda: ()
-        return
-    with others_reading() as others:
-        from kpatch import expected
+    # Imported here: most commands read nothing back.
+    from kpatch.witness.readers.readback import Background
 
-        others.read(module.data, expected.as_read(module))
-        yield others.readings
+    others = Background()
+    try:
+        if is_likely:
+            others.load()
+        yield others
+    finally:
+        others.end()
+
+
+def has_note(data: bytes) -> bool:
+    """Whether a file looks as if it were patched: a guess, from a name in it."""
+    return SECTION.encode() in data
+
+
+def will_be_patched(data: bytes) -> bool:
+    """Whether a file will probably be patched: a guess, from names in it."""
+    return _KQEMU in data and not has_note(data)
 
 
 def require_agreement(readings: Iterable[Reading], name: str) -> None:

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
-from kpatch.kernel.detect import detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
-from kpatch.patch.assess import Assessment, assess
 from kpatch.proving import (
     ON_ALL_CORES,
     Proving,
@@ -24,17 +22,17 @@ from kpatch.proving import (
     require_own_kernels,
     require_proven,
 )
-from kpatch.readback import others_reading, require_agreement
-from kpatch.signature.model import Signature
+from kpatch.readback import others_reading, require_agreement, will_be_patched
 
 # Imported for the types only: a scan pays neither for the assembler nor for the emulator.
 if TYPE_CHECKING:
+    from kpatch.patch.assess import Assessment
     from kpatch.patch.before import Unpatched
     from kpatch.patch.giveback import GivenBack
     from kpatch.patch.plan import Plan
+    from kpatch.signature.model import Signature
     from kpatch.verify.proof.verdict import Proof
-    from kpatch.witness.readers.picture import Picture
-    from kpatch.witness.readers.readback import Reading
+    from kpatch.witness.readers.readback import Background, Reading
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,9 @@ def scan(
     ``name`` is what messages call it; without ``signatures`` those that come with kpatch are
     tried. Raises DamagedFileError for what is no ELF file or a damaged one.
     """
+    # Imported here: what reads a file back is loaded beside this.
+    from kpatch.patch.assess import assess
+
     return assess(read_module(data, name), host=host, signatures=signatures)
 
 
@@ -87,28 +88,53 @@ def apply(
     Raises the refusals of the patch layer, VerificationError for whatever is not proven, and
     KeyboardInterrupt where somebody interrupted the proof.
     """
-    found = scan(data, name, host=host, signatures=signatures)
-    if found.before is not None and found.is_patched:
-        if found.refusal is not None:
-            raise found.refusal
-        return _done_before(found, found.before, proving)
-    # Imported here, as the proof is below: a module that is done already needs no assembler.
-    from kpatch.patch.apply import read_back, write
-    from kpatch.patch.prepare import prepare
+    is_read = to_write or proving is not None
+    with others_reading(is_likely=is_read and will_be_patched(data)) as others:
+        found = scan(data, name, host=host, signatures=signatures)
+        if found.before is not None and found.is_patched:
+            if found.refusal is not None:
+                raise found.refusal
+            return _done_before(found, found.before, proving)
+        # Imported here: a module that is done already needs no assembler.
+        from kpatch.patch.prepare import prepare
 
-    plan = prepare(found, replace_source_fix=replace_source_fix)
-    if proving is None and not to_write:
-        return Repaired(found, read_back(plan, write(plan)), None)
-    if proving is not None and host.is_given:
-        require_own_kernels(plan.cpuid, found.module, detect(found.module))
-    # In front of everything that can go on beside it: nothing else takes so long at a stretch.
-    with others_reading() as others:
-        patched = read_back(plan, write(plan))
-        others.read(patched.data, _expected(plan, patched))
-        proof = None if proving is None else _proven(found, plan, patched, proving)
-        readings = others.readings()
+        plan = prepare(found, replace_source_fix=replace_source_fix)
+        return _carried_out(found, plan, host, proving, others if is_read else None)
+
+
+def _carried_out(
+    found: Assessment,
+    plan: Plan,
+    host: Host,
+    proving: Proving | None,
+    others: Background | None,
+) -> Repaired:
+    """The patch that was planned: made, read back by ``others``, and proven beside that."""
+    from kpatch import expected
+    from kpatch.patch.apply import read_back, write
+
+    patched = read_back(plan, write(plan))
+    if others is None:
+        return Repaired(found, patched, None)
+    others.read(patched.data, expected.after(plan, patched.data))
+    proof = None
+    if proving is not None:
+        proof = _proven(found, plan, patched, host, proving)
+    readings = others.readings()
     require_agreement(readings, patched.name)
     return Repaired(found, patched, proof, readings)
+
+
+def _proven(found: Assessment, plan: Plan, patched: Module, host: Host, proving: Proving) -> Proof:
+    # Imported here, as the assembler is above.
+    from kpatch.kernel.detect import detect
+    from kpatch.verify.proof.tasks import Case
+
+    if host.is_given:
+        require_own_kernels(plan.cpuid, found.module, detect(found.module))
+    proof = prove_case(Case(patched, found.module, plan.match, plan.cpuid), proving)
+    require_proven(proof)
+    return proof
 
 
 def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) -> Repaired:
@@ -121,20 +147,6 @@ def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) 
     proof = prove_case(case_of(found), proving)
     require_proven(proof)
     return Repaired(found, found.module, proof)
-
-
-def _expected(plan: Plan, patched: Module) -> Picture:
-    from kpatch import expected
-
-    return expected.after(plan, patched.data)
-
-
-def _proven(found: Assessment, plan: Plan, patched: Module, proving: Proving) -> Proof:
-    from kpatch.verify.proof.tasks import Case
-
-    proof = prove_case(Case(patched, found.module, plan.match, plan.cpuid), proving)
-    require_proven(proof)
-    return proof
 
 
 def prove(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from kpatch import repair
+from kpatch import expected, repair
 from kpatch import storage as files
 from kpatch.cli import machines, progress
 from kpatch.cli.common import (
@@ -28,7 +28,7 @@ from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.kernel.host import Host
 from kpatch.proving import case_of, prove_case
-from kpatch.readback import read_beside
+from kpatch.readback import has_note, others_reading
 from kpatch.report.documents import Document, with_verdict
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
@@ -137,9 +137,18 @@ def command(
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            assessed = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
-            case = case_of(assessed)
-            machine_tests.require_functions(case.module)
+            is_likely = schedule is None and has_note(inside.data)
+            with others_reading(is_likely=is_likely) as others:
+                assessed = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
+                case = case_of(assessed)
+                machine_tests.require_functions(case.module)
+                if schedule is None:
+                    if assessed.note:
+                        others.read(case.module.data, expected.as_read(case.module))
+                    with progress.shown(console, jobs or 0, inside.name) as proving:
+                        proof = prove_case(case, proving, obligations, bounds)
+                    interrupted = proof.is_interrupted
+                    readings = others.readings()
             if schedule is not None:
                 obligation = _only(obligations)
                 shown = replayed_lanes(case, obligation, schedule, bounds)
@@ -149,11 +158,6 @@ def command(
                     lanes_text(replay_document["lanes"], console.style, console.fold_at)
                 )
             else:
-                with read_beside(case.module if assessed.note else None) as read:
-                    with progress.shown(console, jobs or 0, inside.name) as proving:
-                        proof = prove_case(case, proving, obligations, bounds)
-                    interrupted = proof.is_interrupted
-                    readings = read()
                 tests = [] if interrupted else machine_tests.run(case, console)
                 document = verified(inside.name, proof, readings, tests)
                 found.append(document)

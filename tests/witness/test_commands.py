@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from kpatch import repair
-from kpatch.cli import verify
 from kpatch.patch import apply as carrying_out
 from kpatch.patch.apply import write
 from kpatch.patch.plan import Plan
@@ -71,7 +69,7 @@ def test_a_reader_that_objects_is_a_failure_of_verify(
     path = tmp_path / "kqemu.ko"
     path.write_bytes(patched_bytes())
     objection = (Reading("LIEF", "1.0.0", ("section 3: size is 1, expected 2",)),)
-    monkeypatch.setattr(verify, "read_beside", lambda _: nullcontext(lambda: objection))
+    monkeypatch.setattr(readback.Background, "readings", lambda _: objection)
     done = run(*_SMALL, path)
     assert done.code == 17
     assert "LIEF does not agree:\n    section 3: size is 1, expected 2" in done.out

@@ -24,9 +24,10 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
+from kpatch.readback import others_reading
 from kpatch.witness.readers import readback
 from kpatch.witness.readers.picture import Picture
-from kpatch.witness.readers.readback import NAMES, in_background, read_by_each
+from kpatch.witness.readers.readback import NAMES, read_by_each
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -210,7 +211,7 @@ def test_a_reader_that_cannot_read_is_no_witness() -> None:
 
 def test_readings_come_from_another_process_too() -> None:
     module, wanted = sample()
-    with in_background() as others:
+    with others_reading(is_likely=True) as others:
         assert others.readings() == ()
         others.read(module.data, wanted)
         assert others.readings() == read_by_each(module.data, wanted)
@@ -228,7 +229,7 @@ def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
         return load()
 
     monkeypatch.setitem(readback._LOADED, "LIEF", short_of_descriptors)
-    with in_background() as others:
+    with others_reading(is_likely=True) as others:
         others.read(module.data, wanted)
         assert all(reading.agrees for reading in others.readings())
 
@@ -236,7 +237,7 @@ def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
 def test_a_process_that_dies_has_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module, wanted = sample()
     monkeypatch.setitem(readback._LOADED, "LIEF", lambda: os._exit(1))
-    with in_background() as others:
+    with others_reading(is_likely=True) as others:
         others.read(module.data, wanted)
         assert not any(reading.agrees for reading in others.readings())
 

@@ -8,9 +8,9 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Final, NamedTuple
 
 from kpatch.witness.readers.picture import Picture, differences
@@ -46,12 +46,30 @@ def read_by_each(data: bytes, expected: Picture) -> tuple[Reading, ...]:
 class Background:
     """The readers in another process, or in this one where none is to be had."""
 
-    def __init__(self, pipe: Connection | None) -> None:
-        self._pipe = pipe
+    def __init__(self) -> None:
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
         self._asked: tuple[bytes, Picture] | None = None
 
+    def load(self) -> None:
+        """Have the other process load the readers, and go on.
+
+        To load LIEF takes 0.4 s, for the 67,000 members of its enumerations.
+        """
+        if self._process is not None:
+            return
+        try:
+            ours, theirs = multiprocessing.Pipe()
+            self._process = _PROCESS(target=_child, args=(theirs, ours), daemon=True)
+            self._process.start()
+        except OSError:
+            return  # they are loaded here
+        theirs.close()
+        self._pipe = ours
+
     def read(self, data: bytes, expected: Picture) -> None:
-        """Have ``data`` read, once, and wait for nobody."""
+        """Have ``data`` read, once, and go on."""
+        self.load()
         self._asked = data, expected
         if self._pipe is not None:
             # A process that is gone shows when it should answer.
@@ -59,10 +77,10 @@ class Background:
                 self._pipe.send(self._asked)
 
     def readings(self) -> tuple[Reading, ...]:
-        """Wait for what the readers say of the file. Raises what :func:`read_by_each` raises.
+        """Wait for what the readers say; of no file they say nothing.
 
         That the process died, or does not answer in time, is a difference in itself; nothing is
-        taken for read that was not.
+        taken for read that was not. Raises what :func:`read_by_each` raises.
         """
         if self._asked is None:
             return ()
@@ -70,27 +88,12 @@ class Background:
         # By now others have let go of what the machine was short of, or the reason is told.
         return read_by_each(*self._asked) if found is None else found
 
-
-@contextmanager
-def in_background() -> Iterator[Background]:
-    """Start the readers in another process: they load while this one finds out what to expect.
-
-    To load LIEF takes 0.4 s, for the 67,000 members of its enumerations.
-    """
-    try:
-        ours, theirs = multiprocessing.Pipe()
-        process = _PROCESS(target=_child, args=(theirs, ours), daemon=True)
-        process.start()
-    except OSError:
-        yield Background(None)
-        return
-    theirs.close()
-    try:
-        yield Background(ours)
-    finally:
-        ours.close()
-        process.terminate()
-        process.join()
+    def end(self) -> None:
+        """End the other process, whatever it does."""
+        if self._pipe is not None and self._process is not None:
+            self._pipe.close()
+            self._process.terminate()
+            self._process.join()
 
 
 # A fork where there is one: other ways to start load more anew than LIEF takes.
