@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from kpatch import expected, repair
+from kpatch import repair
 from kpatch import storage as files
-from kpatch.cli import machines, progress
+from kpatch.cli import machines
 from kpatch.cli.common import (
     FILES,
     Console,
@@ -25,25 +25,35 @@ from kpatch.cli.common import (
 )
 from kpatch.cli.machines import MachineTests
 from kpatch.containers import target as targets
-from kpatch.errors import DONE, FINDING, UsageError, VerificationError
-from kpatch.kernel.host import Host
-from kpatch.proving import case_of, prove_case
+from kpatch.errors import DONE, UsageError
+from kpatch.kernel.host import SELECTORS, Host
 from kpatch.readback import has_note, others_reading
 from kpatch.report.documents import Document, with_verdict
-from kpatch.report.lanes_text import lanes_text
-from kpatch.report.proof_documents import replayed, verified
-from kpatch.report.proof_text import proof_text
-from kpatch.verify.explore import MemoryModel, Schedule, from_text
-from kpatch.verify.proof.obligations import SELECTORS, Obligation, default_suite, suite
-from kpatch.verify.proof.tasks import Bounds, replayed_lanes
 
-_MODELS = {
-    "sc": (MemoryModel.SC,),
-    "tso": (MemoryModel.TSO,),
-    "both": (MemoryModel.SC, MemoryModel.TSO),
-}
-_DIGITS = 9
-"""Of a number of CPUs. Far more than there are, and few enough for any machine to read."""
+
+class Asked(NamedTuple):
+    """The options that say what is explored, and how far."""
+
+    scenarios: tuple[str, ...]
+    cpus: str | None
+    model: str | None
+    tr_selector: str | None
+    max_states: int
+    max_seconds: float | None
+    por: bool
+    symmetry: bool
+    every_instruction: bool
+    replay: str | None
+
+    def require(self) -> None:
+        """Raise UsageError for a mistake in what was named, before any file is opened."""
+        if self.max_seconds is not None and math.isnan(self.max_seconds):
+            raise UsageError("that is not a number", where="--max-seconds", todo="name seconds")
+        if self.scenarios or self.cpus is not None or self.replay is not None:
+            # Imported here: without these there is no mistake, and all this may load beside LIEF.
+            from kpatch.cli import explored
+
+            explored.wanted_proof(self)
 
 
 @click.command("verify")
@@ -52,7 +62,7 @@ _DIGITS = 9
 @click.option("--cpus", metavar="N[,N...]", help="Numbers of CPUs, 1 to 16.")
 @click.option(
     "--model",
-    type=click.Choice(list(_MODELS)),
+    type=click.Choice(["sc", "tso", "both"]),
     help="Stores: at once (sc), or buffered as on x86 (tso).",
 )
 @click.option(
@@ -115,17 +125,19 @@ def command(
     a source fix in the module cannot be run (not judged).
     """
     machine_tests.require()
-    obligations = _obligations(scenarios, cpus, model, tr_selector)
-    if max_seconds is not None and math.isnan(max_seconds):
-        raise UsageError("that is not a number", where="--max-seconds", todo="name seconds")
-    schedule = None if replay is None else _schedule(replay)
-    bounds = Bounds(
+    asked = Asked(
+        scenarios=scenarios,
+        cpus=cpus,
+        model=model,
+        tr_selector=tr_selector,
         max_states=max_states,
-        max_seconds=max_seconds or float("inf"),
+        max_seconds=max_seconds,
         por=not no_por,
         symmetry=not no_symmetry,
         every_instruction=every_instruction,
+        replay=replay,
     )
+    asked.require()
 
     chosen = list(files.expand(paths))
     traced: list[Document] = []
@@ -137,41 +149,24 @@ def command(
         found: list[Document] = []
         code = DONE
         for inside in targets.open_target(path).modules:
-            is_likely = schedule is None and has_note(inside.data)
+            is_likely = replay is None and has_note(inside.data)
             with others_reading(is_likely=is_likely) as others:
+                # Imported here, beside the readers.
+                from kpatch.cli import explored
+
+                wanted = explored.wanted_proof(asked)
                 assessed = repair.scan(inside.data, inside.name, host=host, signatures=signatures)
-                case = case_of(assessed)
-                machine_tests.require_functions(case.module)
-                if schedule is None:
-                    if assessed.note:
-                        others.read(case.module.data, expected.as_read(case.module))
-                    with progress.shown(console, jobs or 0, inside.name) as proving:
-                        proof = prove_case(case, proving, obligations, bounds)
-                    interrupted = proof.is_interrupted
-                    readings = others.readings()
-            if schedule is not None:
-                obligation = _only(obligations)
-                shown = replayed_lanes(case, obligation, schedule, bounds)
-                replay_document = replayed(inside.name, obligation.title, shown)
-                found.append(replay_document)
-                text = "\n".join(
-                    lanes_text(replay_document["lanes"], console.style, console.fold_at)
-                )
-            else:
-                tests = [] if interrupted else machine_tests.run(case, console)
-                document = verified(inside.name, proof, readings, tests)
-                found.append(document)
-                code = max(code, _exit_code(document))
-                text = proof_text(
-                    inside.name,
-                    document,
-                    console.style,
-                    verbose=console.verbose,
-                    width=console.fold_at,
-                    path=str(path),
-                )
+                if wanted.schedule is not None:
+                    shown = explored.show_replay(assessed, wanted, wanted.schedule, console)
+                else:
+                    shown = explored.show_exploration(
+                        assessed, wanted, jobs or 0, machine_tests, others, str(path), console
+                    )
+            found.append(shown.document)
+            code = max(code, shown.code)
             if not console.json:
-                console.data(text)
+                console.data(shown.text)
+            interrupted = shown.is_interrupted
             if interrupted:
                 break
         traced.extend(with_verdict(entry) for entry in found)
@@ -192,29 +187,6 @@ def command(
     return code
 
 
-def _obligations(
-    scenarios: tuple[str, ...], cpus: str | None, model: str | None, tr_selector: str | None
-) -> tuple[Obligation, ...]:
-    if not scenarios and cpus is None and model is None:
-        found = default_suite(with_maxcpu=True)
-    else:
-        found = suite(
-            scenarios, _numbers("2,4" if cpus is None else cpus), _MODELS[model or "both"]
-        )
-    if tr_selector is None:
-        return found
-    only = int(tr_selector, 16)
-    return tuple(dict.fromkeys(replace(obligation, tr_selector=only) for obligation in found))
-
-
-def _schedule(text: str) -> Schedule:
-    """The schedule to replay. Raises UsageError for text that is none."""
-    schedule = from_text(text)
-    if not schedule:
-        raise UsageError("the schedule is empty", where="--replay", todo="name a move, as 0")
-    return schedule
-
-
 def _place(trace: Path, chosen: Sequence[Path]) -> Path:
     """Where the document goes. Raises UsageError where that would replace a module."""
     place = files.output_file(trace)
@@ -226,34 +198,3 @@ def _place(trace: Path, chosen: Sequence[Path]) -> Path:
                 todo="name another file",
             )
     return place
-
-
-def _numbers(text: str) -> list[int]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and len(word) <= _DIGITS for word in words):
-        raise UsageError(f"'{text}' is not a list of numbers", where="--cpus", todo="as 2,4,16")
-    return [int(word) for word in words]
-
-
-def _only(obligations: tuple[Obligation, ...]) -> Obligation:
-    """The one obligation that a schedule belongs to."""
-    first = obligations[0]
-    if any(
-        replace(obligation, tr_selector=first.tr_selector) != first for obligation in obligations
-    ):
-        raise UsageError(
-            "a schedule belongs to one scenario, one number of CPUs and one memory model",
-            where="--replay",
-            todo="add --scenario, --cpus and --model",
-        )
-    return first
-
-
-def _exit_code(document: Document) -> int:
-    tested = [machine["verdict"] == "passed" for machine in document["machines"]]
-    if not all((*(reader["agrees"] for reader in document["readers"]), *tested)):
-        return VerificationError.exit_code
-    if document["verdict"] == "proven":
-        return DONE
-    undecided = document["verdict"] in ("not-proven", "not-judged")
-    return FINDING if undecided else VerificationError.exit_code

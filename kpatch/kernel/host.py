@@ -22,3 +22,6 @@ class Host(NamedTuple):
 
 UNKNOWN_HOST: Final = Host()
 """For a user who says nothing: then the module's own traces decide."""
+
+SELECTORS: Final = (0x30, 0x48)
+"""What TR holds: 0x30 up to FreeBSD 7.3, 0x48 in 8.x."""

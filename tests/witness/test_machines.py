@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kpatch import machinetest
-from kpatch.cli import verify
+from kpatch.cli import explored
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.units import SectionOffset
@@ -168,7 +168,7 @@ def test_that_is_told_before_the_proof_begins(
     path = tmp_path / "more.ko"
     data = sample("kqemu-7.ko").data
     path.write_bytes(data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0"))
-    monkeypatch.setattr(verify, "prove_case", lambda *_: pytest.fail("a proof was begun"))
+    monkeypatch.setattr(explored, "prove_case", lambda *_: pytest.fail("a proof was begun"))
     done = run("verify", "--machine", "qemu", "--driver", path)
     assert done.code != 0 and "vm_fault_anything" in done.complaint
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kpatch.elf.module import Module
+from kpatch.kernel.host import SELECTORS
 from kpatch.kqemu.codescan import CallSite
 from kpatch.kqemu.sourcefix import FixFunction, recognise
 from kpatch.verify.machine.scenarios import scenario_named
-from kpatch.verify.proof.obligations import SELECTORS, Obligation
+from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.world.caller import LockedPart, locked_part
 from kpatch.verify.world.host import MODELLED
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from kpatch.errors import UsageError
+from kpatch.kernel.host import SELECTORS
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import SCENARIOS, Scenario, scenario_named
 from kpatch.verify.world.host import MAXCPU
-
-SELECTORS: Final = (0x30, 0x48)
-"""What TR holds: 0x30 up to FreeBSD 7.3, 0x48 in 8.x."""
 
 
 @dataclass(frozen=True, slots=True)

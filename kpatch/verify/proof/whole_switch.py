@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from kpatch.kernel.host import SELECTORS
 from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
-from kpatch.verify.proof.obligations import SELECTORS, Obligation
+from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, measure_window
 from kpatch.verify.world.places import Site
 

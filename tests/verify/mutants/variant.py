@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from kpatch.kernel.host import SELECTORS
 from kpatch.signature.model import Match
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.proof.obligations import SELECTORS, Obligation
+from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task
 from tests.verify.mutants.changes import CPUID, Change, Draft, sample
 
