@@ -63,15 +63,25 @@ class Tried:
 
     @property
     def holds(self) -> bool:
-        """Whether it went as it must: a control has a wrong TSS or a fault, the rest nothing."""
+        """Whether it went as it must: a control has a wrong TSS or a fault, or ends in a hang or a
+        reset; the rest came to its end, and nothing was wrong.
+        """
         if self.trial.must_fail:
-            return self.run.outcome == "done" and bool(self.run.wrong_tss or self.run.faults)
-        return not self.run.findings
+            ended_badly = self.run.outcome in ("hang", "reset")
+            return ended_badly or bool(self.run.wrong_tss or self.run.faults)
+        return self.run.outcome == "done" and not self.run.findings
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether it is a control that ran all its rounds, too few, and nothing was wrong."""
+        return self.trial.must_fail and self.run.outcome == "done" and not self.holds
 
 
 @dataclass(frozen=True)
 class MachineTest:
-    """Everything that was run on one machine: ``rounds`` are those of each CPU."""
+    """Everything that was run on one machine: ``rounds`` are those of each CPU. Where they were too
+    few for a control, ``enough`` is how many should do; 0 where that is not known.
+    """
 
     machine: str
     name: str
@@ -79,11 +89,14 @@ class MachineTest:
     cpus: int
     rounds: int
     tried: tuple[Tried, ...]
+    enough: int = 0
 
     @property
     def verdict(self) -> MachineVerdict:
-        """Failed where the module did something wrong; withheld where a control did nothing."""
-        if any(not tried.holds for tried in self.tried if not tried.trial.must_fail):
+        """Failed where the module did something wrong; withheld where a control did nothing, or the
+        clock ended a run in which nothing was wrong so far.
+        """
+        if any(tried.run.findings for tried in self.tried if not tried.trial.must_fail):
             return "failed"
         return "passed" if self.tried and all(t.holds for t in self.tried) else "withheld"
 
@@ -175,6 +188,7 @@ def settings_for(
         seed=seed,
         delay=16,
         patience=emulator.patience,
+        beat=emulator.beat,
         cpuid_offset=case.cpuid,
         tr_selector=HostModel(2).tr_selector,
     )
@@ -191,28 +205,49 @@ def test_on(
     report: Callable[[str], None] = lambda _: None,
 ) -> MachineTest:
     """Run everything on one machine. With ``raise_rounds`` the rounds are a beginning: where a
-    control finds nothing in them, it and the module are run for more.
+    control finds nothing in them, it and the module are run for more. Without, the control alone
+    is, so that it can be said how many would have been enough.
 
     Raises UsageError if the machine is not there, and what :func:`driver_trials` raises.
     """
     emulator = require(machine)
     extra = driver_trials(case, settings) if with_driver else ()
     tried: list[Tried] = []  # the controls come first
+    most = (limit or emulator.limit) / _SHARE_OF_THE_LIMIT
+    enough = 0
     if raise_rounds:
-        most = (limit or emulator.limit) / _SHARE_OF_THE_LIMIT
         settings, tried = _until_the_control_fails(machine, case, settings, most, limit, report)
     for trial in (*trials(case, settings)[len(tried) :], *extra):
         report(f"{emulator.name}: {trial.name}")
         tried.append(_tried(machine, trial, limit))
+    for each in tried:
+        if each.found_nothing and not raise_rounds:
+            report(f"{emulator.name}: {each.trial.name}, until it fails")
+            enough = _enough_rounds(machine, each.trial, most, limit)
     version = version_of(emulator)
     return MachineTest(
-        machine, emulator.name, version, settings.cpus, settings.rounds, tuple(tried)
+        machine, emulator.name, version, settings.cpus, settings.rounds, tuple(tried), enough
     )
 
 
 def _tried(machine: str, trial: Trial, limit: float | None) -> Tried:
     made = disk(trial.subject, trial.settings)
     return Tried(trial, run(machine, made, trial.settings.cpus, limit))
+
+
+def _enough_rounds(machine: str, trial: Trial, most: float, limit: float | None) -> int:
+    """Some times as many rounds a CPU as this control takes to fail; 0 if it does not in ``most``
+    seconds.
+    """
+    settings = trial.settings
+    rounds = max(EMULATORS[machine].rounds, settings.rounds * _MORE)
+    while True:
+        tried = _tried(machine, replace(trial, settings=replace(settings, rounds=rounds)), limit)
+        if tried.holds:
+            return _MORE * -(-tried.run.rounds // settings.cpus)
+        if tried.run.seconds * _MORE > most:
+            return 0
+        rounds *= _MORE
 
 
 def _until_the_control_fails(

@@ -3,6 +3,7 @@
 
 #define SERIAL 0x3f8
 #define READY 0x20		/* in the line status: there is room for a character */
+#define PATIENCE 10000000
 #define EMPTY 0x40		/* and: the last one is out */
 
 /* 115,200 baud, 8 bits, no parity: what the BIOS leaves differs. */
@@ -16,6 +17,23 @@ void start_console(void)
 
 /* Whoever builds this again knows whether the same compiler did it. */
 const char compiler[] = "gcc " __VERSION__;
+
+static u32 console;
+
+/* One CPU at a time; but not for ever, as the one that has it may have met a fault. */
+void take_console(void)
+{
+	for (unsigned count = 0; count < PATIENCE; count++) {
+		if (__atomic_exchange_n(&console, 1, __ATOMIC_SEQ_CST) == 0)
+			return;
+		relax();
+	}
+}
+
+void release_console(void)
+{
+	__atomic_store_n(&console, 0, __ATOMIC_RELEASE);
+}
 
 static void put_character(char character)
 {

@@ -112,7 +112,10 @@ int came_back(struct cpu *cpu, u64 cr0);
 
 /* main.c, console.c */
 extern struct cpu cpus[MOST_CPUS];
+void say_so_far(const struct cpu *cpu);
 void start_console(void);
+void take_console(void);
+void release_console(void);
 void print(const char *text);
 void print_number(const char *name, u64 value);
 void print_hex(const char *name, u64 value);

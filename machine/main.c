@@ -79,12 +79,14 @@ void fault(u64 number)
 	if (job[JOB_MODE] == MODE_PANIC)
 		kernel_panic(cpu, frame);
 	if (!cpu->in_round) {
+		take_console();
 		print("broken");
 		print_number("cpu", number);
 		print_number("vector", frame->vector);
 		print_hex("error", frame->error);
 		print_hex("rip", frame->rip);
 		print_hex("cr2", frame->cr2);
+		print("\n");
 		end_run("a fault outside of a round");
 	}
 	reload_host(cpu);
@@ -122,6 +124,48 @@ static void time_block(struct cpu *cpu)
 	cpu->block_begin = now;
 }
 
+static void print_cpus(void)
+{
+	for (u64 number = 0; number < job[JOB_CPUS]; number++) {
+		const struct cpu *cpu = &cpus[number];
+
+		print("cpu");
+		print_number("number", number);
+		print_number("rounds", cpu->rounds);
+		print_number("ist", cpu->ist_wrong);
+		print_number("rsp0", cpu->rsp0_wrong);
+		print_number("loaded", cpu->loaded);
+		print_number("faults", cpu->faults);
+		print_number("registers", cpu->registers_wrong);
+		print_number("controls", cpu->controls_wrong);
+		print_hex("wrong", cpu->wrong);
+		print_number("stack", cpu->stack_wrong);
+		print_number("monitor", cpu->monitor_wrong);
+		print_number("ticks", cpu->ticks);
+		print_number("least", cpu->least);
+		print_number("vector", cpu->vector);
+		print_hex("error", cpu->error);
+		print_hex("rip", cpu->rip);
+		print_hex("cr2", cpu->cr2);
+		print("\n");
+	}
+}
+
+/* Now and then what every CPU has counted so far: a host that waits too long sees who still moves. */
+void say_so_far(const struct cpu *cpu)
+{
+	static u64 last;
+
+	if (job[JOB_BEAT] == 0 || cpu->number != 0 || ticks() - last < job[JOB_BEAT])
+		return;
+	take_console();
+	print_number("beat rounds", job[JOB_ROUNDS]);
+	print("\n");
+	print_cpus();
+	release_console();
+	last = ticks();
+}
+
 static void rounds(struct cpu *cpu)
 {
 	static u32 callers_lock;
@@ -129,6 +173,7 @@ static void rounds(struct cpu *cpu)
 
 	for (; cpu->rounds < job[JOB_ROUNDS] && !(job[JOB_STOP] && found); cpu->rounds++) {
 		time_block(cpu);
+		say_so_far(cpu);
 		for (unsigned number = 0; number < 6; number++)
 			cpu->given[number] = random_of(cpu);
 		cpu->junk = cpu->rounds & 1 ? 0 : random_of(cpu) | 1;
@@ -163,6 +208,7 @@ static void driver_rounds(struct cpu *cpu)
 {
 	for (; cpu->rounds < job[JOB_ROUNDS] && !found; cpu->rounds++) {
 		time_block(cpu);
+		say_so_far(cpu);
 		cpu->in_round = 1;
 		if (guarded(cpu, driver_round) != 0)
 			found = 1;
@@ -176,29 +222,8 @@ static void report(u64 before)
 {
 	u64 lock = 0;
 
-	for (u64 number = 0; number < job[JOB_CPUS]; number++) {
-		const struct cpu *cpu = &cpus[number];
-
-		print("cpu");
-		print_number("number", number);
-		print_number("rounds", cpu->rounds);
-		print_number("ist", cpu->ist_wrong);
-		print_number("rsp0", cpu->rsp0_wrong);
-		print_number("loaded", cpu->loaded);
-		print_number("faults", cpu->faults);
-		print_number("registers", cpu->registers_wrong);
-		print_number("controls", cpu->controls_wrong);
-		print_hex("wrong", cpu->wrong);
-		print_number("stack", cpu->stack_wrong);
-		print_number("monitor", cpu->monitor_wrong);
-		print_number("ticks", cpu->ticks);
-		print_number("least", cpu->least);
-		print_number("vector", cpu->vector);
-		print_hex("error", cpu->error);
-		print_hex("rip", cpu->rip);
-		print_hex("cr2", cpu->cr2);
-		print("\n");
-	}
+	print("report\n");
+	print_cpus();
 	for (u64 at = 0; at < job[JOB_LOCK_SIZE]; at++)
 		lock += ((u8 *)(MODULE_PHYS + job[JOB_LOCK_AT]))[at] != 0;
 	print("memory");
@@ -255,7 +280,9 @@ void cpu_main(u64 number)
 	if (number != 0)
 		for (;;)
 			__asm__ volatile("hlt");
-	while (done != job[JOB_CPUS])
+	while (done != job[JOB_CPUS]) {
+		say_so_far(cpu);
 		relax();
+	}
 	report(before);
 }

@@ -87,6 +87,7 @@ void system_call(void)
 		print_processes();
 		end_run("done");
 	}
+	say_so_far(cpu);
 	cpu->junk = random_of(cpu) | 1;
 	cpu->rounds++;
 	cpu->in_round = 1;
@@ -119,7 +120,8 @@ void kernel_panic(struct cpu *cpu, const struct fault_frame *frame)
 			name = traps[trap].name;
 			number = traps[trap].number;
 		}
-	print("message\nFatal trap");
+	take_console();
+	print("\nmessage\nFatal trap");
 	print_number("", number);
 	print(": ");
 	print(name);

@@ -37,9 +37,11 @@ def _what(scene: SceneFacts) -> str:
         return "the kernel panics"
     if scene["panicked"]:
         return "kernel stacks are overwritten"
-    return {"done": "it runs on", "hang": "the machine hangs"}.get(
-        scene["outcome"], "the machine stopped"
-    )
+    return {
+        "done": "it runs on",
+        "unfinished": "it runs on, but not to its end in time",
+        "hang": "the machine hangs",
+    }.get(scene["outcome"], "the machine stopped")
 
 
 def _scene(scene: SceneFacts) -> Iterator[str]:

@@ -43,6 +43,7 @@ def machine_tested(test: MachineTest) -> MachineFacts:
         "version": test.version,
         "cpus": test.cpus,
         "rounds": test.rounds,
+        "enough": test.enough,
         "verdict": test.verdict,
         "runs": [_tried(tried) for tried in test.tried],
     }

@@ -21,18 +21,36 @@ def machine_lines(machine: MachineFacts, style: Style) -> Iterator[str]:
         f"test on {name}, {machine['cpus']} CPUs, {machine['rounds']} rounds a CPU: {verdict} "
         "(a test, no proof)"
     )
+    yield from (f"  {line}" for line in _advice(machine))
     for run in machine["runs"]:
         yield f"  {_run(run, style)}"
         if run["kind"] == "test" or not run["holds"]:
             yield from (f"    {line}" for line in (*run["findings"], *run["registers"]))
 
 
+def _advice(machine: MachineFacts) -> Iterator[str]:
+    """What to do about a verdict that is withheld."""
+    if machine["verdict"] != "withheld":
+        return
+    if any(run["outcome"] == "unfinished" for run in machine["runs"]):
+        yield "the clock ended a run: give more --machine-seconds, or less other work"
+    if machine["enough"]:
+        yield (
+            f"too few rounds for a missing lock to show: --rounds {machine['enough']} should do, "
+            "or leave --rounds out"
+        )
+    elif any(run["kind"] == "control" and not run["holds"] for run in machine["runs"]):
+        yield "no missing lock shows in so many rounds: give --machine-seconds more, or --rounds"
+
+
 def _run(run: TriedFacts, style: Style) -> str:
     counted = f"{run['rounds']} rounds, {run['wrong_tss']} wrong TSSs, {run['faults']} faults"
+    if run["outcome"] == "unfinished":
+        counted += f", unfinished after {run['seconds']:.0f} s"
     if run["kind"] == "control":
         word = "fails, as it must" if run["holds"] else "did not fail: the verdict is withheld"
         return f"control: {run['name']} {style.paint(_good(run['holds']), word)}: {counted}"
-    word = "right" if run["holds"] else "wrong"
+    word = "right" if run["holds"] else "wrong" if run["findings"] else "not done"
     return f"{run['name']}: {style.paint(_good(run['holds']), word)}: {counted}"
 
 

@@ -147,13 +147,16 @@ class TriedFacts(TypedDict):
 
 
 class MachineFacts(TypedDict):
-    """A module's own switch on one machine."""
+    """A module's own switch on one machine; ``enough`` rounds a CPU should do where they were too
+    few, 0 if that is not known.
+    """
 
     machine: str
     name: str
     version: str
     cpus: int
     rounds: int
+    enough: int
     verdict: str
     runs: list[TriedFacts]
 

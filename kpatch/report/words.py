@@ -53,7 +53,8 @@ TESTS: Final = {
     "passed": "On a machine: every run of the module went well, and every control failed.",
     "failed": "On a machine: the module did something wrong. The findings say what.",
     "done": "The machine ran to its end.",
-    "hang": "The machine did not come to its end in time, although its CPUs ran.",
+    "unfinished": "The clock ended the run of a machine whose CPUs still went from round to round.",
+    "hang": "The machine did not come to its end in time: a CPU went to no further round.",
     "reset": "The machine reset itself: a fault while a fault was delivered.",
     "broken": "The machine stopped before its end, or said what nobody understands. As a trap of "
     "'kpatch hook --ports-dir': BROKEN, IGNORE or FORBIDDEN stands in the port.",

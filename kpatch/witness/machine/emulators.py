@@ -20,9 +20,12 @@ from typing import Final, NamedTuple
 from kpatch.errors import UsageError
 from kpatch.witness.machine.job import CYLINDER
 from kpatch.witness.machine.registers import bochs_registers, qemu_registers
-from kpatch.witness.machine.result import MachineRun, read_result
+from kpatch.witness.machine.result import Beat, MachineRun, last_beat, read_result
 
 _POLL: Final = 0.05
+
+_WATCHED: Final = 0.25
+"""The part of the limit, at its end, in which every CPU must move, or the machine hangs."""
 
 
 class Emulator(NamedTuple):
@@ -34,6 +37,7 @@ class Emulator(NamedTuple):
     files: tuple[str, ...]
     rounds: int
     patience: int
+    beat: int
     limit: float
     command: Callable[[Path, int, int], list[str]]
     registers: Callable[[subprocess.Popen[bytes], Path, int], tuple[str, ...]]
@@ -88,6 +92,7 @@ EMULATORS: Final = {
         files=(),
         rounds=100_000,
         patience=200_000,
+        beat=1 << 29,
         limit=300.0,
         command=_qemu,
         registers=qemu_registers,
@@ -99,12 +104,13 @@ EMULATORS: Final = {
         files=(_BIOS, _VGA),
         rounds=1_000,
         patience=2_000,
+        beat=1 << 22,
         limit=180.0,
         command=_bochs,
         registers=bochs_registers,
     ),
 }
-"""By the word that ``--machine`` takes. Patience is in ticks: nanoseconds or so in QEMU,
+"""By the word that ``--machine`` takes. Patience and beat are in ticks: nanoseconds or so in QEMU,
 instructions in Bochs. The limits are for a slow and busy machine.
 """
 
@@ -141,7 +147,8 @@ def version_of(emulator: Emulator) -> str:
 
 
 def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> MachineRun:
-    """Boot the disk and wait for the end, ``limit`` seconds at most.
+    """Boot the disk and wait for the end, ``limit`` seconds at most. What still moves then is
+    unfinished, on a slow or busy machine; what does not move hangs.
 
     Raises UsageError where the program is missing or cannot be started.
     """
@@ -151,19 +158,34 @@ def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> Machin
         (folder / "disk").write_bytes(disk)
         command = emulator.command(folder, cpus, len(disk))
         command[0] = shutil.which(emulator.program) or emulator.program
-        began = time.monotonic()
+        began, longest = time.monotonic(), limit or emulator.limit
         with _started(command, folder, emulator) as process:
-            ended = _wait(process, began + (limit or emulator.limit))
+            ended = _wait(process, began + longest * (1 - _WATCHED))
+            before = last_beat(_said(folder), cpus)
+            ended = ended or _wait(process, began + longest)
             registers = () if ended else emulator.registers(process, folder, cpus)
         seconds = time.monotonic() - began
-        serial = folder / "serial"
-        said = serial.read_text("ascii", "replace") if serial.exists() else ""
-        found = read_result(said, seconds)
+        found = read_result(_said(folder), seconds)
         if found is not None:
             return found
         if not ended:
-            return MachineRun("hang", seconds=seconds, registers=registers)
+            return _overdue(before, last_beat(_said(folder), cpus), seconds, registers)
         return _stopped(folder, seconds)
+
+
+def _said(folder: Path) -> str:
+    serial = folder / "serial"
+    return serial.read_text("ascii", "replace") if serial.exists() else ""
+
+
+def _overdue(
+    before: Beat | None, last: Beat | None, seconds: float, registers: tuple[str, ...]
+) -> MachineRun:
+    """What is to be said of a machine that the clock ended."""
+    reports = last.cpus if last else ()
+    if last is not None and last.moved_since(before):
+        return MachineRun("unfinished", reports, seconds=seconds)
+    return MachineRun("hang", reports, seconds=seconds, registers=registers)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ SWITCH_FIELDS: Final = (
 JOB: Final = (
     "magic", "mode", "cpus", "rounds", "seed", "delay", "patience", "stop", "observe",
     "private_gdt", "tr", "cpuid", "module_size", "image_at", "image_size", "lock_at", "lock_size",
-    "after", "sysinit_at", "sysinit_size", "block",
+    "after", "sysinit_at", "sysinit_size", "block", "beat",
     "request_init", "request_exec",
     *SWITCH_FIELDS,
 )  # fmt: skip
@@ -74,6 +74,7 @@ class MachineSettings:
     Before a CPU leaves the guest it waits for the others, ``patience`` ticks of its counter at
     most, and then a random number of loops below ``delay``; with 0 it does not wait at all.
     Of blocks of ``block`` rounds the one that took the fewest ticks is kept; 0 keeps none.
+    Every ``beat`` ticks the machine says how far its CPUs are; with 0 only at the end.
     """
 
     cpus: int = 2
@@ -88,6 +89,7 @@ class MachineSettings:
     cpuid_offset: int = 0x34
     mode: str = "rounds"
     block: int = 0
+    beat: int = 0
 
 
 @cache
@@ -145,6 +147,7 @@ def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
         "sysinit_at": sysinit_at,
         "sysinit_size": sysinit_size,
         "block": settings.block,
+        "beat": settings.beat,
         "request_init": init,
         "request_exec": execute,
         **{name: subject.switch[name] for name in SWITCH_FIELDS},

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-MachineOutcome = Literal["done", "hang", "reset", "broken"]
+MachineOutcome = Literal["done", "unfinished", "hang", "reset", "broken"]
 
 MONITOR: Final = 100
 NOBODY: Final = 101
 _CONTROLS: Final = ("cr0", "cr3", "cr4", "dr7", "flags", "cs", "ss", "gdtr", "ldtr", "tr")
 """Bits of ``wrong``, lowest first."""
+
+_BLOCKS: Final = ("beat", "report", "message")
+"""Lines behind which the CPUs' numbers begin anew."""
 
 
 class CpuReport(NamedTuple):
@@ -60,7 +64,10 @@ class Panic(NamedTuple):
 
 @dataclass(frozen=True)
 class MachineRun:
-    """One run of one module on one machine. ``registers`` has a line for each CPU of a hang."""
+    """One run of one module on one machine. ``registers`` has a line for each CPU of a hang.
+
+    Of an unfinished run, which the clock ended, there is what the CPUs had counted last.
+    """
 
     outcome: MachineOutcome
     cpus: tuple[CpuReport, ...] = ()
@@ -135,12 +142,14 @@ def _of_cpu(cpu: CpuReport) -> Iterator[str]:
 
 def read_result(text: str, seconds: float) -> MachineRun | None:
     """The run that the lines tell of; None if they stop before the end."""
-    lines = [line.split() for line in text.replace("\r", "").split("\n") if line.strip()]
+    lines = _lines(text)
     if not lines or lines[-1][0] != "end" or not text.endswith("\n"):
         return None
     said = " ".join(lines[-1][1:])
     if said != "done":
-        return MachineRun("broken", seconds=seconds, said=f"{said}: {' '.join(lines[0])}")
+        why = " ".join(lines[-2] if len(lines) > 1 else lines[-1])
+        return MachineRun("broken", seconds=seconds, said=f"{said}: {why}")
+    lines = lines[max((n for n, words in enumerate(lines) if words[0] in _BLOCKS), default=0) :]
     try:
         reports = tuple(_report(words[1:]) for words in lines if words[0] == "cpu")
         processes = tuple(Process(**_numbers(w[1:])) for w in lines if w[0] == "process")
@@ -152,6 +161,40 @@ def read_result(text: str, seconds: float) -> MachineRun | None:
         return MachineRun("done", reports, memory["lock"], memory["changed"], seconds)
     except (ValueError, KeyError, TypeError, StopIteration):
         return MachineRun("broken", seconds=seconds, said="its result does not read")
+
+
+class Beat(NamedTuple):
+    """How far a run was: what each CPU had counted, and the rounds that it is to run."""
+
+    rounds: int
+    cpus: tuple[CpuReport, ...]
+
+    def moved_since(self, before: Beat | None) -> bool:
+        """Whether every CPU that had rounds left has run some."""
+        if before is None or len(before.cpus) != len(self.cpus):
+            return before is None
+        return all(
+            now.rounds > then.rounds or then.rounds >= self.rounds
+            for then, now in zip(before.cpus, self.cpus, strict=True)
+        )
+
+
+def last_beat(text: str, cpus: int) -> Beat | None:
+    """The last whole one; None if there is none yet."""
+    lines = _lines(text)
+    starts = [number for number, words in enumerate(lines) if words[0] == "beat"]
+    for start in reversed(starts):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            reports = tuple(
+                _report(words[1:]) for words in lines[start + 1 :][:cpus] if words[0] == "cpu"
+            )
+            if len(reports) == cpus:
+                return Beat(_numbers(lines[start][1:])["rounds"], reports)
+    return None
+
+
+def _lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.replace("\r", "").split("\n") if line.strip()]
 
 
 def _panic(text: str, lines: list[list[str]]) -> Panic | None:
