@@ -25,20 +25,25 @@ from kpatch.witness.readers.picture import (
 
 _NOTE_HEADER: Final = 12 + len(OWNER) + -len(OWNER) % 4
 _DESCRIPTION_SIZE: Final = slice(4, 8)
+_EHSIZE: Final = slice(52, 54)  # gABI, Elf64_Ehdr
+_PHENTSIZE: Final = slice(54, 56)
 _RELA_SIZE: Final = 24
 _SYMBOL_SIZE: Final = 24
 
 
 def as_read(module: Module) -> Picture:
     """The file as kpatch's own reader sees it; a patched one's note is part of it."""
-    header = module.header
+    header, ident = module.header, module.data[:16]
     named = module.section_named(SECTION)
     note = named if named and _is_one_note(module.contents(named)) else None
     return Picture(
         header={
             "class": header.elf_class // 32,
             "data": 1 if header.little_endian else 2,
+            "ident version": ident[6],
             "osabi": header.osabi,
+            "ABI version": ident[8],
+            "padding": int.from_bytes(ident[9:], "little"),
             "type": header.type,
             "machine": header.machine,
             "version": header.version,
@@ -46,6 +51,8 @@ def as_read(module: Module) -> Picture:
             "phoff": header.phoff,
             "phnum": header.phnum,
             "flags": header.flags,
+            "ehsize": int.from_bytes(module.data[_EHSIZE], "little"),
+            "phentsize": int.from_bytes(module.data[_PHENTSIZE], "little"),
             "shentsize": header.shentsize,
             "shnum": header.shnum,
             "shstrndx": header.shstrndx,
@@ -66,7 +73,8 @@ def after(plan: Plan, patched: bytes) -> Picture:
     """The file that the plan makes of its module, worked out from the plan and the original.
 
     ``patched`` gives one thing only: the note's digest of the file that it stands in. Where tables
-    that grow, and new sections, lie in the file is not expected to be anywhere.
+    that grow, and new sections, lie in the file is not expected to be anywhere; what is in none of
+    them is as it was, and nothing but zeros comes between what is new.
     """
     picture = as_read(plan.module)
     rows = [_overwritten(row, plan) for row in picture.sections]
@@ -81,7 +89,7 @@ def after(plan: Plan, patched: bytes) -> Picture:
                 type=new.type,
                 flags=new.flags,
                 address=0,
-                offset=None,
+                offset=len(plan.module.data) if new.type == elf.SHT_NOBITS else None,
                 size=new.length,
                 link=0,
                 info=0,
@@ -102,6 +110,7 @@ def after(plan: Plan, patched: bytes) -> Picture:
         relocations=tuple(row for _, row in placed),
         notes=(_note(note),),
         note_sections=frozenset((SECTION,)),
+        original=plan.module.data,
     )
 
 

@@ -125,6 +125,20 @@ def swapped_relocations(data: bytearray) -> None:
     AMD64.rela.pack_into(data, at + AMD64.rela.size, second[0], second[1], first[2])
 
 
+def left_over(data: bytearray) -> None:
+    """The place that a table had before it grew keeps its bytes."""
+    original = read_module((SAMPLES / "kqemu-7-ehframe.ko").read_bytes())
+    assert original.symtab is not None
+    data[original.symtab.offset + 30] ^= 1
+
+
+def left_over_behind(data: bytearray) -> None:
+    """Padding that the patch brings along is zeros."""
+    behind = section_of(".text.kpatch").end
+    assert data[behind] == 0 and behind < section_of(".note.kpatch").offset
+    data[behind] = 0x90
+
+
 def section_of(name: str) -> Section:
     section = sample()[0].section_named(name)
     assert section is not None
@@ -171,6 +185,17 @@ DAMAGES: dict[str, Callable[[bytearray], None]] = {
     "one section fewer": elf_header(60, 2, -1),
     "the names are in another section": elf_header(62, 2, -1),
     "another OS/ABI": elf_header(7, 1, -9),
+    "another version in the identification": elf_header(6, 1, 1),
+    "another ABI version": elf_header(8, 1, 3),
+    "padding of the identification": elf_header(12, 1, 1),
+    "another size of the header": elf_header(52, 2, 8),
+    "a size of program headers": elf_header(54, 2, 56),
+    "the first section has a name": header("", 0, lambda _: 1 << 31),
+    "the lock's page is somewhere else": header(".bss.kpatch", 4, lambda offset: offset + 1),
+    "a byte that is appended": lambda data: data.append(0x41),
+    "a zero that is appended": lambda data: data.append(0),
+    "what the old symbol table was": left_over,
+    "a byte between two sections": left_over_behind,
 }
 
 

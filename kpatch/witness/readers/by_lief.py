@@ -20,6 +20,7 @@ from kpatch.witness.readers.picture import (
     RelocationRow,
     SectionRow,
     SymbolRow,
+    outside,
     unpadded,
 )
 
@@ -42,14 +43,17 @@ def _read(data: bytes) -> Picture:
         raise ValueError("LIEF does not take it for an ELF file")
     sections = list(file.sections)
     numbers = {id(section): number for number, section in enumerate(sections)}
+    header = _header(file.header)
+    rows = tuple(_section(section) for section in sections)
     return Picture(
-        header=_header(file.header),
-        sections=tuple(_section(section) for section in sections),
+        header=header,
+        sections=rows,
         symbols=tuple(_symbol(symbol) for symbol in file.symtab_symbols),
         relocations=tuple(
             _relocation(relocation, numbers) for relocation in file.object_relocations
         ),
         notes=tuple(_note(note) for note in file.notes),
+        outside=outside(data, header, rows),
     )
 
 
@@ -57,7 +61,10 @@ def _header(header: Any) -> dict[str, int | None]:
     return {
         "class": header.identity_class.value,
         "data": header.identity_data.value,
+        "ident version": _value(header.identity_version),
         "osabi": header.identity_os_abi.value,
+        "ABI version": header.identity_abi_version,
+        "padding": int.from_bytes(bytes(header.identity[9:]), "little"),
         "type": header.file_type.value,
         "machine": header.machine_type.value,
         "version": header.object_file_version.value,
@@ -65,6 +72,8 @@ def _header(header: Any) -> dict[str, int | None]:
         "phoff": header.program_header_offset,
         "phnum": header.numberof_segments,
         "flags": header.processor_flag,
+        "ehsize": header.header_size,
+        "phentsize": header.program_header_size,
         "shentsize": header.section_header_size,
         "shnum": header.numberof_sections,
         "shstrndx": header.section_name_table_idx,

@@ -16,6 +16,7 @@ from kpatch.witness.readers.picture import (
     RelocationRow,
     SectionRow,
     SymbolRow,
+    outside,
     unpadded,
 )
 
@@ -30,9 +31,12 @@ def read(data: bytes, note_sections: frozenset[str]) -> Picture:
     """
     file = ELFFile(BytesIO(data))
     sections = list(file.iter_sections())
+    header = _header(file.header)
+    names = file.get_section(file.get_shstrndx())["sh_size"]
+    rows = tuple(_section(data, section, names) for section in sections)
     return Picture(
-        header=_header(file.header),
-        sections=tuple(_section(data, section) for section in sections),
+        header=header,
+        sections=rows,
         symbols=tuple(
             _symbol(entry)
             for section in sections
@@ -51,6 +55,7 @@ def read(data: bytes, note_sections: frozenset[str]) -> Picture:
             if section["sh_type"] == "SHT_NOTE" and section.name in note_sections
             for entry in section.iter_notes()
         ),
+        outside=outside(data, header, rows),
     )
 
 
@@ -58,7 +63,9 @@ def _header(header: Any) -> dict[str, int | None]:
     return {
         "class": _number(header["e_ident"]["EI_CLASS"], enums.ENUM_EI_CLASS),
         "data": _number(header["e_ident"]["EI_DATA"], enums.ENUM_EI_DATA),
+        "ident version": _number(header["e_ident"]["EI_VERSION"], enums.ENUM_E_VERSION),
         "osabi": _number(header["e_ident"]["EI_OSABI"], enums.ENUM_EI_OSABI),
+        "ABI version": header["e_ident"]["EI_ABIVERSION"],
         "type": _number(header["e_type"], enums.ENUM_E_TYPE),
         "machine": _number(header["e_machine"], enums.ENUM_E_MACHINE),
         "version": _number(header["e_version"], enums.ENUM_E_VERSION),
@@ -66,6 +73,8 @@ def _header(header: Any) -> dict[str, int | None]:
         "phoff": header["e_phoff"],
         "phnum": header["e_phnum"],
         "flags": header["e_flags"],
+        "ehsize": header["e_ehsize"],
+        "phentsize": header["e_phentsize"],
         "shentsize": header["e_shentsize"],
         "shnum": header["e_shnum"],
         "shstrndx": header["e_shstrndx"],
@@ -73,13 +82,14 @@ def _header(header: Any) -> dict[str, int | None]:
     }
 
 
-def _section(data: bytes, section: Any) -> SectionRow:
+def _section(data: bytes, section: Any, names: int) -> SectionRow:
     kind = _number(section["sh_type"], enums.ENUM_SH_TYPE_AMD64)
     offset, size = section["sh_offset"], section["sh_size"]
     # section.data() would unpack a compressed section; what counts is what lies in the file.
     plain = kind not in WITHOUT_BYTES and not section.compressed
     return SectionRow(
-        name=section.name,
+        # One behind the end of the names, of a size in bytes, would be shown as none.
+        name=section.name if section["sh_name"] < names else f"at {section['sh_name']:#x}",
         type=kind,
         flags=section["sh_flags"],
         address=section["sh_addr"],

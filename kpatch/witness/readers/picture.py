@@ -68,7 +68,12 @@ def unpadded(description: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole file. ``notes`` need not be all: those of ``note_sections`` are among them."""
+    """A whole file. ``notes`` need not be all: those of ``note_sections`` are among them.
+
+    ``outside`` has what a reader's sections and tables leave over: offset in the file, bytes.
+    Expected there are the bytes of ``original``, and zeros behind its end, but none at the very end
+    of the file; without an original it is not compared.
+    """
 
     header: Mapping[str, int | None]
     sections: tuple[SectionRow, ...]
@@ -76,6 +81,27 @@ class Picture:
     relocations: tuple[RelocationRow, ...]
     notes: tuple[NoteRow, ...] = ()
     note_sections: frozenset[str] = frozenset()
+    outside: tuple[tuple[int, bytes], ...] = ()
+    original: bytes | None = None
+
+
+def outside(
+    data: bytes, header: Mapping[str, int | None], sections: tuple[SectionRow, ...]
+) -> tuple[tuple[int, bytes], ...]:
+    """What of a file lies neither in its header, nor in a section, nor in the section headers."""
+    number = {name: value or 0 for name, value in header.items()}
+    covered = [
+        (0, number["ehsize"]),
+        (number["shoff"], number["shentsize"] * number["shnum"]),
+        *((s.offset or 0, s.size) for s in sections if s.type not in WITHOUT_BYTES),
+        (len(data), 0),
+    ]
+    found, at = [], 0
+    for start, size in sorted(covered):
+        if start > at:
+            found.append((at, data[at:start]))
+        at = max(at, start + size)
+    return tuple(found)
 
 
 _MOST: Final = 8
@@ -118,6 +144,20 @@ def _differences(expected: Picture, seen: Picture, ordered: bool) -> Iterator[st
     for note in expected.notes:
         if note not in seen.notes:
             yield f"the note of {note.owner} is missing, or says something else"
+    if expected.original is not None:
+        yield from _left_over(expected.original, seen)
+
+
+def _left_over(original: bytes, seen: Picture) -> Iterator[str]:
+    number = {name: value or 0 for name, value in seen.header.items()}
+    end = number["shoff"] + number["shentsize"] * number["shnum"]
+    for at, found in seen.outside:
+        if at >= end:  # the section headers come last
+            yield f"{len(found)} bytes too many at the end of the file"
+            continue
+        wanted = original[at : at + len(found)].ljust(len(found), b"\0")
+        if found != wanted:
+            yield f"what is in no section, at {at:#x}: contents {_against(wanted, found)}"
 
 
 def _rows(what: str, expected: tuple[Any, ...], seen: tuple[Any, ...]) -> Iterator[str]:
