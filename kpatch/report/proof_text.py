@@ -223,7 +223,8 @@ def _explored(each: ExploredFacts) -> str:
 
 def _why(each: ExploredFacts) -> str:
     if each["counterexamples"]:
-        return "violates " + ", ".join(found["prop"] for found in each["counterexamples"])
+        found = "violates " + ", ".join(found["prop"] for found in each["counterexamples"])
+        return f"{found}; ended early: {_end(each)}" if each["bound"] else found
     return f"not proven: {_end(each)}"
 
 

@@ -104,7 +104,7 @@ def judge(trial: Trial, module: Module) -> Judgement:
             symmetry=False,
             absent=True,
             max_states=MOST_STATES,
-            stop_at_first=True,
+            beyond_violation=0,
             shortest_states=0,
         ),
     )

@@ -39,7 +39,8 @@ class Options:
     ``absent``: CPUs may stay away, or not come back (:mod:`~kpatch.verify.explore.progress`).
     ``beyond_faults`` goes on where a CPU has faulted: what the others violate then, it may have
     hidden. ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
-    ``stop_at_first`` ends the search at the first violation. ``keep_finals`` lists every final
+    ``beyond_violation`` is how many states are looked into after the first violation; None for all
+    of them: another property may be violated, too. ``keep_finals`` lists every final
     state in the result, for comparisons of small programs. ``shortest_states`` bounds the second
     search, the one for the counterexample with the fewest preemptions.
     """
@@ -53,7 +54,7 @@ class Options:
     max_states: int = 2_000_000
     max_seconds: float = float("inf")
     buffer_entries: int = 16
-    stop_at_first: bool = False
+    beyond_violation: int | None = None
     keep_finals: bool = False
     shortest_states: int = 20_000
 

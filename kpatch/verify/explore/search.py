@@ -38,6 +38,7 @@ class Search:
         self._budget = budget
         self._report = report
         self.graph = Graph()
+        self._until: int | None = None
 
     def run(self) -> Graph:
         """Fills the graph. A bound that is hit, or an interrupt, is noted in it."""
@@ -56,11 +57,20 @@ class Search:
         while graph.expanded < len(graph.states):
             if graph.expanded % LOOK_UP_EVERY == 0:
                 self._look_up()
-            if self._options.stop_at_first and graph.findings:
-                raise BoundHitError("stopped at the first violation")
+            self._stop_beyond_violation()
             if graph.expanded not in graph.faults or self._options.beyond_faults:
                 self._expand(numbers)
             graph.expanded += 1
+
+    def _stop_beyond_violation(self) -> None:
+        """Where the verdict is known, what else is violated is not worth every state."""
+        graph, limit = self.graph, self._options.beyond_violation
+        if limit is None or not graph.findings:
+            return
+        if self._until is None:
+            self._until = graph.expanded + limit
+        if graph.expanded >= self._until:
+            raise BoundHitError(f"{limit} states beyond the first violation")
 
     def _begin(self, numbers: dict[StateKey, int]) -> None:
         graph, start = self.graph, self._start

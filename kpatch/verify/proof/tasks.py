@@ -34,6 +34,12 @@ from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
 
 TaskKind = Literal["obligation", "control", "window"]
+_BEYOND_VIOLATION: Final = 2_400
+"""States looked into after the first violation, times CPUs. A wrong patch may have any number of
+states, and more are worth nothing to its verdict; what else is wrong shows with the fewest CPUs."""
+_SHORTEST: Final = 80_000
+"""States looked at for the counterexample with the fewest preemptions, times the square of the CPUs:
+each may move in each state. The reports show the counterexample of the fewest CPUs."""
 _SHOWN: Final = 3
 """Counterexamples that are replayed and shown, of one obligation."""
 
@@ -48,7 +54,7 @@ class Bounds:
     symmetry: bool = True
     every_instruction: bool = False
 
-    def options(self, model: MemoryModel) -> Options:
+    def options(self, model: MemoryModel, cpus: int) -> Options:
         """The explorer's options."""
         return Options(
             model=model,
@@ -58,6 +64,8 @@ class Bounds:
             absent=True,
             max_states=self.max_states,
             max_seconds=self.max_seconds,
+            beyond_violation=_BEYOND_VIOLATION // cpus,
+            shortest_states=_SHORTEST // cpus**2,
         )
 
 
@@ -185,7 +193,9 @@ def run_task(
     if task.kind == "control":
         bounds = replace(bounds, every_instruction=False)
     setup = replace(case.setup(task.module, task.obligation, bounds), locks=task.locks)
-    options = bounds.options(task.obligation.model)
+    options = bounds.options(task.obligation.model, task.obligation.cpus)
+    if task.kind == "control":  # it must fail in an expected way, which need not be the first
+        options = replace(options, beyond_violation=None)
     brief = replace(options, max_states=min(options.max_states, MOST_ENDLESS))
     result, setup = explore_rounds(
         setup,

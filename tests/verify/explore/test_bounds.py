@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
+from unittest.mock import ANY
 
 import pytest
 
@@ -73,14 +75,26 @@ def test_a_violation_found_before_the_bound_counts() -> None:
 def test_stopping_at_the_first_violation_visits_less() -> None:
     wrong = (*WRITE_OWN, *LOAD_TR)
     whole = explore(switches(4, wrong), Options(waits=False))
-    first = explore(switches(4, wrong), Options(waits=False, stop_at_first=True))
+    first = explore(switches(4, wrong), Options(waits=False, beyond_violation=0))
     assert first.verdict is Answer.VIOLATED
     assert first.states < whole.states
     assert len(first.counterexamples) == 1
 
 
+def test_what_lies_beyond_a_violation_is_looked_into_as_far_as_is_told() -> None:
+    wrong = (*WRITE_OWN, *LOAD_TR)
+    whole = explore(switches(4, wrong), Options(waits=False))
+    first = explore(switches(4, wrong), Options(waits=False, beyond_violation=0))
+    more = explore(switches(4, wrong), Options(waits=False, beyond_violation=3))
+    assert more.states - more.frontier == first.states - first.frontier + 3
+    assert more.bound == "3 states beyond the first violation"
+    assert explore(switches(4, wrong), Options(waits=False, beyond_violation=whole.states)) == (
+        replace(whole, options=ANY, seconds=ANY)
+    )
+
+
 def test_stopping_at_the_first_violation_still_proves_what_is_right() -> None:
-    assert explore(switches(3, RIGHT), Options(stop_at_first=True)).verdict is Answer.PROVEN
+    assert explore(switches(3, RIGHT), Options(beyond_violation=0)).verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize("por", [True, False])

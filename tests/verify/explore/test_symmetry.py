@@ -202,7 +202,7 @@ def test_every_instance_of_a_step_is_asked_for_once() -> None:
 def test_the_verdict_at_sixteen_cpus_is_the_one_at_three() -> None:
     early = (*ACQUIRE, *WRITE_OWN, *RELEASE, *LOAD_TR)
     for thread in (RIGHT, early, (*WRITE_OWN, *LOAD_TR)):
-        options = Options(stop_at_first=True, shortest_states=0)
+        options = Options(beyond_violation=0, shortest_states=0)
         few = explore(switches(3, thread), options)
         many = explore(switches(16, thread), options)
         assert many.symmetry == "on"
