@@ -38,8 +38,8 @@ _BEYOND_VIOLATION: Final = 2_400
 """States looked into after the first violation, times CPUs. A wrong patch may have any number of
 states, and more are worth nothing to its verdict; what else is wrong shows with the fewest CPUs."""
 _SHORTEST: Final = 80_000
-"""States looked at for the counterexample with the fewest preemptions, times the square of the CPUs:
-each may move in each state. The reports show the counterexample of the fewest CPUs."""
+"""States looked at for the counterexample with the fewest preemptions, times the square of the
+CPUs: each may move in each state. The reports show the counterexample of the fewest CPUs."""
 _SHOWN: Final = 3
 """Counterexamples that are replayed and shown, of one obligation."""
 

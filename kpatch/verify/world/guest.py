@@ -47,6 +47,16 @@ MONITOR_DR7: Final = 0x0000_0700
 """Exact local and global breakpoints (LE, GE), of the guest's making. No breakpoint itself: the
 engine cannot keep one in a snapshot."""
 
+SWITCH_STACK: Final = 0x100
+"""Bytes of the host stack that the switch may use below its return address.
+
+An amd64 thread has four pages for everything (KSTACK_PAGES, sys/amd64/include/param.h). How much
+of them the callers of kqemu_exec leave is not known. But it runs with interrupts on up to the
+switch, and an interrupt comes on the same stack: its frame, struct trapframe of
+sys/amd64/include/frame.h, has 192 bytes, and its handler calls others. So 256 are there; no more is
+known to be. The unpatched switch uses 48.
+"""
+
 CALLER_FRAME: Final = 0x100
 """Bytes of the caller's own on the host stack, above the return address."""
 
@@ -61,15 +71,19 @@ class Guest:
         image: bytes,
         count: int = 1,
         unshared: Sequence[Region] = (),
+        *,
+        runs_tail: bool = False,
     ) -> None:
         """``image`` is the monitor image as the kernel linker left it; ``count`` is how many
         guests have addresses of their own. Everything of the host's must be mapped already.
         ``unshared`` are parts of the host's memory of which each thread has a copy of its own.
+        ``runs_tail``: what kqemu_exec does behind the switch is run, and may use all of the stack.
         UnknownModuleError if the image is too large to be one.
         """
         if len(image) > LARGEST_IMAGE:
             raise UnknownModuleError(f"a monitor image of {len(image)} bytes")
         self.layout = layout
+        self._runs_tail = runs_tail
         state_size = page_up(layout.state_size) + PAGE
         size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + (24 + 8 * count) * PAGE
         size += sum(page_up(region.size) + PAGE for region in unshared)
@@ -140,6 +154,13 @@ class Guest:
         return self.stack.part("dead stack", 0, self.rsp - self.stack.virtual)
 
     @property
+    def deep_stack(self) -> Region:
+        """The part of it that the switch may not use."""
+        usable = self.dead_stack.size if self._runs_tail else SWITCH_STACK
+        name = f"host stack deeper than {SWITCH_STACK} bytes: "
+        return self.stack.part(name, 0, self.dead_stack.size - usable)
+
+    @property
     def rsp(self) -> int:
         """The first guest's stack pointer at the call: it points to the return address."""
         return self.stack.end - CALLER_FRAME - 8
@@ -160,11 +181,13 @@ class Guest:
 
     @property
     def writable(self) -> tuple[Region, ...]:
-        """What the switch may write: the thread's stack below the return address, the state,
-        the monitor's stack, and the slot of the monitor's GDT that it lends to its TSS.
+        """What the switch may write: the thread's stack below the return address (at most
+        :data:`SWITCH_STACK` bytes), the state, the monitor's stack, and the slot of the monitor's
+        GDT that it lends to its TSS.
         """
+        deep = self.deep_stack.size
         return (
-            self.stack.part("host stack", 0, self.rsp - self.stack.virtual),
+            self.stack.part("host stack", deep, self.dead_stack.size - deep),
             self.state,
             self.monitor_stack,
             self.gdt.part("monitor descriptor", MONITOR_TR, 16),

@@ -25,6 +25,7 @@ from kpatch.verify.world.origins import (
     CHANGED_FLAGS,
     FLAGS,
     NONE,
+    SHARED,
     STACK,
     UNDEFINED,
     Machine,
@@ -33,6 +34,7 @@ from kpatch.verify.world.origins import (
     known,
     number,
     of,
+    pointer,
 )
 from kpatch.verify.world.places import Places, Site
 from kpatch.verify.world.sinks import dependencies, stored_to
@@ -98,7 +100,7 @@ def _displaced(sites: Iterable[Site]) -> frozenset[bytes]:
 
 def _start(whose: str, numbers: dict[str, int]) -> Machine:
     registers = {name: of({f"{name} as {whose} left it"}) for name in GENERAL}
-    registers |= {name: known(value) for name, value in numbers.items()}
+    registers |= {name: pointer(value) for name, value in numbers.items()}
     flags: dict[str, Origins] = {
         name: frozenset({f"{name} as {whose} left it"}) for name in FLAG_NAMES
     }
@@ -242,10 +244,20 @@ class _InputWalk:
             elif STACK in step.address_origins(operand):
                 self.unknown.setdefault(f"where '{step.instruction.text}' stores")
 
+    def _note_addresses(self, step: Transfer) -> None:
+        """Where the stack and the state lie says where they are accessed, and nothing else."""
+        for operand in step.memory_operands():
+            names, address = step.address_origins(operand), step.address(operand)
+            elsewhere = SHARED in names if address is None else not self._places.is_tracked(address)
+            if STACK in names and elsewhere:
+                text = step.instruction.text
+                self.junk.setdefault(f"the address of '{text}' depends on {STACK}")
+
     def _note(self, step: Transfer, own: bool) -> None:
         instruction = step.instruction
         if own:
             self._note_stores(step)
+            self._note_addresses(step)
         for what, names in dependencies(step, self._places):
             undefined = sorted(name for name in names if name.startswith(UNDEFINED))
             for name in undefined:
@@ -253,6 +265,8 @@ class _InputWalk:
             others = sorted(foreign(names) - set(undefined))
             if own and others:
                 self.junk.setdefault(f"{what} of '{instruction.text}' depends on {others[0]}")
+            if own and what != "the address" and STACK in names:
+                self.junk.setdefault(f"{what} of '{instruction.text}' depends on {STACK}")
 
 
 def _changes_system(step: Transfer) -> bool:

@@ -12,6 +12,7 @@ from kpatch.verify.world.origins import (
     FLAGS,
     GDT,
     NONE,
+    POINTS,
     SHARED,
     TSS,
     UNDEFINED,
@@ -97,9 +98,10 @@ class Operands:
         for name, mask in self.effects.reads.items():
             held = self.before.registers[name]
             read = tuple(byte for at, byte in enumerate(held) if mask >> at & 1)
-            found |= origins(read)
-            if name not in addressing:  # what is loaded is no address of where it lay
-                found |= self._tagged(name)
+            if name in addressing:  # what is loaded is no address of where it lay
+                found |= origins(read) - POINTS
+            else:
+                found |= origins(read) | self._tagged(name)
         for bit, name in enumerate(FLAG_NAMES):
             if self.effects.flags_read >> bit & 1:
                 found |= self.before.flags[name]

@@ -19,7 +19,7 @@ SELECTOR: Final = "the saved TR selector"
 CPUID: Final = "cpuid"
 SHARED: Final = "the patch's own data"
 TSS: Final = "common_tss"
-STACK: Final = "the stack's address"
+STACK: Final = "the address of the stack or the state"
 FLAGS: Final = tuple(f"byte {at} of the flags" for at in range(8))
 """What ``pushfq`` pushes, in its order."""
 CHANGED_FLAGS: Final = "flags that were changed"
@@ -31,6 +31,7 @@ UNDEFINED: Final = "undefined"
 
 Origins = frozenset[str]
 NONE: Final[Origins] = frozenset()
+POINTS: Final[Origins] = frozenset({STACK})
 
 
 class Byte(NamedTuple):
@@ -43,9 +44,16 @@ class Byte(NamedTuple):
 Bytes = tuple[Byte, ...]
 
 
-def known(number: int, size: int = 8) -> Bytes:
-    """A constant, little-endian."""
-    return tuple(Byte(byte) for byte in (number % (1 << 8 * size)).to_bytes(size, "little"))
+def known(number: int, size: int = 8, names: Origins = NONE) -> Bytes:
+    """A number, little-endian. Without ``names`` it is a constant."""
+    return tuple(Byte(byte, names) for byte in (number % (1 << 8 * size)).to_bytes(size, "little"))
+
+
+def pointer(number: int) -> Bytes:
+    """An address in the stack or the state. Other threads have others there, and the low bits,
+    which are alike in all threads of this machine, are other ones on other kernels.
+    """
+    return known(number, names=POINTS)
 
 
 def of(origins: Iterable[str], size: int = 8) -> Bytes:

@@ -17,6 +17,7 @@ from kpatch.verify.world.origins import (
     FLAGS,
     GDT,
     NONE,
+    POINTS,
     SELECTOR,
     UNDEFINED,
     Byte,
@@ -26,6 +27,7 @@ from kpatch.verify.world.origins import (
     number,
     of,
     origins,
+    pointer,
 )
 
 _TABLES: Final = {"sgdt": GDT, "str": SELECTOR, "sidt": "IDTR", "sldt": "LDTR", "smsw": "cr0"}
@@ -75,20 +77,20 @@ class Transfer(Operands):
         """What ``ret`` takes off the stack beside the address."""
         rsp = number(self.after.registers["rsp"])
         if rsp is not None and isinstance(operand, Immediate):
-            self.after.registers["rsp"] = known(rsp + operand.value)
+            self.after.registers["rsp"] = pointer(rsp + operand.value)
 
     def push(self, value: Bytes) -> None:
         """Eight bytes onto the stack."""
         rsp = number(self.before.registers["rsp"])
         if rsp is not None:
-            self.after.registers["rsp"] = known(rsp - 8)
+            self.after.registers["rsp"] = pointer(rsp - 8)
             self._put(rsp - 8, (*value, *known(0, 8))[:8])
 
     def pop(self) -> Bytes:
         """Eight bytes off the stack."""
         rsp = number(self.before.registers["rsp"])
         if rsp is not None:
-            self.after.registers["rsp"] = known(rsp + 8)
+            self.after.registers["rsp"] = pointer(rsp + 8)
         return self.top()
 
     def _mov(self) -> None:
@@ -105,8 +107,9 @@ class Transfer(Operands):
     def _lea(self) -> None:
         target, source = self.instruction.operands
         if isinstance(source, Memory):
-            at = self.address(source)
-            self.store(target, of(self.address_origins(source)) if at is None else known(at))
+            at, names = self.address(source), self.address_origins(source)
+            # An address of anything else is a constant, whatever it is called.
+            self.store(target, of(names) if at is None else known(at, names=names & POINTS))
 
     def _push(self) -> None:
         if _OPERAND_SIZE in self.instruction.raw[:2]:
@@ -149,10 +152,11 @@ class Transfer(Operands):
         numbers = [number(value) for value in (*values, known(1))[:2]]
         one, other = numbers
         size = len(values[0])
-        if one is not None and other is not None and not origins(sum(values, ())):
+        names = origins(sum(values, ()))
+        if one is not None and other is not None and names <= POINTS:
             if self.mnemonic in ("add", "sub", "and", "or", "xor"):
                 other = int.from_bytes(other.to_bytes(8, "little")[:size], "little")
-            self.store(target, known(_SUMS[self.mnemonic](one, other), size))
+            self.store(target, known(_SUMS[self.mnemonic](one, other), size, names))
         elif self.mnemonic == "and" and other is not None and not origins(values[1]):
             mask = (other & ((1 << 8 * size) - 1)).to_bytes(size, "little")
             kept = tuple(

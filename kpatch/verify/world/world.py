@@ -119,7 +119,9 @@ class World:
         if global_state is not None:
             self.lock_regions += (global_state.lock_in(self.module),)
         unshared = () if locks else self.lock_regions
-        self.guest = Guest(self.host, layout, contents, guests, unshared)
+        self.guest = Guest(
+            self.host, layout, contents, guests, unshared, runs_tail=tail is not None
+        )
         if unshared:
             self.lock_regions = ()
         self._locks = locks
@@ -181,6 +183,7 @@ class World:
             self._controls(),
             (
                 *self.host.regions,
+                self.guest.deep_stack,
                 *self.guest.host_regions,
                 *self.guest.monitor_regions,
                 *self._threads(),

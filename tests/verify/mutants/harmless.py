@@ -119,5 +119,6 @@ HARMLESS: Final = (
         (before(RELEASE, "inc dword [r8 + 64]"),),
     ),
     Variant("the stack is used", (leave("push rax; push rcx; pop rcx; pop rax"),)),
+    Variant("208 bytes of the stack", (leave("mov qword [rsp + -208], 0"),)),
     Variant("a call of its own", (leave("call own; jmp rdx; own:; ret"),)),
 )

@@ -25,6 +25,14 @@ FLAGS: Final = "pushfq; or qword [rsp], {bit}; popfq"
 TURNED: Final = "pushfq; xor qword [rsp], {bit}; popfq"
 
 MUTANTS: Final = (
+    Mutant(
+        "264 bytes of the stack at the exit", (leave("mov qword [rsp + -216], 0"),), (FOOTPRINT,)
+    ),
+    Mutant(
+        "two pages of the stack at the entry",
+        (entry("lea rcx, [rsp + -8192]; mov qword [rcx], 0"),),
+        (FOOTPRINT,),
+    ),
     Mutant("rdi is clobbered at the entry", (entry("xor edi, edi"),), (NO_FAULT,)),
     Mutant("rdi is clobbered at the exit", (leave("xor edi, edi"),), (NO_FAULT,)),
     Mutant(

@@ -99,6 +99,13 @@ WRONG: Final[tuple[Wrong, ...]] = (
         "struct pcpu at a place that depends",
         entry(f"mov rcx, gs:[rbx + $cpuid]; cmp rcx, 5; jne fine; {_SPOIL}; fine:"),
     ),
+    _inputs("a low bit of the stack's address", _if("mov r9d, esp; test r9b, 16", "je")),
+    _inputs("a low bit of the state's address", _if("test dil, 16", "je")),
+    _inputs(
+        "two locks, by a low bit of the stack's address",
+        after("movabs r8, =kpatch_tss_lock", "mov r9, rsp; shl r9d, 2; and r9d, 0x40; add r8, r9"),
+    ),
+    _inputs("the stack's address beside the lock", leave("mov qword [r8 + 64], rsp")),
     _inputs("cr2", _if("mov r9, cr2; cmp r9, 5")),
     _inputs("a debug register", _if("mov r9, dr0; cmp r9, 5")),
     _inputs("one bit of cr0", _if("mov r9, cr0; test r9d, 0x20000", "je")),
