@@ -17,6 +17,7 @@ from tests.samples.guest_code import (
     assemble,
     run_on_cpu,
 )
+from tests.samples.guest_forms import DIVISIONS, FAULTS, FORMS, INVALID
 from tests.samples.host import KERNEL, TSS, Host, free_tss
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -139,9 +140,9 @@ def test_the_exit_loads_whatever_tss_the_slot_names() -> None:
     assert task_register[:2] == (0x30, other)
 
 
-@pytest.mark.parametrize("program", sorted(PROGRAMS))
+@pytest.mark.parametrize("program", sorted(PROGRAMS | FORMS))
 def test_the_interpreter_agrees_with_a_cpu(program: str, tmp_path: Path) -> None:
-    code = assemble(PROGRAMS[program], tmp_path)
+    code = assemble((PROGRAMS | FORMS)[program], tmp_path)
     guest = start("kqemu-7.ko")
     assert guest.run(code) == ANSWER_HALT
     registers, flags, _ = guest.state()
@@ -163,3 +164,15 @@ def test_the_interpreter_agrees_with_a_cpu(program: str, tmp_path: Path) -> None
 )
 def test_the_monitor_says_why_the_guest_stopped(code: str, answer: int, tmp_path: Path) -> None:
     assert start("kqemu-7.ko").run(assemble(code, tmp_path), budget=1000) == answer
+
+
+@pytest.mark.parametrize(
+    ("codes", "answer"),
+    [(FAULTS, ANSWER_FAULT), (DIVISIONS, ANSWER_DIVIDE), (INVALID, ANSWER_INVALID)],
+)
+def test_what_stops_the_guest_stops_it_in_every_form(
+    codes: tuple[str, ...], answer: int, tmp_path: Path
+) -> None:
+    guest = start("kqemu-7.ko")
+    for code in codes:
+        assert (code, guest.run(assemble(code, tmp_path), budget=1000)) == (code, answer)
