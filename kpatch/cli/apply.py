@@ -28,6 +28,7 @@ from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE
 from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
+from kpatch.report.command_line import command_line
 from kpatch.report.documents import Document
 from kpatch.report.file_documents import applied
 from kpatch.report.style import Style
@@ -126,7 +127,10 @@ def _show_evidence(document: Applied, console: Console) -> None:
     if document["proof"] is not None:
         proof = document["proof"]
         name, path = found["file"], document["file"]
-        texts.append(proof_text(name, proof, plain, verbose=level, width=width, path=path))
+        told = proof_text(
+            name, proof, plain, verbose=level, width=width, path=path, given=console.given
+        )
+        texts.append(told)
     for text in texts:
         for line in text.splitlines():
             console.say(line)
@@ -176,7 +180,7 @@ def _screen(console: Console) -> Callable[[Applied], None] | None:
     from kpatch.report.apply_text import applied_text
 
     return lambda document: console.screen(
-        applied_text(document, console.error_style, console.width)
+        applied_text(document, console.error_style, console.width, console.given)
     )
 
 
@@ -202,7 +206,7 @@ def _tell_in_a_line(document: Applied, file: str, console: Console) -> None:
     if "copy" in document:
         more += f"; the original is kept in {document['copy']}"
     if document["proof"] is None:
-        again = f"run 'kpatch verify {file}'"
+        again = command_line("verify", file, console.given)
         console.warn(f"{file}: patched, NOT VERIFIED (--no-verify): {again}{more}")
     else:
         console.say(f"{file}: patched and proven{more}")

@@ -22,6 +22,7 @@ from kpatch.errors import (
     UsageError,
 )
 from kpatch.kernel.host import Host
+from kpatch.report.command_line import Given
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -76,6 +77,7 @@ class Console(NamedTuple):
     verbose: int
     style: Style
     color: str = "auto"
+    given: Given = ()
 
     def data(self, text: str) -> None:
         """Print what the user asked for; on a terminal it folds."""
@@ -143,10 +145,18 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
         *args: Any, as_json: bool, color: str, quiet: bool, verbose: int, **options: Any
     ) -> int:
         colour = color == "always" or (color == "auto" and _can_colour(sys.stdout))
-        console = Console(as_json, quiet, verbose, Style(colour), color)
+        console = Console(as_json, quiet, verbose, Style(colour), color, _given())
         return command(*args, console=console, **options)
 
     return wrapped
+
+
+def _given() -> list[tuple[str, str]]:
+    """The options of this call that say what the files are for: what it prints repeats them."""
+    chosen = click.get_current_context().params
+    kernel = [(f"--{name}", chosen[name]) for name in ("osversion", "kernel") if chosen.get(name)]
+    folders = [("--signatures", folder) for folder in chosen.get("folders", ())]
+    return [(option, str(value)) for option, value in (*kernel, *folders)]
 
 
 def is_terminal(stream: TextIO | None) -> bool:

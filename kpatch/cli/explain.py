@@ -25,7 +25,7 @@ from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.report import documents
 from kpatch.report.documents import Document
-from kpatch.report.explain_text import explanation, wrapped
+from kpatch.report.explain_text import explanation, sentence, wrapped
 from kpatch.report.file_documents import explained
 from kpatch.report.fold import WIDEST
 from kpatch.report.typed import Explained
@@ -124,11 +124,11 @@ def _of_module(
     found = assess(module, host=host, signatures=signatures)
     verdict, lines = found.verdict, []
     if found.verdict is Verdict.PATCHED and found.before is not None:
-        lines = [f"{name}: PATCHED. {found.reason}. This is about its original:", ""]
+        lines = [f"{name}: PATCHED. {sentence(found.reason)} This is about its original:", ""]
         found = assess(found.before.module, host=host, signatures=signatures)
     document = documents.assessment(found)
     example = _counterexample(found, console)
-    lines += explanation(document, example, path, is_patched=bool(lines))
+    lines += explanation(document, example, path, is_patched=bool(lines), given=console.given)
     if not console.json:
         console.data(wrapped(lines, _width()))
     return explained(name, verdict.value, lines)

@@ -100,7 +100,13 @@ def show_exploration(
     tests = [] if proof.is_interrupted else machine_tests.run(case, console)
     document = verified(name, proof, readings, tests)
     text = proof_text(
-        name, document, console.style, verbose=console.verbose, width=console.fold_at, path=path
+        name,
+        document,
+        console.style,
+        verbose=console.verbose,
+        width=console.fold_at,
+        path=path,
+        given=console.given,
     )
     return ShownModule(document, text, _exit_code(document), proof.is_interrupted)
 

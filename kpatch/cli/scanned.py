@@ -11,6 +11,7 @@ from kpatch.errors import DONE, FINDING
 from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.patch.fast_path import is_nothing_for_us
 from kpatch.report import documents
+from kpatch.report.command_line import Given
 from kpatch.report.scan_text import not_kqemu_text, scan_text
 from kpatch.report.style import Style
 
@@ -36,6 +37,7 @@ class Wish(NamedTuple):
     signatures: tuple[Signature, ...] | None = None
     json: bool = False
     verbose: int = 0
+    given: Given = ()
 
     @property
     def by_bytes_first(self) -> bool:
@@ -60,7 +62,9 @@ def scan_file(wish: Wish, path: Path) -> Scanned:
         document = documents.assessment(result, digest=wish.json)
         done.documents.append(document)
         if not wish.json:
-            done.texts.append(scan_text(document, wish.style, verbose=wish.verbose, path=str(path)))
+            place, level = str(path), wish.verbose
+            text = scan_text(document, wish.style, verbose=level, path=place, given=wish.given)
+            done.texts.append(text)
         done = done._replace(code=max(done.code, _exit_code(result)))
     return done
 

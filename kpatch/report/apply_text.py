@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kpatch.report.command_line import Given, command_line
 from kpatch.report.documents import obligations
 from kpatch.report.fold import WIDEST, filled
 from kpatch.report.printable import printable
@@ -18,14 +19,17 @@ _LEAST = 60
 _LABEL = 12
 
 
-def applied_text(document: Applied, style: Style, width: int) -> str:
-    """Render the entry of one file that ``apply`` patched, in at most 20 lines of 80 columns."""
+def applied_text(document: Applied, style: Style, width: int, given: Given = ()) -> str:
+    """Render the entry of one file that ``apply`` patched, in at most 20 lines of 80 columns.
+
+    The commands that it names repeat the options ``given``.
+    """
+    path = document["file"] if document["in_place"] else document["output"]
     document = printable(document)
     width = max(_LEAST, min(WIDEST, width))
     verdict = _headline(document)
-    file = document["file"] if document["in_place"] else document["output"]
-    lines = [f"{file}: {style.paint('good' if document['proof'] else 'doubt', verdict)}"]
-    for label, text in _parts(document, file):
+    lines = [f"{printable(path)}: {style.paint('good' if document['proof'] else 'doubt', verdict)}"]
+    for label, text in _parts(document, path, given):
         lines += filled(text, width, f"  {label:<{_LABEL}}", " " * (_LABEL + 2))
     return "\n".join(lines)
 
@@ -35,7 +39,7 @@ def _headline(document: Applied) -> str:
     return "PATCHED AND PROVEN" if document["proof"] else "PATCHED, NOT VERIFIED (--no-verify)"
 
 
-def _parts(document: Applied, file: str) -> Iterator[tuple[str, str]]:
+def _parts(document: Applied, path: str, given: Given) -> Iterator[tuple[str, str]]:
     yield "file", _what(document)
     yield "wrong", _wrong(document)
     yield "changed", _changed(document)
@@ -44,10 +48,11 @@ def _parts(document: Applied, file: str) -> Iterator[tuple[str, str]]:
         yield "proven", _proven(proof)
         yield "not proven", _left_out(proof)
     else:
-        yield "proven", f"nothing (--no-verify). Do it with: kpatch verify {file}"
+        yield "proven", f"nothing (--no-verify). Do it with: {command_line('verify', path, given)}"
     yield "next", _next(document)
-    yield "undo", _undo(document, file)
-    yield "more", f"kpatch explain {file}; every change: kpatch diff {file}"
+    yield "undo", f"{command_line('revert', path, given)}{_kept(document)}"
+    explain, diff = command_line("explain", path, given), command_line("diff", path, given)
+    yield "more", f"{explain}; every change: {diff}"
 
 
 def _what(document: Applied) -> str:
@@ -111,9 +116,8 @@ def _next(document: Applied) -> str:
     )
 
 
-def _undo(document: Applied, file: str) -> str:
-    copy = document.get("copy")
-    kept = f"; the original is also kept in {copy}" if copy else ""
+def _kept(document: Applied) -> str:
     if not document["in_place"]:
-        kept = f"; {document['file']} is as it was"
-    return f"kpatch revert {file}{kept}"
+        return f"; {document['file']} is as it was"
+    copy = document.get("copy")
+    return f"; the original is also kept in {copy}" if copy else ""

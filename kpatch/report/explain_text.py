@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kpatch.report.command_line import Given, command_line
 from kpatch.report.fold import filled
+from kpatch.report.printable import printable
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Assessed
@@ -13,19 +15,25 @@ if TYPE_CHECKING:
 
 
 def explanation(
-    module: Assessed, found: CounterexampleFacts | None, path: str, *, is_patched: bool
+    module: Assessed,
+    found: CounterexampleFacts | None,
+    path: str,
+    *,
+    is_patched: bool,
+    given: Given = (),
 ) -> list[str]:
     """Paragraphs about a module, from its assessment and, where it was run, one counterexample.
 
-    ``path`` is the file to name in a command. With ``is_patched`` the module is its original.
+    ``path`` is the file to name in a command, which repeats the options ``given``. With
+    ``is_patched`` the module is its original.
     """
-    advice = _of_the_patched(path) if is_patched else _next(module, path)
+    advice = _of_the_patched(path, given) if is_patched else _next(module, path, given)
     return [*_what(module), *_where(module), *_how(found), *advice]
 
 
 def wrapped(lines: list[str], width: int) -> str:
-    """The paragraphs as text; lines that are indented stay as they are."""
-    return "\n".join(_filled(line, width) for line in lines)
+    """The paragraphs as printable text; lines that are indented stay as they are."""
+    return "\n".join(_filled(printable(line), width) for line in lines)
 
 
 def _filled(line: str, width: int) -> str:
@@ -34,7 +42,7 @@ def _filled(line: str, width: int) -> str:
 
 
 def _what(module: Assessed) -> Iterator[str]:
-    yield f"{module['file']}: {module['verdict'].upper()}. {_sentence(module['reason'])}"
+    yield f"{module['file']}: {module['verdict'].upper()}. {sentence(module['reason'])}"
 
 
 def _where(module: Assessed) -> Iterator[str]:
@@ -98,22 +106,23 @@ def _step(step: LaneStepFacts) -> str:
     return f"CPU {step['cpu']}: {done}; the slot is now {slot}"
 
 
-def _of_the_patched(path: str) -> Iterator[str]:
+def _of_the_patched(path: str, given: Given) -> Iterator[str]:
     yield ""
-    yield f"{path} itself is repaired. Prove that with: kpatch verify {path}"
-    yield f"What the patch changed: kpatch diff {path}"
-    yield f"Take it back with: kpatch revert {path}"
+    yield f"{path} itself is repaired. Prove that with: {command_line('verify', path, given)}"
+    yield f"What the patch changed: {command_line('diff', path, given)}"
+    yield f"Take it back with: {command_line('revert', path, given)}"
 
 
-def _next(module: Assessed, path: str) -> Iterator[str]:
+def _next(module: Assessed, path: str, given: Given) -> Iterator[str]:
     refusal = module.get("refusal")
-    todo = _sentence(refusal["todo"]) if refusal else ""
+    todo = sentence(refusal["todo"]) if refusal else ""
     if module["verdict"] == "affected" and not refusal:
-        todo = f"Repair it with: kpatch apply {path}"
+        todo = f"Repair it with: {command_line('apply', path, given)}"
     if todo:
         yield ""
         yield todo
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A reason, or what to do, as a sentence of its own."""
     return f"{text[:1].upper()}{text[1:]}."

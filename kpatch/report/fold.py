@@ -23,9 +23,13 @@ WIDEST: Final = 100
 
 _COMMAND: Final = re.compile(
     r"(?<=')kpatch [a-z][^']*(?=')"
-    r"|(?:^|(?<=: ))kpatch (?:apply|diff|explain|report|revert|scan|verify)(?!:)[^;]*"
+    r"|(?:^|(?<=: ))kpatch (?:apply|diff|explain|report|revert|scan|verify)(?!:)"
+    r"(?:\$'(?:\\.|[^'\\])*'|'[^']*'|\\.|[^;'\\])*"
 )
-"""A command to copy: in quotes; or first, or behind a colon, up to the end or a semicolon."""
+"""A command to copy: in quotes; or first, or behind a colon, up to the end or a semicolon.
+
+A semicolon in a word that the shell has in quotes does not end it.
+"""
 
 _GLUE: Final = "\u2060"
 """What stands for a blank that nothing folds at: a character that no message has."""

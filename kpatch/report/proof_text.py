@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kpatch.report.command_line import Given, command_line
 from kpatch.report.documents import obligations
 from kpatch.report.fold import fold
 from kpatch.report.lanes_text import lanes_text
@@ -44,17 +44,19 @@ def proof_text(
     verbose: int,
     width: int = 0,
     path: str = "",
+    given: Given = (),
 ) -> str:
     """Render the document of :class:`kpatch.verify.proof.verdict.Proof` about the module ``file``.
 
     ``width`` is that of a terminal, where what was proven is a table and lines fold; 0 for none.
-    ``path`` is the file to name in a command, where the module is inside another.
+    ``path`` is the file to name in a command, where the module is inside another; the command
+    repeats the options ``given``.
     """
     shown = printable(document)
     witnesses: list[str] = []
     if "readers" in shown:  # What verify found has other witnesses beside the proof.
         witnesses = list(_witnesses(shown, style))
-    command = f"kpatch verify {shlex.quote(printable(path or file))}"
+    command = command_line("verify", path or file, given)
     lines = _lines(printable(file), command, shown, witnesses, style, verbose, width)
     return fold("\n".join(lines), width)
 

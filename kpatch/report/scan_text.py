@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kpatch.errors import KpatchError
+from kpatch.report.command_line import Given, command_line
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -24,8 +25,13 @@ _MEANING = {
 }
 
 
-def scan_text(document: Assessed, style: Style, *, verbose: int, path: str = "") -> str:
-    """Render one file's document from :func:`kpatch.report.documents.assessment`."""
+def scan_text(
+    document: Assessed, style: Style, *, verbose: int, path: str = "", given: Given = ()
+) -> str:
+    """Render one file's document from :func:`kpatch.report.documents.assessment`.
+
+    With ``path`` it ends with the command to run now, which repeats the options ``given``.
+    """
     document = printable(document)
     verdict = document["verdict"]
     word = style.paint(_MEANING[verdict], verdict.upper())
@@ -33,7 +39,7 @@ def scan_text(document: Assessed, style: Style, *, verbose: int, path: str = "")
     lines += _short(document)
     if verbose:
         lines += _evidence(document)
-    lines += _next(document, printable(path))
+    lines += _next(document, path, given)
     return "\n".join(lines)
 
 
@@ -60,17 +66,17 @@ def _short(document: Assessed) -> Iterator[str]:
         yield f"  {refusal['todo']}"
 
 
-def _next(document: Assessed, path: str) -> Iterator[str]:
+def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
     """The command to run now. A refusal has said what to do, but for the file's name."""
     refusal = document.get("refusal")
     if path and refusal and "--replace-source-fix" in refusal["todo"]:
-        yield f"  next: kpatch apply --replace-source-fix {path}"
+        yield f"  next: {command_line('apply --replace-source-fix', path, given)}"
     if not path or refusal:
         return
     if document["verdict"] == "affected":
-        yield f"  next: kpatch apply {path}"
+        yield f"  next: {command_line('apply', path, given)}"
     elif document["verdict"] in ("patched", "patched-then-stripped"):
-        yield f"  next: nothing. To prove it: kpatch verify {path}"
+        yield f"  next: nothing. To prove it: {command_line('verify', path, given)}"
 
 
 def _kernel(kernel: KernelFacts) -> str:

@@ -83,11 +83,13 @@ def test_it_goes_from_scan_to_proof_and_back(
 
     scanned = run("scan", *own, "-v", path)
     assert scanned.code == 1 and "AFFECTED" in scanned.out and "$context = rsi" in scanned.out
+    assert f"  next: kpatch apply --signatures {place} {path}\n" in scanned.out
     refuted = run("verify", *own, *_SMALL, path)
     assert refuted.code == 17 and "own-tss" in refuted.out
 
     applied = run("apply", *own, "--no-copy", path)
     assert applied.code == 0, applied.err
+    assert f"undo        kpatch revert --signatures {place} {path}\n" in applied.err
     patched = read_module(path.read_bytes())
     assert {".text.other_switch", ".data.other_switch"} <= {each.name for each in patched.sections}
 
