@@ -206,7 +206,7 @@ def _tell_in_a_line(document: Applied, file: str, console: Console) -> None:
     if "copy" in document:
         more += f"; the original is kept in {document['copy']}"
     if document["proof"] is None:
-        again = command_line("verify", file, console.given)
+        again = f"prove it: {command_line('verify', file, console.given)}"
         console.warn(f"{file}: patched, NOT VERIFIED (--no-verify): {again}{more}")
     else:
         console.say(f"{file}: patched and proven{more}")

@@ -14,10 +14,10 @@ import click
 
 from kpatch import storage as files
 from kpatch.cli import boundary
+from kpatch.cli.closing import counted
 from kpatch.errors import (
     DONE,
     KpatchError,
-    NotAffectedError,
     OtherModuleError,
     UsageError,
 )
@@ -273,7 +273,7 @@ def each_file(
 
         console.document(documents.envelope(command, results, code))
     elif len(results) > 1:
-        console.say(f"{len(results)} files: {_counted(results)}")
+        console.say(f"{len(results)} files: {counted(results)}")
     return code
 
 
@@ -281,25 +281,6 @@ def _refusal(path: Path, error: KpatchError) -> Refused:
     from kpatch.report import documents
 
     return documents.refusal(str(path), error)
-
-
-def _counted(results: Iterable[Document]) -> str:
-    """What became of the files, as ``10 patched, 2 refused, 9 nothing to do``."""
-    words = [_outcome(result) for result in results]
-    return ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words), key=words.index))
-
-
-def _outcome(entry: Document) -> str:
-    """One word for the closing line; what needs no repair is not called refused."""
-    if entry.get("status") == "patched":
-        return "patched"
-    if entry.get("status") in ("already-patched", "passed-over"):
-        return "nothing to do"
-    if "error" in entry and entry["error"]["exit_code"] == NotAffectedError.exit_code:
-        return "nothing to do"
-    from kpatch.report import documents
-
-    return documents.verdict_of(entry)
 
 
 def _nothing_for_us(count: int) -> OtherModuleError:
