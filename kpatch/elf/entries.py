@@ -66,6 +66,11 @@ class Section(NamedTuple):
         return self.type not in (elf.SHT_NULL, elf.SHT_NOBITS)
 
     @property
+    def is_compressed(self) -> bool:
+        """By its flag (gABI), or by the name that compressed debug sections had before 2015."""
+        return bool(self.flags & elf.SHF_COMPRESSED) or self.name.startswith(".zdebug")
+
+    @property
     def is_loaded(self) -> bool:
         """Whether the kernel linker gives it memory: by type alone, SHF_ALLOC is not looked at."""
         return self.type in (elf.SHT_PROGBITS, elf.SHT_NOBITS)

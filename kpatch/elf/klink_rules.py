@@ -141,7 +141,7 @@ def _fields_inside(module: Module) -> Breaches:
         target = module.sections[relocation.target]
         if not (target.is_loaded and relocation.width and relocation.end > target.size):
             continue
-        if target.flags & elf.SHF_COMPRESSED:
+        if target.is_compressed:
             what = f"{target.name} is compressed, and its relocations are for what it was"
             yield what, _of(module, relocation), _DECOMPRESS
         else:

@@ -138,7 +138,7 @@ def read_note(module: Module) -> Note | None:
 
 
 def _why_none(section: Section) -> str:
-    if section.flags & elf.SHF_COMPRESSED:
+    if section.is_compressed:
         return "the section is compressed"
     if section.size < _HEADER.size or not section.has_bytes:
         return f"the section has {section.size if section.has_bytes else 0} bytes, less than a note"

@@ -44,7 +44,10 @@ def test_a_common_symbol_is_refused_and_the_linkers_option_named(tmp_path: Path)
     assert "shared is common" in error.what and "ld -r -d" in error.todo
 
 
-def test_compressed_debug_sections_are_named_with_the_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "name"), [("zlib", ".debug_info"), ("zlib-gnu", ".zdebug_info")])
+def test_compressed_debug_sections_are_named_with_the_way_out(
+    kind: str, name: str, tmp_path: Path
+) -> None:
     functions = "".join(
         f"struct s{n} {{ int a; long b; }}; int x{n}; int f{n}(struct s{n} *p)"
         f"{{ return p->a + x{n}; }}\n"
@@ -52,11 +55,11 @@ def test_compressed_debug_sections_are_named_with_the_way_out(tmp_path: Path) ->
     )
     linked(functions, tmp_path, "-g", "-gz=none", "-fno-common")
     subprocess.run(
-        ["objcopy", "--compress-debug-sections=zlib", "more.ko"], cwd=tmp_path, check=True
+        ["objcopy", f"--compress-debug-sections={kind}", "more.ko"], cwd=tmp_path, check=True
     )
     error = refusal((tmp_path / "more.ko").read_bytes())
     assert isinstance(error, LinkerRefusalError)
-    assert ".debug_info is compressed" in error.what
+    assert f"{name} is compressed" in error.what
     assert "objcopy --decompress-debug-sections" in error.todo
 
 
