@@ -15,6 +15,7 @@ from kpatch.cli.common import (
     each_file,
     signatures_option,
 )
+from kpatch.cli.machines import ended_with_kpatch
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.sides import as_patched
@@ -73,7 +74,8 @@ def command(
         for inside in targets.open_target(path).modules:
             found = repair.scan(inside.data, inside.name, signatures=signatures)
             case = case_of(as_patched(found, signatures))
-            scenes = panic_scenes(machine, case, cpus=machine_cpus, limit=machine_seconds)
+            with ended_with_kpatch():
+                scenes = panic_scenes(machine, case, cpus=machine_cpus, limit=machine_seconds)
             document = demonstrated(inside.name, scenes)
             shown.append(document)
             if not console.json:

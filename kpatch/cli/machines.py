@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import click
 
@@ -52,18 +55,46 @@ class MachineTests(NamedTuple):
         # Imported here: nobody else needs the machines.
         from kpatch.machinetest import settings_for, test_on
 
-        return [
-            test_on(
-                machine,
-                case,
-                settings_for(machine, case, cpus=self.cpus, rounds=self.rounds),
-                with_driver=self.driver,
-                raise_rounds=self.rounds is None,
-                limit=self.seconds,
-                report=console.say if console.verbose else _nobody,
-            )
-            for machine in self.machines
-        ]
+        with ended_with_kpatch():
+            return [
+                test_on(
+                    machine,
+                    case,
+                    settings_for(machine, case, cpus=self.cpus, rounds=self.rounds),
+                    with_driver=self.driver,
+                    raise_rounds=self.rounds is None,
+                    limit=self.seconds,
+                    report=console.say if console.verbose else _nobody,
+                )
+                for machine in self.machines
+            ]
+
+
+_BY_SIGNAL: Final = 128
+"""What a shell adds to the number of the signal that ended a program."""
+
+
+@contextmanager
+def ended_with_kpatch() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where nobody has asked for something else, leave by way of Python: so
+    the machine that runs is ended too, and its folder removed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGTERM, signal.SIGHUP)
+    ours = [each for each in kinds if signal.getsignal(each) is signal.SIG_DFL]
+    for each in ours:
+        signal.signal(each, _leave)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    raise SystemExit(_BY_SIGNAL + number)
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:

@@ -39,7 +39,7 @@ def _what(scene: SceneFacts) -> str:
         return "kernel stacks are overwritten"
     return {
         "done": "it runs on",
-        "unfinished": "it runs on, but not to its end in time",
+        "unfinished": "it ran until the clock ended it",
         "hang": "the machine hangs",
     }.get(scene["outcome"], "the machine stopped")
 

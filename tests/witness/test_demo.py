@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from kpatch.panicdemo import panic_scenes
 from kpatch.witness.machine.result import read_result
@@ -41,6 +48,30 @@ def test_a_wrong_patch_panics_too() -> None:
     (mutant,) = (each for each in MUTANTS if each.name == "the base is written after ltr")
     shown = panic_scenes("qemu", mutant.case)
     assert [scene.holds for scene in shown.scenes] == [True, False]
+
+
+def test_a_source_fix_is_not_accused_of_the_panic() -> None:
+    """The processes call the switch alone, without the C side that repairs TR behind it."""
+    done = run("demo", SAMPLES / "kqemu-7-fix-a.ko")
+    assert (
+        done.code == 14 and "source fix" in done.complaint and "verify --machine" in done.complaint
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_whatever_ends_kpatch_ends_the_machine_too(number: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kpatch", "demo", str(SAMPLES / "kqemu-7.ko")]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob("*/serial")) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    names = [each.read_bytes() for each in Path("/proc").glob("[0-9]*/cmdline") if each.exists()]
+    assert not [name for name in names if os.fsencode(tmp_path) in name]
 
 
 def test_the_message_is_read_as_it_was_written() -> None:

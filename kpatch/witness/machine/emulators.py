@@ -182,10 +182,12 @@ def _overdue(
     before: Beat | None, last: Beat | None, seconds: float, registers: tuple[str, ...]
 ) -> MachineRun:
     """What is to be said of a machine that the clock ended."""
-    reports = last.cpus if last else ()
-    if last is not None and last.moved_since(before):
-        return MachineRun("unfinished", reports, seconds=seconds)
-    return MachineRun("hang", reports, seconds=seconds, registers=registers)
+    if last is None:  # the machine speaks before its first round
+        said = "it did not come to its first round"
+        return MachineRun("unfinished", seconds=seconds, said=said, registers=registers)
+    if last.moved_since(before):
+        return MachineRun("unfinished", last.cpus, seconds=seconds)
+    return MachineRun("hang", last.cpus, seconds=seconds, registers=registers)
 
 
 @contextlib.contextmanager
