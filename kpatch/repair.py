@@ -139,9 +139,6 @@ def _proven(found: Assessment, plan: Plan, patched: Module, host: Host, proving:
 
 def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) -> Repaired:
     """A module that is patched already: as kpatch would patch it, and proven unless told not to."""
-    from kpatch.patch.unpatch import require_genuine
-
-    require_genuine(found.module, before)
     if proving is None:
         return Repaired(found, found.module, None)
     proof = prove_case(case_of(found), proving)

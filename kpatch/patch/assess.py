@@ -97,6 +97,14 @@ def _patched(
         return Assessment(
             module, identity, Verdict.CHANGED, changed.what, changed, note, before=before
         )
+    # Imported here: it assembles the patch again, which only a module with a note needs.
+    from kpatch.patch.unpatch import require_genuine
+
+    try:
+        # Anybody can seal a file: only patching the original again tells that this is the patch.
+        require_genuine(module, before)
+    except KpatchError as error:
+        return Assessment(module, identity, Verdict.CHANGED, error.what, error, note, before=before)
     reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"
     return Assessment(
         module, identity, Verdict.PATCHED, reason, note=note, linker=check(module), before=before

@@ -17,11 +17,11 @@ from kpatch.elf.module import Module, Section, read_module
 from kpatch.elf.remover import Removal, without
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.kqemu.sourcefix import recognise
-from kpatch.patch.apply import apply_plan
+from kpatch.patch.apply import apply_plan, write
 from kpatch.patch.before import RESTORE, Means, Unpatched
 from kpatch.patch.neutralise import RET, neutralise
 from kpatch.patch.note import NO_DIGEST, Note
-from kpatch.patch.plan import Neutralised, make_plan
+from kpatch.patch.plan import Neutralised, Plan, make_plan
 from kpatch.patch.rebuild import rebuild
 from kpatch.patch.traces import PatchedSite, Traces, places_of
 from kpatch.signature.model import Match, Signature
@@ -35,7 +35,8 @@ def require_genuine(module: Module, found: Unpatched) -> None:
     note = found.note
     if found.means is not Means.ORIGINAL or note is None:
         return  # known by having been patched again
-    again = _patched_again(found.module, found.match, note.cpuid, note.tss_stride, note)
+    # What comes out is compared, so it need not be read back.
+    again = write(_plan_again(found.module, found.match, note.cpuid, note.tss_stride, note))
     if note.version == __version__ and note.loaded_sha256 != NO_DIGEST:
         same = again == module.data
     else:
@@ -55,8 +56,8 @@ def leads_to(
     """Whether ``original``, patched as ``found`` says, loads as ``module`` does."""
     try:
         match = find_any(original, signatures)
-        again = _patched_again(original, match, found.cpuid, found.tss_stride, found.note)
-        return not differing(read_module(again), module)
+        plan = _plan_again(original, match, found.cpuid, found.tss_stride, found.note)
+        return not differing(read_module(apply_plan(plan)), module)
     except KpatchError:
         return False
 
@@ -109,7 +110,8 @@ def _tried(
     before = read_module(data, module.name)
     try:
         match = find_any(before, signatures)
-        again = read_module(_patched_again(before, match, cpuid, stride, note), module.name)
+        plan = _plan_again(before, match, cpuid, stride, note)
+        again = read_module(apply_plan(plan), module.name)
     except KpatchError:
         return None
     if differing(again, module):
@@ -118,15 +120,12 @@ def _tried(
     return Unpatched(before, means, match, cpuid, stride, note)
 
 
-def _patched_again(
-    before: Module, match: Match, cpuid: int, stride: int, note: Note | None
-) -> bytes:
+def _plan_again(before: Module, match: Match, cpuid: int, stride: int, note: Note | None) -> Plan:
     neutralised = _source_fix(before, note) if note is not None and note.source_fix else None
     plan = make_plan(before, match, cpuid=cpuid, tss_stride=stride, neutralised=neutralised)
     if note is not None:
-        record = plan.note._replace(version=note.version)
-        plan = replace(plan, note=record)
-    return apply_plan(plan)
+        plan = replace(plan, note=plan.note._replace(version=note.version))
+    return plan
 
 
 def _source_fix(before: Module, note: Note) -> Neutralised:

@@ -248,14 +248,27 @@ def test_a_broken_trampoline_under_a_new_seal_is_not_patched_already() -> None:
     data[at] = 0x89
     resealed = sealed(bytes(data).replace(note.patched_sha256.encode(), NO_DIGEST.encode()))
     broken = read_module(resealed, "broken.ko")
-    before = assess(broken).before
-    assert before is not None
+    found = assess(broken)
+    assert found.verdict is Verdict.CHANGED and "patching its original again" in found.reason
+    assert found.before is not None
     with pytest.raises(DamagedFileError, match="patching its original again"):
-        require_genuine(broken, before)
+        require_genuine(broken, found.before)
     with pytest.raises(KpatchError):
         repair.apply(resealed, "broken.ko", proving=None)
     with pytest.raises(DamagedFileError):
         given_back(broken)
+
+
+@pytest.mark.parametrize(("cpuid", "stride"), [(0x3C, 104), (0x34, 112)])
+def test_a_note_that_names_another_kernel_is_not_intact(cpuid: int, stride: int) -> None:
+    module = read_module(patched(), "kqemu.ko")
+    note, section = read_note(module), module.section_named(".note.kpatch")
+    assert note is not None and section is not None
+    lie = note._replace(cpuid=cpuid, tss_stride=stride, patched_sha256=NO_DIGEST)
+    forged = lie.pack()
+    assert len(forged) == section.size
+    data = sealed(module.data[: section.offset] + forged + module.data[section.end :])
+    assert assess(read_module(data, "forged.ko")).verdict is Verdict.CHANGED
 
 
 @pytest.mark.parametrize("size", [0, 1 << 62])
