@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +61,7 @@ def calls() -> Iterator[Counter[tuple[str, bytes]]]:
 
 
 def test_apply_works_nothing_out_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "_known", deque())  # not what another test searched
+    monkeypatch.setattr(matching, "_known", {})  # not what another test searched
     few = suite(["up"], [1], (MemoryModel.SC,))  # how much is proven changes nothing in the story
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
     path = copied("kqemu-7.ko", tmp_path)

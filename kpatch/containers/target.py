@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kpatch import storage as files
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import DamagedFileError, UnknownModuleError
+from kpatch.errors import DamagedFileError, FileAccessError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ class Changed(NamedTuple):
 
 def open_target(path: Path) -> Target:
     """Read ``path``. Raises FileAccessError, DamagedFileError, UnknownModuleError."""
-    files.require_no_folder(path)
-    data = files.read_bulk(path)
+    try:
+        data = files.read_bulk(path)
+    except FileAccessError:
+        files.require_no_folder(path)
+        raise
     name = str(path)
     if data.part(0, len(ELF_MAGIC)) == ELF_MAGIC:
         return Target(path, data, None, None, (Inside(name, data.whole),))

@@ -7,10 +7,11 @@ a tenth of the time, and says True only of tables that the other would read with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import iter_unpack
 
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Header, Section
-from kpatch.elf.layouts import Layout
+from kpatch.elf.layouts import AMD64, Layout
 from kpatch.elf.tables import NAME_BYTES_ALWAYS
 
 
@@ -36,18 +37,30 @@ def _sound_symbols(
     strings = sections[table.link]
     if strings.type != elf.SHT_STRTAB or table.size % table.entsize or not table.size:
         return None
-    rows = layout.symbol.iter_unpack(data[table.offset : table.end])
-    names, _, _, places, _, _ = zip(*rows, strict=True)
+    order = "<" if header.little_endian else ">"
+    rows = iter_unpack(order + _NAME_AND_PLACE, data[table.offset : table.end])
+    names, places = zip(*rows, strict=True)
     text = data[strings.offset : strings.end]
     if not text.endswith(b"\0") or max(names) >= len(text):
         return None
     # However the names overlap, they take no more than this together.
-    if len(set(names)) * max(map(len, text.split(b"\0"))) > NAME_BYTES_ALWAYS:
+    if len(set(names)) * _longest(text) > NAME_BYTES_ALWAYS:
         return None
     inside = range(len(sections))
     if any(each not in inside and each not in _RESERVED for each in set(places)):
         return None
     return len(names)
+
+
+_NAME_AND_PLACE = "I2xH16x"
+"""st_name and st_shndx of an ELF64 symbol; what nobody asks for need not become a number."""
+
+
+def _longest(text: bytes) -> int:
+    """At least the length of the longest name in a string table, for little where it is small."""
+    if len(text) ** 2 <= NAME_BYTES_ALWAYS:
+        return len(text)
+    return max(map(len, text.split(b"\0")))
 
 
 _RESERVED = range(elf.SHN_LORESERVE, elf.SHN_XINDEX)
@@ -64,7 +77,11 @@ def _sound_relocations(
         rows = layout.rela if table.type == elf.SHT_RELA else layout.rel
         if table.entsize != rows.size or table.size % rows.size or table.info >= len(sections):
             return False
-        fields = tuple(zip(*rows.iter_unpack(data[table.offset : table.end]), strict=True))
-        if fields and max(fields[1]) >> 32 >= max(symbols, 1):
+        found = iter_unpack(_SYMBOL_OF[rows.size], data[table.offset : table.end])
+        if max(found, default=(0,))[0] >= max(symbols, 1):
             return False
     return True
+
+
+_SYMBOL_OF = {AMD64.rela.size: "<12xI8x", AMD64.rel.size: "<12xI"}
+"""ELF64_R_SYM by the size of an entry: the upper half of r_info."""

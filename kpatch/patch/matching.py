@@ -7,7 +7,6 @@ on the file's name.
 from __future__ import annotations
 
 import copy
-from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -16,20 +15,18 @@ from kpatch.errors import KpatchError, MatchError, UnknownModuleError
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
 
-_MOST: Final = 32
-_LARGEST: Final = 256 << 10
-"""Modules that are remembered in a process, and bytes of one: 8 MiB in all. A real kqemu has 170
-kB."""
+_MOST: Final = 12 << 20
+"""Bytes of the modules whose matches are remembered in a process, about 100 builds of kqemu."""
 
 
 class _Known(NamedTuple):
-    data: bytes
     signatures: tuple[Signature, ...]
     match: Match | None
     failure: KpatchError | None
 
 
-_known: Final[deque[_Known]] = deque(maxlen=_MOST)
+_known: Final[dict[bytes, _Known]] = {}
+"""By the module's bytes, the oldest first."""
 
 
 def match_of(
@@ -40,13 +37,24 @@ def match_of(
     The error is the caller's own, who may say where it belongs. Raises nothing else.
     """
     chosen = tuple(signatures)
-    for known in _known:
-        if known.data == module.data and known.signatures == chosen:
-            return known.match, copy.copy(known.failure)
+    known = _known.get(module.data)
+    if known is not None and known.signatures == chosen:
+        return known.match, copy.copy(known.failure)
     try:
         match, failure = find_any(module, chosen), None
     except (UnknownModuleError, MatchError) as error:
         match, failure = None, error
-    if len(module.data) <= _LARGEST and chosen:
-        _known.append(_Known(module.data, chosen, match, copy.copy(failure)))
+    if chosen:
+        _remember(module.data, _Known(chosen, match, copy.copy(failure)))
     return match, failure
+
+
+def _remember(data: bytes, found: _Known) -> None:
+    _known.pop(data, None)
+    room = _MOST - len(data) - sum(map(len, _known))
+    while room < 0 and _known:
+        oldest = next(iter(_known))
+        room += len(oldest)
+        del _known[oldest]
+    if room >= 0:
+        _known[data] = found

@@ -7,11 +7,12 @@ decoders says that it reads; what it writes is what both say (:mod:`kpatch.isa.e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
-from kpatch.isa.effects import STATUS_FLAGS, WHOLE, Effects, effects_of
+from kpatch.isa.effects import STATUS_FLAGS, WHOLE, Effects, Merged, effects_of
 from kpatch.signature.model import MOST_INSTRUCTIONS
 
 FLAGS: Final = "rflags"
@@ -35,7 +36,7 @@ def still_needed(data: bytes, start: int, register: str, onward: int | None = No
         seen.add(place)
         address, stale = place
         code = data[address : address + MAX_LENGTH] if address >= 0 else b""
-        each, known = decode_one(code, address), effects_of(code)
+        each, known, successors = _step(code, address)
         if each is None or known is None or len(seen) > MOST_INSTRUCTIONS:
             return f"code beyond {address:#x}, where it cannot be followed, may read {register}"
         if not known.understood:
@@ -54,7 +55,8 @@ def still_needed(data: bytes, start: int, register: str, onward: int | None = No
             continue
         if each.transfers_control and each.branch_target is None:
             return f"what '{each.text}' at {address:#x} goes to may read {register}"
-        pending.extend((successor, stale) for successor in _successors(each))
+        for successor in successors:
+            pending.append((successor, stale))
     return ""
 
 
@@ -81,8 +83,11 @@ def _writes(effects: Effects, register: str) -> int:
     return effects.flags_written if register == FLAGS else effects.writes.get(register, 0)
 
 
-def _successors(each: Instruction) -> Iterator[int]:
-    if each.branch_target is not None:
-        yield each.branch_target
-    if each.operation != "jmp":
-        yield each.end
+@lru_cache(maxsize=4096)  # every register that is asked about comes to the same places
+def _step(code: bytes, address: int) -> tuple[Instruction | None, Merged | None, tuple[int, ...]]:
+    """The instruction at ``address``, its effects, and where it goes on."""
+    each, known = decode_one(code, address), effects_of(code)
+    if each is None:
+        return None, known, ()
+    target = () if each.branch_target is None else (each.branch_target,)
+    return each, known, target if each.operation == "jmp" else (*target, each.end)

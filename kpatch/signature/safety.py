@@ -33,19 +33,28 @@ CALL_FIELD: Final = slice(2, 10)
 
 CALL_REGISTER: Final = "rax"
 
-_LONG_OPCODE: Final = rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f])"  # call, jmp and jcc rel32
-"""call, jmp and jcc with a 32-bit distance from their end."""
+_LONG_OPCODES: Final = (b"\xe8", b"\xe9", *(bytes((0x0F, second)) for second in range(0x80, 0x90)))
+"""call, jmp and jcc with a 32-bit distance from their end. SDM vol. 2, CALL, JMP, Jcc."""
+
+_LAST_OPCODE: Final = rb"[\xe8\xe9\x80-\x8f]"
+"""The last byte of any of them."""
+
+_DISTANCE: Final = 4
+"""Bytes of that distance."""
 
 
 def require_patchable(module: Module, match: Match) -> None:
     """Raise MatchError with the reason, if a site of ``match`` may not be displaced."""
     data = module.contents(match.image.section)[match.image.at :][: match.image.size]
-    branches = tuple(_long_branches(data, match.signature.image.first_page))
+    branches = (
+        *_switch_branches(data, match),
+        *_long_branches(data, match.signature.image.first_page),
+    )
     for site in match.sites.values():
         _no_relocation(module, match, site)
         _long_enough(site)
         _displaceable(match, site)
-        _no_jump_inside((*_switch_branches(data, match, site), *branches), match, site)
+        _no_jump_inside(branches, match, site)
         _always_reached(data, match, site)
         _clobbers_are_dead(data, match, site)
 
@@ -141,9 +150,9 @@ def _no_jump_inside(
             raise _refuse(match, site, f"'{text}' at {at:#x} jumps into it")
 
 
-def _switch_branches(data: bytes, match: Match, site: SiteMatch) -> Iterator[tuple[str, int, int]]:
+def _switch_branches(data: bytes, match: Match) -> Iterator[tuple[str, int, int]]:
     marks = [match.image.header[name] for name in match.signature.image.ascending]
-    stop = max(site.end, marks[-1]) + MOST_INSTRUCTIONS
+    stop = max(marks[-1], *(site.end for site in match.sites.values())) + MOST_INSTRUCTIONS
     # What stands between two routines need not be code, so decoding starts again at each.
     for start, end in pairwise((*marks, stop)):
         at = start
@@ -159,19 +168,21 @@ def _switch_branches(data: bytes, match: Match, site: SiteMatch) -> Iterator[tup
 def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int]]:
     """Branches with a four-byte distance that may lead into the first page, where the sites are.
 
-    Most of what looks like one leads elsewhere. The upper half of the distance tells, so the
-    expressions ask for it: forwards within the page, or backwards from anywhere in the image.
+    The highest bytes of the distance are rarer than the opcodes, so they are looked for: those of a
+    distance backwards from anywhere in the image, and of one forwards within the page.
     """
-    backwards = bytes(0xFF - high for high in range(min(len(data) >> 16, 0xFF) + 1))
-    forward = re.compile(_LONG_OPCODE + rb"(?=(..\x00\x00))", re.DOTALL)
+    farthest = re.escape(bytes((0xFF - min(len(data) >> 16, 0xFF),)))
     backward = re.compile(
-        _LONG_OPCODE + rb"(?=(..[" + re.escape(backwards) + rb"]\xff))", re.DOTALL
+        rb"\xff(?<=" + _LAST_OPCODE + rb"..[" + farthest + rb"-\xff].)", re.DOTALL
     )
-    for found in (*forward.finditer(data, 0, first_page), *backward.finditer(data)):
-        distance = int.from_bytes(found[1], "little", signed=True)
-        target = found.end() + len(found[1]) + distance
-        if 0 <= target < first_page:
-            yield f"a branch to {target:#x}", found.start(), target
+    forward = re.compile(rb"\x00(?<=" + _LAST_OPCODE + rb"..\x00.)", re.DOTALL)
+    for found in (*backward.finditer(data), *forward.finditer(data, 0, first_page)):
+        end = found.end()
+        distance = end - _DISTANCE
+        target = end + int.from_bytes(data[distance:end], "little", signed=True)
+        opcode = data[max(0, distance - 2) : distance]
+        if 0 <= target < first_page and opcode.endswith(_LONG_OPCODES):
+            yield f"a branch to {target:#x}", distance - (opcode[-1] < 0xE8) - 1, target
 
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:

@@ -36,7 +36,8 @@ def read_bulk(path: Path) -> Bulk:
         if not stat.S_ISREG(status.st_mode):
             raise FileAccessError("it is not a file", where=str(path), todo="name a file")
         if status.st_size <= IN_MEMORY:
-            return Bulk(path.read_bytes())
+            with path.open("rb", buffering=0) as file:
+                return Bulk(file.readall())
         try:
             if status.st_size > LARGEST:
                 raise TooMuchError
