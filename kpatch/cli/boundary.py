@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from opcode import opmap
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
@@ -81,12 +82,18 @@ def untouched() -> Iterator[None]:
 
 
 def _is_import(traceback: TracebackType | None) -> bool:
-    """Did it happen in Python's importer? A read that gives nothing makes it raise TypeError."""
-    last = ""
+    """Did it happen in Python's importer? A read that gives nothing makes it raise TypeError.
+
+    What the importer calls has no frame of its own there: then the last one stands at an import.
+    """
+    last = None
     while traceback is not None:
-        last = traceback.tb_frame.f_code.co_filename
-        traceback = traceback.tb_next
-    return last.startswith("<frozen importlib")
+        last, traceback = traceback, traceback.tb_next
+    if last is None:
+        return False
+    code = last.tb_frame.f_code
+    is_at_import = code.co_code[last.tb_lasti] == opmap["IMPORT_NAME"]
+    return is_at_import or code.co_filename.startswith("<frozen importlib")
 
 
 def _place(traceback: TracebackType | None) -> str:

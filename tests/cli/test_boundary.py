@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import capstone
@@ -60,6 +61,22 @@ def test_a_read_that_fails_in_the_importer_is_no_bug() -> None:
         exec(compile("raise TypeError", name, "exec"))
     except TypeError as error:
         assert boundary.as_ours(error).exit_code == 18
+
+
+def test_source_that_cannot_be_read_now_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is compile() that gets None here, and Python leaves the importer's frames out."""
+    (tmp_path / "some_module.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(SourceFileLoader, "get_data", lambda *_: None)
+    with pytest.raises(TypeError) as raised:
+        exec("import some_module")
+    assert boundary.as_ours(raised.value).exit_code == 18
+    with pytest.raises(TypeError) as raised:
+        len(0)  # type: ignore[arg-type]
+    assert boundary.as_ours(raised.value).exit_code == 70
 
 
 def test_verbose_shows_where_a_bug_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
