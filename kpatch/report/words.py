@@ -75,6 +75,7 @@ EVIDENCE: Final = {
     "conflict": "Two sources that cannot both be right. If it matters, apply refuses (15).",
     "shared": "One GDT for all CPUs: the kernels that have the bug.",
     "private": "A GDT for each CPU: the bug cannot show, and the patch does no harm.",
+    "ambiguous": "A version number that stands for kernels of both kinds, as 700112.",
     "unknown": "The evidence leaves kernels of both kinds, or says nothing. The patch is right on "
     "all that are left, or it is refused.",
     "kernel linker": "The part of FreeBSD that loads modules. It refuses, or worse, what breaks "
@@ -136,6 +137,40 @@ FIELD: Final = {
     "machine check": "An exception for broken hardware; not modelled.",
     "dma": "Memory accesses by devices; not modelled.",
     "undo": "'kpatch revert' gives the original back, from the patched file alone.",
+    "image": "Short for the monitor image.",
+    "entry": "Short for the entry site.",
+    "exit": "Short for the exit site.",
+    "selector": "A number that names a slot of the GDT: 0x30 is slot 6, 0x48 slot 9.",
+    "sgdt": "The instruction that stores where the GDT is, and how long.",
+    "sidt": "The instruction that stores where the IDT is, and how long.",
+    "sldt": "The instruction that stores the selector of the LDT.",
+    "idt": "Interrupt descriptor table: where the CPU goes on an interrupt or a fault.",
+    "ldt": "Local descriptor table: a second table of segments. kqemu saves it beside TR.",
+    "free": "A TSS descriptor that ltr may load. See 'busy'.",
+    "fault": "An exception of the CPU, as #GP. In the kernel, here, it is a panic.",
+    "stash": "What the entry leaves on the host's stack for the exit: the base of this CPU's TSS, "
+    "or 0 where it does not know it.",
+    "round": "One way into the guest and back out of it.",
+    "reduction": "What spares a search states that cannot differ: 'kpatch verify --no-por' and "
+    "'--no-symmetry' do without.",
+    "kldload": "FreeBSD's command to load a module. It copies the file, so a kernel that has the "
+    "module loaded knows nothing of a repair until 'kldunload' and 'kldload'.",
+    "kldunload": "FreeBSD's command to take a module out of the kernel.",
+    "osabi": "The byte of the ELF header that names the system; FreeBSD is 9.",
+    "elf": "The format of the file: sections, symbols, relocations.",
+    "sha-256": "A checksum of 64 hexadecimal digits: two files with the same one are equal.",
+    "original": "The file as it was before the patch. apply keeps it as FILE.orig.gz or FILE.orig, "
+    "and the patched file holds what 'kpatch revert' needs.",
+    "package": "An archive for pkg, with modules in it. kpatch repairs them inside.",
+    "dry run": "'kpatch apply --dry-run': the diff is shown, nothing is written or proven.",
+    "current": "FreeBSD's development version: 8-CURRENT is what became 8.0.",
+    "stable": "A branch of FreeBSD between releases: 7.0-STABLE is on the way from 7.0 to 7.1.",
+    "pyelftools": "A library that reads ELF files, as LIEF is. See 'read back'.",
+    "lief": "A library that reads ELF files, as pyelftools is. See 'read back'.",
+    "in doubt": "The kernels that are left keep cpuid at different places. Name the kernel, with "
+    "--osversion or --kernel.",
+    "probably private": "A trace in the module speaks for kernels with a GDT for each CPU. That "
+    "settles nothing; the patch is right on both kinds.",
 }
 _TRAPS: Final = {
     "not-installed": "a file of the hook is not there; 'kpatch hook --install' writes it",

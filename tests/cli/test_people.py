@@ -138,6 +138,8 @@ FIELD_WORDS = (
     *("NMIs", "machine checks", "DMA", "memory models", "explorations", "states", "controls"),
     *("entry site", "exit site", "image offset", "file offset", "foreign TSS", "guest", "hosts"),
     *("local instructions", "replay", "switch", "interleaving", "lock", "__FreeBSD_version"),
+    *("image", "entry", "exit", "free", "faults", "sgdt", "sidt", "sldt", "kldload", "OSABI"),
+    *("original", "dry run", "CURRENT", "STABLE", "in doubt", "SHA-256", "LIEF", "IDT", "LDT"),
 )
 """Words of the field on the screens of scan, apply, verify and explain, as they are printed."""
 
