@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from opcode import opmap
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Final, TextIO
 
 import click
@@ -40,6 +40,11 @@ def as_ours(error: Exception) -> KpatchError:
     if isinstance(error, ImportError):
         return MachineError(
             f"cannot load {error.name or 'a library'}: {said}", todo="install kpatch again"
+        )
+    if isinstance(error, AttributeError) and (package := _without_files(error.obj)):
+        return MachineError(
+            f"cannot load {package}: its files cannot be read",
+            todo="look at the machine's limits and its disk, or install kpatch again",
         )
     if _is_import(error.__traceback__):
         return MachineError(
@@ -94,6 +99,16 @@ def _is_import(traceback: TracebackType | None) -> bool:
     code = last.tb_frame.f_code
     is_at_import = code.co_code[last.tb_lasti] == opmap["IMPORT_NAME"]
     return is_at_import or code.co_filename.startswith("<frozen importlib")
+
+
+def _without_files(value: object) -> str:
+    """The name of a package without files; Python makes one of a folder that it cannot look into.
+
+    Empty for anything else.
+    """
+    if not isinstance(value, ModuleType) or not hasattr(value, "__path__"):
+        return ""
+    return value.__name__ if getattr(value, "__file__", None) is None else ""
 
 
 def _place(traceback: TracebackType | None) -> str:

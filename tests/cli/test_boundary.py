@@ -67,16 +67,32 @@ def test_source_that_cannot_be_read_now_is_no_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is compile() that gets None here, and Python leaves the importer's frames out."""
+
+    def get_data(_: SourceFileLoader, path: str) -> None:
+        if path.endswith(".pyc"):
+            raise FileNotFoundError
+
     (tmp_path / "some_module.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(SourceFileLoader, "get_data", lambda *_: None)
+    monkeypatch.setattr(SourceFileLoader, "get_data", get_data)
     with pytest.raises(TypeError) as raised:
         exec("import some_module")
     assert boundary.as_ours(raised.value).exit_code == 18
     with pytest.raises(TypeError) as raised:
         len(0)  # type: ignore[arg-type]
     assert boundary.as_ours(raised.value).exit_code == 70
+
+
+def test_a_library_whose_files_cannot_be_looked_at_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes its folder for a namespace package."""
+    (tmp_path / "some_library").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AttributeError) as raised:
+        exec("import some_library; some_library.Engine")
+    ours = boundary.as_ours(raised.value)
+    assert ours.exit_code == 18 and "some_library" in str(ours)
 
 
 def test_verbose_shows_where_a_bug_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
