@@ -15,7 +15,7 @@ from benchmarks import startup
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kpatch"
 FLOORS = (
-    ("units", "errors", "data", "digest", "entry"),
+    ("units", "errors", "data", "digest", "entry", "interrupts"),
     ("elf", "isa", "storage"),
     ("containers",),
     ("signature", "kernel", "kqemu"),

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from kpatch.cli import boundary
 from kpatch.errors import KpatchError
+from kpatch.interrupts import held_back
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,16 +73,16 @@ class _Worker:
         sys.stdout.flush()
         sys.stderr.flush()
         try:
-            self._pid = os.fork()
+            with held_back():
+                self._pid = os.fork()
+                if self._pid == 0:
+                    os.close(reader)
+                    _work(writer, action, parts)
+                os.close(writer)
+                self._pipe = os.fdopen(reader, "rb")
         except OSError:
             os.close(reader)
             os.close(writer)
-            return
-        if self._pid == 0:
-            os.close(reader)
-            _work(writer, action, parts)
-        os.close(writer)
-        self._pipe = os.fdopen(reader, "rb")
 
     def next(self) -> list[Any] | None:
         """The outcomes of the next part; None where the worker is gone."""

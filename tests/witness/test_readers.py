@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -28,6 +29,7 @@ from kpatch.readback import others_reading
 from kpatch.witness.readers import readback
 from kpatch.witness.readers.picture import Picture
 from kpatch.witness.readers.readback import NAMES, read_by_each
+from tests.children import in_child
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -257,6 +259,17 @@ def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
     with others_reading(is_likely=True) as others:
         others.read(module.data, wanted)
         assert all(reading.agrees for reading in others.readings())
+
+
+def test_an_interrupt_while_the_process_starts_is_not_lost() -> None:
+    def action() -> None:
+        os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGINT))
+        background = readback.Background()
+        with pytest.raises(KeyboardInterrupt):
+            background.load()
+        background.end()
+
+    assert in_child(action) == 0
 
 
 def test_a_process_that_dies_has_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Final, NamedTuple
 
+from kpatch.interrupts import held_back
 from kpatch.witness.readers.picture import Picture, differences
 
 NAMES: Final = ("pyelftools", "LIEF")
@@ -60,12 +61,13 @@ class Background:
             return
         try:
             ours, theirs = multiprocessing.Pipe()
-            self._process = _PROCESS(target=_child, args=(theirs, ours), daemon=True)
-            self._process.start()
+            process = _PROCESS(target=_child, args=(theirs, ours), daemon=True)
+            with held_back():
+                process.start()
+                self._process, self._pipe = process, ours
         except OSError:
             return  # they are loaded here
         theirs.close()
-        self._pipe = ours
 
     def read(self, data: bytes, expected: Picture) -> None:
         """Have ``data`` read, once, and go on."""
@@ -117,11 +119,11 @@ def _received(pipe: Connection) -> tuple[Reading, ...] | None:
 
 
 def _child(pipe: Connection, others_end: Connection) -> None:
-    # Loading LIEF makes very many objects that stay, among which the collector looks for garbage.
-    gc.disable()
     # An interrupt ends the proof, which then still says what the readers saw: a reader that died
     # of it would be taken for one that disagrees.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Loading LIEF makes very many objects that stay, among which the collector looks for garbage.
+    gc.disable()
     others_end.close()
     # Beside it, so that whoever sends the file need not wait. What cannot be loaded is told below.
     with contextlib.suppress(RuntimeError):
