@@ -292,5 +292,6 @@ def _memory(found: re.Match[str], names: KnownNames, line: int) -> MemoryPattern
         elif hole and hole[1] in names.offsets and offset is None and hole[2] is None:
             offset = hole[1]
         else:
-            raise _wrong(names, line, f"'{term}' does not fit in '{found[0]}'")
+            reason = "an address is a register, the name of an offset and numbers, no more"
+            raise _wrong(names, line, f"'{term}' does not fit in '{found[0]}': {reason}")
     return MemoryPattern(_SIZES.get(found[1], 0), found[2], base, OffsetTerm(offset, constant))
