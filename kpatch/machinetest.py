@@ -37,9 +37,12 @@ _DRIVER_ROUNDS: Final = 1_000
 _PRIVATE_SHARE: Final = 10
 """Where nothing is shared there is little to see: a tenth of the rounds."""
 
-_MORE: Final = 4
-_SHARE_OF_THE_LIMIT: Final = 2
-"""A run of more rounds is begun if it is to end in this part of its wall-clock limit."""
+_MORE: Final = 2
+_SHARE_OF_THE_LIMIT: Final = 0.8
+"""A run of so many times the rounds is begun if it is to end in this part of its limit."""
+
+_SURE: Final = 4
+"""How many times what one failure of a control took should be enough for another."""
 
 MachineVerdict = Literal["passed", "failed", "withheld"]
 
@@ -213,7 +216,7 @@ def test_on(
     emulator = require(machine)
     extra = driver_trials(case, settings) if with_driver else ()
     tried: list[Tried] = []  # the controls come first
-    most = (limit or emulator.limit) / _SHARE_OF_THE_LIMIT
+    most = (limit or emulator.limit) * _SHARE_OF_THE_LIMIT
     enough = 0
     if raise_rounds:
         settings, tried = _until_the_control_fails(machine, case, settings, most, limit, report)
@@ -244,7 +247,7 @@ def _enough_rounds(machine: str, trial: Trial, most: float, limit: float | None)
     while True:
         tried = _tried(machine, replace(trial, settings=replace(settings, rounds=rounds)), limit)
         if tried.holds:
-            return _MORE * -(-tried.run.rounds // settings.cpus)
+            return _SURE * -(-tried.run.rounds // settings.cpus)
         if tried.run.seconds * _MORE > most:
             return 0
         rounds *= _MORE

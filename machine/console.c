@@ -15,8 +15,8 @@ void start_console(void)
 	out8(SERIAL + 3, 3);
 }
 
-/* Whoever builds this again knows whether the same compiler did it. */
-const char compiler[] = "gcc " __VERSION__;
+/* Whoever builds this again knows whether the same tools did it. */
+const char tools[] = "tools: gcc " __VERSION__ ", " LINKER;
 
 static u32 console;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,10 +45,18 @@ def test_the_machine_is_built_from_its_source_bit_for_bit(tmp_path: Path) -> Non
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     made = (tmp_path / "machine.elf").read_bytes()
     shipped = (Path(job.__file__).parent / "data" / "machine.elf").read_bytes()
-    compiler = re.compile(rb"gcc [\d.]+")
-    if compiler.findall(made) == compiler.findall(shipped):
-        assert made == shipped
     assert len(shipped) < 64 << 10
+    (here,), (there,) = (re.findall(rb"tools: (.+?)\0", each) for each in (made, shipped))
+    if here == there:
+        assert made == shipped
+    else:  # other tools give other bytes, and what can be told then is less
+        warnings.warn(f"not compared: built by {there!r}, here is {here!r}", stacklevel=1)
+        assert names(made) == names(shipped)
+
+
+def names(machine: bytes) -> set[str]:
+    """What a machine has for a module to use, and what its job is found by."""
+    return {each.name for each in read_module(machine).symbols if not each.is_local}
 
 
 def test_the_words_of_a_job_have_one_order() -> None:
@@ -267,7 +276,7 @@ def test_a_verdict_needs_its_controls() -> None:
     assert emulators.EMULATORS["qemu"].command(Path("/x"), 2, 0)[2] == "tcg,thread=multi"
 
 
-@pytest.mark.parametrize(("limit", "rounds"), [(60.0, 16), (0.5, 1)])
+@pytest.mark.parametrize(("limit", "rounds"), [(60.0, 16), (0.2, 1)])
 def test_a_control_that_finds_nothing_is_run_for_more_rounds(
     limit: float, rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,7 +303,7 @@ def test_a_control_that_finds_nothing_is_run_for_more_rounds(
         LOCKLESS,
         MODULE,
     ]
-    assert (MODULE, rounds, 3 if rounds == 16 else 1) in asked
+    assert (MODULE, rounds, 5 if rounds == 16 else 1) in asked
 
 
 def test_a_source_fix_that_cannot_be_run_leaves_nothing_to_test() -> None:
