@@ -213,9 +213,21 @@ def test_the_whole_driver_runs_through_its_ioctl(name: str) -> None:
 
 def test_a_driver_that_wants_more_of_the_kernel_is_told_what() -> None:
     data = sample("kqemu-7.ko").data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0")
-    of = case(read_module(data, "more.ko"))
-    with pytest.raises(UnknownModuleError, match="has no vm_fault_anything"):
+    of = case(read_module(data.replace(b"\0copyout\0", b"\0copyXXX\0"), "more.ko"))
+    with pytest.raises(UnknownModuleError, match="has no copyXXX, vm_fault_anything;") as caught:
         machinetest.driver_trials(of, machinetest.settings_for("qemu", of))
+    assert caught.value.exit_code == 11
+
+
+def test_a_function_that_only_answers_is_added_as_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = job.functions()
+    assert known["mtx_init"] == known["answer_0"] != known["clone_create"] == known["answer_1"]
+    data = sample("kqemu-7.ko").data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0")
+    of = case(read_module(data, "more.ko"))
+    more = known | {"vm_fault_anything": known["answer_0"]}
+    monkeypatch.setattr(job, "functions", lambda: more)
+    (one,) = machinetest.driver_trials(of, machinetest.settings_for("qemu", of, rounds=20))
+    assert tried(one, "qemu").outcome == "done"
 
 
 def test_that_is_told_before_the_proof_begins(

@@ -5,6 +5,7 @@ out; and the disk that both machines boot.
 from __future__ import annotations
 
 import struct
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -99,12 +100,23 @@ def machine() -> Module:
     return read_module(data, "machine.elf")
 
 
+@cache
+def functions() -> dict[str, Address]:
+    """What the machine's kernel has for a module, and where: its own functions and data, and by
+    ``answers.toml`` those that only return a number.
+    """
+    own = {s.name: Address(KERNEL_BASE + s.value) for s in machine().symbols if not s.is_local}
+    data = resources.files("kpatch.witness.machine").joinpath("data/answers.toml").read_bytes()
+    answers = tomllib.loads(data.decode())["answers"]
+    return own | {name: own[f"answer_{value}"] for name, value in answers.items()}
+
+
 def loaded(subject: MachineSubject) -> LoadedModule:
     """The module where the machine has it, relocated against the machine's kernel.
 
     Raises LinkerRefusalError if the kernel would refuse it, UnknownModuleError if it is too large.
     """
-    kernel = {s.name: Address(KERNEL_BASE + s.value) for s in machine().symbols if s.name}
+    kernel = functions()
     missing = sorted(subject.module.undefined - kernel.keys())
     nowhere = {name: Address(_UNMAPPED_AT + 16 * n) for n, name in enumerate(missing)}
     made = load(subject.module, MODULE_AT, {**kernel, **nowhere})
@@ -181,12 +193,13 @@ def require_functions(module: Module) -> None:
     """Raise UnknownModuleError, with their names, if the module wants more of the kernel than the
     machine has, so that its C side cannot be run.
     """
-    missing = sorted(module.undefined - {s.name for s in machine().symbols if not s.is_local})
+    missing = sorted(module.undefined - functions().keys())
     if missing:
         raise UnknownModuleError(
             f"the bare machine's kernel has no {', '.join(missing)}",
             where=module.name,
-            todo="the switch can be tested without --driver",
+            todo="test the switch without --driver; 'kpatch explain docs/witnesses.md' says how to "
+            "add functions",
         )
 
 
