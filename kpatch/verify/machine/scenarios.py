@@ -9,6 +9,7 @@ from kpatch.verify.world.host import HostModel
 
 ALWAYS: Final = frozenset({"no-fault", "footprint", "progress", "descriptor", "restored"})
 OWN_TSS: Final = "own-tss"
+_TR_SELECTOR: Final = 0x30  # up to FreeBSD 7.3
 ENDLESS: Final = 0xFFFF
 """As many rounds as a CPU likes: their number is not counted."""
 
@@ -20,8 +21,8 @@ class Scenario:
     Every CPU begins with a guest of its own and makes ``rounds`` rounds with it; where guests
     move, an idle CPU may take any guest that waits. ``layout_known`` says whether struct pcpu is
     what the patch was made for; if not, ``pretence`` is what stands in the place of the CPU's
-    number and its mask. ``one_cpu`` scenarios run on a kernel for one CPU only.
-    ``promised`` are the names of the properties that must hold.
+    number and its mask, ``pretence_8`` on hosts with FreeBSD 8's TR selector. ``one_cpu`` scenarios
+    run on a kernel for one CPU only. ``promised`` are the names of the properties that must hold.
     """
 
     name: str
@@ -31,17 +32,20 @@ class Scenario:
     moves: bool = False
     layout_known: bool = True
     pretence: tuple[int, int] | None = None
+    pretence_8: tuple[int, int] | None = None
     one_cpu: bool = False
     promised: frozenset[str] = ALWAYS | {OWN_TSS}
 
-    def host(self, cpus: int, *, cpuid_offset: int = 0x34, tr_selector: int = 0x30) -> HostModel:
+    def host(
+        self, cpus: int, *, cpuid_offset: int = 0x34, tr_selector: int = _TR_SELECTOR
+    ) -> HostModel:
         """The host to prove it on. UsageError for a number of CPUs that no host has."""
         return HostModel(
             cpus=1 if self.one_cpu else cpus,
             gdt=self.gdt,
             cpuid_offset=cpuid_offset if self.layout_known else None,
             tr_selector=tr_selector,
-            pretence=self.pretence,
+            pretence=self.pretence if tr_selector == _TR_SELECTOR else self.pretence_8,
         )
 
 
@@ -80,11 +84,13 @@ SCENARIOS: Final = (
     ),
     # What passes half of a guard: a small number whose mask has its bit and another one, as that
     # of all CPUs has; and a number too large for a CPU, whose mask a shift (modulo 32) makes true.
+    # For guards that look at a part of either, or take the number as signed: the others.
     Scenario(
         "wrong-mask-up",
         "an unknown struct pcpu with what looks like a CPU's number, on a kernel for one CPU",
         layout_known=False,
         pretence=(1, 3),
+        pretence_8=(1, 0x8001_0002),
         one_cpu=True,
     ),
     Scenario(
@@ -92,6 +98,7 @@ SCENARIOS: Final = (
         "an unknown struct pcpu with what looks like a CPU's mask, on a kernel for one CPU",
         layout_known=False,
         pretence=(33, 2),
+        pretence_8=(0x8000_0001, 2),
         one_cpu=True,
     ),
 )

@@ -191,6 +191,27 @@ MUTANTS: Final = (
         passes=(at("leave"), UNKNOWN_ON_ONE),
     ),
     Mutant(
+        "the guard takes the number as signed",
+        (Lines("ja unknown_layout", "jg unknown_layout"),),
+        (DESCRIPTOR,),
+        at("wrong-number-up", 1, selector=0x48),
+        passes=(at("wrong-number-up", 1),),
+    ),
+    Mutant(
+        "the guard looks at one byte of the number",
+        (Lines("cmp ecx, 31", "cmp cl, 31"),),
+        (DESCRIPTOR,),
+        at("wrong-number-up", 1, selector=0x48),
+        passes=(at("wrong-number-up", 1),),
+    ),
+    Mutant(
+        "the guard looks at half of the mask",
+        (Lines("cmp eax, edx", "cmp ax, dx"),),
+        (DESCRIPTOR,),
+        at("wrong-mask-up", 1, selector=0x48),
+        passes=(at("wrong-mask-up", 1),),
+    ),
+    Mutant(
         "the guard does not look at the number",
         (Lines("ja unknown_layout", "nop"),),
         (DESCRIPTOR,),
