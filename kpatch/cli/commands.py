@@ -110,8 +110,16 @@ def answer(argv: list[str]) -> int:
 
 def _completed(instruction: str) -> int:
     """Answer a shell that completes a command line, or give it the script that asks."""
-    from click.shell_completion import shell_complete
+    from click.shell_completion import FishComplete, add_completion_class, shell_complete
 
+    class WholeHelp(FishComplete):
+        """Click's script drops what stands behind the second comma, and a help has commas too."""
+
+        source_template = FishComplete.source_template.replace(
+            'string split ","', 'string split --max 1 ","'
+        )
+
+    add_completion_class(WholeHelp)
     return shell_complete(group, {}, "kpatch", _COMPLETE, instruction)
 
 

@@ -290,3 +290,5 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path, shell: str) -> N
     )
     assert re.search(r"^apply", done.stdout, re.M), done.stderr
     assert re.search(r"^--model", done.stdout, re.M), done.stderr
+    if shell == "fish":  # With the whole help, which has a comma in it.
+        assert re.search(r"^--model\t.*, .*\.$", done.stdout, re.M)
