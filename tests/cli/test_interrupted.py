@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -220,7 +221,7 @@ class _Failing:
         return self._real(*arguments, **options)
 
 
-@pytest.mark.parametrize("largest", [0, 4096, len(_NEW) - 1])
+@pytest.mark.parametrize("largest", [4096, len(_NEW) - 1])
 def test_a_disk_that_is_full_leaves_the_old_file(largest: int, tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     done = subprocess.run(
@@ -301,15 +302,11 @@ def test_a_dry_run_opens_nothing_for_writing(tmp_path: Path) -> None:
     script = tmp_path / "audit.py"
     script.write_text(_AUDIT)
     before = {each: each.stat() for each in (path, script, tmp_path)}
-    for options in ([], ["--json"], ["--replace-source-fix"], ["-o", str(tmp_path / "new.ko")]):
-        done = subprocess.run(
-            [sys.executable, "-B", script, "apply", "--dry-run", *options, path],
-            env=environment(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode, done.stderr.count(b"WRITES")) == (0, 0), done.stderr
+    dry = ["apply", "--dry-run", str(path)]
+    more = ([], ["--json"], ["--replace-source-fix"], ["-o", str(tmp_path / "new.ko")])
+    done = _audited(script, *([*dry, *options] for options in more))
+    assert (done.returncode, done.stderr.count(b"WRITES")) == (0, 0), done.stderr
+    assert done.stderr.count(b"DONE 0") == len(more)
     now = {each: each.stat() for each in before}
     assert {each: (now[each].st_mtime_ns, now[each].st_ino) for each in now} == {
         each: (before[each].st_mtime_ns, before[each].st_ino) for each in before
@@ -320,19 +317,24 @@ def test_the_audit_of_a_dry_run_sees_what_apply_writes(tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     script = tmp_path / "audit.py"
     script.write_text(_AUDIT)
-    done = subprocess.run(
-        [sys.executable, "-B", script, "apply", "--no-verify", path],
+    done = _audited(script, ["apply", "--no-verify", str(path)])
+    assert done.stderr.count(b"WRITES os.rename") == 1, "the copy; the file itself is exchanged"
+    assert done.stderr.count(b"WRITES open") >= 2
+
+
+def _audited(script: Path, *calls: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """These calls of kpatch, one after the other in one process, under the audit."""
+    return subprocess.run(
+        [sys.executable, "-B", script, json.dumps(calls)],
         env=environment(),
         capture_output=True,
         timeout=60,
         check=False,
     )
-    assert done.stderr.count(b"WRITES os.rename") == 1, "the copy; the file itself is exchanged"
-    assert done.stderr.count(b"WRITES open") >= 2
 
 
 _AUDIT: Final = """
-import os, sys
+import json, os, sys
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
@@ -344,8 +346,9 @@ def audit(event, arguments):
         print("WRITES", event, arguments, file=sys.stderr)
 
 sys.addaudithook(audit)
-from kpatch.cli.main import main
-main()
+from kpatch.cli.main import run
+for call in json.loads(sys.argv[1]):
+    print("DONE", run(call), file=sys.stderr)
 """
 
 
