@@ -17,7 +17,8 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import Address, SectionOffset
 from tests.elf.objects import assembled, retyped, small_module, with_bytes, with_section_field
-from tests.strategies.elf_files import EXTERNALS, modules
+from tests.strategies.elf_builder import EXTERNALS
+from tests.strategies.elf_files import modules
 
 BASE = Address(0xFFFFFFFF_80C00000)
 KERNEL = {name: Address(0xFFFFFFFF_80200000 + 0x1010 * at) for at, name in enumerate(EXTERNALS)}

@@ -18,7 +18,8 @@ from kpatch.elf.module import Module, read_module
 from kpatch.units import Address
 from tests.elf.objects import compiled, small_module
 from tests.elf.test_reading import C_SOURCE, assert_read_as_pyelftools_does
-from tests.strategies.elf_files import Edits, edits, modules
+from tests.strategies.elf_edits import Edits, edits
+from tests.strategies.elf_files import modules
 
 CASES = modules().flatmap(lambda module: st.tuples(st.just(module), edits(module)))
 SAMPLES = Path(__file__).parents[2] / "samples"

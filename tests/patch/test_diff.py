@@ -28,7 +28,8 @@ from kpatch.patch.prepare import prepare
 from kpatch.report.diff_documents import difference
 from kpatch.report.diff_text import side_by_side, unified
 from kpatch.report.style import Style
-from tests.strategies.elf_files import FilePlan, build, modules
+from tests.strategies.elf_builder import FilePlan, build
+from tests.strategies.elf_files import modules
 from tests.strategies.kqemu_modules import DrawnModule, HostSection, kqemu_modules
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find
-from tests.strategies.elf_files import FilePlan, RelocationPlan, SectionPlan, build
+from tests.strategies.elf_builder import FilePlan, RelocationPlan, SectionPlan, build
 from tests.strategies.kqemu_modules import HostSection
 from tests.strategies.world_switches import Forms, Switch, assemble_switch
 

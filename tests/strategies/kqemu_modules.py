@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, read_module
-from tests.strategies.elf_files import (
-    EXTERNALS,
-    FilePlan,
-    RelocationPlan,
-    SectionPlan,
-    build,
-    file_plans,
-)
+from tests.strategies.elf_builder import EXTERNALS, FilePlan, RelocationPlan, SectionPlan, build
+from tests.strategies.elf_files import file_plans
 from tests.strategies.world_switches import Switch, noise, switches
 
 SYMBOL = "monitor_code"
