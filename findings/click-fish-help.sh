@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" --quiet --disable-pip-version-check install click==8.5.1
 cd "$work"
-apt-get download -q fish=3.6.0-3.1+deb12u1 fish-common=3.6.0-3.1+deb12u1 > /dev/null
+apt-get download -qq fish=3.6.0-3.1+deb12u1 fish-common=3.6.0-3.1+deb12u1 2>/dev/null
 for package in *.deb; do dpkg -x "$package" root; done
 cat > "$work/venv/bin/tool" <<END
 #!$work/venv/bin/python

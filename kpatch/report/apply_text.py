@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kpatch.report.typed import Applied
     from kpatch.report.typed_proof import ProofFacts
 
-_LEAST = 60
+_LEAST = 40
 _LABEL = 12
 
 
