@@ -27,11 +27,10 @@ from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, sentence, wrapped
 from kpatch.report.file_documents import explained
-from kpatch.report.fold import WIDEST
+from kpatch.report.fold import NARROWEST, WIDEST
 from kpatch.report.typed import Explained
 from kpatch.report.typed_proof import CounterexampleFacts
 
-_LEAST = 40
 _PAGES = "docs/"
 _FILES = (*files.MODULE_SUFFIXES, *files.PACKAGE_SUFFIXES)
 """What ends like that is no word: a file that is not there is said to be missing."""
@@ -79,7 +78,7 @@ def _answer(document: Document, console: Console) -> int:
 
 
 def _width() -> int:
-    return max(_LEAST, min(WIDEST, shutil.get_terminal_size((80, 24)).columns))
+    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((80, 24)).columns))
 
 
 def _of_page(about: str) -> Explained:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kpatch.report.command_line import Given, command_line
 from kpatch.report.documents import obligations
-from kpatch.report.fold import WIDEST, filled
+from kpatch.report.fold import NARROWEST, WIDEST, filled
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from kpatch.report.typed import Applied
     from kpatch.report.typed_proof import ProofFacts
 
-_LEAST = 40
 _LABEL = 12
 
 
@@ -26,7 +25,7 @@ def applied_text(document: Applied, style: Style, width: int, given: Given = ())
     """
     path = document["file"] if document["in_place"] else document["output"]
     document = printable(document)
-    width = max(_LEAST, min(WIDEST, width))
+    width = max(NARROWEST, min(WIDEST, width))
     verdict = _headline(document)
     lines = [f"{printable(path)}: {style.paint('good' if document['proof'] else 'doubt', verdict)}"]
     for label, text in _parts(document, path, given):

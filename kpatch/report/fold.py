@@ -21,6 +21,9 @@ _INDENT: Final = 2
 WIDEST: Final = 100
 """Columns of running text: a wider terminal does not make it easier to read."""
 
+NARROWEST: Final = 40
+"""Running text is never filled into fewer columns than this."""
+
 _COMMAND: Final = re.compile(
     r"(?<=')kpatch [a-z][^']*(?=')"
     r"|(?:^|(?<=: ))kpatch (?:apply|diff|explain|report|revert|scan|verify)(?!:)"
