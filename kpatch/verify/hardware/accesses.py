@@ -58,6 +58,7 @@ class Ledger:
         self.count = 0
         self._run = run
         self._territory = territory
+        self._own = territory.known_writes
         self._undo: list[tuple[Arena, int, bytes]] = []
 
     def undo(self) -> None:
@@ -68,19 +69,21 @@ class Ledger:
     def _on_write(
         self, _: int, access: int, physical: int, size: int, value: int, data: None
     ) -> None:
-        last = physical + size - 1
-        if physical // CHUNK in self._territory.private and last // CHUNK == physical // CHUNK:
-            self.touched.add(physical // CHUNK)
-        else:
-            self._write_elsewhere(physical, size)
         self.count += 1
+        chunks = self._own.get((physical, size))
+        if chunks is not None:
+            self.touched.update(chunks)
+        else:
+            self._first_write(physical, size)
 
-    def _write_elsewhere(self, physical: int, size: int) -> None:
+    def _first_write(self, physical: int, size: int) -> None:
+        """A write to a place that is not known to be the guest's own."""
         territory = self._territory
         chunks = range(physical // CHUNK, (physical + size - 1) // CHUNK + 1)
         if all(chunk in territory.private for chunk in chunks) or _inside(
             territory.edges, physical, size
         ):
+            self._own[physical, size] = chunks
             self.touched.update(chunks)
         elif _inside(territory.watched, physical, size):
             self._note(True, physical, size)

@@ -14,12 +14,11 @@ What Unicorn 2.1.4 does, measured, and what follows from it:
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 from typing import Final
 
 from unicorn import (
     UC_ARCH_X86,
-    UC_HOOK_CODE,
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
     UC_MODE_64,
@@ -36,9 +35,9 @@ from kpatch.verify.hardware.cpustate import Controls, Execution, LoadedTask, Sna
 from kpatch.verify.hardware.cycle import CycleFinder
 from kpatch.verify.hardware.exceptions import EXCEPTIONS
 from kpatch.verify.hardware.guestmemory import GuestMemory
-from kpatch.verify.hardware.hooks import Hooks
+from kpatch.verify.hardware.hooks import Hooks, Trace
 from kpatch.verify.hardware.memory import Arena, Region, require_room
-from kpatch.verify.hardware.registers import RegisterReader, Registers, TaskRegister
+from kpatch.verify.hardware.registers import RegisterReader, Registers, TaskRegister, number_of
 
 BUDGET: Final = 20_000
 """Instructions that one step may take; each repetition of a string instruction counts as one."""
@@ -48,6 +47,9 @@ _TRANSLATED: Final = 16 << 20
 switch takes less than 1 MiB, and when it is full Unicorn begins anew."""
 _BESIDE: Final = 16 << 20
 """Bytes for everything else that Unicorn allocates. It ends the process where it cannot."""
+
+_NONE: Final[Set[int]] = frozenset({-1})
+"""No instruction is quiet: something is due before the next one, whichever it is."""
 
 _EFER: Final = 0xC000_0080
 _DEFAULT_DR6: Final = 0xFFFF_0FF0
@@ -84,9 +86,11 @@ class Engine:
         for arena in (shared, private):
             self._uc.mem_map_ptr(arena.base, arena.size, UC_PROT_ALL, arena.pointer)
         self._reader = RegisterReader(self._uc)
+        self._trace = Trace()
+        self._quiet: set[int] = set()  # addresses of the simple instructions that were met
         self._arm(Execution(), frozenset(), False, BUDGET, 0)
         self._hooks = Hooks(self._uc)
-        self._hooks.add(UC_HOOK_CODE, self._on_code)
+        self._hooks.add_trace(self._trace, self._on_code)
         self._hooks.add(UC_HOOK_INTR, self._on_exception)
         self._hooks.add(UC_HOOK_INSN_INVALID, self._on_invalid)
         self._ledger.watch_writes(self._hooks)
@@ -116,18 +120,18 @@ class Engine:
         uc.msr_write(_EFER, numbers["efer"])
         uc.reg_write(x86.UC_X86_REG_CR0, numbers["cr0"])
         for name, (base, limit) in tables.items():
-            uc.reg_write(_id(name), (0, base, limit, 0))
+            uc.reg_write(number_of(name), (0, base, limit, 0))
         uc.reg_write(x86.UC_X86_REG_LDTR, (0, 0, 0, 0))
         uc.reg_write(x86.UC_X86_REG_DR6, _DEFAULT_DR6)
         for name, value in numbers.items():
             if name not in ("cr0", "cr3", "cr4", "efer"):
-                uc.reg_write(_id(name), value)
+                uc.reg_write(number_of(name), value)
 
     def write_registers(self, numbers: Mapping[str, int]) -> None:
         """Set general registers, rip, cr3 and the like, from outside."""
         self._root = numbers.get("cr3", self._root)
         for name, value in numbers.items():
-            self._uc.reg_write(_id(name), value)
+            self._uc.reg_write(number_of(name), value)
 
     def write_tr(self, selector: int, base: int, limit: int, flags: int) -> None:
         """Set TR with its hidden part, from outside."""
@@ -212,30 +216,34 @@ class Engine:
         self._budget = budget
         self._taken = taken
         self._milestone = budget // 2
+        self._trace.begin(run.trace, self._quiet, stops, self._milestone - taken - 1)
         self._cycle = CycleFinder(self._milestone)
         self._stopped = False
-        self._attentive = False  # something is due before the next instruction
-        self._check_controls = False
-        self._look_at_tr = False
+        self._due: CodeInfo | None = (
+            None  # the instruction after which there is something to look at
+        )
 
     def _fail(self, prop: str, what: str) -> None:
-        self._attentive = True
+        self._trace.quiet = _NONE
         if self._run.failure is None:
             self._run.failure = Violation(prop, f"{what}, at {self.place()}")
         self._uc.emu_stop()
 
-    def _on_code(self, _: int, address: int, size: int, data: None) -> None:
+    def _on_code(self, address: int) -> None:
         trace = self._run.trace
-        if self._attentive and not self._may_go_on():
+        if self._trace.quiet is _NONE and not self._may_go_on():
             return
         info = self._infos.get(address) or self._code.look(address)
         taken = self._taken + len(trace) + 1
         stops = address in self._stops
-        if info.is_simple and not stops and taken < self._milestone:
-            trace.append(address)
-            return
+        if info.is_simple:
+            self._quiet.add(address)
+            if taken < self._milestone and not stops:
+                trace.append(address)
+                return
         if trace and (stops or info.kind is OpKind.PAUSE or (self._at_fences and info.is_fence)):
-            self._stopped = self._attentive = True
+            self._stopped = True
+            self._trace.quiet = _NONE
             self._uc.emu_stop()
             return
         trace.append(address)
@@ -249,33 +257,26 @@ class Engine:
             self._fail("progress", f"no end after {self._budget} instructions")
         elif self._cycle.closes(taken, address, self._ledger.count, self._reader):
             self._fail("progress", "goes round for ever, and nothing changes")
-        self._check_controls = info.changes_controls
-        self._look_at_tr = info.is_ltr
-        self._attentive |= info.changes_controls or info.is_ltr
+        if info.changes_controls or info.is_ltr:
+            self._due = info
+            self._trace.quiet = _NONE
 
     def _may_go_on(self) -> bool:
         """What is due before the next instruction; False where none may run any more."""
         if self._stopped or self._run.failure is not None:
             self._uc.emu_stop()
             return False
-        self._attentive = False
-        if self._check_controls:
-            self._check_controls = False
-            complaint = self._controls.complaint(self._reader.read(), self._root)
-            if complaint:
-                self._fail("no-fault", f"beyond what the emulation models: {complaint}")
-                return False
-        if self._look_at_tr:
-            self._look_at_tr = False
-            self._run.loaded.append(self._loaded_task())
-        return True
-
-    def _loaded_task(self) -> LoadedTask:
+        self._trace.quiet = self._quiet
+        due, self._due = self._due, None
+        if due is None:
+            return True
         registers = self._reader.read()
-        task, gdt = registers.table("tr"), registers.table("gdtr")
-        named = task.selector & ~3  # not null (SDM vol. 3, 3.4.2)
-        raw = self._read_virtual(gdt.base + (task.selector & ~7), 16) if named else b""
-        return LoadedTask(task, gdt, raw)
+        complaint = self._controls.complaint(registers, self._root) if due.changes_controls else ""
+        if complaint:
+            self._fail("no-fault", f"beyond what the emulation models: {complaint}")
+        elif due.is_ltr:
+            self._run.loaded.append(LoadedTask.of(registers, self._read_virtual))
+        return not complaint
 
     def _read_virtual(self, address: int, size: int) -> bytes:
         for region in self._places:
@@ -293,7 +294,3 @@ class Engine:
     def _on_invalid(self, _: int, data: None) -> bool:
         self._fail("no-fault", EXCEPTIONS[6])
         return False
-
-
-def _id(name: str) -> int:
-    return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kpatch.verify.explore.program import Violation
 from kpatch.verify.hardware.registers import Registers, TableRegister
@@ -36,8 +36,7 @@ class Snapshot:
         return hash((self.registers, self.chunks, self.owned))
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """An access to memory that CPUs share. ``step`` counts the instructions of the run from 0."""
 
     step: int
@@ -56,6 +55,13 @@ class LoadedTask:
     task: TableRegister
     gdt: TableRegister
     descriptor: bytes
+
+    @classmethod
+    def of(cls, registers: Registers, read: Callable[[int, int], bytes]) -> LoadedTask:
+        """From the registers after it; ``read`` gives bytes at a virtual address."""
+        task, gdt = registers.table("tr"), registers.table("gdtr")
+        named = task.selector & ~3  # not null (SDM vol. 3, 3.4.2)
+        return cls(task, gdt, read(gdt.base + (task.selector & ~7), 16) if named else b"")
 
 
 @dataclass
@@ -83,6 +89,10 @@ class Territory:
     watched: tuple[tuple[int, int], ...]
     owned: tuple[int, int] | None
     foreign: tuple[tuple[int, int], ...]
+    known_writes: dict[tuple[int, int], range] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """Writes of private memory that were found right: address and size, and their chunks."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,9 @@ class Controls:
     data_selectors: frozenset[int]
     ldt_selectors: frozenset[int]
     _known: dict[object, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _known_tables: dict[bytes, bool] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def complaint(self, registers: Registers, root: int) -> str:
         """What is wrong with the registers; empty if nothing. ``root`` is what cr3 was."""
@@ -132,10 +145,14 @@ class Controls:
 
     def is_own_table(self, registers: Registers) -> bool:
         """Whether GDTR names a table of the patch's own."""
-        table = registers.table("gdtr")
-        return any(
-            low <= table.base and table.base + table.limit < high for low, high in self.own_tables
-        )
+        known = self._known_tables.get(registers.gdtr)
+        if known is None:
+            table = registers.table("gdtr")
+            known = self._known_tables[registers.gdtr] = any(
+                low <= table.base and table.base + table.limit < high
+                for low, high in self.own_tables
+            )
+        return known
 
 
 class _Everywhere(Container[int]):

@@ -10,7 +10,8 @@ would swallow it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Container, Set
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unicorn import (
@@ -33,6 +34,26 @@ _TYPES: Final = {
 }
 
 
+@dataclass
+class Trace:
+    """The instructions of one run so far.
+
+    Those in ``quiet`` that are not in ``stops`` need no look at them, as long as fewer than
+    ``most`` have run.
+    """
+
+    addresses: list[int] = field(default_factory=list)
+    quiet: Set[int] = frozenset()
+    stops: Container[int] = frozenset()
+    most: int = 0
+
+    def begin(
+        self, addresses: list[int], quiet: Set[int], stops: Container[int], most: int
+    ) -> None:
+        """From here on it is another run's."""
+        self.addresses, self.quiet, self.stops, self.most = addresses, quiet, stops, most
+
+
 class Hooks:
     """The hooks of one engine. They refer to what they call until they are removed."""
 
@@ -48,30 +69,36 @@ class Hooks:
         accesses the kind, address, size and value, for an interrupt its number. From ``low`` to
         ``high`` only, if they are in this order. Raises UcError.
         """
-        uc, library = self._uc, binding.uclib
 
         def event(*said: Any) -> Any:
             try:
                 return called(*said)
             except BaseException as error:
-                self._raised = self._raised or error
-                uc.emu_stop()
+                self._caught(error)
                 return None
 
-        function = _TYPES[kind](event)
-        handle = binding.uc_hook_h()
-        status = library.uc_hook_add(
-            uc._uch,
-            ctypes.byref(handle),
-            kind,
-            function,
-            None,
-            ctypes.c_uint64(low),
-            ctypes.c_uint64(high),
-        )
-        if status:
-            raise UcError(status)
-        self._kept.append((handle, function))
+        self._add(kind, event, low, high)
+
+    def add_trace(self, trace: Trace, called: Callable[[int], None]) -> None:
+        """Note the address of each quiet instruction before it runs, and call ``called(address)``
+        before every other one. Raises UcError.
+        """
+
+        def event(_: int, address: int, size: int, data: None) -> None:
+            try:
+                addresses = trace.addresses
+                if (
+                    address in trace.quiet
+                    and address not in trace.stops
+                    and len(addresses) < trace.most
+                ):
+                    addresses.append(address)
+                else:
+                    called(address)
+            except BaseException as error:
+                self._caught(error)
+
+        self._add(UC_HOOK_CODE, event, 1, 0)
 
     def remove(self) -> None:
         """Remove all of them, and what they refer to."""
@@ -84,3 +111,23 @@ class Hooks:
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised
+
+    def _caught(self, error: BaseException) -> None:
+        self._raised = self._raised or error
+        self._uc.emu_stop()
+
+    def _add(self, kind: int, event: Callable[..., Any], low: int, high: int) -> None:
+        function = _TYPES[kind](event)
+        handle = binding.uc_hook_h()
+        status = binding.uclib.uc_hook_add(
+            self._uc._uch,
+            ctypes.byref(handle),
+            kind,
+            function,
+            None,
+            ctypes.c_uint64(low),
+            ctypes.c_uint64(high),
+        )
+        if status:
+            raise UcError(status)
+        self._kept.append((handle, function))

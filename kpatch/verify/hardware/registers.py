@@ -23,16 +23,21 @@ GENERAL: Final = (
 )  # fmt: skip
 _NAMES: Final = (
     *GENERAL, "rip", "rflags",
-    "cr0", "cr2", "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7",
-    "cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base",
+    "cr2", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "fs", "gs", "fs_base", "gs_base",
+    "cr0", "cr3", "cr4", "cs", "ss", "ds", "es",
 )  # fmt: skip
-_TABLES: Final = ("tr", "ldtr", "gdtr", "idtr")
+_TABLES: Final = ("ldtr", "gdtr", "tr", "idtr")
 _AT: Final = {name: _SLOT * number for number, name in enumerate((*_NAMES, *_TABLES))}
-_IDS: Final = tuple(getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*_NAMES, *_TABLES))
-_CR0: Final = slice(_AT["cr0"], _AT["cr2"])
-_CR3_CR4: Final = slice(_AT["cr3"], _AT["cr8"])
-_SELECTORS: Final = slice(_AT["cs"], _AT["fs"])
-_LDTR_GDTR: Final = slice(_AT["ldtr"], _AT["idtr"])
+_CONTROLS: Final = slice(_AT["cr0"], _AT["tr"])
+_GDTR: Final = slice(_AT["gdtr"], _AT["tr"])
+
+
+def number_of(name: str) -> int:
+    """The library's number for a register."""
+    return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))
+
+
+_IDS: Final = tuple(map(number_of, (*_NAMES, *_TABLES)))
 
 
 class TaskRegister(NamedTuple):
@@ -69,12 +74,16 @@ class Registers:
         return int.from_bytes(self.raw[(at := _AT[name]) : at + 8], "little")
 
     @property
-    def controls(self) -> tuple[int, bytes, bytes, bytes, bytes]:
-        """What says which code and which memory there is: TF and IF, cr0, cr3 and cr4, the
+    def controls(self) -> tuple[int, bytes]:
+        """What says which code and which memory there is: TF and IF; cr0, cr3 and cr4, the
         selectors of code and data, LDTR and GDTR.
         """
-        raw = self.raw
-        return self["rflags"] & 0x300, raw[_CR0], raw[_CR3_CR4], raw[_SELECTORS], raw[_LDTR_GDTR]
+        return self["rflags"] & 0x300, self.raw[_CONTROLS]
+
+    @property
+    def gdtr(self) -> bytes:
+        """GDTR as it is kept."""
+        return self.raw[_GDTR]
 
     def table(self, name: str) -> TableRegister:
         """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""

@@ -30,6 +30,8 @@ _PART_OF_LTR: Final = 4
 
 def judge(scenario: Scenario, seen: Seen) -> tuple[Violation, ...]:
     """The first promise of the scenario that a step breaks, or nothing."""
+    if seen.is_uneventful:
+        return ()
     for prop in named(scenario.promised):
         complaint = prop.complaint(seen)
         if complaint is not None:
@@ -57,9 +59,9 @@ def arrive(
     run: Execution,
 ) -> Arrival:
     """Look at a CPU where a run has left it. ``slot`` is its own descriptor, if it has one."""
-    returned = run.failure is None and registers["rip"] == RETURN_AT
-    end = TAIL_DONE_AT if world.tail is not None else RETURN_AT
-    round_over = run.failure is None and registers["rip"] == end
+    rip = registers["rip"] if run.failure is None else None
+    returned = rip == RETURN_AT
+    round_over = rip == (TAIL_DONE_AT if world.tail is not None else RETURN_AT)
     seen = Seen(
         host=world.model,
         cpu=cpu,

@@ -8,8 +8,9 @@ restored. Only a replay (:mod:`kpatch.verify.machine.live`) runs N engines at on
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 from kpatch.verify.explore.program import (
@@ -21,13 +22,13 @@ from kpatch.verify.explore.program import (
     Value,
     Violation,
 )
-from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Access, Execution, Snapshot
 from kpatch.verify.hardware.descriptors import BUSY, FREE, tss_descriptor
 from kpatch.verify.machine.arrival import Arrival, interruptible
 from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
-from kpatch.verify.machine.runs import Ran, Runner, StepView
+from kpatch.verify.machine.masked_loads import MaskedLoads
+from kpatch.verify.machine.runs import Labels, Ran, Runner, StepView
 from kpatch.verify.machine.scenarios import ENDLESS, Scenario
 from kpatch.verify.world.kernel_text import RETURN_AT, TAIL_DONE_AT
 
@@ -70,7 +71,9 @@ class UnicornProgram:
         self._store_buffers = store_buffers
         self._locals = Locals(scenario.name)
         self._pending: dict[tuple[int, Local], Pending] = {}
+        self._learned: set[tuple[tuple[int, ...], tuple[Access, ...]]] = set()
         self._called = runner.called
+        self._masked_loads = MaskedLoads(self.world.code_at)
         shared.visible |= {RETURN_AT, TAIL_DONE_AT}
         if not shared.cells:
             for run, accesses in runner.tours:
@@ -120,6 +123,14 @@ class UnicornProgram:
             later = state.rounds if self.scenario.rounds == ENDLESS else state.rounds - 1
             state = replace(state, phase=Phase.RUNNING, rounds=later)
             return Outcome(self._locals.number(state), trace=("the next round begins",))
+        if self._everywhere:
+            return self._run(cpu, local, pending, values)
+        place = cpu, local, state.snapshot.registers["rip"]
+        run = partial(self._run, cpu, local, pending, values)
+        return self._masked_loads.outcome(place, pending, values, run)
+
+    def _run(self, cpu: int, local: Local, pending: Pending, values: tuple[Value, ...]) -> Outcome:
+        state = self._locals[local]
         buffered = self._store_buffers and _still_buffered(state.buffered, pending)
         contents = self._contents(pending.reads, values)
         while True:
@@ -182,11 +193,15 @@ class UnicornProgram:
             self._numbers = self._runner.number(self._view), self._numbers[1]
         return self._numbers[0], self._view
 
-    def _learn(self, run: Execution, accesses: Sequence[Access]) -> bool:
+    def _learn(self, run: Execution, accesses: tuple[Access, ...]) -> bool:
         """Take note of what a run touched. True if it should have stopped before it did.
 
         Raises SharedMemoryGrewError if the cells are others now.
         """
+        known = tuple(run.trace), accesses
+        if known in self._learned:
+            return False
+        self._learned.add(known)
         self._shared.note(run, accesses)
         if self._shared.learn(accesses):
             raise SharedMemoryGrewError
@@ -238,7 +253,7 @@ class UnicornProgram:
         if any(access.write for access in run.accesses if access.step == 0):
             stored = self._shared.touched(access for access in first if access.write)
             writes = tuple((cell, ran.cells[cell]) for cell in stored)
-        return Outcome(self._locals.number(after), writes, violations, _Labels(engine, run.trace))
+        return Outcome(self._locals.number(after), writes, violations, Labels(engine, run.trace))
 
     def _after(
         self,
@@ -274,17 +289,6 @@ class UnicornProgram:
         for cell, value in zip(cells, values, strict=True):
             contents[cell] = value
         return tuple(contents)
-
-
-class _Labels:
-    """The instructions of a run, for people."""
-
-    def __init__(self, engine: Engine, trace: Sequence[int]) -> None:
-        self._engine = engine
-        self._trace = trace
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._engine.info(address).label for address in self._trace)
 
 
 def _still_buffered(before: bool, pending: Pending) -> bool:

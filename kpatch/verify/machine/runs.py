@@ -8,7 +8,7 @@ exploration has run, the next one over the same world finds here.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -188,3 +188,14 @@ class Runner:
     def _read(self, view: StepView) -> Iterator[Value]:
         for cell in view.cells:
             yield self.world.host.arena.read(cell.start, cell.end - cell.start)
+
+
+class Labels:
+    """The instructions of a run, for people."""
+
+    def __init__(self, engine: Engine, trace: Sequence[int]) -> None:
+        self._engine = engine
+        self._trace = trace
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._engine.info(address).label for address in self._trace)

@@ -30,9 +30,15 @@ class Seen:
     slot: bytes = b""
     booted_slot: bytes = b""
 
+    @property
+    def is_uneventful(self) -> bool:
+        """Nothing went wrong, TR was not loaded, no round ended: there is nothing to judge."""
+        run = self.run
+        return not run.loaded and (run.failure or self.returned or self.settled) is None
+
 
 class Property:
-    """A demand on every step. ``sentence`` is true of a good module."""
+    """A demand on every step that is not uneventful. ``sentence`` is true of a good module."""
 
     name: ClassVar[str]
     sentence: ClassVar[str]
