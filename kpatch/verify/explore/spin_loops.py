@@ -59,6 +59,7 @@ class SpinLoops:
         self._members: set[int] = set()
         self._refused: set[int] = set()
         self._contexts: dict[int, list[Context]] = {}
+        self._met: dict[int, None] = {}  # every memory that any search has met, in order
         self._twins: dict[int, int] = {}  # a shape, and the smaller one that stands for it
         self._no_twins: set[tuple[int, int]] = set()
         self._pairs: set[tuple[int, int]] = set()  # a member before and after a silent step
@@ -110,6 +111,7 @@ class SpinLoops:
         """A memory that was not met before: every member must pass the check under it."""
         if memory in self._contexts:
             return
+        self._met[memory] = None
         contexts = self._contexts[memory] = list(self._contexts_of(memory))
         for context in contexts:
             for twin, other in self._twins.items():
@@ -216,6 +218,9 @@ class SpinLoops:
         return effect
 
     def _restart(self) -> NoReturn:
+        """Let the search start anew. What follows for the memories that were met is found out
+        before: else it would start anew for that, too.
+        """
         self._members -= self._refused
         self._restarts += 1
         self._enabled = self._restarts <= MAX_RESTARTS
@@ -223,6 +228,8 @@ class SpinLoops:
         self._pairs.clear()
         self._normal.clear()
         self._tables.clear()
+        for memory in tuple(self._met) if self._enabled else ():
+            self._meet(memory)
         raise MembersChangedError
 
 
