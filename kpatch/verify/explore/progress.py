@@ -29,8 +29,11 @@ from __future__ import annotations
 
 from array import array
 from itertools import accumulate, compress
+from operator import and_
 
 from kpatch.verify.explore.graph import Graph
+
+Predecessors = tuple["array[int]", "array[int]"]  # see _reversed
 
 
 def lost_states(graph: Graph) -> list[int]:
@@ -38,8 +41,8 @@ def lost_states(graph: Graph) -> list[int]:
 
     States in which a CPU has faulted are ends and not lost; they have their own violation.
     """
-    every = bytearray(b"\1" * len(graph.targets))
-    saved = _reaching(graph, every, [*graph.finals, *graph.faults])
+    backwards = _reversed(graph, bytes(b"\1" * len(graph.targets)))
+    saved = _reaching(graph, backwards, [*graph.finals, *graph.faults])
     return [state for state in range(len(graph.states)) if not saved[state]]
 
 
@@ -49,31 +52,32 @@ def dependent_states(graph: Graph, outside: frozenset[int]) -> list[int]:
     ``outside`` are the shapes of CPUs that may be. An end of a round is a move of the graph's
     ``ends``; so is an entry without an effect, after which the same is asked of the next state.
     """
-    moves = range(len(graph.targets))
-    inside = bytearray(mover not in outside for mover in graph.movers)
-    busy = bytearray(len(graph.states))
-    for move in moves:
-        if inside[move]:
-            busy[graph.sources[move]] = 1
-    quiet = [state for state in range(len(graph.states)) if not busy[state]]
-    settles = _reaching(graph, inside, [*quiet, *graph.faults])
-    ending = {graph.sources[move] for move in moves if inside[move] and graph.ends[move]}
-    finishes = _reaching(graph, inside, [*ending, *graph.faults])
+    shapes = 1 + max(max(graph.movers, default=0), max(outside, default=0))
+    is_inside = bytearray(b"\1" * shapes)
+    for shape in outside:
+        is_inside[shape] = 0
+    inside = bytes(map(is_inside.__getitem__, graph.movers))
+    backwards = _reversed(graph, inside)
+    quiet = bytearray(b"\1" * len(graph.states))
+    for source in set(compress(graph.sources, inside)):
+        quiet[source] = 0
+    settles = _reaching(graph, backwards, [*compress(range(len(quiet)), quiet), *graph.faults])
+    ending = set(compress(graph.sources, map(and_, inside, graph.ends)))
+    finishes = _reaching(graph, backwards, [*ending, *graph.faults])
     found = {state for state, settled in enumerate(settles) if not settled}
-    found.update(
-        graph.targets[move]
-        for move in moves
-        if not (busy[graph.sources[move]] or graph.ends[move] or finishes[graph.targets[move]])
+    entries = compress(
+        zip(graph.targets, graph.ends, strict=True), map(quiet.__getitem__, graph.sources)
     )
+    found.update(target for target, ends in entries if not (ends or finishes[target]))
     return sorted(found)
 
 
-def _reaching(graph: Graph, allowed: bytearray, goals: list[int]) -> bytearray:
-    """For each state whether allowed moves lead from it to a goal."""
+def _reaching(graph: Graph, backwards: Predecessors, goals: list[int]) -> bytearray:
+    """For each state whether the moves that are reversed lead from it to a goal."""
     reaching = bytearray(len(graph.states))
     for goal in goals:
         reaching[goal] = 1
-    first, predecessors = _reversed(graph, allowed)
+    first, predecessors = backwards
     while goals:
         state = goals.pop()
         for source in predecessors[first[state] : first[state + 1]]:
@@ -114,7 +118,7 @@ def _leading_to(graph: Graph, lost: list[int], goals: list[int]) -> set[int]:
     return leading
 
 
-def _reversed(graph: Graph, allowed: bytearray) -> tuple[array[int], array[int]]:
+def _reversed(graph: Graph, allowed: bytes) -> Predecessors:
     """By allowed moves the predecessors of state s are ``predecessors[first[s]:first[s + 1]]``."""
     counts = array("q", bytes(8 * (len(graph.states) + 1)))
     for target in compress(graph.targets, allowed):
