@@ -52,6 +52,7 @@ _NONE: Final[Set[int]] = frozenset({-1})
 """No instruction is quiet: something is due before the next one, whichever it is."""
 
 _EFER: Final = 0xC000_0080
+_FIRST: Final = ("cr0", "cr3", "cr4", "efer")
 _DEFAULT_DR6: Final = 0xFFFF_0FF0
 _ENABLED: Final = 0xFF  # DR7: L0 to G3
 
@@ -123,15 +124,13 @@ class Engine:
             uc.reg_write(number_of(name), (0, base, limit, 0))
         uc.reg_write(x86.UC_X86_REG_LDTR, (0, 0, 0, 0))
         uc.reg_write(x86.UC_X86_REG_DR6, _DEFAULT_DR6)
-        for name, value in numbers.items():
-            if name not in ("cr0", "cr3", "cr4", "efer"):
-                uc.reg_write(number_of(name), value)
+        others = {each: numbers[each] for each in numbers if each not in _FIRST}
+        self._reader.write(others)
 
     def write_registers(self, numbers: Mapping[str, int]) -> None:
         """Set general registers, rip, cr3 and the like, from outside."""
         self._root = numbers.get("cr3", self._root)
-        for name, value in numbers.items():
-            self._uc.reg_write(number_of(name), value)
+        self._reader.write(numbers)
 
     def write_tr(self, selector: int, base: int, limit: int, flags: int) -> None:
         """Set TR with its hidden part, from outside."""

@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from kpatch.units import PAGE
-from kpatch.verify.hardware.memory import Arena, Bump, Region
+from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down
 
 PRESENT: Final = 1 << 0
 WRITABLE: Final = 1 << 1
@@ -19,6 +19,8 @@ ADDRESS: Final = 0x000F_FFFF_FFFF_F000
 # that would be a write to memory that the module under test did not make.
 _TABLE: Final = PRESENT | WRITABLE | ACCESSED
 _LEAF: Final = PRESENT | ACCESSED | DIRTY
+_SPAN: Final = 512 * PAGE
+"""Bytes that the last level of tables maps with one table."""
 
 
 class AddressSpace:
@@ -45,13 +47,15 @@ class AddressSpace:
         The region's physical and virtual address must agree in their low twelve bits.
         """
         flags = _LEAF | (WRITABLE if writable else 0) | (GLOBAL if is_global else 0)
-        start = region.virtual & ~(PAGE - 1)
-        for virtual in range(start, region.end, PAGE):
-            physical = (region.physical & ~(PAGE - 1)) + (virtual - start)
+        virtual, physical = page_down(region.virtual), page_down(region.physical)
+        while virtual < region.end:
+            end = min(region.end, (virtual // _SPAN + 1) * _SPAN)
             table = self.root
             for shift in (39, 30, 21):
                 table = self._below(table, virtual >> shift & 0x1FF)
-            self._store(table, virtual >> 12 & 0x1FF, physical | flags)
+            entries = range(physical | flags, (physical | flags) + end - virtual, PAGE)
+            self._store(table, virtual >> 12 & 0x1FF, *entries)
+            virtual, physical = end, physical + end - virtual
 
     def _below(self, table: int, index: int) -> int:
         entry = self._load(table, index)
@@ -64,5 +68,5 @@ class AddressSpace:
         (entry,) = struct.unpack("<Q", self._arena.read(table + 8 * index, 8))
         return int(entry)
 
-    def _store(self, table: int, index: int, entry: int) -> None:
-        self._arena.write(table + 8 * index, struct.pack("<Q", entry))
+    def _store(self, table: int, index: int, *entries: int) -> None:
+        self._arena.write(table + 8 * index, struct.pack(f"<{len(entries)}Q", *entries))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, NamedTuple
 
 from unicorn import Uc, UcError
@@ -32,6 +34,7 @@ _CONTROLS: Final = slice(_AT["cr0"], _AT["tr"])
 _GDTR: Final = slice(_AT["gdtr"], _AT["tr"])
 
 
+@cache
 def number_of(name: str) -> int:
     """The library's number for a register."""
     return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))
@@ -116,6 +119,15 @@ class RegisterReader:
         """Set cr3."""
         self._number.value = root
         self._check(self._engine._do_reg_write(x86.UC_X86_REG_CR3, self._at_number))
+
+    def write(self, numbers: Mapping[str, int]) -> None:
+        """Set registers that are plain numbers."""
+        count = len(numbers)
+        ids = (ctypes.c_int * count)(*map(number_of, numbers))
+        values = (ctypes.c_uint64 * count)(*numbers.values())
+        start = ctypes.addressof(values)
+        pointers = (ctypes.c_void_p * count)(*(start + 8 * n for n in range(count)))
+        self._check(self._engine._do_reg_write_batch(ids, pointers, ctypes.c_int(count)))
 
     def read(self) -> Registers:
         """The registers as they are now."""

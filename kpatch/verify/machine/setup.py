@@ -14,9 +14,11 @@ from functools import cached_property
 from typing import Final, TypeVar
 
 from kpatch.elf import constants as elf
+from kpatch.elf.klink import LoadedModule
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError, VerificationError
 from kpatch.signature.model import Image
+from kpatch.units import Address
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.program import Value
 from kpatch.verify.explore.replay import replay
@@ -53,6 +55,10 @@ class Subject:
         default_factory=dict, init=False, compare=False, repr=False
     )
 
+    _linked: dict[tuple[tuple[str, Address], ...], LoadedModule] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
     @classmethod
     def of(
         cls,
@@ -85,7 +91,14 @@ class Subject:
         found = self._runners.get(key)
         if found is None:
             world = World(
-                host, self.module, self.image, self.layout, self.tail, locks=locks, guests=guests
+                host,
+                self.module,
+                self.image,
+                self.layout,
+                self.tail,
+                guests=guests,
+                locks=locks,
+                linked=self._linked,
             )
             self._runners.clear()
             found = self._runners[key] = Runner(world)

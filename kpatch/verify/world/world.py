@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kpatch.elf import constants as elf
-from kpatch.elf.klink import load
+from kpatch.elf.klink import LoadedModule, load
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
-from kpatch.units import PAGE, SectionOffset
+from kpatch.units import PAGE, Address, SectionOffset
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
@@ -88,8 +88,10 @@ class World:
         guests: int = 1,
         *,
         locks: bool = True,
+        linked: dict[tuple[tuple[str, Address], ...], LoadedModule] | None = None,
     ) -> None:
-        """``known_code`` is filled with what was decoded; worlds of one module may share it.
+        """``known_code`` is filled with what was decoded, ``linked`` with the module as linked for
+        some addresses of the kernel's symbols; worlds of one module may share them.
         ``guests`` is how many have addresses of their own: one for each CPU, or 1 for all.
         Without ``locks`` nothing orders the CPUs: each has a copy of its own of the memory in
         which a patch keeps what its CPUs share, and no instruction but ``ltr`` is locked.
@@ -99,7 +101,10 @@ class World:
         """
         self.model = model
         self.host = HostMemory(model)
-        self.loaded = load(module, MODULE_AT, self.host.resolve(module.undefined))
+        symbols = self.host.resolve(module.undefined)
+        linked, addresses = {} if linked is None else linked, tuple(symbols.items())
+        self.loaded = linked.get(addresses) or load(module, MODULE_AT, symbols)
+        linked[addresses] = self.loaded
         global_state = None if tail is None else GlobalState(self.loaded, tail)
         if global_state is not None:
             self.loaded = global_state.loaded
