@@ -86,9 +86,13 @@ class CodeMap:
         filled = [(region, arena) for region, arena in places if region.size]
         self._places = sorted(filled, key=lambda place: place[0].virtual)
         self._starts = [region.virtual for region, _ in self._places]
-        self._first: dict[str, Region] = {}
+        first: dict[str, Region] = {}
         for region, _ in filled:
-            self._first.setdefault(region.name, region)
+            first.setdefault(region.name, region)
+        # The same code at other addresses is known by the first ones.
+        self._distances = [
+            first[region.name].virtual - region.virtual for region, _ in self._places
+        ]
         self._trusted = tuple(trusted)
         self._locks = locks
 
@@ -103,12 +107,9 @@ class CodeMap:
         at = bisect_right(self._starts, address) - 1  # a module may have thousands of places
         if at < 0 or not self._places[at][0].holds(address):
             return _not_code(f"{address:#x}", "there is no code")
-        region, arena = self._places[at]
-        # The same code at other addresses is known by the first ones.
-        first = self._first[region.name]
-        if first != region:
-            return self.look(first.virtual + address - region.virtual)
-        return self._decode(region, arena, address)
+        if self._distances[at]:
+            return self.look(address + self._distances[at])
+        return self._decode(*self._places[at], address)
 
     def _decode(self, region: Region, arena: Arena, address: int) -> CodeInfo:
         room = min(MAX_LENGTH, region.end - address)
