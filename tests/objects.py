@@ -120,7 +120,7 @@ def kernel(
 def _made_of(source: str, *command: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "made.o")
-        subprocess.run([*command, "-o", str(made)], input=source.encode(), check=True, timeout=60)
+        subprocess.run([*command, "-o", str(made)], input=source.encode(), check=True, timeout=300)
         return made.read_bytes()
 
 
@@ -129,5 +129,5 @@ def _through(data: bytes, *command: str) -> bytes:
         given, made = Path(folder, "given"), Path(folder, "made")
         given.write_bytes(data)
         names = {"{in}": str(given), "{out}": str(made)}
-        subprocess.run([names.get(c, c) for c in command], check=True, timeout=60)
+        subprocess.run([names.get(c, c) for c in command], check=True, timeout=300)
         return made.read_bytes()

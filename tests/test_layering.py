@@ -294,7 +294,7 @@ print(*sorted({"json", "hashlib", "dataclasses"} & set(sys.modules)), file=sys.s
 
 def run_of(*command: str | Path) -> subprocess.CompletedProcess[str]:
     python = [sys.executable, "-c", RUN, *map(str, command)]
-    return subprocess.run(python, capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(python, capture_output=True, text=True, timeout=300, check=True)
 
 
 def imported_by(*command: str | Path) -> list[str]:

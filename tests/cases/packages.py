@@ -80,7 +80,7 @@ def block_manifest(module: bytes) -> bytes:
 def tool(*command: str) -> Callable[[Path], bytes]:
     """What a program packs of the staged files, by its standard output."""
     return lambda folder: (
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60).stdout
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300).stdout
     )
 
 
@@ -91,7 +91,7 @@ def bsdtar(*flags: str, names: tuple[str, ...] = NEW) -> Callable[[Path], bytes]
     def made(folder: Path) -> bytes:
         out = folder / "made"
         command = ["bsdtar", *flags, *absolute, "-cf", "made", *names]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
         data = out.read_bytes()
         out.unlink()
         return data

@@ -89,7 +89,7 @@ def through(steps: tuple[str, ...], data: bytes, folder: Path) -> Path:
     path.write_bytes(data)
     for step in steps:
         words = step.replace("IN", path.name).replace("OUT", "out").split()
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=300)
         if (folder / "out").exists():
             (folder / "out").replace(path)
     return path

@@ -31,7 +31,7 @@ MANIFEST: Final[list[dict[str, Any]]] = tomllib.loads((SAMPLES / "MANIFEST.toml"
     "sample"
 ]
 COMMANDS: Final = ("scan", "apply", "diff", "verify", "demo", "revert", "hook")
-_LIMIT: Final = 120
+_LIMIT: Final = 300
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Final
 from tests.cli.harness import command_line, environment
 
 ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_SECONDS: Final = 110
+_SECONDS: Final = 300
 
 
 def on_terminal(
@@ -54,7 +54,7 @@ def on_terminal(
             except OSError:
                 break
     os.close(ours)
-    return process.wait(10), written.decode()
+    return process.wait(_SECONDS), written.decode()
 
 
 def screen(written: str, columns: int) -> list[str]:

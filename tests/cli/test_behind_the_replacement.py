@@ -45,7 +45,7 @@ def test_nothing_is_loaded_behind_it(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert done.stderr.splitlines()[-1] == "0 True []"

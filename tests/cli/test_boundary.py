@@ -113,7 +113,7 @@ def test_a_machine_without_room_is_exit_code_18_or_done(limit: int, amount: int)
         command_line("scan", sample("kqemu-7.ko")),
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
         preexec_fn=lambda: resource.setrlimit(limit, (amount, amount)),
     )
@@ -134,7 +134,7 @@ def test_a_library_that_an_interrupt_leaves_half_made_stays_silent() -> None:
         [sys.executable, "-c", code, "scan", str(sample("kqemu-7.ko"))],
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.stderr == b"kpatch: interrupted; no file was changed half-way\n"
@@ -154,7 +154,7 @@ def test_an_interrupt_while_kpatch_starts_is_told_as_everywhere() -> None:
             [sys.executable, "-c", code, "scan", *[str(sample("kqemu-7.ko"))] * 20],
             env=environment(),
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.stderr == b"kpatch: interrupted; no file was changed half-way\n"
@@ -170,5 +170,5 @@ def test_an_interrupt_of_the_program_itself_leaves_no_traceback() -> None:
     )
     time.sleep(0.4)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert b"Traceback" not in said

@@ -28,7 +28,7 @@ def guarded(code: str, *arguments: str | Path) -> bytes:
         [sys.executable, "-c", code, *arguments],
         env=environment(),
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     return done.stderr

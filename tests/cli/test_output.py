@@ -194,7 +194,7 @@ def test_a_reader_that_stops_early_gets_what_it_read() -> None:
         ["bash", "-c", f"{line} | head -n 1; exit ${{PIPESTATUS[0]}}"],
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.stdout == f"{sample('kqemu-6-fix-a.ko')}: FIXED-BY-SOURCE\n".encode()
@@ -208,7 +208,7 @@ def test_closed_streams_are_no_traceback(closed: str, tmp_path: Path) -> None:
     for call, expected in (("scan", 1), ("apply --no-copy", 0)):
         line = f"{' '.join(map(str, command_line()))} {call} {path} {redirections}"
         done = subprocess.run(
-            ["bash", "-c", line], env=environment(), capture_output=True, timeout=60, check=False
+            ["bash", "-c", line], env=environment(), capture_output=True, timeout=300, check=False
         )
         if "1" in closed:
             expected = 18
@@ -226,7 +226,7 @@ def test_a_full_disk_under_standard_error_does_not_stop_the_repair(tmp_path: Pat
             command_line("apply", "--no-verify", path),
             env=environment(),
             stderr=full,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert done.returncode == 18 and path.read_bytes() == patched_bytes()
@@ -238,7 +238,7 @@ def _with_output(output: int, *arguments: str) -> tuple[int, bytes]:
         env=environment(),
         stdout=output,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return done.returncode, done.stderr

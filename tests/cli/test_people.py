@@ -285,7 +285,7 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path, shell: str) -> N
         env=environment({"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert re.search(r"^apply", done.stdout, re.M), done.stderr

@@ -84,7 +84,7 @@ def test_only_a_proof_pays_for_the_emulator(call: list[str], tmp_path: Path) -> 
         [sys.executable, "-c", script],
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert done.stderr.splitlines()[-1] == b"[]"

@@ -21,7 +21,7 @@ from tests.cli.harness import command_line, copied, environment, look, names, ru
 
 
 def shell(*words: str | Path) -> None:
-    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=30)
+    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=300)
 
 
 def test_acl_and_extended_attributes_survive(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_standard_input_is_no_name_for_the_file_behind_it(
                 stdin=file,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=300,
                 check=False,
             )
         assert done.returncode == 18 and "stands for an open file" in done.stderr

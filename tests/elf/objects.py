@@ -86,7 +86,7 @@ def assembled(source: str, *options: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "made.o")
         subprocess.run(
-            ["as", *options, "-o", path, "-"], input=source.encode(), check=True, timeout=60
+            ["as", *options, "-o", path, "-"], input=source.encode(), check=True, timeout=300
         )
         return path.read_bytes()
 
@@ -99,7 +99,7 @@ def compiled(source: str) -> bytes:
         flags = ["-c", "-O2", "-ffreestanding", "-fno-pic", "-mcmodel=kernel", "-mno-red-zone"]
         command = ["gcc", *flags, "-fno-asynchronous-unwind-tables", "-fcf-protection=none"]
         subprocess.run(
-            [*command, "-x", "c", "-o", path, "-"], input=source.encode(), check=True, timeout=60
+            [*command, "-x", "c", "-o", path, "-"], input=source.encode(), check=True, timeout=300
         )
         return path.read_bytes()
 

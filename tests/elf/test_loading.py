@@ -45,7 +45,7 @@ def linked(folder: Path, module: Module, loaded: LoadedModule) -> Module:
     ]
     script.write_text("SECTIONS {\n" + "\n".join(lines) + "\n}\n")
     subprocess.run(
-        [*command, "-T", script, source], check=True, timeout=60, capture_output=True, text=True
+        [*command, "-T", script, source], check=True, timeout=300, capture_output=True, text=True
     )
     return read_module(target.read_bytes())
 

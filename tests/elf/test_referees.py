@@ -108,7 +108,9 @@ def _assert_binutils_take(folder: Path, data: bytes) -> None:
         ["ld", "-r", "-o", linked, made],
     )
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=300
+        )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         assert "arning" not in done.stdout

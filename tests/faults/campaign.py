@@ -29,7 +29,7 @@ CALLS: Final = (
 ERRORS: Final = ("EIO", "ENOSPC", "EINTR", "EMFILE", "EAGAIN", "ENOMEM")
 SIGNALS: Final = ("SIGKILL", "SIGTERM")
 _LINE: Final = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)")
-_HANGS: Final = 120
+_HANGS: Final = 300
 _TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.new")
 _HASHLIB: Final = re.compile(
     r"ERROR:root:code for hash \w+ was not found\.\n"
@@ -146,7 +146,7 @@ def _known() -> list[str]:
         ["strace", "-e", "trace=" + ",".join(f"?{call}" for call in CALLS), "true"],
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=300,
     )
     assert listed.returncode == 0, listed.stderr
     return [f"?{call}" for call in CALLS]

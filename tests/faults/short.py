@@ -21,7 +21,7 @@ RUNS: Final = 4
 
 def _library(folder: Path) -> Path:
     library = folder / "short.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, _SOURCE], check=True, timeout=60)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, _SOURCE], check=True, timeout=300)
     return library
 
 

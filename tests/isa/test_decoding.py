@@ -207,7 +207,7 @@ def test_objdump_agrees_on_lengths_and_names(tmp_path: Path) -> None:
     path = tmp_path / "code.bin"
     path.write_bytes(code)
     command = ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "-M", "intel", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     theirs = re.findall(r"^ *([0-9a-f]+):\t[0-9a-f ]+\t(\S+)", done.stdout, re.MULTILINE)
     assert [(f"{i.address:x}", i.mnemonic) for i in decode(code)] == theirs
 

@@ -65,7 +65,7 @@ def ltr_offsets(data: bytes, folder: Path) -> dict[str, list[int]]:
     path = folder / "kqemu.o"
     path.write_bytes(data)
     listing = subprocess.run(
-        ["objdump", "-d", str(path)], check=True, capture_output=True, text=True, timeout=60
+        ["objdump", "-d", str(path)], check=True, capture_output=True, text=True, timeout=300
     ).stdout
     found: dict[str, list[int]] = {}
     section = ""

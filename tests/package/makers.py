@@ -93,7 +93,7 @@ def make_with(program: str, flags: list[str], folder: Path, members: list[str]) 
     with tempfile.TemporaryDirectory() as place:
         archive = Path(place) / "archive"
         command = [program, *flags, "-cf", str(archive), "-C", str(folder), *members]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
         return archive.read_bytes()
 
 

@@ -136,7 +136,7 @@ def test_a_package_written_into_a_pipe_keeps_its_padding(
     """Into a pipe, bsdtar fills the compressed file up with zeros to whole records."""
     folder, members = staged
     command = ["bsdtar", "-C", str(folder), "-cjf", "-", *members]
-    original = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    original = subprocess.run(command, check=True, capture_output=True, timeout=300).stdout
     assert len(original) % 10240 == 0
     patched = replace_module(original, "kqemu.tbz", to_patched)
     assert len(patched.data) % 10240 == 0
@@ -180,9 +180,9 @@ def test_sha256sum_agrees_with_the_mended_manifest(
 def unpack(folder: Path, data: bytes) -> dict[str, bytes]:
     """What bsdtar makes of an archive, in its order."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(["bsdtar", "-C", str(folder), "-xf", "-"], input=data, check=True, timeout=60)
+    subprocess.run(["bsdtar", "-C", str(folder), "-xf", "-"], input=data, check=True, timeout=300)
     names = subprocess.run(
-        ["bsdtar", "-tf", "-"], input=data, check=True, capture_output=True, timeout=60
+        ["bsdtar", "-tf", "-"], input=data, check=True, capture_output=True, timeout=300
     ).stdout.decode()
     return {
         name: (folder / name).read_bytes()
@@ -195,7 +195,7 @@ def listing(program: str, data: bytes) -> list[list[str]]:
     """Modes, owners, sizes, times, names and link targets; no warning from the reader."""
     flags = ["-j"] if program == "tar" else []
     run = subprocess.run(
-        [program, *flags, "-tvf", "-"], input=data, check=True, capture_output=True, timeout=60
+        [program, *flags, "-tvf", "-"], input=data, check=True, capture_output=True, timeout=300
     )
     assert run.stderr == b""
     return [line.split() for line in run.stdout.decode().splitlines()]
@@ -203,4 +203,4 @@ def listing(program: str, data: bytes) -> list[list[str]]:
 
 def plain_tar(data: bytes, compression: str) -> bytes:
     program = [compression, "-dc"]
-    return subprocess.run(program, input=data, check=True, capture_output=True, timeout=60).stdout
+    return subprocess.run(program, input=data, check=True, capture_output=True, timeout=300).stdout

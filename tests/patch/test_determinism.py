@@ -27,7 +27,7 @@ def digests(seed: str, folder: Path, names: list[str], zone: str = "UTC") -> lis
     environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-c", PATCH, *names],
-        cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=120,
+        cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return done.stdout.split()
 

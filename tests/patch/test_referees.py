@@ -86,7 +86,7 @@ def test_readelf_prints_the_note_as_ours(tmp_path: Path) -> None:
     path = tmp_path / "patched.ko"
     path.write_bytes(sample("kqemu-7.ko"))
     done = subprocess.run(
-        ["readelf", "-n", path], capture_output=True, text=True, check=True, timeout=30
+        ["readelf", "-n", path], capture_output=True, text=True, check=True, timeout=300
     )
     assert re.search(r"^ *kpatch +0x[0-9a-f]+", done.stdout, re.MULTILINE)
     assert done.stderr == ""
@@ -151,7 +151,9 @@ def assert_binutils_take(data: bytes, folder: Path) -> None:
         ["ld", "-r", "-o", linked, made],
     )
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=300
+        )
         assert (done.returncode, done.stderr) == (0, "")
         assert "arning" not in done.stdout
         if command[0] == "objdump":

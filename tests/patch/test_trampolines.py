@@ -260,8 +260,8 @@ def view(names: Bindings, name: str, bits: int) -> str:
 def gnu_assembled(text: str, folder: Path) -> bytes:
     made, code = folder / "gnu.o", folder / "gnu.bin"
     source = f".intel_syntax noprefix\n{text}"
-    subprocess.run(["as", "-o", made, "-"], input=source.encode(), check=True, timeout=30)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", made, code], check=True, timeout=30)
+    subprocess.run(["as", "-o", made, "-"], input=source.encode(), check=True, timeout=300)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", made, code], check=True, timeout=300)
     return code.read_bytes()
 
 
@@ -270,7 +270,7 @@ def disassembled(code: bytes, folder: Path) -> list[str]:
     path = folder / "code.bin"
     path.write_bytes(code)
     command = ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "-M", "intel", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     rows = re.findall(r"^ *([0-9a-f]+):\t[0-9a-f ]+\t(.*)$", done.stdout, re.MULTILINE)
     number = {address: index for index, (address, _) in enumerate(rows)}
     return [

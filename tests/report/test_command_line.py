@@ -28,7 +28,7 @@ def test_a_shell_reads_each_word_as_it_was() -> None:
     line = " ".join(map(quoted, _NAMES))
     assert line.isprintable()
     read = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=30
+        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=300
     )
     assert [os.fsdecode(word) for word in read.stdout.split(b"\0")[:-1]] == list(_NAMES)
 

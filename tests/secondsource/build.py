@@ -125,7 +125,7 @@ _COMMON = bytes.fromhex("48 8b 89 0f 00 ff e8 85 c0 74 75 83 c7 8d 31 c3 44 41 0
 
 def _run(folder: Path, *words: str | Path) -> None:
     done = subprocess.run(
-        [str(word) for word in words], cwd=folder, capture_output=True, text=True, timeout=60
+        [str(word) for word in words], cwd=folder, capture_output=True, text=True, timeout=300
     )
     if done.returncode:
         raise RuntimeError(f"{words[0]}: {done.stderr}")

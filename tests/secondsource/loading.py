@@ -89,5 +89,5 @@ def harness(folder: Path) -> bytes:
         ["gcc", "-c", str(source), "-o", "harness.o"],
         ["ld", "--oformat", "binary", "-Ttext", "0", "harness.o", "-o", "harness.bin"],
     ):
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=300)
     return (folder / "harness.bin").read_bytes()

@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={"PYTHONPATH": str(SAMPLES), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     marks = json.loads(built.stdout)
     module = read_module((folder / "other-switch.ko").read_bytes())

@@ -32,7 +32,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Module:
     (folder / "front.o").write_bytes(compiled(source, "-mgeneral-regs-only"))
     (folder / "core.o").write_bytes(objcopied(sample("kqemu-7.ko").data, *RENAMED))
     command = ["ld", "-r", "-o", "kqemu.ko", "core.o", "front.o"]
-    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    subprocess.run(command, cwd=folder, check=True, timeout=300)
     return read_module(without_plt32((folder / "kqemu.ko").read_bytes()), "kqemu.ko")
 
 

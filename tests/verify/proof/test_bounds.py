@@ -23,7 +23,7 @@ from tests.cli.harness import Done, command_line, environment, sample
 from tests.verify.mutants.variant import RIGHT
 from tests.verify.proof.calls import LEAVE, LONG, UP, document, patched, verify
 
-_LATEST = 60
+_LATEST = 300
 
 
 @pytest.mark.parametrize("states", [1, 2, 3, 10, 14])
@@ -94,7 +94,7 @@ def interrupted(path: Path, *options: str, group: bool) -> Done:
 
 def none_left(session: int) -> bool:
     """Whether every process of the session ends, soon."""
-    for _ in range(50):
+    for _ in range(600):
         listed = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True)
         if set(listed.stdout.split()) <= {str(session).encode()}:
             return True
