@@ -12,6 +12,7 @@ import sys
 from benchmarks import (
     explore,
     folder,
+    growth,
     machine,
     pairs,
     proof,
@@ -26,6 +27,7 @@ _ALL = {
     "startup": startup.main,
     "throughput": throughput.main,
     "folder": folder.main,
+    "growth": growth.main,
     "proof": proof.main,
     "pairs": pairs.main,
     "explore": explore.main,

@@ -27,6 +27,9 @@ _BYTES_A_MARK: Final = 64 << 10
 """Places that may look like ``ltr``: so many, and one more for each such piece of the code. Chance
 makes one in half a mebibyte; each may cost the decoding of _REACH bytes."""
 
+_MOST_CALLS: Final = 1024
+"""Places that may be calls of one function; a kqemu has under a hundred of any."""
+
 # SDM vol. 2, CALL, JMP, Jcc: opcodes with a rel32, opcodes with a rel8. A call in tail position
 # becomes a jump, and inside one section the assembler takes the shortest.
 _TRANSFERS: Final = (
@@ -42,7 +45,7 @@ _UNDEFINED: Final = re.compile(
     rb"[\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x82\x9a\xd4-\xd6\xea]+"
 )
 
-_REACH: Final = 4 << 10
+_REACH: Final = 1 << 10
 """Bytes in front of a candidate from which decoding starts where no known start is nearer. Decoding
 falls into step within a few instructions, whatever byte it starts at."""
 
@@ -81,17 +84,25 @@ def _marks(name: str, code: bytes) -> Iterator[int]:
     most = _MOST_MARKS + len(code) // _BYTES_A_MARK
     for number, found in enumerate(_LTR.finditer(code)):
         if number == most:
-            raise MatchError(
-                f"more than {most} places in its code look like 'ltr', as in no kqemu",
-                where=name,
-                todo="give it the kqemu.ko of a FreeBSD/amd64 host",
-            )
+            raise _too_many(most, "'ltr'", name)
         yield found.start()
 
 
+def _too_many(most: int, what: str, name: str) -> MatchError:
+    return MatchError(
+        f"more than {most} places in its code look like {what}, as in no kqemu",
+        where=name,
+        todo="give it the kqemu.ko of a FreeBSD/amd64 host",
+    )
+
+
 def find_calls(module: Module, section: int, offset: SectionOffset) -> tuple[CallSite, ...]:
-    """Every direct call of, and jump to, the code at ``offset`` of section ``section``."""
+    """Every direct call of, and jump to, the code at ``offset`` of section ``section``.
+
+    Raises MatchError where far more places look like one than in any kqemu.
+    """
     sites: list[CallSite] = []
+    room = _MOST_CALLS
     for code in _codes(module):
         index = code.section.index
         marks = {
@@ -100,7 +111,10 @@ def find_calls(module: Module, section: int, offset: SectionOffset) -> tuple[Cal
             if _leads_to(module, r, section, offset)
         }
         if index == section:
-            marks.update(_transfers(code.bytes, offset))
+            marks.update(islice(_transfers(code.bytes, offset), _MOST_CALLS + 1))
+        room -= len(marks)
+        if room < 0:
+            raise _too_many(_MOST_CALLS, f"a call of one function ({offset:#x})", module.name)
         for instruction in code.instructions_over(sorted(marks), _is_transfer):
             if not instruction.is_call and not instruction.is_branch:
                 continue

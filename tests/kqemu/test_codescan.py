@@ -12,8 +12,9 @@ from kpatch.elf.module import read_module
 from kpatch.errors import MatchError
 from kpatch.isa.decode import Outline, outline
 from kpatch.kqemu import codescan
-from kpatch.kqemu.codescan import find_ltr
+from kpatch.kqemu.codescan import find_calls, find_ltr
 from kpatch.patch.assess import Verdict, assess
+from kpatch.units import SectionOffset
 from tests.objects import assembled
 
 LTR = ".byte 0x0f, 0x00, 0xd8"
@@ -59,6 +60,17 @@ def test_more_candidates_than_in_any_kqemu_are_refused_before_they_cost() -> Non
         find_ltr(module)
     found = assess(module)
     assert found.verdict is Verdict.UNKNOWN_BUILD and found.refusal is not None
+
+
+def test_more_calls_of_one_function_than_in_any_kqemu_are_refused_before_they_cost() -> None:
+    for count in (1024, 1025):
+        source = "f: ret\n" + "call f\n" * count
+        module = read_module(assembled(f".text\n{source}"), "calls.ko")
+        if count <= 1024:
+            assert len(find_calls(module, 1, SectionOffset(0))) == count
+            continue
+        with pytest.raises(MatchError, match="more than 1024 places in its code look like a call"):
+            find_calls(module, 1, SectionOffset(0))
 
 
 INSTRUCTIONS = st.sampled_from(
