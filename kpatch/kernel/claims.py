@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from kpatch.kernel.kernelfile import KernelFile
 
 Source = Literal[
-    "--osversion", "--kernel", "module metadata", "undefined symbol", "module data", "conclusion"
+    "--osversion",
+    "--kernel",
+    "module metadata",
+    "undefined symbol",
+    "module data",
+    "kernel table",
+    "conclusion",
 ]
 
 

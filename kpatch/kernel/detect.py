@@ -7,13 +7,20 @@ private one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.errors import KernelUnknownError, NotAffectedError
 from kpatch.kernel.claims import claims_of
-from kpatch.kernel.kernels import Kernel, KernelTable, OneGdt, builtin_table
+from kpatch.kernel.kernels import (
+    CONFIDENCES,
+    Confidence,
+    Kernel,
+    KernelTable,
+    OneGdt,
+    builtin_table,
+)
 from kpatch.kernel.ownlayout import HostLayout, OwnLayout, own_layout
 from kpatch.kernel.versions import Versions
 from kpatch.kernel.weigh import Conflict, Evidence, Weighed, weigh
@@ -129,6 +136,7 @@ def detect(
             *weighed.evidence,
             *_remarks(kernel),
             *own.evidence,
+            *_table_says(weighed, own),
             *_conclusion(weighed),
         ),
         conflicts=(*weighed.conflicts, *own.conflicts),
@@ -171,25 +179,53 @@ def _remarks(kernel: KernelFile | None) -> Iterator[Evidence]:
         )
 
 
+def _table_says(weighed: Weighed, own: OwnLayout) -> Iterator[Evidence]:
+    """What the table says of all kernels that are left, and how sure it is of the least sure.
+
+    Not where the kernel's own file says it.
+    """
+    kernels = weighed.candidates
+    gdts, offsets = {kernel.gdt for kernel in kernels}, {kernel.cpuid for kernel in kernels}
+    if len(gdts) == 1 and own.gdt is None:
+        sure = _least(kernel.gdt_confidence for kernel in kernels)
+        yield _word("kernel table", _of(kernels), f"the GDT is {gdts.pop()}", sure=sure)
+    offset = offsets.pop() if len(offsets) == 1 and own.layout is None else None
+    if offset is not None:
+        sure = _least(kernel.pcpu_confidence or CONFIDENCES[-1] for kernel in kernels)
+        yield _word("kernel table", _of(kernels), f"cpuid is at %gs:{offset:#x}", sure=sure)
+
+
+def _least(confidences: Iterable[Confidence]) -> Confidence:
+    return max(confidences, key=CONFIDENCES.index)
+
+
+def _of(kernels: Sequence[Kernel]) -> str:
+    return f"FreeBSD {_names(kernels)}"
+
+
 def _conclusion(weighed: Weighed) -> Iterator[Evidence]:
     """The doubt that is left, and why it does not matter, where it does not."""
     kernels = weighed.candidates
     if len(kernels) < 2 and not any(kernel.gdt == "ambiguous" for kernel in kernels):
         return
-    names = _names(kernels)
     if len({kernel.cpuid for kernel in kernels}) > 1:
         means = "cpuid lies at different places in them, so a patch needs to know which"
     elif len({kernel.gdt for kernel in kernels}) > 1 or kernels[0].gdt == "ambiguous":
         means = "the GDT may be shared or private; the patch is right on both"
     else:
         means = "any of them; the patch is the same for all"
-    yield _word("conclusion", f"FreeBSD {names}", means, weighed.versions)
+    yield _word("conclusion", _of(kernels), means, weighed.versions)
 
 
 def _word(
-    source: Literal["--kernel", "conclusion"], seen: str, means: str, versions: Versions = ()
+    source: Literal["--kernel", "kernel table", "conclusion"],
+    seen: str,
+    means: str,
+    versions: Versions = (),
+    *,
+    sure: Confidence | None = None,
 ) -> Evidence:
-    return Evidence(source, seen, means, versions, confidence=None)
+    return Evidence(source, seen, means, versions, confidence=sure)
 
 
 def _doubt(kernels: Sequence[Kernel]) -> str:

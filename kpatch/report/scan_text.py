@@ -108,7 +108,9 @@ def _evidence(document: Assessed) -> Iterator[str]:
             yield f"    {evidence}"
     if "kernel" in document:
         for word in document["kernel"]["evidence"]:
-            yield f"    {word['source']}: {word['seen']}: {word['means']}"
+            sure = word["confidence"]
+            mark = f" ({sure})" if sure and sure != "proven" else ""
+            yield f"    {word['source']}: {word['seen']}: {word['means']}{mark}"
         for conflict in document["kernel"]["conflicts"]:
             yield f"    conflict: {conflict['what']}"
     for rule in document["linker"]:

@@ -71,6 +71,11 @@ EVIDENCE: Final = {
     "names the kernel's version exactly.",
     "undefined symbol": "What the module wants from the kernel; some came or went at a version.",
     "module data": "The first number of kqemu_cdevsw, which changed with the kernels.",
+    "kernel table": "What signatures/kernels.toml says of the kernels that are left.",
+    "inferred-strong": "Concluded from what was read or measured, not seen itself; no reason for "
+    "doubt is known.",
+    "inferred-weak": "Concluded, with room for doubt: '--kernel' with the machine's own kernel "
+    "settles it.",
     "conclusion": "What all evidence together leaves.",
     "conflict": "Two sources that cannot both be right. If it matters, apply refuses (15).",
     "shared": "One GDT for all CPUs: the kernels that have the bug.",

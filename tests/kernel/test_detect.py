@@ -85,6 +85,25 @@ def test_the_ambiguous_version_goes_on_and_says_why() -> None:
     assert "the patch is right on both" in detection.evidence[-1].means
 
 
+@pytest.mark.parametrize(
+    ("osversion", "gdt", "cpuid"),
+    [
+        (504000, "inferred-strong", "inferred-strong"),
+        (602000, "inferred-strong", "inferred-strong"),
+        (604000, "inferred-weak", "inferred-strong"),
+        (703000, "proven", "proven"),
+        (None, "inferred-weak", "inferred-strong"),  # of several the least sure
+    ],
+)
+def test_what_the_table_only_infers_is_marked_as_that(
+    osversion: int | None, gdt: str, cpuid: str
+) -> None:
+    module = module_of_7() if osversion == 703000 else module_of_6()
+    said = [e for e in detect(module, osversion=osversion).evidence if e.source == "kernel table"]
+    assert [e.confidence for e in said] == [gdt, cpuid]
+    assert "the GDT is" in said[0].means and "cpuid is at" in said[1].means
+
+
 def test_a_known_kernel_leaves_no_conclusion() -> None:
     assert "conclusion" not in sources(detect(module_of_7(), osversion=700055))
 
@@ -98,8 +117,10 @@ def test_evidence_stands_in_the_order_of_its_strength() -> None:
         "module metadata",
         "undefined symbol",
         "module data",
+        "kernel table",
+        "kernel table",
     ]
-    assert [e.is_decisive for e in detection.evidence] == [True, False, False, False, False]
+    assert [e.is_decisive for e in detection.evidence] == [True, *[False] * 6]
 
 
 @pytest.mark.parametrize("osversion", [701000, 702000, 703000, 800046, 800107])
