@@ -36,7 +36,10 @@ class Ledger:
         self._arenas = (shared, guest.arena)
         self._places = tuple(places)
         self._fail = fail
-        self.begin(Execution(), Territory(frozenset(), (), (), None, ()))
+        # Writes found to be of the guest's own memory: address and size, and their chunks.
+        self._own: dict[tuple[int, int], range] = {}
+        self._territory = Territory(frozenset(), (), (), None, ())
+        self.begin(Execution(), self._territory)
 
     def watch_writes(self, hooks: Hooks) -> None:
         """See the writes of an engine."""
@@ -57,8 +60,9 @@ class Ledger:
         """From here on accesses belong to ``run``, on a CPU that may touch ``territory``."""
         self.count = 0
         self._run = run
+        if (territory.private, territory.edges) != (self._territory.private, self._territory.edges):
+            self._own.clear()
         self._territory = territory
-        self._own = territory.known_writes
         self._undo: list[tuple[Arena, int, bytes]] = []
 
     def undo(self) -> None:

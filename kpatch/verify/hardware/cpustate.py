@@ -89,10 +89,6 @@ class Territory:
     watched: tuple[tuple[int, int], ...]
     owned: tuple[int, int] | None
     foreign: tuple[tuple[int, int], ...]
-    known_writes: dict[tuple[int, int], range] = field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )
-    """Writes of private memory that were found right: address and size, and their chunks."""
 
 
 @dataclass(frozen=True)
