@@ -168,7 +168,9 @@ def test_an_interrupt_of_the_program_itself_leaves_no_traceback() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(0.4)
+    # It is on its way where it has loaded the disassembler, however long that takes.
+    while "capstone" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)
     assert b"Traceback" not in said
