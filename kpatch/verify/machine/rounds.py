@@ -12,8 +12,8 @@ are tried. Counters, which never come to an end, are
 :mod:`kpatch.verify.machine.counters`.
 
 That is about rounds which begin when all earlier ones are over. A CPU that waits may see another
-one make any number of them meanwhile. So the scenario of two rounds is explored once more on two
-CPUs, with rounds without end, where that comes to an end.
+one make any number of them meanwhile. So the scenarios of two rounds in which guests
+stay are explored once more, with rounds without end, where that comes to an end.
 """
 
 from __future__ import annotations
@@ -39,9 +39,6 @@ MOST_ENDLESS: Final = 6_000
 _MAX_STATES: Final = "max-states"
 """How the bound of a search is called that this ends."""
 
-_FEW: Final = 2
-"""CPUs of the hosts on which rounds have no end."""
-
 _LATER: Final = " (in a later round, which begins with what earlier ones left in memory)"
 
 PhysicalBytes = frozenset[tuple[int, int]]  # physical address, contents
@@ -66,8 +63,7 @@ def explore_rounds(setup: Setup, explore: Explore, briefly: Explore) -> tuple[Re
 
 def _is_tried_without_end(setup: Setup) -> bool:
     scenario = setup.scenario
-    several = scenario.rounds > 1 and not scenario.moves and scenario.gdt == "shared"
-    return several and setup.world.model.cpus == _FEW
+    return scenario.rounds > 1 and not scenario.moves and not scenario.one_cpu
 
 
 def _one_after_the_other(setup: Setup, explore: Explore) -> tuple[Result, Setup, bool]:

@@ -46,16 +46,21 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True)
 class Bounds:
-    """The limits of every single exploration, and the reductions."""
+    """The limits of every single exploration, and the reductions.
+
+    ``beyond_violation``: states looked into after the first violation, times CPUs; None for all.
+    """
 
     max_states: int = 5_000_000
     max_seconds: float = float("inf")
     por: bool = True
     symmetry: bool = True
     every_instruction: bool = False
+    beyond_violation: int | None = _BEYOND_VIOLATION
 
     def options(self, model: MemoryModel, cpus: int) -> Options:
         """The explorer's options."""
+        beyond = self.beyond_violation
         return Options(
             model=model,
             por=self.por,
@@ -64,7 +69,7 @@ class Bounds:
             absent=True,
             max_states=self.max_states,
             max_seconds=self.max_seconds,
-            beyond_violation=_BEYOND_VIOLATION // cpus,
+            beyond_violation=beyond // cpus if beyond is not None else None,
             shortest_states=_SHORTEST // cpus**2,
         )
 

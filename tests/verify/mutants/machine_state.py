@@ -89,7 +89,7 @@ MUTANTS: Final = (
         (PROGRESS,),
     ),
     Mutant("waits for ever", (leave("again:; pause; jmp again"),), (PROGRESS,)),
-    Mutant("calls itself for ever", (leave("again:; call again"),), (NO_FAULT,)),
+    Mutant("calls itself for ever", (leave("again:; call again"),), (FOOTPRINT,)),
     Mutant(
         "the TSS is written",
         (before("imul rcx, rcx, $tss_stride", "movabs rax, =common_tss; mov dword [rax], ecx"),),
