@@ -48,6 +48,7 @@ class Kernel(NamedTuple):
     tss_stride: int
     tr_selector: int
     snapshot: bool
+    development: bool
     source: str
 
 
@@ -113,6 +114,7 @@ def _kernel(entry: Entry) -> Kernel:
         tss_stride=entry.number("tss_stride", _LARGEST_OFFSET),
         tr_selector=entry.number("tr_selector", _SELECTOR_LIMIT),
         snapshot=entry.flag("snapshot"),
+        development=entry.flag("development"),
         source=entry.text("source"),
     )
     entry.finish()

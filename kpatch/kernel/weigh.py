@@ -143,10 +143,15 @@ class _Scale:
         """Whether a module counts as not affected on a word that ``claim`` rules out.
 
         A module runs on every kernel of the branch that it was built for, a later one too, but
-        on none of another branch.
+        on none of another branch; and what was built before a branch's first release is promised
+        nothing.
         """
         gdts = {k.gdt for k in self.table.kernels if intersect((k.versions,), self.left)}
-        return gdts == {"private"} and not _branches(self.left) & _branches(claim.versions)
+        releases = [k.versions for k in self.table.kernels if not k.development]
+        return gdts == {"private"} and not (
+            _branches(intersect(self.left, releases))
+            & _branches(intersect(claim.versions, releases))
+        )
 
 
 def _branches(versions: Versions) -> set[int]:

@@ -34,6 +34,9 @@ from tests.objects import kqemu_module
         (700055, module_of_6),
         (700055, module_of_8),
         (703000, module_of_6),
+        # Built for 8-CURRENT before April 2009, if not for 6.x or 7.x: no promise for 8.0.
+        (800107, module_of_7),
+        (803000, module_of_7),
     ],
 )
 def test_an_option_against_the_module_is_refused(
