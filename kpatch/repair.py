@@ -27,7 +27,6 @@ from kpatch.readback import others_reading, require_agreement, will_be_patched
 # Imported for the types only: a scan pays neither for the assembler nor for the emulator.
 if TYPE_CHECKING:
     from kpatch.patch.assess import Assessment
-    from kpatch.patch.before import Unpatched
     from kpatch.patch.giveback import GivenBack
     from kpatch.patch.plan import Plan
     from kpatch.signature.model import Signature
@@ -65,7 +64,7 @@ def scan(
     ``name`` is what messages call it; without ``signatures`` those that come with kpatch are
     tried. Raises DamagedFileError for what is no ELF file or a damaged one.
     """
-    # Imported here: what reads a file back is loaded beside this.
+    # Imported here: in apply the other process loads pyelftools and LIEF meanwhile.
     from kpatch.patch.assess import assess
 
     return assess(read_module(data, name), host=host, signatures=signatures)
@@ -83,8 +82,9 @@ def apply(
 ) -> Repaired:
     """Repair a module, and prove the repair unless ``proving`` is None.
 
-    What is ``to_write`` pyelftools and LIEF read back too. A module that is patched already, for
-    the kernel that ``host`` names, comes back as it is, and that is what is proven.
+    What is ``to_write``, or is proven, pyelftools and LIEF read back too, in another process. A
+    module that is patched already, for the kernel that ``host`` names, comes back as it is, and
+    that is what is proven.
     Raises the refusals of the patch layer, VerificationError for whatever is not proven, and
     KeyboardInterrupt where somebody interrupted the proof.
     """
@@ -94,7 +94,7 @@ def apply(
         if found.before is not None and found.is_patched:
             if found.refusal is not None:
                 raise found.refusal
-            return _done_before(found, found.before, proving)
+            return _done_before(found, proving)
         # Imported here: a module that is done already needs no assembler.
         from kpatch.patch.prepare import prepare
 
@@ -137,8 +137,8 @@ def _proven(found: Assessment, plan: Plan, patched: Module, host: Host, proving:
     return proof
 
 
-def _done_before(found: Assessment, before: Unpatched, proving: Proving | None) -> Repaired:
-    """A module that is patched already: as kpatch would patch it, and proven unless told not to."""
+def _done_before(found: Assessment, proving: Proving | None) -> Repaired:
+    """A module that is patched already comes back as it is, proven unless told not to."""
     if proving is None:
         return Repaired(found, found.module, None)
     proof = prove_case(case_of(found), proving)

@@ -1,4 +1,7 @@
-"""A file on the command line: a module, a compressed module, or a package with one inside."""
+"""A file on the command line: a module, a compressed module, or a package with modules in it.
+
+``open_target`` reads it, ``changed`` wraps the new module as the old one was, ``store`` writes.
+"""
 
 from __future__ import annotations
 
@@ -125,29 +128,30 @@ def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool
     new copy stays. Raises FileAccessError.
     """
     if not in_place:
-        return Stored(None, _told(files.replace(place, data, like=target.path)))
+        return Stored(None, _notices(files.replace(place, data, like=target.path)))
     if not keep:
-        return Stored(None, _told(files.replace(place, data, expected=target.data)))
+        return Stored(None, _notices(files.replace(place, data, expected=target.data)))
     # Imported here: scan keeps no copies.
     from kpatch.containers.copies import keep_copy, withdraw
 
     copy = keep_copy(place, target.data)
     try:
-        return Stored(copy.path, _told(files.replace(place, data, expected=target.data)))
+        return Stored(copy.path, _notices(files.replace(place, data, expected=target.data)))
     except BaseException:
         withdraw(copy, place, target.data)
         raise
 
 
-def _told(lost: tuple[str, ...]) -> tuple[str, ...]:
+def _notices(lost: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"its attribute {name} could not be kept" for name in lost)
 
 
 def changed(target: Target, change: ModuleChange, *, patched: bool) -> Changed:
     """``target`` with its module gone through ``change``.
 
-    ``patched`` says whether the result is a patched file or an original. Raises what ``change``
-    and the archive raise.
+    ``patched`` says whether the result is a patched file or an original; an original that was
+    packed is taken from the copy kept beside the file, if there is one. Raises what ``change`` and
+    the archive raise.
     """
     if target.kind is None:
         module = target.modules[0]

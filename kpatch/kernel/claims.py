@@ -1,4 +1,7 @@
-"""What each source says about the kernel that a module is for, before anything is weighed."""
+"""What each source says about the kernel that a module is for, before anything is weighed.
+
+:mod:`kpatch.kernel.weigh` lets the stronger claim count, :mod:`kpatch.kernel.detect` answers.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from kpatch.kernel.versions import INT_SIZE, PLAUSIBLE, Versions, exactly
 if TYPE_CHECKING:
     from kpatch.kernel.kernelfile import KernelFile
 
+# No claim here has one of the last two: with them detect() says what it concluded.
 Source = Literal[
     "--osversion",
     "--kernel",

@@ -1,4 +1,9 @@
-"""What a module is, as far as a repair is concerned: the verdict, and everything it rests on."""
+"""What a module is, as far as a repair is concerned: the verdict, and everything it rests on.
+
+A module with a note of kpatch's is judged here. Any other goes on to
+:mod:`kpatch.patch.without_patch`, which asks for a source fix, the kernel that it is for, and the
+sites of a signature, and says whether it is affected. :mod:`kpatch.patch.assessment` has the words.
+"""
 
 from __future__ import annotations
 

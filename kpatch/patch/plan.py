@@ -1,4 +1,8 @@
-"""The plan: every change that a patch makes to one module, before any of it is made."""
+"""The plan: every change that a patch makes to one module, before any of it is made.
+
+Each site becomes a call of a trampoline, in a new code section, that does what stood there and
+what was missing. The note keeps what was overwritten.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class Neutralised(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a patch changes. ``trampolines`` lie in the code section at ``placed``."""
+    """Everything a patch changes. ``trampolines[i]`` is at ``placed[i]`` of the code section."""
 
     module: Module
     match: Match
@@ -69,12 +73,12 @@ def make_plan(
     trampolines = tuple(_trampoline(site, names, signature.file) for site in sites)
     placed, code = place_code(trampolines, signature.code_align)
     calls = tuple(call_to_trampoline(site) for site in sites)
-    extra = neutralised or Neutralised("", ())
-    whats = [
+    fix = neutralised or Neutralised("", ())
+    labels = [
         *(f"{site.rule.name} site" for site in sites),
-        *("source fix" for _ in extra.overwrites),
+        *("source fix" for _ in fix.overwrites),
     ]
-    overwrites = (*calls, *extra.overwrites)
+    overwrites = (*calls, *fix.overwrites)
     return Plan(
         module=module,
         match=match,
@@ -100,9 +104,9 @@ def make_plan(
             original_header=module.data[:HEADER_SIZE],
             replaced=tuple(
                 _replaced(module, overwrite, what)
-                for overwrite, what in zip(overwrites, whats, strict=True)
+                for overwrite, what in zip(overwrites, labels, strict=True)
             ),
-            source_fix=extra.variant,
+            source_fix=fix.variant,
             loaded_sha256=loaded_digest(module),
             tss_stride=tss_stride,
         ),

@@ -112,8 +112,8 @@ def _evidence(document: Assessed) -> Iterator[str]:
             mark = f" ({sure})" if sure and sure != "proven" else ""
             yield f"    {word['source']}: {word['seen']}: {word['means']}{mark}"
         for conflict in document["kernel"]["conflicts"]:
-            word = "conflict" if conflict["matters"] else "overruled"
-            yield f"    {word}: {conflict['what']}"
+            label = "conflict" if conflict["matters"] else "overruled"
+            yield f"    {label}: {conflict['what']}"
     for rule in document["linker"]:
         yield f"    kernel linker: {rule['rule']}: {rule['what']}"
     if "patch" in document:

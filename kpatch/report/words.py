@@ -78,7 +78,7 @@ EVIDENCE: Final = {
     "settles it.",
     "conclusion": "What all evidence together leaves.",
     "conflict": "Two sources that cannot both be right. If it matters, apply refuses (15).",
-    "overruled": "Evidence that a surer source contradicts; nothing that a patch needs hangs on it.",
+    "overruled": "Evidence that a surer source contradicts; no patch hangs on it.",
     "shared": "One GDT for all CPUs: the kernels that have the bug.",
     "private": "A GDT for each CPU: the bug cannot show, and the patch does no harm.",
     "ambiguous": "A version number that stands for kernels of both kinds, as 700112.",

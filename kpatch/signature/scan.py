@@ -1,7 +1,8 @@
 """Finds a signature's sites in a module: exactly one match for each, or an error that shows why.
 
-The image is where both sites must be: a module may hold several that look like one, and only one
-may match. What an earlier site has bound to a name, a later one must repeat.
+A site is a run of instructions that the patch replaces with a call. The image is the monitor's
+code, inside a data section, where all sites must be: a module may hold several that look like one,
+and only one may match. What an earlier site has bound to a name, a later one must repeat.
 """
 
 from __future__ import annotations

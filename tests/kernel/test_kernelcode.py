@@ -12,7 +12,7 @@ from kpatch.kernel.detect import detect
 from kpatch.kernel.kernelcode import KernelCode, read_code
 from kpatch.kernel.kernelfile import read_kernel
 from tests.kernel.kernels import CPUID, kernel
-from tests.objects import objcopied
+from tests.objects import kqemu_module, objcopied
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -48,7 +48,8 @@ def test_it_is_the_same_with_debugging_information_and_without(version: int) -> 
 
 
 def test_a_kernel_of_8_says_all_of_it() -> None:
-    found = detect(ambiguous(), kernel=read_kernel(kernel(8, gdt="private"), "kernel"))
+    module = kqemu_module(wants=("_thread_lock_flags",))
+    found = detect(module, kernel=read_kernel(kernel(8, gdt="private"), "kernel"))
     assert found.gdt == "private" and found.not_affected is not None
     words = [each.seen for each in found.evidence if each.source == "--kernel"]
     assert "init_secondary of kernel loads a GDT of its own on every CPU" in words

@@ -1,4 +1,9 @@
-"""The breadth-first search over canonical states. It visits everything or says what stopped it."""
+"""The breadth-first search over canonical states. It visits everything or says what stopped it.
+
+A state is the memory and where each CPU stands; states that differ only in the CPUs' numbers are
+merged, as far as ``Space`` sees it. States are numbered as they are found: ``graph.states`` is the
+queue as well, and ``graph.expanded`` says how far it is worked off.
+"""
 
 from __future__ import annotations
 
