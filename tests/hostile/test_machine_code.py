@@ -72,7 +72,6 @@ FAULTS = {
     "an empty stack": "xor esp, esp; push rax",
     "a stack at no address": "mov rsp, 0x8000000000000000; push rax",
     "a stack far below": "sub rsp, 0x100000; push rax",
-    "pushing for ever": "again: push rax; jmp again",
     "a bit far away": "mov rax, 0x7fffffffffff; bts qword ptr [rdi], rax",
     "a call through the state": "call [rdi]",
     "the state as code": "mov rax, [rdi + 8]; jmp rax",
@@ -80,6 +79,7 @@ FAULTS = {
     "a repeated move that runs on": "mov rsi, rdi; mov rcx, -1; rep movsq",
 }
 WRITES_ELSEWHERE = {
+    "pushing for ever": "again: push rax; jmp again",
     "its own code": "lea rax, [rip + 1]; mov byte ptr [rax], 0x90",
     "its own code, by a locked exchange": "lea rax, [rip + 1]; xchg byte ptr [rax], al",
     "the interrupt table": "mov rax, [rdi + 0x7a]; mov qword ptr [rax], 0",

@@ -49,7 +49,6 @@ RUN_WILD = {
     "jumps to address 0": "xor eax, eax; jmp rax",
     "runs its stack": "mov word ptr [rsp - 8], 0xfeeb; lea rax, [rsp - 8]; jmp rax",
     "runs what is no instruction": "ud2",
-    "calls itself for ever": "call .",
     "divides by 0": "xor eax, eax; div eax",
     "reads address 0": "xor eax, eax; mov rax, [rax]",
     "writes address 0": "xor eax, eax; mov [rax], rax",
@@ -66,6 +65,7 @@ RUN_WILD = {
     "loads a stack segment that is none": "mov ax, 0x33; mov ss, ax",
 }
 OVERSTEP = {
+    "calls itself for ever": "call .",
     "clears the GDT": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx], 0",
     "writes on from the slot": "mov rcx, [rdi + 0x84]; mov [rcx + 0x3c], rax",
     "writes common_tss": "mov rcx, [rdi + 0x84]; mov qword ptr [rcx + 0x4fc0], 0",
