@@ -137,6 +137,11 @@ def test_a_fault_names_its_kind_and_its_place(what: str) -> None:
     assert "image+" in result.counterexamples[0].what
 
 
+def test_pushing_for_ever_uses_more_stack_than_there_may_be() -> None:
+    """Long before it comes to the end of the stack."""
+    assert broken(judged(with_exit_code("again: push rax; jmp again"))) == {"footprint"}
+
+
 @pytest.mark.parametrize("what", WRITES_ELSEWHERE)
 def test_a_write_elsewhere_names_what_it_would_have_changed(what: str) -> None:
     result = judged(with_exit_code(WRITES_ELSEWHERE[what]))
