@@ -181,5 +181,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        raise SystemExit(f"takes no arguments.\n\n{__doc__}")
     sys.path.insert(0, str(ROOT))
     main()

@@ -123,7 +123,7 @@ def _of_module(
     found = assess(module, host=host, signatures=signatures)
     verdict, lines = found.verdict, []
     if found.verdict is Verdict.PATCHED and found.before is not None:
-        lines = [f"{name}: PATCHED. {sentence(found.reason)} This is about its original:", ""]
+        lines = [f"{name}: PATCHED. {sentence(found.reason)} This is about what it was:", ""]
         found = assess(found.before.module, host=host, signatures=signatures)
     document = documents.assessment(found)
     example = _counterexample(found, console)

@@ -56,9 +56,12 @@ def _parts(document: Applied, path: str, given: Given) -> Iterator[tuple[str, st
 
 def _what(document: Applied) -> str:
     module = document["module"]
-    names = module["kernel"]["kernels"] if "kernel" in module else []
-    known = f" {names[0]}" if len(names) == 1 else f" {names[0]} to {names[-1]}" if names else ""
-    return f"kqemu for FreeBSD/amd64{known}"
+    kernel = module.get("kernel")
+    names = kernel["kernels"] if kernel else []
+    if not kernel or len(names) < 2:
+        return " ".join(("kqemu for FreeBSD/amd64", *names))
+    first, last = (name.split(" (")[0] for name in (names[0], names[-1]))
+    return f"kqemu for FreeBSD/amd64 {first} to {last} ({kernel['low']} to {kernel['high']})"
 
 
 def _wrong(document: Applied) -> str:
@@ -67,18 +70,17 @@ def _wrong(document: Applied) -> str:
     at = {site["site"]: f"{section}+{site['section_offset']:#x}" for site in match["sites"]}
     return (
         f"Leaving the guest ({at.get('exit', '?')}), it loaded TR from a GDT slot that may hold "
-        "another CPU's TSS, and two CPUs could do so at once: the kernel panics. Entering "
-        f"({at.get('entry', '?')}), it saved no TSS."
+        "another CPU's TSS, and two CPUs could do so at once: the kernel panics. It saved only the "
+        f"slot's number ({at.get('entry', '?')})."
     )
 
 
 def _changed(document: Applied) -> str:
     before, after = document["before"]["size"], document["after"]["size"]
     fix = document["module"].get("source_fix")
-    rest = f"Nothing else changed but pointers in the ELF header; {before} bytes became {after}."
+    rest = f"No other code or data changed; {before} bytes became {after}."
     if fix:
-        name = f"Source fix {fix['variant']}"
-        rest = f"{name} now returns at once. Else only pointers in the ELF header changed."
+        rest = f"Source fix {fix['variant']} now returns at once. {rest}"
     return (
         "Both places now call new code at the end of the file: one CPU at a time puts its own TSS "
         f"into the slot and loads it. {rest}"
@@ -92,17 +94,20 @@ def _proven(proof: ProofFacts) -> str:
     states = sum(explored["states"] for explored in held)
     cpus = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}" if counts[1:] else f"{counts[0]}"
     return (
-        f"In every order of the instructions of {cpus} CPUs ({len(held)} explorations, {states} "
-        f"states, memory models {models}) each CPU gets its own TSS back; nothing faults, hangs "
-        "or stays altered. Controls (old module; patch without lock) failed, as they must."
+        f"In every order of instructions of {cpus} CPUs ({len(held)} explorations, {states} "
+        f"states, models {models}) each CPU gets its TSS back, if its number is found; "
+        "nothing faults, hangs or stays altered. The old module, and the patch without lock, "
+        "failed."
     )
 
 
 def _left_out(proof: ProofFacts) -> str:
+    window = proof["window"]
+    size = f" ({window['patched']} instructions, were {window['unpatched']})" if window else ""
     return (
-        f"Other numbers of CPUs; kernels whose cpuid is not at %gs:{proof['cpuid']:#x}; NMIs and "
-        "machine checks at the wrong moment, DMA, other kernel code. It ran emulated, not on "
-        "your machine."
+        f"Other numbers of CPUs; kernels whose CPU number is not at %gs:{proof['cpuid']:#x}; NMIs, "
+        f"machine checks before TR is back{size}; DMA, other kernel code. It ran on emulated "
+        "CPUs only."
     )
 
 
@@ -110,8 +115,8 @@ def _next(document: Applied) -> str:
     """A kernel that runs knows nothing of the file: kldload(8) has copied it."""
     packed = document["module"]["file"] != document["file"]
     return (
-        f"{'Install the package' if packed else 'Put it in place'} and reload it on its machine, "
-        "which runs the old one until then: kldunload kqemu; kldload kqemu"
+        f"On its machine, which runs the old one until then: stop all guests, install "
+        f"{'the package' if packed else 'it'}, kldunload kqemu; kldload kqemu"
     )
 
 

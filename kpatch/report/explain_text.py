@@ -28,7 +28,7 @@ def explanation(
     ``is_patched`` the module is its original.
     """
     advice = _of_the_patched(path, given) if is_patched else _next(module, path, given)
-    return [*_what(module), *_where(module), *_how(found), *advice]
+    return [*_what(module, is_patched=is_patched), *_where(module), *_how(found), *advice]
 
 
 def wrapped(lines: list[str], width: int) -> str:
@@ -41,8 +41,9 @@ def _filled(line: str, width: int) -> str:
     return "\n".join(filled(line.lstrip(), width, indent, f"{indent}   " if indent else ""))
 
 
-def _what(module: Assessed) -> Iterator[str]:
-    yield f"{module['file']}: {module['verdict'].upper()}. {sentence(module['reason'])}"
+def _what(module: Assessed, *, is_patched: bool) -> Iterator[str]:
+    what = "Before the patch" if is_patched else module["file"]
+    yield f"{what}: {module['verdict'].upper()}. {sentence(module['reason'])}"
 
 
 def _where(module: Assessed) -> Iterator[str]:
@@ -71,9 +72,9 @@ def _where(module: Assessed) -> Iterator[str]:
     yield ""
     yield (
         "Where all CPUs share one GDT, the slot holds the TSS of the CPU that started last. Every "
-        "other CPU comes back with that TSS, and with that CPU's stacks. And nothing keeps another "
-        "CPU out between the two instructions that clear the busy bit and load TR: then the load "
-        "faults."
+        "other CPU comes back with that TSS, and with that CPU's stacks: two CPUs write to one "
+        "stack, and the kernel panics. And nothing keeps another CPU out between the two "
+        "instructions that clear the busy bit and load TR: then the load faults."
     )
 
 
@@ -83,7 +84,10 @@ def _how(found: CounterexampleFacts | None) -> Iterator[str]:
         return
     lanes = found["lanes"]
     yield ""
-    yield f"Run on {lanes['cpus']} emulated CPUs, its own code does this:"
+    yield (
+        f"Run on {lanes['cpus']} emulated CPUs, of which the last to start left its TSS in the "
+        "slot, its own code does this:"
+    )
     for number, step in enumerate(lanes["steps"], 1):
         yield f"  {number}. {_step(step)}"
     last = lanes["steps"][-1]
@@ -91,7 +95,8 @@ def _how(found: CounterexampleFacts | None) -> Iterator[str]:
     for cpu, task in enumerate(last["tasks"]):
         wrong = task.startswith("TSS ") and task != f"TSS {cpu}"
         yield f"  CPU {cpu} ends with {task}" + (": WRONG, that is another CPU's" if wrong else "")
-    yield f"So {found['prop']} does not hold: {found['what']}."
+    name = found["prop"]
+    yield f"So {name} (kpatch explain {name}) does not hold: {found['what']}."
 
 
 def _step(step: LaneStepFacts) -> str:
@@ -108,7 +113,7 @@ def _step(step: LaneStepFacts) -> str:
 
 def _of_the_patched(path: str, given: Given) -> Iterator[str]:
     yield ""
-    yield f"{path} itself is repaired. Prove that with: {command_line('verify', path, given)}"
+    yield f"{path} itself is repaired. To prove it: {command_line('verify', path, given)}"
     yield f"What the patch changed: {command_line('diff', path, given)}"
     yield f"Take it back with: {command_line('revert', path, given)}"
 
