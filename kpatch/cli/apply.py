@@ -192,7 +192,10 @@ def _tell(document: Applied, console: Console, screen: Callable[[Applied], None]
     if document["status"] == "already-patched":
         done_with = "nothing to do" if document["in_place"] else "copied as it is"
         if document["proof"] is not None:
-            done_with = f"and proven now; {done_with}"
+            # Imported here: without a proof nobody needs it.
+            from kpatch.report.bounds import how_far
+
+            done_with = f"and proven now in {how_far(document['proof'])}; {done_with}"
         console.say(f"{file}: patched already, {done_with}")
     elif screen is not None:
         screen(document)

@@ -37,7 +37,7 @@ EXIT_CODES: Final = {
     "1": "a finding: affected, not proven, different",
     "2": "the command line does not fit together",
     "10": "not an ELF file, or a damaged one",
-    "11": "not a module this tool knows",
+    "11": "not a module this tool knows; for revert, one that is not patched",
     "12": "a place to patch matches nowhere, more than once, or may not be patched",
     "13": "not affected: nothing to repair",
     "14": "already fixed by source",
@@ -143,9 +143,21 @@ def _called(argv: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        name = error.ctx.command_path if error.ctx else "kpatch"
-        raise UsageError(error.format_message().rstrip("."), todo=f"see '{name} --help'") from error
+        raise _in_our_words(error) from error
     return code if isinstance(code, int) else DONE
+
+
+def _in_our_words(error: click.UsageError) -> UsageError:
+    """What click says of a wrong call, as our own errors are said, with what may be meant."""
+    # Some releases of click put what may be meant into the message, some beside it.
+    what, _, meant = error.format_message().rstrip(".").partition(". Did you mean ")
+    todo = f"see '{error.ctx.command_path if error.ctx else 'kpatch'} --help'"
+    if isinstance(error, click.NoSuchOption):
+        what = f"no such option '{error.option_name}'"
+        meant = " or ".join(sorted(error.possibilities or ()))
+    if meant:
+        todo = f"did you mean {meant.rstrip('?').replace(chr(39), '')}?"
+    return UsageError(f"{what[:1].lower()}{what[1:]}", todo=todo)
 
 
 def _refuse(error: KpatchError, argv: list[str]) -> int:

@@ -17,10 +17,13 @@ from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
 from kpatch.report.proof_text import proof_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
+from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.verify.proof.obligations import Obligation, default_suite, suite
 from kpatch.verify.proof.tasks import Bounds, replayed_lanes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kpatch.cli.common import Console
     from kpatch.cli.machines import MachineTests
     from kpatch.cli.verify import Asked
@@ -121,6 +124,14 @@ def _obligations(asked: Asked) -> tuple[Obligation, ...]:
         return found
     only = int(asked.tr_selector, 16)
     return tuple(dict.fromkeys(replace(obligation, tr_selector=only) for obligation in found))
+
+
+def said_of_cpus(scenarios: Sequence[str], cpus: str) -> str:
+    """That ``scenarios`` of a kernel for one CPU run with 1; empty where ``cpus`` names it too."""
+    alone = [each.name for each in SCENARIOS if each.one_cpu and each.name in scenarios]
+    if not alone or 1 in _numbers(cpus):
+        return ""
+    return f"{', '.join(alone)}: a kernel for one CPU, so it is run with 1, not with --cpus {cpus}"
 
 
 def _schedule(text: str) -> Schedule:

@@ -55,6 +55,15 @@ class Asked(NamedTuple):
 
             explored.wanted_proof(self)
 
+    def said_of_cpus(self) -> str:
+        """What --cpus cannot change in the scenarios that were named; empty if it can."""
+        if self.cpus is None or not self.scenarios:
+            return ""
+        # Imported here, as above.
+        from kpatch.cli import explored
+
+        return explored.said_of_cpus(self.scenarios, self.cpus)
+
 
 @click.command("verify")
 @FILES
@@ -117,7 +126,8 @@ def command(
 ) -> int:
     """Run each FILE's own switch on emulated CPUs and explore every interleaving.
 
-    Without options: every scenario, under sc and tso, with 2, 4 and 16 CPUs.
+    Without options: every scenario, under sc and tso, with 2, 4 and 16 CPUs, and with 1 those of a
+    kernel for one CPU. 'kpatch apply' proves the same without 16.
     With --osversion or --kernel a FILE that is not affected there, or is patched for another
     kernel, is refused as 'kpatch apply' refuses it.
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
@@ -138,6 +148,8 @@ def command(
         replay=replay,
     )
     asked.require()
+    if ignored := asked.said_of_cpus():
+        console.say(f"kpatch: {ignored}")
 
     chosen = list(files.expand(paths))
     traced: list[Document] = []

@@ -63,11 +63,7 @@ def given_back(module: Module, signatures: Sequence[Signature] | None = None) ->
     known = load_signatures() if signatures is None else signatures
     before = unpatched(module, note, known)
     if before is None:
-        raise OtherModuleError(
-            "it was not patched by kpatch: it has no note",
-            where=module.name,
-            todo="nothing to take back",
-        )
+        raise _not_patched(module, known)
     if note is None:
         raise DamagedFileError(
             "patched by kpatch, but its note is gone, and the bytes that were displaced with it",
@@ -84,3 +80,16 @@ def given_back(module: Module, signatures: Sequence[Signature] | None = None) ->
     return GivenBack(
         dense(before.module.data), is_original=False, original_sha256=note.original_sha256
     )
+
+
+def _not_patched(module: Module, known: Sequence[Signature]) -> OtherModuleError:
+    """The refusal of a module without a patch: what is not kqemu's is called what scan calls it."""
+    # Imported here: a module that is patched is not judged.
+    from kpatch.patch.assess import assess
+
+    found = assess(module, signatures=known)
+    if found.identity.is_kqemu:
+        what, todo = "it is not patched, so there is nothing to take back", ""
+    else:
+        what, todo = found.reason, "nothing to take back"
+    return OtherModuleError(what, where=module.name, todo=todo)

@@ -76,7 +76,11 @@ def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
     if document["verdict"] == "affected":
         yield f"  next: {command_line('apply', path, given)}"
     elif document["verdict"] in ("patched", "patched-then-stripped"):
-        yield f"  next: nothing. To prove it: {command_line('verify', path, given)}"
+        # The note says nothing of a proof: anybody could write that.
+        yield (
+            "  whether it was proven cannot be seen in the file; to prove it: "
+            f"{command_line('verify', path, given)}"
+        )
 
 
 def _kernel(kernel: KernelFacts) -> str:

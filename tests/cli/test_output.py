@@ -119,7 +119,9 @@ def test_quiet_says_nothing_where_nothing_went_wrong(tmp_path: Path) -> None:
     assert run("apply", "-q", "--no-verify", path).err.count("\n") == 1, "the missing proof is said"
     assert run("apply", "-q", path).err == ""
     assert run("revert", "-q", path).err == ""
-    assert "it has no note" in run("revert", "-q", path).complaint
+    assert (
+        "it is not patched, so there is nothing to take back" in run("revert", "-q", path).complaint
+    )
 
 
 def test_verbose_shows_what_the_patch_rests_on(tmp_path: Path) -> None:

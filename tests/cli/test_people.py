@@ -208,6 +208,10 @@ def test_a_page_that_a_message_names_is_printed(tmp_path: Path) -> None:
 
 def test_an_unknown_word_or_command_gets_a_suggestion() -> None:
     assert "did you mean scan?" in run("scn", "x.ko").complaint
+    assert run("hook", "aply").complaint.endswith("no such command 'aply'; did you mean apply?")
+    assert run("scan", "--jsn", "x").complaint.endswith("'--jsn'; did you mean --json?")
+    missing = "kpatch: missing argument 'FILE...'; see 'kpatch scan --help'"
+    assert run("scan").complaint == missing
     assert "schedule" in run("explain", "schedul").complaint
     for missing in ("/nonexistent/kqemu.ko", "kqemu-nowhere.ko"):
         assert run("explain", missing).code == 18

@@ -85,6 +85,15 @@ def test_a_proof_by_single_instructions_says_so(tmp_path: Path) -> None:
     assert "over every interleaving, instruction by instruction: " in done.out
 
 
+def test_a_number_of_cpus_that_a_scenario_cannot_have_is_said(tmp_path: Path) -> None:
+    done = verify("--cpus", "4", "--model", "sc", "--scenario", "up", patched(tmp_path))
+    assert "kpatch: up: a kernel for one CPU, so it is run with 1, not with --cpus 4" in done.err
+    assert (
+        "kernel for one CPU"
+        not in verify("--cpus", "1,2", "--scenario", "up", tmp_path / "none.ko").err
+    )
+
+
 def test_a_scenario_about_the_guard_says_nothing_about_an_unpatched_module() -> None:
     done = verify("--scenario", "unknown-layout", sample("kqemu-7.ko"))
     assert done.code == 1
