@@ -37,17 +37,23 @@ _FILES = (*files.MODULE_SUFFIXES, *files.PACKAGE_SUFFIXES)
 
 
 @click.command("explain")
-@click.argument("about", metavar="FILE|TERM")
+@click.argument("words", nargs=-1, metavar="FILE|TERM")
+@click.option("--list", "list_terms", is_flag=True, help="Name every term.")
 @kernel_options
 @signatures_option
 @console_options
-def command(about: str, host: Host, signatures: Signatures, console: Console) -> int:
+def command(
+    words: tuple[str, ...], list_terms: bool, host: Host, signatures: Signatures, console: Console
+) -> int:
     """Say what the bug is on FILE, with its own addresses and code, or what TERM means.
 
-    TERM is a word that kpatch prints: a verdict, a scenario, a property, "TR 0x48", "schedule",
-    "exit code 17". What is a file is taken as one. Without a match the nearest terms are named.
-    A page that a message names, as docs/limits.md, is printed.
+    TERM is a word that kpatch prints: a verdict, a scenario, a property, TR 0x48, schedule, exit
+    code 17; or a kernel: 8-CURRENT, 800046. What is a file is taken as one. Without a match the
+    nearest terms are named. A page that a message names, as docs/limits.md, is printed.
     """
+    if list_terms:
+        return _answer(explained("terms", "term", _listed()), console)
+    about = _asked(words)
     path = Path(about)
     if about.startswith(_PAGES) and about.endswith(".md"):
         return _answer(_of_page(about), console)
@@ -62,6 +68,15 @@ def command(about: str, host: Host, signatures: Signatures, console: Console) ->
 
         return each_file("explain", [path], console, explain)
     return _answer(_of_term(about), console)
+
+
+def _asked(words: tuple[str, ...]) -> str:
+    """The one file, or the term, whose words a shell has taken apart. Raises UsageError."""
+    if not words:
+        raise UsageError("no file and no term is named", todo="'kpatch explain --list' names terms")
+    if len(words) > 1 and any(word.endswith(_FILES) or Path(word).is_file() for word in words):
+        raise UsageError("several files, or a file and a term", todo="name one file, or a term")
+    return " ".join(words)
 
 
 def _answer(document: Document, console: Console) -> int:
@@ -97,23 +112,40 @@ def _of_term(about: str) -> Explained:
     # Imported here: the scenarios and properties are defined beside the emulator.
     from difflib import get_close_matches
 
-    from kpatch.cli.commands import COMMANDS, EXIT_CODES
-    from kpatch.report.glossary import terms
+    from kpatch.report.kernel_words import kernel_of
 
-    known = terms(EXIT_CODES, COMMANDS)
+    known = _terms()
     plain = " ".join(about.lower().split())
     word = plain.replace("_", "-")
     tries = (plain, word, word.replace(" ", "-"), word.removesuffix("s"))
-    for spelling in (*tries, f"exit code {word}", f"tr {word}", f"source fix {word}"):
+    kernel = word.removesuffix("-release")
+    for spelling in (*tries, kernel, f"exit code {word}", f"tr {word}", f"source fix {word}"):
         if spelling in known:
             return explained(spelling, "term", [f"{spelling}: {known[spelling]}"])
+    of_number = kernel_of(plain)
+    if of_number is not None:
+        return explained(plain, "term", [f"{plain}: {of_number}"])
     if Path(about).is_dir():
         raise UsageError(f"'{about}' is a folder", todo="name one file, or a word")
-    near = get_close_matches(word, known, 4, 0.5)
+    near = get_close_matches(word, _listed(), 3, 0.5)
     raise UsageError(
         f"'{about}' is no file and no term",
-        todo=f"did you mean {' or '.join(near)}?" if near else "terms: " + ", ".join(sorted(known)),
+        todo=f"did you mean {' or '.join(near)}?" if near else "see 'kpatch explain --list'",
     )
+
+
+def _terms() -> dict[str, str]:
+    from kpatch.cli.commands import COMMANDS, EXIT_CODES
+    from kpatch.report.glossary import terms
+
+    return terms(EXIT_CODES, COMMANDS)
+
+
+def _listed() -> list[str]:
+    """The terms to choose from; a lint's name means something beside its message only."""
+    from kpatch.report.glossary import lint_terms
+
+    return sorted(_terms().keys() - lint_terms().keys())
 
 
 def _of_module(

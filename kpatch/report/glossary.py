@@ -31,6 +31,10 @@ _VERDICTS: Final = {
     "withheld": "A control did not fail. A check that cannot fail proves nothing, so there is no "
     "verdict.",
     "refuted": "The control failed, as it must: the check can tell wrong from right.",
+    "intact": "Not one byte was changed since kpatch patched it: its SHA-256 is the one that the "
+    "note has, and the same patch made again gives the same file.",
+    "patched and proven": "The repair is written, and was proven before that: see 'proven', and "
+    "'not modelled' for what that leaves out.",
     "refused": "kpatch did nothing to this file; the error says why.",
     "not-verified": "It was patched without a proof (--no-verify). Run 'kpatch verify' on it.",
 }
@@ -43,12 +47,14 @@ _MACHINE: Final = {
     "gdt": "Global descriptor table. TR is loaded from a slot of it. Kernels before about 7.1 have "
     "one for all CPUs, so the slot holds the TSS of the CPU that started last.",
     "tr 0x30": "The selector of the TSS slot in the kernels up to 7.3.",
-    "tr 0x48": "The selector of the TSS slot in FreeBSD 8. kpatch proves every scenario with it.",
+    "tr 0x48": "The selector of the TSS slot in FreeBSD 8. With 2 CPUs kpatch proves every "
+    "scenario with it too, as 'kpatch verify' does with 16; with 4 CPUs one of each kind of GDT.",
     "cpuid": "The number of a CPU, in the kernel's struct pcpu, behind %gs: at 0x3c in 5.x and "
     "6.x, at 0x34 in 7.x and 8.x. With the wrong one the exit does what it did before.",
     "descriptor": "Sixteen bytes of the GDT that say where a TSS is. Free (type 9) can be loaded; "
     "ltr makes it busy (type 11), and a busy one faults.",
     "busy": "A TSS descriptor that ltr has loaded. Loading it once more is a fault (#GP).",
+    "busy bit": "The bit that makes a TSS descriptor busy: type 11 (1011b) instead of 9 (1001b).",
     "monitor": "The part of kqemu that runs instead of the kernel while a guest runs. Its code is "
     "an array of bytes in the module, the monitor image; its TSS is the monitor's.",
     "monitor image": "Code inside a data section, which kqemu_init copies to where it runs.",
@@ -70,6 +76,8 @@ _MACHINE: Final = {
 _PROOF: Final = {
     "exploration": "One search through every order that the instructions of several CPUs can have, "
     "for one scenario, one number of CPUs and one memory model.",
+    "scenario": "What the CPUs do in an exploration, and on which kind of host: 'kpatch explain "
+    "moving' describes one. 'kpatch verify --scenario NAME' explores only that.",
     "obligation": "One thing to prove: a scenario with a number of CPUs under a memory model.",
     "control": "A module that must fail: the unpatched one, and the patch without its lock. A "
     "verdict counts only if the same run refutes them.",
@@ -81,7 +89,9 @@ _PROOF: Final = {
     "tso": "Memory model of x86: each CPU has a buffer, and its stores reach memory later, in "
     "order, unless a locked or serializing instruction drains it.",
     "symmetry": "CPUs with the same code are interchangeable, so states are kept up to renaming.",
-    "bound": "Where a search was told to end. A proof that hit one says so, and is none.",
+    "bound": "Where a search was told to end. A proof that hit one says so, and is none. Behind "
+    "'window:', how many instructions longer than before a foreign TSS may stay loaded; the "
+    "signature declares it.",
     "frontier": "States that were found and not looked into when a bound ended the search.",
     "counterexample": "A schedule that shows a broken property; 'kpatch verify --replay' runs it "
     "again, and 'kpatch explain docs/counterexample.md' reads one step by step.",
@@ -104,17 +114,16 @@ def terms(exit_codes: Mapping[str, str], commands: Mapping[str, str]) -> dict[st
     of errors, and exit codes, the last as ``exit code 17``.
     """
     from kpatch.elf.klink_rules import RULES
-    from kpatch.patch.lint import LINTS
+    from kpatch.report.kernel_words import kernel_terms
+    from kpatch.signature.load import load_signatures
     from kpatch.verify.machine.properties import CATALOG
     from kpatch.verify.machine.scenarios import SCENARIOS
     from kpatch.verify.proof.checks import SENTENCES
 
     found = {f"exit code {code}": _sentence(what) for code, what in exit_codes.items()}
     found |= {rule.name: f"Rule of the kernel linker: {rule.sentence}" for rule in RULES}
-    found |= {
-        type(lint).__name__.lower(): f"Lint: {_first(type(lint))} {_sentence(lint.recommendation)}"
-        for lint in LINTS
-    }
+    found |= lint_terms() | kernel_terms()
+    found |= {each.id: f"A signature: {each.title}. See 'signature'." for each in load_signatures()}
     found |= {
         error.kind: f"An error: {_first(error)} Exit code {error.exit_code}."
         for error in _kinds(KpatchError)
@@ -124,6 +133,16 @@ def terms(exit_codes: Mapping[str, str], commands: Mapping[str, str]) -> dict[st
     found |= {scenario.name: f"Scenario: {scenario.title}." for scenario in SCENARIOS}
     found |= {prop.name: f"Property: {prop.sentence}" for prop in CATALOG}
     return found | {name: f"Check of the whole switch: {text}" for name, text in SENTENCES.items()}
+
+
+def lint_terms() -> dict[str, str]:
+    """The names of lints in lower case: only who writes a signature sees them."""
+    from kpatch.patch.lint import LINTS
+
+    return {
+        type(lint).__name__.lower(): f"Lint: {_first(type(lint))} {_sentence(lint.recommendation)}"
+        for lint in LINTS
+    }
 
 
 def _sentence(text: str) -> str:

@@ -127,6 +127,31 @@ def test_every_word_that_is_printed_has_an_explanation(
         assert " ".join(run("explain", "--", word).out.split()) == f"{word}: {text}"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("exit code 17", "The verification failed"),
+        ("800046", "8-CURRENT (800046 and later), __FreeBSD_version 800046-800106: every CPU"),
+        ("8-CURRENT", "800000-800045: all CPUs share one GDT"),
+        ("7.2-RELEASE", "702000-702999"),
+        ("%gs:0x3c", "5.x, 6.0, 6.1"),
+        ("kqemu-amd64-tr", "A signature: "),
+        ("bound", "Behind 'window:'"),
+        ("PATCHED AND PROVEN", "was proven before"),
+    ],
+)
+def test_words_of_a_term_need_no_quotes_and_kernels_are_terms(words: str, said: str) -> None:
+    assert said in " ".join(run("explain", *words.split()).out.split())
+
+
+def test_explain_lists_its_terms(tmp_path: Path) -> None:
+    listed = run("explain", "--list").out.splitlines()
+    assert {"schedule", "busy bit", "8-current", "exit code 17"} <= set(listed)
+    assert not {type(each).__name__.lower() for each in LINTS} & set(listed)
+    assert run("explain").code == run("explain", "tr", copied("kqemu-7.ko", tmp_path)).code == 2
+    assert "exit code 17" in run("explain", "--list", "--json").document["files"][0]["lines"]
+
+
 def _named() -> Iterator[str]:
     yield from (each.name for each in SCENARIOS)
     yield from (each.name for each in CATALOG)
@@ -139,6 +164,7 @@ FIELD_WORDS = (
     *("entry site", "exit site", "image offset", "file offset", "foreign TSS", "guest", "hosts"),
     *("local instructions", "replay", "switch", "interleaving", "lock", "__FreeBSD_version"),
     *("image", "entry", "exit", "free", "faults", "sgdt", "sidt", "sldt", "kldload", "OSABI"),
+    *("busy bit", "scenario", "PATCHED AND PROVEN", "intact"),
     *("original", "dry run", "CURRENT", "STABLE", "in doubt", "SHA-256", "LIEF", "IDT", "LDT"),
 )
 """Words of the field on the screens of scan, apply, verify and explain, as they are printed."""
@@ -212,7 +238,11 @@ def test_an_unknown_word_or_command_gets_a_suggestion() -> None:
     assert run("scan", "--jsn", "x").complaint.endswith("'--jsn'; did you mean --json?")
     missing = "kpatch: missing argument 'FILE...'; see 'kpatch scan --help'"
     assert run("scan").complaint == missing
-    assert "schedule" in run("explain", "schedul").complaint
+    assert run("explain", "schedul").complaint.count(" or ") < 3
+    assert "did you mean schedule or" in run("explain", "schedul").complaint
+    for unknown in ("xyzzy", "thelockhasapageforitsel"):
+        done = run("explain", unknown)
+        assert done.complaint.endswith("is no file and no term; see 'kpatch explain --list'")
     for missing in ("/nonexistent/kqemu.ko", "kqemu-nowhere.ko"):
         assert run("explain", missing).code == 18
     assert "is a folder" in run("explain", "..").complaint
