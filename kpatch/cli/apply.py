@@ -25,7 +25,7 @@ from kpatch.cli.common import (
 )
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
-from kpatch.errors import DONE
+from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
 from kpatch.report.command_line import command_line
@@ -78,6 +78,8 @@ def command(
     files.require_output(output, chosen)
 
     def patch(path: Path) -> tuple[list[Document], int]:
+        if output is None:
+            _require_no_copy(path)
         target = targets.open_target(path)
         done: list[Repaired] = []
 
@@ -111,6 +113,17 @@ def command(
         return [document], DONE
 
     return each_file("apply", chosen, console, patch, named=paths)
+
+
+def _require_no_copy(path: Path) -> None:
+    """Raise UsageError for a kept original: patched, it would be nobody's original."""
+    kept_for = files.kept_for(path)
+    if kept_for:
+        raise UsageError(
+            f"this is the copy of the original that kpatch keeps of {kept_for}",
+            where=str(path),
+            todo="to patch it write to another place with -o",
+        )
 
 
 def _show_evidence(document: Applied, console: Console) -> None:

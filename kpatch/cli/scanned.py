@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from kpatch import storage as files
 from kpatch.containers import target as targets
 from kpatch.elf.module import read_module
 from kpatch.errors import DONE, FINDING
@@ -63,7 +64,10 @@ def scan_file(wish: Wish, path: Path) -> Scanned:
         done.documents.append(document)
         if not wish.json:
             place, level = str(path), wish.verbose
-            text = scan_text(document, wish.style, verbose=level, path=place, given=wish.given)
+            kept = files.kept_for(path)
+            text = scan_text(
+                document, wish.style, verbose=level, path=place, given=wish.given, kept_for=kept
+            )
             done.texts.append(text)
         done = done._replace(code=max(done.code, _exit_code(result)))
     return done

@@ -26,11 +26,18 @@ _MEANING = {
 
 
 def scan_text(
-    document: Assessed, style: Style, *, verbose: int, path: str = "", given: Given = ()
+    document: Assessed,
+    style: Style,
+    *,
+    verbose: int,
+    path: str = "",
+    given: Given = (),
+    kept_for: str = "",
 ) -> str:
     """Render one file's document from :func:`kpatch.report.documents.assessment`.
 
     With ``path`` it ends with the command to run now, which repeats the options ``given``.
+    With ``kept_for`` it is the kept original of the file of that name.
     """
     document = printable(document)
     verdict = document["verdict"]
@@ -39,7 +46,12 @@ def scan_text(
     lines += _short(document)
     if verbose:
         lines += _evidence(document)
-    lines += _next(document, path, given)
+    if kept_for and verdict == "affected":
+        name = printable(kept_for)
+        lines.append(f"  by its name it is the copy of the original that kpatch keeps of {name}")
+        lines.append("  next: nothing; it is the original that kpatch revert uses")
+    else:
+        lines += _next(document, path, given)
     return "\n".join(lines)
 
 
@@ -84,6 +96,8 @@ def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
 
 
 def _kernel(kernel: KernelFacts) -> str:
+    if any(conflict["matters"] for conflict in kernel["conflicts"]):
+        return "in doubt: the evidence contradicts itself, see 'conflict'"
     names = ", ".join(kernel["kernels"]) or "unknown"
     cpuid = "in doubt" if kernel["cpuid"] is None else f"%gs:{kernel['cpuid']:#x}"
     gdt = kernel["gdt"]

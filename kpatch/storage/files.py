@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,18 @@ MODULE_SUFFIXES: Final = (".ko", ".ko.gz", ".ko.bz2", ".ko.xz", ".ko.zst")
 PACKAGE_SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
 _SUFFIXES: Final = MODULE_SUFFIXES + PACKAGE_SUFFIXES
 """What a file in a folder must be called to count."""
+
+_KEPT: Final = re.compile(
+    rf"(?P<file>.+({'|'.join(map(re.escape, _SUFFIXES))}))(\.[0-9a-f]{{8}}([0-9a-f]{{56}})?)?"
+    r"\.orig(\.gz)?"
+)
+"""The names that kept copies have: see :func:`kpatch.containers.copies.keep_copy`."""
+
+
+def kept_for(path: Path) -> str:
+    """The name of the file whose original ``path`` keeps, by its own name; empty for any other."""
+    found = _KEPT.fullmatch(path.name)
+    return found["file"] if found else ""
 
 
 def read(path: Path) -> bytes:

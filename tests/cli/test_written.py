@@ -10,7 +10,7 @@ import pytest
 
 from kpatch import repair
 from kpatch.repair import Repaired
-from tests.cli.harness import copied, look, names, patched_bytes, run, sample
+from tests.cli.harness import copied, listing, look, names, patched_bytes, run, sample
 
 
 def test_output_goes_to_a_file_and_the_input_stays(tmp_path: Path) -> None:
@@ -44,6 +44,20 @@ def test_output_goes_to_a_folder_under_the_same_names(tmp_path: Path) -> None:
     assert {each: look(again / each).data for each in names(again)} == {
         each: seen.data for each, seen in before.items()
     }
+
+
+def test_the_kept_copy_of_an_original_is_no_file_to_patch(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    assert run("apply", "-q", "--no-verify", path).code == 0
+    copy, before = tmp_path / "kqemu-7.ko.orig.gz", listing(tmp_path)
+    said = run("scan", copy).out
+    assert "the copy of the original that kpatch keeps of kqemu-7.ko\n  next: nothing; " in said
+    assert "kpatch apply" not in said
+    done = run("apply", "--no-verify", copy)
+    assert (done.code, listing(tmp_path)) == (2, before)
+    assert "that kpatch keeps of kqemu-7.ko; to patch it write to another place" in done.complaint
+    assert run("apply", "--no-verify", "-o", tmp_path / "new.ko.gz", copy).code == 0
+    assert run("revert", copy).code == 11
 
 
 def test_a_module_that_is_patched_already_is_copied_to_the_output(tmp_path: Path) -> None:
