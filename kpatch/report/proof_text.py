@@ -32,6 +32,9 @@ _MEANING = {
     "withheld": "doubt",
 }
 
+_FEW = 4
+"""Explorations that ended early are told one by one, if they are no more."""
+
 _USUAL_SELECTOR = 0x30
 """What TR holds up to FreeBSD 7.3."""
 
@@ -72,7 +75,9 @@ def _lines(
 ) -> Iterator[str]:
     verdict = document["verdict"]
     yield f"{file}: {style.paint(_MEANING[verdict], verdict.upper())}"
-    yield from (f"  {line}" for line in _coverage(document, style, width))
+    yield from (
+        f"  {line}" for line in (*_broken(document, style), *_coverage(document, style, width))
+    )
     for each in document["explored"]:
         if each["kind"] == "control":
             yield f"  {_control(each, style)}"
@@ -90,9 +95,16 @@ def _lines(
         for explored in document["explored"]:
             yield f"  {_explored(explored)}"
     shown: set[str] = set()
+    alike = [] if verbose else _ended_early(document)
+    if len(alike) <= _FEW:
+        alike = []
+    else:
+        word = style.paint(_MEANING["not-proven"], "not proven")
+        bounds = ", ".join(dict.fromkeys(_bound(each) for each in alike))
+        yield f"  {len(alike)} explorations: {word}: {bounds} (-v lists them)"
     for each in document["explored"]:
         wanted = each["kind"] == "control" and verbose > 1
-        if wanted or (each["kind"] == "obligation" and not each["holds"]):
+        if wanted or (each["kind"] == "obligation" and not each["holds"] and each not in alike):
             yield f"  {each['name']}: {style.paint(_MEANING[each['verdict']], _why(each))}"
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:
@@ -136,13 +148,31 @@ def _readers(readers: Sequence[ReadingFacts], style: Style) -> Iterator[str]:
             yield from (f"  {line}" for line in reader["differences"])
 
 
+def _broken(document: ProofFacts, style: Style) -> Iterator[str]:
+    """What is violated, and in how many explorations: before how much else went well."""
+    broken = [each for each in obligations(document) if each["counterexamples"]]
+    if broken:
+        found = dict.fromkeys(one["prop"] for each in broken for one in each["counterexamples"])
+        what = style.paint("bad", f"violated: {', '.join(found)}")
+        yield f"{what}, in {len(broken)} of {document['obligations']} explorations"
+
+
+def _ended_early(document: ProofFacts) -> list[ExploredFacts]:
+    """The explorations in which nothing was found, and not everything was visited."""
+    found = obligations(document)
+    return [each for each in found if not each["holds"] and not each["counterexamples"]]
+
+
 def _coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     """How much was explored, and exactly what of it is proven."""
     if document["verdict"] == "not-judged":
         yield "nothing was explored: the module may be right or wrong"
         return
     if not document["obligations"]:
-        yield "nothing to explore: the scenarios that were asked for say nothing about this module"
+        yield (
+            "nothing to explore: no scenario that was asked for applies to this module; those with "
+            "an unknown struct pcpu are about the guard of a patch, which it has not"
+        )
         return
     wanted = obligations(document)
     proven = [obligation for obligation in wanted if obligation["holds"]]
@@ -232,8 +262,13 @@ def _why(each: ExploredFacts) -> str:
 
 def _end(each: ExploredFacts) -> str:
     """What ended an exploration early, and where it was."""
-    bound = each["bound"] if each["bound"] == "interrupted" else f"{each['bound']} reached"
-    return f"{bound} after {each['states']} states, {each['frontier']} of them not looked into"
+    return (
+        f"{_bound(each)} after {each['states']} states, {each['frontier']} of them not looked into"
+    )
+
+
+def _bound(each: ExploredFacts) -> str:
+    return each["bound"] if each["bound"] == "interrupted" else f"{each['bound']} reached"
 
 
 def _holds(value: bool) -> str:

@@ -42,6 +42,14 @@ def test_no_bound_on_time_makes_a_proof(seconds: str, tmp_path: Path) -> None:
     assert f"max-seconds {seconds.replace('1e-9', '1e-09')} reached" in done.out
 
 
+def test_many_explorations_that_a_bound_ended_are_one_line(tmp_path: Path) -> None:
+    options = ("--cpus", "2", "--model", "sc", "--max-states", "1", patched(tmp_path))
+    lines = verify(*options).out.splitlines()
+    (line,) = [line for line in lines if "not proven: " in line]
+    assert line == "  22 explorations: not proven: max-states 1 reached (-v lists them)"
+    assert verify("-v", *options).out.count(": not proven: max-states 1 reached after 1 ") == 22
+
+
 def test_a_violation_within_the_bound_is_a_violation() -> None:
     found = document(*LEAVE, "--max-states", "12", sample("kqemu-7.ko"))
     assert found["verdict"] == "violated"
