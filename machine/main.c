@@ -151,12 +151,15 @@ static void print_cpus(void)
 	}
 }
 
-/* Now and then what every CPU has counted so far: a host that waits too long sees who still moves. */
+/* Before its first round and now and then what every CPU has counted so far: a host that waits too
+ * long sees who still moves. */
 void say_so_far(const struct cpu *cpu)
 {
 	static u64 last;
 
-	if (job[JOB_BEAT] == 0 || cpu->number != 0 || ticks() - last < job[JOB_BEAT])
+	if (job[JOB_BEAT] == 0 || cpu->number != 0)
+		return;
+	if (last != 0 && ticks() - last < job[JOB_BEAT])
 		return;
 	take_console();
 	print_number("beat rounds", job[JOB_ROUNDS]);
