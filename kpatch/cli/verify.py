@@ -148,7 +148,7 @@ def command(
         replay=replay,
     )
     asked.require()
-    if ignored := asked.said_of_cpus():
+    if replay is None and (ignored := asked.said_of_cpus()):
         console.say(f"kpatch: {ignored}")
 
     chosen = list(files.expand(paths))
