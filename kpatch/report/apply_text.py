@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kpatch.report.bounds import extent
 from kpatch.report.command_line import Given, command_line
-from kpatch.report.documents import obligations
 from kpatch.report.fold import NARROWEST, WIDEST, filled
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
@@ -88,16 +88,12 @@ def _changed(document: Applied) -> str:
 
 
 def _proven(proof: ProofFacts) -> str:
-    held = obligations(proof)
-    counts = sorted({explored["cpus"] for explored in held})
-    models = " and ".join(sorted({explored["model"] for explored in held}))
-    states = sum(explored["states"] for explored in held)
-    cpus = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}" if counts[1:] else f"{counts[0]}"
+    done = extent(proof)
     return (
-        f"In every order of instructions of {cpus} CPUs ({len(held)} explorations, {states} "
-        f"states, models {models}) each CPU gets its TSS back, if its number is found; "
-        "nothing faults, hangs or stays altered. The old module, and the patch without lock, "
-        "failed."
+        f"In every order of instructions of {done.cpus} CPUs ({done.explorations} explorations, "
+        f"{done.states} states, models {done.models}) each CPU gets its TSS back, if its number is "
+        "found; nothing faults, hangs or stays altered. The old module, and the patch without "
+        "lock, failed."
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from kpatch.kernel.host import SELECTORS
 from kpatch.verify.world.host import HostModel
 
 ALWAYS: Final = frozenset({"no-fault", "footprint", "progress", "descriptor", "restored"})
 OWN_TSS: Final = "own-tss"
-_TR_SELECTOR: Final = 0x30  # up to FreeBSD 7.3
+_TR_SELECTOR: Final = SELECTORS[0]
 ENDLESS: Final = 0xFFFF
 """As many rounds as a CPU likes: their number is not counted."""
 

@@ -84,14 +84,13 @@ class World:
         image: ImagePlace,
         layout: SwitchLayout,
         tail: LockedPart | None = None,
-        known_code: dict[int, CodeInfo] | None = None,
         guests: int = 1,
         *,
         locks: bool = True,
         linked: dict[tuple[tuple[str, Address], ...], LoadedModule] | None = None,
     ) -> None:
-        """``known_code`` is filled with what was decoded, ``linked`` with the module as linked for
-        some addresses of the kernel's symbols; worlds of one module may share them.
+        """``linked`` is filled with the module as linked for some addresses of the kernel's
+        symbols; worlds of one module may share it.
         ``guests`` is how many have addresses of their own: one for each CPU, or 1 for all.
         Without ``locks`` nothing orders the CPUs: each has a copy of its own of the memory in
         which a patch keeps what its CPUs share, and no instruction but ``ltr`` is locked.
@@ -130,7 +129,7 @@ class World:
         if unshared:
             self.lock_regions = ()
         self._locks = locks
-        self._known_code = {} if known_code is None else known_code
+        self._known_code: dict[int, CodeInfo] = {}
         self._code = (
             *((region, self.host.arena) for region in self._module_code(module)),
             (self.host.text, self.host.arena),
