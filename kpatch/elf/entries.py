@@ -1,6 +1,6 @@
 """What the tables of an ELF file say, one frozen value an entry."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from typing import NamedTuple
 

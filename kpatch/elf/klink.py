@@ -5,7 +5,7 @@ would do: place every PROGBITS and NOBITS section in one block, then relocate, f
 local symbols and then against global ones (FreeBSD sys/kern/link_elf_obj.c).
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Byte layouts of the ELF tables, for reading and for writing (gABI chapter 4)."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from struct import Struct
 from typing import NamedTuple

@@ -5,7 +5,7 @@ which in a relocatable file are R_X86_64_64 relocations over zeros. ``set_modmet
 to records that name the module, its versions and what it depends on (FreeBSD sys/sys/module.h).
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Mapping
 from struct import unpack_from

@@ -7,7 +7,7 @@ Registers have two names here: as written (``ecx``) and the 64-bit register that
 (``rcx``), because a signature binds the register, whatever width an instruction uses of it.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -187,9 +187,12 @@ class Outline(NamedTuple):
         return None
 
 
-def outline(code: bytes, address: int = 0) -> Iterator[Outline]:
-    """Decode ``code`` from its first byte on, cheaply; stop at the first invalid byte."""
-    return map(Outline._make, _decoder(detail=False).disasm_lite(code, address))
+def outline(code: bytes, address: int = 0, most: int = 0) -> Iterator[Outline]:
+    """Decode ``code`` from its first byte on, cheaply; stop at the first invalid byte.
+
+    ``most`` is the number of instructions that are decoded; 0 for all.
+    """
+    return map(Outline._make, _decoder(detail=False).disasm_lite(code, address, most))
 
 
 def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
@@ -210,6 +213,7 @@ class Raw(NamedTuple):
     flags: int
 
 
+@lru_cache(maxsize=4096)  # a scan comes to the same few places again and again
 def decode_raw(code: bytes) -> Raw | None:
     """The one instruction at the start of ``code``, at address 0, with its effects."""
     raw = next(iter(_decoder().disasm(code, 0, 1)), None)
@@ -222,12 +226,14 @@ def decode_raw(code: bytes) -> Raw | None:
 
 def decode_one(code: bytes, address: int = 0) -> Instruction | None:
     """The one instruction at the start of ``code``, or None where there is none."""
-    return _decode_one(code[:MAX_LENGTH], address)
-
-
-@lru_cache(maxsize=4096)  # a scan comes to the same few places again and again
-def _decode_one(code: bytes, address: int) -> Instruction | None:
-    return next(iter(decode(code, address)), None)
+    found = decode_raw(code[:MAX_LENGTH])
+    if found is None:
+        return None
+    each = found.instruction
+    if address and len(each.operands) == 1 and isinstance(each.operands[0], Immediate):
+        # It may be a distance, which Capstone adds to the address.
+        return next(map(_instruction, _decoder().disasm(code, address, 1)), None)
+    return each._replace(address=address)
 
 
 def _instruction(raw: Any) -> Instruction:

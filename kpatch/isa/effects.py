@@ -9,7 +9,7 @@ Registers are the sixteen general ones, as masks of their bytes; flags are masks
 :data:`FLAG_NAMES`.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache

@@ -5,7 +5,7 @@ CPUs share one GDT, and where ``struct pcpu`` keeps ``cpuid``. An evidence rule 
 trace in a built module means for the version. The file itself documents every key.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from functools import cache
 from itertools import pairwise

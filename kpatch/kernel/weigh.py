@@ -1,6 +1,6 @@
 """Weighs claims about the kernel: the stronger one counts, and a contradiction is kept."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -5,7 +5,7 @@ details is slow. So bytes say where to look, and the code is decoded from the ne
 start in front of it: a function symbol, or the start of the section, or a bounded stretch.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 import re
 from bisect import bisect_right
@@ -64,6 +64,44 @@ class CallSite(NamedTuple):
     place: CodePlace
     mnemonic: str
     relocation: Relocation | None
+
+
+class _ExecutableSection(NamedTuple):
+    """One executable section and the places where decoding may start."""
+
+    section: Section
+    bytes: bytes
+    starts: tuple[int, ...]
+
+    def instructions_over(
+        self, marks: Iterable[int], is_wanted: Callable[[str], bool]
+    ) -> Iterator[Instruction]:
+        """The instructions of a wanted mnemonic that the bytes at ``marks`` belong to.
+
+        The marks rise. Everything is decoded once at most, however many there are.
+        """
+        known, reached = -1, 0
+        walk: Iterator[Outline] = iter(())
+        current: Outline | None = None
+        for mark in marks:
+            start = self._start_before(mark)
+            if start > known or mark - reached > _REACH:
+                known, current = start, None
+                walk = _decode_on(self.bytes, max(start, mark - _REACH))
+            while current is None or current.address + current.size <= mark:
+                current = next(walk, None)
+                if current is None:
+                    return
+                reached = current.address + current.size
+            if current.address <= mark and is_wanted(current.mnemonic):
+                raw = self.bytes[current.address : reached]
+                instruction = decode_one(raw, current.address)
+                current = current._replace(mnemonic="")  # each instruction once
+                if instruction is not None:
+                    yield instruction
+
+    def _start_before(self, candidate: int) -> int:
+        return self.starts[bisect_right(self.starts, candidate) - 1]
 
 
 def find_ltr(module: Module, ignored: Collection[str] = ()) -> tuple[CodePlace, ...]:
@@ -151,44 +189,6 @@ def _leads_to(module: Module, relocation: Relocation, section: int, offset: Sect
         and symbol.section == section
         and symbol.value + relocation.addend + _FIELD_TO_END == offset
     )
-
-
-class _ExecutableSection(NamedTuple):
-    """One executable section and the places where decoding may start."""
-
-    section: Section
-    bytes: bytes
-    starts: tuple[int, ...]
-
-    def instructions_over(
-        self, marks: Iterable[int], is_wanted: Callable[[str], bool]
-    ) -> Iterator[Instruction]:
-        """The instructions of a wanted mnemonic that the bytes at ``marks`` belong to.
-
-        The marks rise. Everything is decoded once at most, however many there are.
-        """
-        known, reached = -1, 0
-        walk: Iterator[Outline] = iter(())
-        current: Outline | None = None
-        for mark in marks:
-            start = self._start_before(mark)
-            if start > known or mark - reached > _REACH:
-                known, current = start, None
-                walk = _decode_on(self.bytes, max(start, mark - _REACH))
-            while current is None or current.address + current.size <= mark:
-                current = next(walk, None)
-                if current is None:
-                    return
-                reached = current.address + current.size
-            if current.address <= mark and is_wanted(current.mnemonic):
-                raw = self.bytes[current.address : reached]
-                instruction = decode_one(raw, current.address)
-                current = current._replace(mnemonic="")  # each instruction once
-                if instruction is not None:
-                    yield instruction
-
-    def _start_before(self, candidate: int) -> int:
-        return self.starts[bisect_right(self.starts, candidate) - 1]
 
 
 def _codes(module: Module) -> Iterator[_ExecutableSection]:

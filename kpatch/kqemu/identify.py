@@ -1,6 +1,6 @@
 """What is this file? Which system and machine it is for, and whether it is kqemu."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple

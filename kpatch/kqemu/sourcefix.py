@@ -4,7 +4,7 @@ Three are known. All reload TR from C, so each leaves an ``ltr`` in the module's
 where an unfixed module has none: its two are in the monitor image, which is data.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Collection
 from typing import Final, Literal, NamedTuple

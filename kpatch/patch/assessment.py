@@ -1,6 +1,6 @@
 """The verdict on a module, and everything that it rests on, as values."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,7 +49,7 @@ class Assessment(NamedTuple):
     detection: Detection | None = None
     match: Match | None = None
     linker: tuple[BrokenRule, ...] = ()
-    before: Unpatched | None = None
+    before: "Unpatched | None" = None
 
     @property
     def is_patched(self) -> bool:
@@ -57,7 +57,7 @@ class Assessment(NamedTuple):
         return self.verdict in (Verdict.PATCHED, Verdict.STRIPPED)
 
 
-def stripped(module: Module, identity: Identity, before: Unpatched | None) -> Assessment:
+def stripped(module: Module, identity: Identity, before: "Unpatched | None") -> Assessment:
     """The verdict on a patched module that another tool has stripped."""
     note = before.note if before else None
     if note is None:

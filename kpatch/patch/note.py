@@ -5,7 +5,7 @@ same bytes everywhere. It holds what it takes to give back the original byte for
 digest of the whole patched file, taken with the digest's own digits as zeros.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 import struct
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """What a module without a patch of ours is: affected, fixed, not affected, or unknown."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -124,8 +124,12 @@ def _plausible(data: bytes, anchor: int, rule: ImageRule) -> Iterator[int]:
     first = rule.header.index(rule.ascending[0])
     lowest = max(0, anchor - rule.first_page)
     lowest += -lowest % IMAGE_ALIGNMENT
-    for start in range(lowest, anchor - length + 1, IMAGE_ALIGNMENT):
-        (entry,) = struct.unpack_from("<I", data, start + 4 * first)
+    starts = range(lowest, anchor - length + 1, IMAGE_ALIGNMENT)
+    if not starts:
+        return
+    # All at once: to look at each costs more than all that is done with the few that fit.
+    entries = struct.unpack_from(f"<{len(starts)}I", data, lowest + 4 * first)
+    for start, entry in zip(starts, entries, strict=True):
         if length <= entry <= anchor - start <= entry + ANCHOR_REACH:
             yield start
 

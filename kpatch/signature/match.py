@@ -3,7 +3,7 @@
 Pure logic: it knows no file and no image. A name binds once; every later use must agree.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple

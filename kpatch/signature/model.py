@@ -1,6 +1,6 @@
 """A signature as frozen values: where to look, what to match, what to put there."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple

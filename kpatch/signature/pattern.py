@@ -14,7 +14,7 @@ line may also be a label (`again:`), name a label as its operand, name a symbol'
 (`movabs r8, =lock`), or be a `{placeholder}` for instructions that the plan puts in.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 import re
 from collections.abc import Iterator

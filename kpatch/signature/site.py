@@ -6,9 +6,9 @@ is decoded and tried. A start that decoding from the routine's beginning also re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast, overload
 
 from kpatch.errors import MatchError
 from kpatch.isa.decode import MAX_LENGTH, Instruction, Outline, decode, decode_one, outline
@@ -122,15 +122,15 @@ def _around(
     elements = rule.pattern
     most = _most_instructions(rule)
     first = _first_mnemonics(rule)
-    decoded: dict[int, Instruction | None] = {}
+    outlined: dict[int, Outline | None] = {}
     found: list[_Occurrence] = []
     for start in starts(first, data, max(0, key - most * MAX_LENGTH), key + 1):
-        if _mnemonic_at(data, start) not in first:
+        chain = _chain(data, start, most, outlined)
+        if not chain or chain[0].mnemonic not in first:
             continue
-        code = _chain(data, start, most, decoded)
-        if not any(instruction.address <= key < instruction.end for instruction in code):
+        if not any(each.address <= key < each.address + each.size for each in chain):
             continue
-        outcome = match_at(elements, code, names, rule.max_gap)
+        outcome = match_at(elements, _Code(data, chain), names, rule.max_gap)
         if isinstance(outcome, Miss):
             misses.append(outcome)
         elif any(i.address <= key < i.end and i.mnemonic == rule.key for i in outcome.instructions):
@@ -144,12 +144,12 @@ def _around(
 
 
 def _is_key(data: bytes, at: int, key: str) -> bool:
-    return _mnemonic_at(data, at) == key
+    each = _outline_at(data, at)
+    return each is not None and each.mnemonic == key
 
 
-def _mnemonic_at(data: bytes, at: int) -> str | None:
-    each = next(outline(data[at : at + MAX_LENGTH], at), None)
-    return each.mnemonic if each else None
+def _outline_at(data: bytes, at: int) -> Outline | None:
+    return next(outline(data[at : at + MAX_LENGTH], at, 1), None)
 
 
 def _first_mnemonics(rule: SiteRule) -> frozenset[str]:
@@ -164,19 +164,55 @@ def _first_mnemonics(rule: SiteRule) -> frozenset[str]:
 
 
 def _chain(
-    data: bytes, start: int, count: int, decoded: dict[int, Instruction | None]
-) -> tuple[Instruction, ...]:
+    data: bytes, start: int, count: int, outlined: dict[int, Outline | None]
+) -> tuple[Outline, ...]:
     """Up to ``count`` instructions from ``start`` on. Neighbouring starts soon fall in step."""
-    chain: list[Instruction] = []
+    chain: list[Outline] = []
     while len(chain) < count:
-        if start not in decoded:
-            decoded[start] = decode_one(data[start : start + MAX_LENGTH], start)
-        instruction = decoded[start]
-        if instruction is None:
+        if start not in outlined:
+            _outline_on(data, start, count - len(chain), outlined)
+        each = outlined[start]
+        if each is None:
             break
-        chain.append(instruction)
-        start = instruction.end
+        chain.append(each)
+        start = each.address + each.size
     return tuple(chain)
+
+
+def _outline_on(data: bytes, start: int, count: int, outlined: dict[int, Outline | None]) -> None:
+    """Enter ``count`` instructions from ``start`` on, or fewer where the next one is known."""
+    outlined[start] = None
+    for each in outline(data[start : start + count * MAX_LENGTH], start, count):
+        if outlined.get(each.address) is not None:
+            break
+        outlined[each.address] = each
+
+
+class _Code(Sequence[Instruction]):
+    """A chain's instructions, each decoded when it is asked for: most starts fit no further."""
+
+    def __init__(self, data: bytes, chain: Sequence[Outline]) -> None:
+        self._data = data
+        self._chain = chain
+
+    def __len__(self) -> int:
+        return len(self._chain)
+
+    @overload
+    def __getitem__(self, index: int) -> Instruction: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Instruction, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Instruction | tuple[Instruction, ...]:
+        if isinstance(index, slice):
+            return tuple(map(self._decoded, self._chain[index]))
+        return self._decoded(self._chain[index])
+
+    def _decoded(self, each: Outline) -> Instruction:
+        code = self._data[each.address : each.address + MAX_LENGTH]
+        # The same decoder has outlined it, so it is one.
+        return cast("Instruction", decode_one(code, each.address))
 
 
 def _most_instructions(rule: SiteRule) -> int:
