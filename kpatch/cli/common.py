@@ -138,7 +138,12 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
         default="auto",
         help="Colour: auto is a terminal without NO_COLOR.",
     )
-    @click.option("-q", "--quiet", is_flag=True, help="On standard error, only what went wrong.")
+    @click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        help="Say only what went wrong; scan and verify: the verdict.",
+    )
     @click.option("-v", "--verbose", count=True, help="Show the evidence too; -vv shows all.")
     @functools.wraps(command)
     def wrapped(

@@ -159,7 +159,14 @@ def _of_module(
         found = assess(found.before.module, host=host, signatures=signatures)
     document = documents.assessment(found)
     example = _counterexample(found, console)
-    lines += explanation(document, example, path, is_patched=bool(lines), given=console.given)
+    lines += explanation(
+        document,
+        example,
+        path,
+        is_patched=bool(lines),
+        given=console.given,
+        kept_for=files.kept_for(Path(path)),
+    )
     if not console.json:
         console.data(wrapped(lines, _width()))
     return explained(name, verdict.value, lines)

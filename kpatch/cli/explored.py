@@ -15,7 +15,7 @@ from kpatch.errors import DONE, FINDING, UsageError, VerificationError
 from kpatch.proving import case_of, prove_case
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
-from kpatch.report.proof_text import proof_text
+from kpatch.report.proof_text import proof_text, quiet_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
 from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.verify.proof.obligations import Obligation, default_suite, suite
@@ -102,15 +102,18 @@ def show_exploration(
     readings = others.readings()
     tests = [] if proof.is_interrupted else machine_tests.run(case, console)
     document = verified(name, proof, readings, tests)
-    text = proof_text(
-        name,
-        document,
-        console.style,
-        verbose=console.verbose,
-        width=console.fold_at,
-        path=path,
-        given=console.given,
-    )
+    if console.quiet:
+        text = quiet_text(name, document, console.style)
+    else:
+        text = proof_text(
+            name,
+            document,
+            console.style,
+            verbose=console.verbose,
+            width=console.fold_at,
+            path=path,
+            given=console.given,
+        )
     return ShownModule(document, text, _exit_code(document), proof.is_interrupted)
 
 

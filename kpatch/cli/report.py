@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -37,7 +38,11 @@ from kpatch.report.typed_proof import ProofFacts
 @click.command("report")
 @click.argument("file", metavar="FILE", type=path_type)
 @click.option(
-    "-o", "--output", type=path_type, metavar="PATH", help="The page; may be left out with --json."
+    "-o",
+    "--output",
+    type=path_type,
+    metavar="PATH",
+    help="The page; without it FILE's name and .html, in the current folder.",
 )
 @click.option("--no-verify", is_flag=True, help="Leave the proof out, and the counterexample.")
 @kernel_options
@@ -54,18 +59,12 @@ def command(
     """Write one self-contained page about FILE: the patch, why it is needed, what is proven.
 
     FILE is not changed. If it is not patched, the page is about what apply would make of it. The
-    page is drawn from the document that --json prints. The exit code is 0 if all is proven, 17 if
-    something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended the proof.
+    page is drawn from the document that --json prints; with --json and without -o there is no page.
+    A file that is in its place is replaced only where -o names it. The exit code is 0 if all is
+    proven, 17 if something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended
+    the proof.
     """
-    place = None if output is None else files.output_file(output)
-    if place is None and not console.json:
-        raise UsageError("the page needs a name", where="-o", todo="as -o report.html")
-    if place is not None and files.is_same(place, file):
-        raise UsageError(
-            "-o names the module, which the page would replace",
-            where=str(file),
-            todo="name another file, as -o report.html",
-        )
+    place = _place(file, output, console)
 
     def write(path: Path) -> tuple[list[Document], int]:
         module = targets.open_target(path).only_module
@@ -76,11 +75,38 @@ def command(
             # Imported here: the templates cost start-up time.
             from kpatch.report.page.html import page
 
-            files.replace(place, page(document).encode())
-            console.say(f"{path}: the page is {output}")
+            text = page(document).encode()
+            if output is None:
+                _require_new(place)
+            files.replace(place, text)
+            console.say(f"{path}: the page is {output or place}")
         return [document], _exit_code(document["verdict"])
 
     return each_file("report", [file], console, write)
+
+
+def _place(file: Path, output: Path | None, console: Console) -> Path | None:
+    """Where the page goes. Raises UsageError where that would replace what -o does not name."""
+    if output is None:
+        return None if console.json else _require_new(Path(f"{file.name}.html"))
+    place = files.output_file(output)
+    if files.is_same(place, file):
+        raise UsageError(
+            "-o names the module, which the page would replace",
+            where=str(file),
+            todo="name another file, as -o report.html",
+        )
+    return place
+
+
+def _require_new(place: Path) -> Path:
+    if os.path.lexists(place):
+        raise UsageError(
+            "there is a file of this name, which the page would replace",
+            where=str(place),
+            todo="name it with -o to replace it, or another file",
+        )
+    return files.output_file(place)
 
 
 def _proof(module: Module, signatures: Signatures, console: Console) -> ProofFacts:

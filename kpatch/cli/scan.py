@@ -40,7 +40,15 @@ def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console
     changed or fixed by source unsoundly, and higher where a file could not be read.
     """
     chosen = list(files.expand(paths))
-    wish = Wish(console.style, host, signatures, console.json, console.verbose, console.given)
+    wish = Wish(
+        console.style,
+        host,
+        signatures,
+        console.json,
+        console.verbose,
+        console.given,
+        quiet=console.quiet and not console.json,
+    )
     found = workers.in_order(partial(scan_file, wish), chosen)
 
     def told(path: Path) -> tuple[list[Document], int]:

@@ -15,6 +15,7 @@ from kpatch.report import documents
 from kpatch.report.command_line import Given
 from kpatch.report.scan_text import not_kqemu_text, scan_text
 from kpatch.report.style import Style
+from kpatch.report.verdict_text import verdict_line
 
 if TYPE_CHECKING:
     from kpatch.patch.assess import Assessment
@@ -39,6 +40,7 @@ class Wish(NamedTuple):
     json: bool = False
     verbose: int = 0
     given: Given = ()
+    quiet: bool = False
 
     @property
     def by_bytes_first(self) -> bool:
@@ -53,16 +55,20 @@ def scan_file(wish: Wish, path: Path) -> Scanned:
         module = read_module(inside.data, inside.name)
         refusal = is_nothing_for_us(module) if wish.by_bytes_first else None
         if refusal is not None:
-            done.texts.append(not_kqemu_text(inside.name, refusal, wish.style))
-            done.documents.append(documents.counted_only(inside.name))
+            counted = documents.counted_only(inside.name)
+            text = not_kqemu_text(inside.name, refusal, wish.style)
+            done.texts.append(_verdict(wish, counted) if wish.quiet else text)
+            done.documents.append(counted)
             continue
         # Imported here: most files in a folder do not come this far.
         from kpatch.patch.assess import assess
 
         result = assess(module, host=wish.host, signatures=wish.signatures)
-        document = documents.assessment(result, digest=wish.json)
+        document = documents.assessment(result, digest=wish.json or wish.verbose > 1)
         done.documents.append(document)
-        if not wish.json:
+        if wish.quiet:
+            done.texts.append(_verdict(wish, document))
+        elif not wish.json:
             place, level = str(path), wish.verbose
             kept = files.kept_for(path)
             text = scan_text(
@@ -71,6 +77,10 @@ def scan_file(wish: Wish, path: Path) -> Scanned:
             done.texts.append(text)
         done = done._replace(code=max(done.code, _exit_code(result)))
     return done
+
+
+def _verdict(wish: Wish, document: Document) -> str:
+    return verdict_line(document["file"], document["verdict"], wish.style)
 
 
 def _exit_code(result: Assessment) -> int:

@@ -132,7 +132,8 @@ def command(
     kernel, is refused as 'kpatch apply' refuses it.
     The verdict names what was proven, nothing more. The exit code is 0 if all is proven, 17 if
     something is wrong or the verdict is withheld, 1 if a bound or an interrupt ended it early, or
-    a source fix in the module cannot be run (not judged).
+    nothing could be explored (not judged): the source fix in the module cannot be run, or no
+    --scenario applies to it.
     """
     machine_tests.require()
     asked = Asked(

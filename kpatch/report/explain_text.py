@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kpatch.report.command_line import Given, command_line
 from kpatch.report.fold import filled
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from kpatch.report.typed_proof import CounterexampleFacts, LaneStepFacts
 
 
+_KEPT: Final = (
+    "By its name it is the copy of the original that kpatch keeps of {}: leave it as it is, kpatch "
+    "revert uses it."
+)
+
+
 def explanation(
     module: Assessed,
     found: CounterexampleFacts | None,
@@ -21,13 +27,20 @@ def explanation(
     *,
     is_patched: bool,
     given: Given = (),
+    kept_for: str = "",
 ) -> list[str]:
     """Paragraphs about a module, from its assessment and, where it was run, one counterexample.
 
     ``path`` is the file to name in a command, which repeats the options ``given``. With
-    ``is_patched`` the module is its original.
+    ``is_patched`` the module is its original. With ``kept_for`` it is the kept original of the file
+    of that name.
     """
-    advice = _of_the_patched(path, given) if is_patched else _next(module, path, given)
+    if is_patched:
+        advice = _of_the_patched(path, given)
+    elif kept_for and module["verdict"] == "affected":
+        advice = iter(["", _KEPT.format(kept_for)])
+    else:
+        advice = _next(module, path, given)
     return [*_what(module, is_patched=is_patched), *_where(module), *_how(found), *advice]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kpatch.report.machine_documents import machine_tested, readings
 from kpatch.verify.proof.checks import SENTENCES
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from kpatch.witness.readers.readback import Reading
 
 
+_NONE_APPLIES: Final = (
+    "none of the scenarios that were asked for applies to this module, so name others with "
+    "--scenario, or leave that out; those with an unknown struct pcpu are about the guard of a "
+    "patch, which it has not"
+)
+
+
 def verified(
     file: str, proof: Proof, others: Sequence[Reading], tests: Sequence[MachineTest]
 ) -> Verified:
@@ -53,7 +60,7 @@ def proof_document(proof: Proof) -> ProofFacts:
         "verdict": proof.verdict,
         "patched": proof.case.is_patched,
         "cpuid": proof.case.cpuid,
-        "caveat": proof.case.fix.caveat,
+        "caveat": _caveat(proof),
         "signature": proof.case.match.signature.id,
         "seconds": round(proof.seconds, 3),
         "max_states": proof.bounds.max_states,
@@ -64,6 +71,12 @@ def proof_document(proof: Proof) -> ProofFacts:
         "obligations": sum(task.kind == "obligation" for task in tasks),
         "missing": [task.title for task in proof.missing],
     }
+
+
+def _caveat(proof: Proof) -> str:
+    fix = proof.case.fix
+    is_any = proof.explored or proof.missing or not fix.judged
+    return fix.caveat if is_any else "; ".join(filter(None, (fix.caveat, _NONE_APPLIES)))
 
 
 def _window(window: Window) -> WindowFacts:

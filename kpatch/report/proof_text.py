@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kpatch.report.command_line import Given, command_line
+from kpatch.report.coverage_text import coverage, selector_words
 from kpatch.report.documents import obligations
 from kpatch.report.fold import fold
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.machine_text import machine_lines
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
-from kpatch.report.table import drawn
+from kpatch.report.verdict_text import MEANING, verdict_line
 
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import (
@@ -24,19 +25,8 @@ if TYPE_CHECKING:
         Verified,
     )
 
-_MEANING = {
-    "proven": "good",
-    "violated": "bad",
-    "not-proven": "doubt",
-    "not-judged": "doubt",
-    "withheld": "doubt",
-}
-
 _FEW = 4
 """Explorations that ended early are told one by one, if they are no more."""
-
-_USUAL_SELECTOR = 0x30
-"""What TR holds up to FreeBSD 7.3."""
 
 
 def proof_text(
@@ -60,8 +50,21 @@ def proof_text(
     if "readers" in shown:  # What verify found has other witnesses beside the proof.
         witnesses = list(_witnesses(shown, style))
     command = command_line("verify", path or file, given)
-    lines = _lines(printable(file), command, shown, witnesses, style, verbose, width)
+    lines = _lines(file, command, shown, witnesses, style, verbose, width)
     return fold("\n".join(lines), width)
+
+
+def quiet_text(file: str, document: Verified, style: Style) -> str:
+    """The same with ``-q``: the verdict, and which other reader or machine contradicts it."""
+    shown = printable(document)
+    lines = [verdict_line(file, shown["verdict"], style)]
+    for reader in shown["readers"]:
+        if not reader["agrees"]:
+            lines += (f"  {line}" for line in _readers([reader], style))
+    for machine in shown["machines"]:
+        if machine["verdict"] != "passed":
+            lines += (f"  {line}" for line in machine_lines(machine, style))
+    return "\n".join(lines)
 
 
 def _lines(
@@ -73,10 +76,9 @@ def _lines(
     verbose: int,
     width: int,
 ) -> Iterator[str]:
-    verdict = document["verdict"]
-    yield f"{file}: {style.paint(_MEANING[verdict], verdict.upper())}"
+    yield verdict_line(file, document["verdict"], style)
     yield from (
-        f"  {line}" for line in (*_broken(document, style), *_coverage(document, style, width))
+        f"  {line}" for line in (*_broken(document, style), *coverage(document, style, width))
     )
     for each in document["explored"]:
         if each["kind"] == "control":
@@ -99,13 +101,13 @@ def _lines(
     if len(alike) <= _FEW:
         alike = []
     else:
-        word = style.paint(_MEANING["not-proven"], "not proven")
+        word = style.paint(MEANING["not-proven"], "not proven")
         bounds = ", ".join(dict.fromkeys(_bound(each) for each in alike))
         yield f"  {len(alike)} explorations: {word}: {bounds} (-v lists them)"
     for each in document["explored"]:
         wanted = each["kind"] == "control" and verbose > 1
         if wanted or (each["kind"] == "obligation" and not each["holds"] and each not in alike):
-            yield f"  {each['name']}: {style.paint(_MEANING[each['verdict']], _why(each))}"
+            yield f"  {each['name']}: {style.paint(MEANING[each['verdict']], _why(each))}"
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:
                     shown.add(found["prop"])
@@ -163,79 +165,6 @@ def _ended_early(document: ProofFacts) -> list[ExploredFacts]:
     return [each for each in found if not each["holds"] and not each["counterexamples"]]
 
 
-def _coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
-    """How much was explored, and exactly what of it is proven."""
-    if document["verdict"] == "not-judged":
-        yield "nothing was explored: the module may be right or wrong"
-        return
-    if not document["obligations"]:
-        yield (
-            "nothing to explore: no scenario that was asked for applies to this module; those with "
-            "an unknown struct pcpu are about the guard of a patch, which it has not"
-        )
-        return
-    wanted = obligations(document)
-    proven = [obligation for obligation in wanted if obligation["holds"]]
-    states = sum(obligation["states"] for obligation in wanted)
-    transitions = sum(obligation["transitions"] for obligation in wanted)
-    switches = "instruction by instruction" if document["every_instruction"] else ""
-    words = ("over every interleaving" if proven else "", switches)
-    yield (
-        f"{len(proven)} of {document['obligations']} explorations proven "
-        f"{', '.join(filter(None, words))}".rstrip()
-        + f": {states} states, {transitions} transitions, {document['seconds']:.1f} s"
-    )
-    yield from _table(proven, style, width) if width and proven else _by_model(proven)
-    if proven:
-        yield f"on hosts whose struct pcpu has cpuid at {document['cpuid']:#x}"
-
-
-def _by_model(proven: Sequence[ExploredFacts]) -> Iterator[str]:
-    for model in sorted({explored["model"] for explored in proven}):
-        # Numbers of CPUs at which the same scenarios are proven share a line.
-        counts: dict[tuple[str, ...], list[int]] = {}
-        own = [explored for explored in proven if explored["model"] == model]
-        for count in sorted({explored["cpus"] for explored in own}):
-            scenarios = tuple(_scenario(explored) for explored in own if explored["cpus"] == count)
-            counts.setdefault(scenarios, []).append(count)
-        for scenarios, cpus in counts.items():
-            word = "CPU" if cpus == [1] else "CPUs"
-            yield f"{model}, {', '.join(map(str, cpus))} {word}: {', '.join(scenarios)}"
-
-
-def _table(proven: Sequence[ExploredFacts], style: Style, width: int) -> Iterator[str]:
-    """A row for each scenario, a column for each model: the numbers of CPUs proven there."""
-    models = sorted({explored["model"] for explored in proven})
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for scenario, selector in dict.fromkeys(
-        (explored["scenario"], explored["tr_selector"]) for explored in proven
-    ):
-        own = [
-            explored
-            for explored in proven
-            if (explored["scenario"], explored["tr_selector"]) == (scenario, selector)
-        ]
-        cells = (
-            ", ".join(
-                map(str, sorted(explored["cpus"] for explored in own if explored["model"] == model))
-            )
-            for model in models
-        )
-        rows.setdefault((scenario, *cells), []).append(f"{selector:#x}")
-    heads = ("proven", *(f"{model}, CPUs" for model in models), "TR")
-    cells_of = [(*row, ", ".join(selectors)) for row, selectors in rows.items()]
-    return drawn(heads, cells_of, max(width - 2, 0), style)
-
-
-def _scenario(each: ExploredFacts) -> str:
-    return f"{each['scenario']}{_selector(each, ' (TR {:#x})')}"
-
-
-def _selector(each: ExploredFacts, form: str) -> str:
-    """The TR selector, where it is not the usual one."""
-    return "" if each["tr_selector"] == _USUAL_SELECTOR else form.format(each["tr_selector"])
-
-
 def _control(each: ExploredFacts, style: Style) -> str:
     name = f"control: {each['name']} ({each['model']})"
     found = ", ".join(dict.fromkeys(one["prop"] for one in each["counterexamples"]))
@@ -279,7 +208,7 @@ def _replay(each: ExploredFacts, found: CounterexampleFacts, document: ProofFact
     """The options of ``kpatch verify`` that show this counterexample again."""
     return (
         f"--scenario {each['scenario']} --cpus {each['cpus']} --model {each['model']}"
-        f"{_selector(each, ' --tr-selector {:#x}')}"
+        f"{selector_words(each, ' --tr-selector {:#x}')}"
         f"{' --every-instruction' if document['every_instruction'] else ''}"
         f" --replay '{found['schedule']}'"
     )

@@ -1,4 +1,4 @@
-"""``scan`` as text: the verdict of each file, and with ``-v`` what it rests on."""
+"""``scan`` as text: the verdict of each file, with ``-v`` what it rests on, with ``-vv`` all."""
 
 from __future__ import annotations
 
@@ -9,20 +9,10 @@ from kpatch.errors import KpatchError
 from kpatch.report.command_line import Given, command_line
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+from kpatch.report.verdict_text import verdict_line
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Assessed, KernelFacts
-
-_MEANING = {
-    "affected": "bad",
-    "patched-then-changed": "bad",
-    "patched": "good",
-    "patched-then-stripped": "good",
-    "not-affected": "good",
-    "fixed-by-source": "doubt",
-    "unknown-build": "doubt",
-    "not-kqemu": "title",
-}
 
 
 def scan_text(
@@ -41,11 +31,12 @@ def scan_text(
     """
     document = printable(document)
     verdict = document["verdict"]
-    word = style.paint(_MEANING[verdict], verdict.upper())
-    lines = [f"{document['file']}: {word}", f"  {document['reason']}"]
+    lines = [verdict_line(document["file"], verdict, style), f"  {document['reason']}"]
     lines += _short(document)
     if verbose:
         lines += _evidence(document)
+    if verbose > 1:
+        lines += _details(document)
     if kept_for and verdict == "affected":
         name = printable(kept_for)
         lines.append(f"  by its name it is the copy of the original that kpatch keeps of {name}")
@@ -57,9 +48,9 @@ def scan_text(
 
 def not_kqemu_text(name: str, refusal: KpatchError, style: Style) -> str:
     """The same for a file that is nothing for kpatch, of which there is no document."""
-    word = style.paint(_MEANING["not-kqemu"], "NOT-KQEMU")
     todo = [f"  {printable(refusal.todo)}"] if refusal.todo else []
-    return "\n".join([f"{printable(name)}: {word}", f"  {printable(refusal.what)}", *todo])
+    head = verdict_line(name, "not-kqemu", style)
+    return "\n".join([head, f"  {printable(refusal.what)}", *todo])
 
 
 def _short(document: Assessed) -> Iterator[str]:
@@ -136,3 +127,46 @@ def _evidence(document: Assessed) -> Iterator[str]:
         yield f"    kernel linker: {rule['rule']}: {rule['what']}"
     if "patch" in document:
         yield f"    original: {document['patch']['original_sha256']}"
+
+
+def _details(document: Assessed) -> Iterator[str]:
+    """What else the document holds: numbers that people compare with those of other tools."""
+    yield "  details:"
+    yield f"    file: {document['size']} bytes, SHA-256 {document['sha256']}"
+    match = document.get("match")
+    if match:
+        image = match["image"]
+        yield f"    signature: {match['signature']}: {match['title']}"
+        yield (
+            f"    image: {image['section']}+{image['section_offset']:#x}, "
+            f"file offset {image['file_offset']:#x}, {image['size']} bytes"
+        )
+        yield from (f"      {name}: {offset:#x}" for name, offset in image["header"].items())
+    kernel = document.get("kernel")
+    if kernel:
+        yield f"    __FreeBSD_version: {_range(kernel['low'], kernel['high'])}"
+        for word in kernel["evidence"]:
+            ranges = ", ".join(_range(each["first"], each["last"]) for each in word["versions"])
+            if not ranges:
+                continue
+            decisive = ", decisive" if word["is_decisive"] else ""
+            overruled = ", overruled" if word["is_overridden"] else ""
+            yield f"      {word['source']}: {word['seen']}: {ranges}{decisive}{overruled}"
+    if "patch" in document:
+        patch = document["patch"]
+        yield (
+            f"    patch: kpatch {patch['version']}, {patch['signature']}, "
+            f"cpuid %gs:{patch['cpuid']:#x}"
+        )
+        yield f"    original: {patch['original_size']} bytes, SHA-256 {patch['original_sha256']}"
+    if document["refusal"]:
+        yield f"    apply would exit with {document['refusal']['exit_code']}"
+
+
+def _range(first: int | None, last: int | None) -> str:
+    # Imported here: only -vv needs it.
+    from kpatch.kernel.versions import PLAUSIBLE
+
+    if first is None or last is None:
+        return "unknown"
+    return f"{first} and later" if last >= PLAUSIBLE[-1] else f"{first} to {last}"

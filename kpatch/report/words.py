@@ -13,8 +13,8 @@ STATUSES: Final = {
     "would-patch": "The dry run: apply would patch it. Nothing was written or verified.",
     "passed-over": "Found in a folder, and nothing for kpatch. It counts as nothing to do.",
     "nothing to do": "In the closing line: files that need no repair, or have it already.",
-    "not-judged": "Nothing was explored, because the source fix in the module cannot be run here. "
-    "The module may be right or wrong.",
+    "not-judged": "Nothing was explored: the source fix in the module cannot be run here, or no "
+    "scenario that was asked for applies to it. The module may be right or wrong.",
     "patched-then-stripped": "kpatch has patched it, and another tool has taken symbols or "
     "debugging information out since. The repair is whole; 'kpatch verify' proves it.",
     "reverted": "The file is the original again, byte for byte.",

@@ -38,6 +38,8 @@ CASES: Final = (
     _case("version", "--version"),
     _case("scan", "scan", "."),
     _case("scan-verbose", "scan", "-v", "kqemu-7.ko", "kqemu-7-fix-a.ko", "patched.ko"),
+    _case("scan-details", "scan", "-vv", "kqemu-7-ambiguous.ko", "patched.ko"),
+    _case("scan-quiet", "scan", "-q", "kqemu-7.ko", "kqemu-7-fix-a.ko", "patched.ko", "other.ko"),
     _case("scan-colour", "scan", "--color", "always", "."),
     _case("scan-osversion", "scan", "-v", "--osversion", "703000", "kqemu-7.ko"),
     _case("dry-run", "apply", "--dry-run", "kqemu-7.ko"),

@@ -124,6 +124,16 @@ def test_quiet_says_nothing_where_nothing_went_wrong(tmp_path: Path) -> None:
     )
 
 
+def test_details_show_every_number_of_the_document() -> None:
+    long = run("scan", "-vv", _MODULE).out
+    (found,) = run("scan", "--json", _MODULE).document["files"]
+    image, kernel = found["match"]["image"], found["kernel"]
+    for each in (found["sha256"], found["size"], image["size"], kernel["low"], kernel["high"]):
+        assert str(each) in long
+    assert all(f"{name}: {at:#x}" in long for name, at in image["header"].items())
+    assert set(run("scan", "-v", _MODULE).out.splitlines()) < set(long.splitlines())
+
+
 def test_verbose_shows_what_the_patch_rests_on(tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     short, long = run("apply", "--dry-run", path), run("apply", "--dry-run", "-v", path)

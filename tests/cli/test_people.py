@@ -267,6 +267,11 @@ def test_explain_of_a_patched_file_does_not_say_to_repair_it(tmp_path: Path) -> 
     assert document["verdict"] == "patched"
     assert f"Take it back with: kpatch revert {path}" in document["lines"]
     assert not any("kpatch apply" in line for line in document["lines"])
+    kept = copied("kqemu-7-offsets.ko", tmp_path, "kqemu.ko.orig")
+    (entry,) = run("explain", "--json", kept).document["files"]
+    assert entry["lines"][-1].endswith(
+        "kpatch keeps of kqemu.ko: leave it as it is, kpatch revert uses it."
+    )
     package = tmp_path / "kqemu.pkg"
     package.write_bytes(package_bytes("xz"))
     (entry,) = run("explain", "--json", package).document["files"]

@@ -159,10 +159,30 @@ def test_the_command_writes_the_page_and_leaves_the_module_alone(tmp_path: Path)
     assert again["difference"]["hunks"] == found["difference"]["hunks"]
 
 
+def test_without_a_name_the_page_gets_the_modules_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "kqemu.ko").write_bytes((SAMPLES / "kqemu-7.ko").read_bytes())
+    call = ("report", "--no-verify", "in/kqemu.ko")
+    assert run(*call).complaint == "in/kqemu.ko: the page is kqemu.ko.html"
+    page_of = tmp_path / "kqemu.ko.html"
+    text = page_of.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    page_of.write_text("mine")
+    done = run(*call)
+    assert (done.code, page_of.read_text()) == (2, "mine")
+    page_of.unlink()
+    page_of.symlink_to("nowhere")
+    assert run(*call).code == 2 and not (tmp_path / "nowhere").exists()
+    assert run(*call, "-o", "kqemu.ko.html").code == 0
+    assert (tmp_path / "nowhere").read_text(encoding="utf-8") == text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("kqemu-7.ko",), 2),
         (("kqemu-7.ko", "-o", "kqemu-7.ko"), 2),
         (("other.ko", "-o", "r.html"), 11),
         (("kqemu-7-unknown.ko", "-o", "r.html"), 18),

@@ -34,7 +34,8 @@ class Proof:
     @property
     def verdict(self) -> Literal["proven", "violated", "not-proven", "withheld", "not-judged"]:
         """``proven`` only if every obligation is, and every control failed as it must;
-        ``not-judged`` where a part of the module that belongs to the switch cannot be run.
+        ``not-judged`` where a part of the module that belongs to the switch cannot be run, or no
+        scenario that was asked for applies to it.
 
         A control that was explored to its end and did not fail withholds it: what it says about
         the check is true of an accusation as well. But where the unpatched module fails as it
@@ -57,7 +58,9 @@ class Proof:
         if any(check.wrong for check in self.checks):
             return "violated"
         unproven = [check for check in self.checks if not check.holds]
-        if self.missing or not obligations or failed or unproven:
+        if not obligations and not self.missing:
+            return "not-judged"
+        if self.missing or failed or unproven:
             return "not-proven"
         return "proven"
 

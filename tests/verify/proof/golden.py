@@ -25,6 +25,7 @@ CASES: Final = (
     _case("not-proven", *_LEAVE, "--max-states", "12", "patched.ko"),
     _case("controls-not-proven", *_LEAVE, "--max-states", "2", "patched.ko"),
     _case("nothing-to-explore", "--scenario", "unknown-layout", "kqemu-7.ko"),
+    _case("quiet", *_LEAVE, "-q", "kqemu-7.ko", "patched.ko"),
     _case("source-fix-a", *_LEAVE, "kqemu-7-fix-a.ko"),
     _case("source-fix-c", "--jobs", "1", "--cpus", "2", "--model", "tso", "kqemu-7-fix-c.ko"),
     _case("replay", *_LEAVE, "--replay", "0*2 0d 1*2 1d 1 0", "kqemu-7.ko"),
