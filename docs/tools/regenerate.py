@@ -119,7 +119,7 @@ def _value(option: click.Option) -> str:
 def _options(name: str, command: click.Command) -> str:
     own = _own(command)
     if not own:
-        return f".Ss Options of {name}\nOnly those that every command has."
+        return f".Ss Options of {name}\nNone but\n.Fl -help ."
     lines = [f".Ss Options of {name}", '.Bl -tag -width "--replace-source-fix"']
     for each in own:
         lines.append(f".It {_flags(each)}{_value(each)}")

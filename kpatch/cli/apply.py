@@ -14,15 +14,14 @@ from kpatch.cli import progress
 from kpatch.cli.boundary import untouched
 from kpatch.cli.common import (
     FILES,
-    Console,
     Signatures,
     console_options,
     each_file,
-    is_terminal,
     kernel_options,
     path_type,
     signatures_option,
 )
+from kpatch.cli.console import Console, is_terminal
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE, UsageError

@@ -37,7 +37,7 @@ EXIT_CODES: Final = {
     "1": "a finding: affected, not proven, different",
     "2": "the command line does not fit together",
     "10": "not an ELF file, or a damaged one",
-    "11": "not a module this tool knows; for revert, one that is not patched",
+    "11": "not a module that kpatch knows; for revert, one that is not patched",
     "12": "a place to patch matches nowhere, more than once, or may not be patched",
     "13": "not affected: nothing to repair",
     "14": "already fixed by source",
@@ -131,7 +131,7 @@ def _answered(argv: list[str]) -> int:
             )
         return _called(argv or ["--help"])
     except Exception as error:
-        is_verbose = bool({"-v", "--verbose"} & set(argv))
+        is_verbose = bool({"-v", "-vv", "--verbose"} & set(argv))
         return _refuse(boundary.ended(error, verbose=is_verbose), argv)
 
 
@@ -173,6 +173,11 @@ def _refuse(error: KpatchError, argv: list[str]) -> int:
         beside: Beside = {"error": documents.failure(error)}
         document = documents.envelope(command, [], error.exit_code, beside)
         click.echo(json.dumps(document, indent=2, sort_keys=True))
+    elif sys.stderr is not None and sys.stderr.isatty():
+        # Imported here: what went wrong may be that files cannot be read any more.
+        from kpatch.cli.console import warn
+
+        warn(f"kpatch: {error}")
     else:
         click.echo(f"kpatch: {printable(str(error))}", err=True)
     return error.exit_code

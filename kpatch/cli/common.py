@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from kpatch import storage as files
 from kpatch.cli import boundary
 from kpatch.cli.closing import counted
+from kpatch.cli.console import Console, can_colour
 from kpatch.errors import (
     DONE,
     KpatchError,
@@ -22,15 +21,13 @@ from kpatch.errors import (
     UsageError,
 )
 from kpatch.kernel.host import Host
-from kpatch.report.command_line import Given
-from kpatch.report.printable import printable
 from kpatch.report.style import Style
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from kpatch.report.documents import Document
-    from kpatch.report.typed import Envelope, Refused
+    from kpatch.report.typed import Refused
     from kpatch.signature.model import Signature
 
     _ParamType: TypeAlias = click.ParamType[Path]
@@ -69,65 +66,6 @@ Signatures: TypeAlias = "tuple[Signature, ...] | None"
 FILES = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=path_type)
 
 
-class Console(NamedTuple):
-    """Data goes to standard output, talk to standard error."""
-
-    json: bool
-    quiet: bool
-    verbose: int
-    style: Style
-    color: str = "auto"
-    given: Given = ()
-
-    def data(self, text: str) -> None:
-        """Print what the user asked for; on a terminal it folds."""
-        click.echo(_fold(text, self.fold_at), color=self.style.colour or None)
-
-    def exact(self, text: str) -> None:
-        """Print what people copy, as it is: a terminal wraps it, and gives it back whole."""
-        click.echo(text)
-
-    def say(self, text: str) -> None:
-        """Say what happened in one line, unless told to be quiet."""
-        if not self.quiet:
-            self.warn(text)
-
-    def screen(self, text: str) -> None:
-        """Say what takes more than a line. ``text`` is printable already."""
-        if not self.quiet:
-            click.echo(text, err=True, color=self.error_style.colour or None)
-
-    @property
-    def error_style(self) -> Style:
-        """Colour for standard error: as told, or as that terminal can."""
-        return Style(_can_colour(sys.stderr) if self.color == "auto" else self.color == "always")
-
-    @property
-    def width(self) -> int:
-        """Columns of the terminal, or 80."""
-        return shutil.get_terminal_size((80, 24)).columns
-
-    @property
-    def fold_at(self) -> int:
-        """Columns of the terminal that standard output is; 0 for what is piped: it stays exact."""
-        return self.width if is_terminal(sys.stdout) else 0
-
-    def warn(self, text: str) -> None:
-        """Say in one line what nobody may miss; on a terminal it folds."""
-        click.echo(_fold(printable(text), self.width if is_terminal(sys.stderr) else 0), err=True)
-
-    def complain(self, error: KpatchError) -> None:
-        """Say what went wrong. With ``--json`` the document says it."""
-        if not self.json:
-            self.warn(f"kpatch: {error}")
-
-    def document(self, document: Envelope) -> None:
-        """Print a document."""
-        import json
-
-        click.echo(json.dumps(document, indent=2, sort_keys=True))
-
-
 def console_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command ``--json``, ``--color``, ``-q`` and ``-v``, and pass it a ``console``."""
 
@@ -149,7 +87,7 @@ def console_options(command: Callable[..., int]) -> Callable[..., int]:
     def wrapped(
         *args: Any, as_json: bool, color: str, quiet: bool, verbose: int, **options: Any
     ) -> int:
-        colour = color == "always" or (color == "auto" and _can_colour(sys.stdout))
+        colour = color == "always" or (color == "auto" and can_colour(sys.stdout))
         console = Console(as_json, quiet, verbose, Style(colour), color, _given())
         return command(*args, console=console, **options)
 
@@ -162,26 +100,6 @@ def _given() -> list[tuple[str, str]]:
     kernel = [(f"--{name}", chosen[name]) for name in ("osversion", "kernel") if chosen.get(name)]
     folders = [("--signatures", folder) for folder in chosen.get("folders", ())]
     return [(option, str(value)) for option, value in (*kernel, *folders)]
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """True for a terminal. A stream that was closed before kpatch began is None."""
-    return stream is not None and stream.isatty()
-
-
-def _fold(text: str, width: int) -> str:
-    if not width:
-        return text
-    # Imported here: what is piped does not fold.
-    from kpatch.report.fold import fold
-
-    return fold(text, width)
-
-
-def _can_colour(stream: TextIO | None) -> bool:
-    """Whether ``auto`` is colour: a terminal that can, whose user wants it."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return is_terminal(stream) and not plain
 
 
 def kernel_options(command: Callable[..., int]) -> Callable[..., int]:

@@ -7,14 +7,8 @@ from pathlib import Path
 import click
 
 from kpatch import repair
-from kpatch.cli.common import (
-    FILES,
-    Console,
-    Signatures,
-    console_options,
-    each_file,
-    signatures_option,
-)
+from kpatch.cli.common import FILES, Signatures, console_options, each_file, signatures_option
+from kpatch.cli.console import Console
 from kpatch.cli.machines import ended_with_kpatch
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING

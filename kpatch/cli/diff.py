@@ -9,15 +9,14 @@ from pathlib import Path
 import click
 
 from kpatch.cli.common import (
-    Console,
     Signatures,
     console_options,
     each_file,
-    is_terminal,
     kernel_options,
     path_type,
     signatures_option,
 )
+from kpatch.cli.console import Console, is_terminal
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, FINDING
 from kpatch.kernel.host import Host

@@ -10,13 +10,13 @@ import click
 from kpatch import storage as files
 from kpatch.cli import progress
 from kpatch.cli.common import (
-    Console,
     Signatures,
     console_options,
     each_file,
     kernel_options,
     signatures_option,
 )
+from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.data import pages_folder
 from kpatch.elf.module import Module, read_module

@@ -24,7 +24,7 @@ from kpatch.verify.proof.tasks import Bounds, replayed_lanes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kpatch.cli.common import Console
+    from kpatch.cli.console import Console
     from kpatch.cli.machines import MachineTests
     from kpatch.cli.verify import Asked
     from kpatch.patch.assess import Assessment

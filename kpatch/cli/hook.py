@@ -13,7 +13,8 @@ from pathlib import Path
 import click
 
 from kpatch.cli import progress
-from kpatch.cli.common import Console, Signatures, console_options, read_host, signatures_option
+from kpatch.cli.common import Signatures, console_options, read_host, signatures_option
+from kpatch.cli.console import Console
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.kernel.host import Host
 from kpatch.ports import build, guide, place, tree

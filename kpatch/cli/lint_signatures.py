@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from kpatch import storage as files
-from kpatch.cli.common import FILES, Console, console_options, each_file, path_type
+from kpatch.cli.common import FILES, console_options, each_file, path_type
+from kpatch.cli.console import Console
 from kpatch.entry import read_text
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.lint import lint

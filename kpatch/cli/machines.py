@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import click
 
-from kpatch.cli.common import Console
+from kpatch.cli.console import Console
 from kpatch.errors import UsageError
 
 if TYPE_CHECKING:

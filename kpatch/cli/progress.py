@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from kpatch.cli.common import Console, is_terminal
+from kpatch.cli.console import Console, is_terminal
 from kpatch.proving import Proving
 from kpatch.report.printable import printable
 

@@ -10,7 +10,6 @@ import click
 from kpatch import storage as files
 from kpatch.cli import progress
 from kpatch.cli.common import (
-    Console,
     Signatures,
     console_options,
     each_file,
@@ -18,6 +17,7 @@ from kpatch.cli.common import (
     path_type,
     signatures_option,
 )
+from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module
 from kpatch.errors import (

@@ -12,13 +12,13 @@ from kpatch import storage as files
 from kpatch.cli.boundary import untouched
 from kpatch.cli.common import (
     FILES,
-    Console,
     Signatures,
     console_options,
     each_file,
     path_type,
     signatures_option,
 )
+from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.containers.copies import contents_of, copies_of
 from kpatch.containers.target import Changed, Target

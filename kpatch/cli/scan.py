@@ -12,13 +12,13 @@ from kpatch import storage as files
 from kpatch.cli import workers
 from kpatch.cli.common import (
     FILES,
-    Console,
     Signatures,
     console_options,
     each_file,
     kernel_options,
     signatures_option,
 )
+from kpatch.cli.console import Console
 from kpatch.cli.scanned import Wish, scan_file
 from kpatch.errors import KpatchError
 from kpatch.kernel.host import Host

@@ -15,7 +15,6 @@ from kpatch import storage as files
 from kpatch.cli import machines
 from kpatch.cli.common import (
     FILES,
-    Console,
     Signatures,
     console_options,
     each_file,
@@ -23,6 +22,7 @@ from kpatch.cli.common import (
     path_type,
     signatures_option,
 )
+from kpatch.cli.console import Console
 from kpatch.cli.machines import MachineTests
 from kpatch.containers import target as targets
 from kpatch.errors import DONE, UsageError

@@ -187,8 +187,8 @@ def _packed(target: Target, kind: Compression, change: ModuleChange, *, patched:
         return Changed(Bulk(back.data), (), back.is_exact)
     done = with_patched(packed, new)
     notice = (
-        f"no {kind.value} level known here makes this file: revert gives back the same module, "
-        "compressed differently"
+        f"no {kind.value} level known here makes this file: without the kept copy, revert gives "
+        "back the same module compressed differently"
     )
     return Changed(Bulk(done.data), () if done.is_exact else (notice,))
 

@@ -107,7 +107,7 @@ def _lines(
     for each in document["explored"]:
         wanted = each["kind"] == "control" and verbose > 1
         if wanted or (each["kind"] == "obligation" and not each["holds"] and each not in alike):
-            yield f"  {each['name']}: {style.paint(MEANING[each['verdict']], _why(each))}"
+            yield f"  {_title(each)}: {style.paint(MEANING[each['verdict']], _why(each))}"
             for found in each["counterexamples"]:
                 if found["prop"] not in shown:
                     shown.add(found["prop"])
@@ -166,7 +166,7 @@ def _ended_early(document: ProofFacts) -> list[ExploredFacts]:
 
 
 def _control(each: ExploredFacts, style: Style) -> str:
-    name = f"control: {each['name']} ({each['model']})"
+    name = _title(each)
     found = ", ".join(dict.fromkeys(one["prop"] for one in each["counterexamples"]))
     if each["holds"]:
         return f"{name}: {style.paint('good', 'refuted')}, found {found}"
@@ -175,9 +175,15 @@ def _control(each: ExploredFacts, style: Style) -> str:
     return f"{name}: {style.paint('bad', 'NOT REFUTED')}, found {found or 'nothing'}"
 
 
+def _title(each: ExploredFacts) -> str:
+    if each["kind"] == "control":
+        return f"control: {each['name']} ({each['model']})"
+    return each["name"]
+
+
 def _explored(each: ExploredFacts) -> str:
     return (
-        f"{each['kind']} {each['name']}: {each['verdict']}, {each['states']} states, "
+        f"{_title(each)}: {each['verdict']}, {each['states']} states, "
         f"{each['transitions']} transitions, symmetry {each['symmetry']}, {each['seconds']:.2f} s"
     )
 

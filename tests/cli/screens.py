@@ -29,6 +29,7 @@ CASES: Final = {
     "apply-refused": ("apply", "kqemu-7-fix-a.ko"),
     "term": ("explain", "schedule"),
     "suggestion": ("aply", "kqemu-7.ko"),
+    "usage": ("verify", "--scenario", "leve", "kqemu-7.ko"),
 }
 _PROGRAM: Final = """
 import json, sys
