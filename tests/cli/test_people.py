@@ -1,14 +1,10 @@
-"""What people see first: the screen of apply, the words of explain, suggestions, completion."""
+"""What people see first: the screen of apply, words that all are explained, suggestions."""
 
 from __future__ import annotations
 
-import ast
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,14 +28,10 @@ from tests.cli.harness import (
     GOLDEN,
     REPOSITORY,
     copied,
-    environment,
     kpatch,
-    package_bytes,
-    patched_bytes,
     run,
 )
 from tests.cli.terminal import ESCAPE, on_terminal, screen
-from tests.referees import require
 
 
 @pytest.fixture(scope="module")
@@ -127,31 +119,6 @@ def test_every_word_that_is_printed_has_an_explanation(
         assert " ".join(run("explain", "--", word).out.split()) == f"{word}: {text}"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("exit code 17", "The verification failed"),
-        ("800046", "8-CURRENT (800046 and later), __FreeBSD_version 800046-800106: every CPU"),
-        ("8-CURRENT", "800000-800045: all CPUs share one GDT"),
-        ("7.2-RELEASE", "702000-702999"),
-        ("%gs:0x3c", "5.x, 6.0, 6.1"),
-        ("kqemu-amd64-tr", "A signature: "),
-        ("bound", "Behind 'window:'"),
-        ("PATCHED AND PROVEN", "was proven before"),
-    ],
-)
-def test_words_of_a_term_need_no_quotes_and_kernels_are_terms(words: str, said: str) -> None:
-    assert said in " ".join(run("explain", *words.split()).out.split())
-
-
-def test_explain_lists_its_terms(tmp_path: Path) -> None:
-    listed = run("explain", "--list").out.splitlines()
-    assert {"schedule", "busy bit", "8-current", "exit code 17"} <= set(listed)
-    assert not {type(each).__name__.lower() for each in LINTS} & set(listed)
-    assert run("explain").code == run("explain", "tr", copied("kqemu-7.ko", tmp_path)).code == 2
-    assert "exit code 17" in run("explain", "--list", "--json").document["files"][0]["lines"]
-
-
 def _named() -> Iterator[str]:
     yield from (each.name for each in SCENARIOS)
     yield from (each.name for each in CATALOG)
@@ -206,32 +173,6 @@ def _values(value: object, key: str) -> Iterator[str]:
             yield from _values(each, key)
 
 
-def _messages(tree: ast.AST) -> Iterator[str]:
-    """Every text of a source file, but for what only its readers see. A command's is its help."""
-    unseen: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if getattr(node, "name", "") != "command":
-            below = (each for each in ast.iter_child_nodes(node) if isinstance(each, ast.Expr))
-            unseen |= {each.value for each in below}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in unseen:
-            yield node.value
-
-
-def test_a_page_that_a_message_names_is_printed(tmp_path: Path) -> None:
-    named = set()
-    for path in (REPOSITORY / "kpatch").rglob("*.py"):
-        for text in _messages(ast.parse(path.read_text(encoding="utf-8"))):
-            found = re.findall(r"docs/[a-z-]+\.md", text)
-            assert len(found) == len(re.findall(r"'kpatch explain docs/|, as docs/", text)), text
-            named |= set(found)
-    assert named
-    for each in named:
-        done = kpatch("explain", each, cwd=tmp_path)
-        assert done.out == (REPOSITORY / each).read_text(encoding="utf-8")
-    assert "docs/limits.md" in run("explain", "docs/nothing.md").complaint
-
-
 def test_an_unknown_word_or_command_gets_a_suggestion() -> None:
     assert "did you mean scan?" in run("scn", "x.ko").complaint
     assert run("hook", "aply").complaint.endswith("no such command 'aply'; did you mean apply?")
@@ -248,36 +189,6 @@ def test_an_unknown_word_or_command_gets_a_suggestion() -> None:
     assert "is a folder" in run("explain", "..").complaint
 
 
-def test_explain_tells_the_bug_of_this_file(tmp_path: Path) -> None:
-    path = copied("kqemu-7-offsets.ko", tmp_path)
-    done = run("explain", "--json", path)
-    schema.check(done.document, "explain", 0)
-    text = "\n".join(done.document["files"][0]["lines"])
-    (match,) = [each["match"] for each in run("scan", "--json", path).document["files"]]
-    for site in match["sites"]:
-        assert f"+{site['section_offset']:#x}" in text
-        assert all(each in text for each in site["instructions"])
-    assert "CPU 0 ends with TSS 1: WRONG, that is another CPU's" in text
-
-
-def test_explain_of_a_patched_file_does_not_say_to_repair_it(tmp_path: Path) -> None:
-    path = tmp_path / "patched.ko"
-    path.write_bytes(patched_bytes())
-    document = run("explain", "--json", path).document["files"][0]
-    assert document["verdict"] == "patched"
-    assert f"Take it back with: kpatch revert {path}" in document["lines"]
-    assert not any("kpatch apply" in line for line in document["lines"])
-    kept = copied("kqemu-7-offsets.ko", tmp_path, "kqemu.ko.orig")
-    (entry,) = run("explain", "--json", kept).document["files"]
-    assert entry["lines"][-1].endswith(
-        "kpatch keeps of kqemu.ko: leave it as it is, kpatch revert uses it."
-    )
-    package = tmp_path / "kqemu.pkg"
-    package.write_bytes(package_bytes("xz"))
-    (entry,) = run("explain", "--json", package).document["files"]
-    assert entry["lines"][-1] == f"Repair it with: kpatch apply {package}"
-
-
 def test_the_schema_is_one_and_refuses_what_is_none() -> None:
     done = run("schema")
     assert done.code == 0 and '"const": 1' in done.out
@@ -285,49 +196,3 @@ def test_the_schema_is_one_and_refuses_what_is_none() -> None:
     assert schema.problems(document) == []
     assert schema.problems({**document, "schema": 2})
     assert schema.problems({key: each for key, each in document.items() if key != "files"})
-
-
-_TABS = {
-    "bash": """
-        COMP_WORDS=(kpatch ap); COMP_CWORD=1; _kpatch_completion kpatch; echo "${COMPREPLY[@]}"
-        COMPREPLY=(); COMP_WORDS=(kpatch verify --mod); COMP_CWORD=2
-        _kpatch_completion kpatch; echo "${COMPREPLY[@]}"
-    """,
-    # Outside the line editor its builtins refuse to run: these print what they are given.
-    "zsh": """
-        _describe() { print -rl -- ${(P)3} }
-        compadd() { print -rl -- ${(P)@[-1]} }
-        words=(kpatch ap); CURRENT=2; _kpatch_completion
-        words=(kpatch verify --mod); CURRENT=3; _kpatch_completion
-    """,
-    "fish": """
-        source ~/.config/fish/completions/kpatch.fish
-        complete -C 'kpatch ap'; complete -C 'kpatch verify --mod'
-    """,
-}
-"""What stands for the Tab key, behind the line that docs/install.md gives for the shell."""
-
-
-@pytest.mark.parametrize("shell", _TABS)
-def test_a_shell_completes_commands_and_options(tmp_path: Path, shell: str) -> None:
-    require(shell)
-    call = tmp_path / "kpatch"
-    call.write_text(f'#!/bin/sh\nexec {sys.executable} -m kpatch "$@"\n')
-    call.chmod(0o755)
-    (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
-    page = (REPOSITORY / "docs" / "install.md").read_text(encoding="utf-8")
-    (line,) = re.findall(rf"^.*_KPATCH_COMPLETE={shell}_source.*$", page, re.M)
-    start = f"autoload -Uz compinit && compinit -u -d {tmp_path}/dump" if shell == "zsh" else ""
-    quiet = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
-    done = subprocess.run(
-        [shell, *quiet, "-c", f"{start}\n{line}\n{_TABS[shell]}"],
-        env=environment({"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert re.search(r"^apply", done.stdout, re.M), done.stderr
-    assert re.search(r"^--model", done.stdout, re.M), done.stderr
-    if shell == "fish":  # With the whole help, which has a comma in it.
-        assert re.search(r"^--model\t.*, .*\.$", done.stdout, re.M)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from kpatch import machinetest
-from kpatch.cli import explored
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.units import SectionOffset
@@ -198,47 +197,6 @@ def test_what_is_not_brought_back_is_a_finding(name: str, finding: str) -> None:
     (mutant,) = (each for each in MUTANTS if each.name == name)
     found = tried(trial(MODULE, mutant.case, "qemu", 20), "qemu")
     assert any(finding in each for each in found.findings), found.findings
-
-
-@pytest.mark.parametrize("name", ["kqemu-7.ko", "kqemu-7-stripped.ko"])
-def test_the_whole_driver_runs_through_its_ioctl(name: str) -> None:
-    for module, right in ((patched(name), True), (sample(name), False)):
-        of = case(module)
-        (one,) = machinetest.driver_trials(of, machinetest.settings_for("qemu", of, rounds=100))
-        found = tried(one, "qemu")
-        assert (found.outcome, found.rounds, found.faults) == ("done", 200, 0)
-        assert (found.wrong_tss == 0) is right
-        assert not any(cpu.monitor for cpu in found.cpus), "each guest comes to its hlt"
-
-
-def test_a_driver_that_wants_more_of_the_kernel_is_told_what() -> None:
-    data = sample("kqemu-7.ko").data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0")
-    of = case(read_module(data.replace(b"\0copyout\0", b"\0copyXXX\0"), "more.ko"))
-    with pytest.raises(UnknownModuleError, match="has no copyXXX, vm_fault_anything;") as caught:
-        machinetest.driver_trials(of, machinetest.settings_for("qemu", of))
-    assert caught.value.exit_code == 11
-
-
-def test_a_function_that_only_answers_is_added_as_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = job.functions()
-    assert known["mtx_init"] == known["answer_0"] != known["clone_create"] == known["answer_1"]
-    data = sample("kqemu-7.ko").data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0")
-    of = case(read_module(data, "more.ko"))
-    more = known | {"vm_fault_anything": known["answer_0"]}
-    monkeypatch.setattr(job, "functions", lambda: more)
-    (one,) = machinetest.driver_trials(of, machinetest.settings_for("qemu", of, rounds=20))
-    assert tried(one, "qemu").outcome == "done"
-
-
-def test_that_is_told_before_the_proof_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "more.ko"
-    data = sample("kqemu-7.ko").data
-    path.write_bytes(data.replace(b"\0sysctl_handle_int\0", b"\0vm_fault_anything\0"))
-    monkeypatch.setattr(explored, "prove_case", lambda *_: pytest.fail("a proof was begun"))
-    done = run("verify", "--machine", "qemu", "--driver", path)
-    assert done.code != 0 and "vm_fault_anything" in done.complaint
 
 
 def test_few_rounds_withhold_the_verdict(tmp_path: Path) -> None:
