@@ -10,6 +10,7 @@ from iced_x86 import (
     Decoder,
     Instruction,
     InstructionInfoFactory,
+    Mnemonic,
     OpAccess,
     OpKind,
     Register,
@@ -74,15 +75,18 @@ def by_iced(code: bytes) -> Effects | None:
 
 def missing_feature(code: bytes) -> str:
     """The first feature that the instruction needs and the first x86-64 CPUs lack, by name."""
-    wanted = [_features()[feature] for feature in Decoder(64, code).decode().cpuid_features()]
+    decoded = Decoder(64, code).decode()
+    if decoded.mnemonic in _LAHF_SAHF:  # SDM vol. 2, LAHF: invalid where CPUID says no
+        return "LAHF_SAHF"
+    wanted = [_features()[feature] for feature in decoded.cpuid_features()]
     return next((feature for feature in wanted if feature not in _BASELINE), "")
 
 
 _BASELINE: Final = frozenset({
     "INTEL8086", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CMOV", "CX8", "CPUID",
     "MSR", "TSC", "SYSCALL", "SSE", "SSE2", "FPU", "MMX", "FXSR", "CLFSH", "PAUSE", "MULTIBYTENOP",
-    "CMPXCHG16B",  # the first AMD64 lack it, but fault then
 })  # fmt: skip
+_LAHF_SAHF: Final = frozenset({Mnemonic.LAHF, Mnemonic.SAHF})
 
 
 @cache

@@ -29,6 +29,8 @@ SHARED_BASE: Final = 0
 SHARED_SIZE: Final = 0x100_0000
 _GUEST_TABLES: Final = 0xC0_0000
 MODULE_AT: Final = Address(0xFFFF_FFFF_8140_0000)
+_MODULE_AT_8: Final = Address(0xFFFF_FFFF_826B_9000)
+"""On a host with FreeBSD 8's TR selector: who takes one of the addresses for granted is found."""
 MODULE_LIMIT: Final = 0x80_0000
 
 IDT_AT: Final = 0xFFFF_FFFF_80A5_7000
@@ -89,6 +91,11 @@ class HostModel:
         return (8 if self.cpuid_offset == _CPUID_OF_6 else 9) * 8
 
     @property
+    def module_at(self) -> Address:
+        """Where the kernel linker puts the module."""
+        return _MODULE_AT_8 if self.tr_selector == _TR_OF_8 else MODULE_AT
+
+    @property
     def gdt_limit(self) -> int:
         """The limit in GDTR."""
         return self.gdt_size - 1
@@ -103,7 +110,8 @@ class HostModel:
 
     def tss_of(self, cpu: int) -> Address:
         """``&common_tss[cpu]``."""
-        first = _BETWEEN_TWO[self.tr_selector] if self.cpus == 2 else _COMMON_TSS
+        places = _BETWEEN_TWO if self.cpus == 2 else _COMMON_TSS
+        first = places[self.tr_selector]
         return Address(first + TSS_SIZE * cpu)
 
     @staticmethod
@@ -121,7 +129,11 @@ _SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {
     _TR_OF_8: (0x20, 0x28),
 }
 
-_COMMON_TSS: Final = Address(0xFFFF_FFFF_80A5_C340)
+_COMMON_TSS: Final[Mapping[int, Address]] = {
+    0x30: Address(0xFFFF_FFFF_80A5_C340),
+    0x48: Address(0xFFFF_FFFF_815A_30C0),
+}
+"""TR selector -> common_tss, in bits 16 to 24 the one the other's complement."""
 
 # TR selector -> common_tss on a host with two CPUs: across a border of 64 kB, or of 16 MB, so that
 # the two TSSs have other upper bytes as well. On larger hosts some CPUs would then differ from

@@ -16,17 +16,18 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
-from kpatch.isa.decode import REGISTERS, Instruction, Register
+from kpatch.isa.decode import Instruction
 from kpatch.isa.effects import FLAG_NAMES, beyond_baseline, effects_of
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
-    CHANGED_FLAGS,
-    FLAGS,
+    ADDRESSES,
+    GDT,
     NONE,
     SHARED,
     STACK,
+    TSS,
     UNDEFINED,
     Machine,
     Origins,
@@ -37,18 +38,12 @@ from kpatch.verify.world.origins import (
     pointer,
 )
 from kpatch.verify.world.places import Places, Site
-from kpatch.verify.world.sinks import dependencies, stored_to
+from kpatch.verify.world.sinks import changes_system, dependencies, stored_to, writes_cr3
 from kpatch.verify.world.transfer import Transfer
 from kpatch.verify.world.world import World
 
 _MOST_STEPS: Final = 20_000
 _STRING_STORES: Final = frozenset({"movs", "stos", "insb", "insd", "insw"})
-_SYSTEM_STATE: Final = frozenset({
-    "std", "popf", "popfd", "lidt", "lgdt", "lldt", "ltr", "lmsw", "clts", "swapgs",
-})  # fmt: skip
-"""Change what the monitor finds, beside moves to control, debug and segment registers."""
-
-
 _NOTHING: Final[frozenset[int]] = frozenset()
 
 
@@ -88,7 +83,7 @@ def findings(
         walk.unknown.setdefault("where the entry saves the stack pointer")
         return walk.found(ended.saved)
     at_exit = [site for site in sites if site not in at_entry]
-    leave = _InputWalk(places, _displaced(at_exit), kernel=False)
+    leave = _InputWalk(places, _displaced(at_exit), kernel=False, kept=walk.kept)
     leave.follow(COPY_AT + layout.kernel_side, back)
     both = zip(walk.found(ended.saved), leave.found(_NOTHING), strict=True)
     return Findings(*(tuple(dict.fromkeys((*one, *other))) for one, other in both))
@@ -131,7 +126,17 @@ def _back(places: Places, ended: Machine, host_rsp: int) -> Machine | None:
 class _InputWalk:
     """Follows all ways from one place, and notes what they depend on."""
 
-    def __init__(self, places: Places, displaced: frozenset[bytes], *, kernel: bool) -> None:
+    def __init__(
+        self,
+        places: Places,
+        displaced: frozenset[bytes],
+        *,
+        kernel: bool,
+        kept: int | None = None,
+    ) -> None:
+        """``kept`` is where the stack begins that the patch may not give up: without it, where it
+        is at the first instruction of the patch.
+        """
         self.junk: dict[str, None] = {}
         self.undefined: dict[str, None] = {}
         self.unknown: dict[str, None] = {}
@@ -140,6 +145,7 @@ class _InputWalk:
         self._displaced = displaced
         self._kernel = kernel
         self._ended: Machine | None = None
+        self.kept = kept
 
     def found(self, saved: frozenset[int]) -> Findings:
         """What was noted, each once; ``saved`` is what of the state the patch may store to."""
@@ -183,18 +189,32 @@ class _InputWalk:
             self._places, machine, instruction, effects.effects, kernel=self._kernel, patch=own
         )
         self._note(step, own)
-        if own and self._kernel and _changes_system(step):
+        if own and self._kernel and changes_system(step):
             self.unknown.setdefault(f"what '{instruction.text}' leaves to the monitor")
-        if _writes_cr3(instruction):
+        if writes_cr3(instruction):
             self._ended = machine if self._ended is None else self._ended.joined(machine)
             return []
-        if instruction.transfers_control:
-            return self._go(step)
-        after = step.run()
-        if number(after.registers["rsp"]) is None:
-            self.unknown.setdefault(f"where the stack is after '{instruction.text}'")
-            return []
-        return [(instruction.end, after)]
+        ways = self._go(step) if instruction.transfers_control else [(instruction.end, step.run())]
+        return [way for way in ways if self._is_stack_known(step, way[1], patch=patch)]
+
+    def _is_stack_known(self, step: Transfer, after: Machine, *, patch: bool) -> bool:
+        """Whether it is known where the stack is. What is below it an NMI overwrites (see
+        :mod:`kpatch.verify.world.operands`): what the switch keeps there may not come to lie so,
+        not even for one instruction, and what lay so once is junk.
+        """
+        text = step.instruction.text
+        rsp, before = number(after.registers["rsp"]), number(step.before.registers["rsp"])
+        if rsp is None or before is None:
+            self.unknown.setdefault(f"where the stack is after '{text}'")
+            return False
+        if patch:
+            self.kept = before if self.kept is None else self.kept
+            if rsp > self.kept:
+                self.junk.setdefault(f"after '{text}' an NMI overwrites what the switch has saved")
+            elif not self._places.is_stack(rsp):
+                self.junk.setdefault(f"after '{text}' an NMI writes to what is no stack")
+        self._places.forget(after, before, rsp)
+        return True
 
     def _note_unusual(self, instruction: Instruction) -> None:
         if instruction.mnemonic.startswith("rep") and instruction.operation[:4] in _STRING_STORES:
@@ -202,7 +222,7 @@ class _InputWalk:
         feature = beyond_baseline(instruction.raw)
         if feature:
             self.undefined.setdefault(
-                f"'{instruction.text}' is another one on a CPU without {feature}"
+                f"'{instruction.text}' is another one, or faults, on a CPU without {feature}"
             )
 
     def _go(self, step: Transfer) -> list[tuple[int, Machine]]:
@@ -252,6 +272,9 @@ class _InputWalk:
             if STACK in names and elsewhere:
                 text = step.instruction.text
                 self.junk.setdefault(f"the address of '{text}' depends on {STACK}")
+            if GDT in names and not names.isdisjoint({SHARED, TSS, STACK}):
+                text = step.instruction.text
+                self.junk.setdefault(f"the address of '{text}' depends on {GDT}")
 
     def _note(self, step: Transfer, own: bool) -> None:
         instruction = step.instruction
@@ -265,27 +288,7 @@ class _InputWalk:
             others = sorted(foreign(names) - set(undefined))
             if own and others:
                 self.junk.setdefault(f"{what} of '{instruction.text}' depends on {others[0]}")
-            if own and what != "the address" and STACK in names:
-                self.junk.setdefault(f"{what} of '{instruction.text}' depends on {STACK}")
-
-
-def _changes_system(step: Transfer) -> bool:
-    """Whether it may change what is handed over to the monitor and that the kernel has no need to
-    get back as it was: explorations look at what comes back.
-    """
-    target = step.instruction.operands[0] if step.instruction.operands else None
-    if step.mnemonic in ("mov", "pop"):
-        return isinstance(target, Register) and target.name not in REGISTERS
-    if step.mnemonic == "popfq":
-        whole = {*FLAGS, CHANGED_FLAGS}
-        popped = zip(FLAGS, step.top(), strict=True)
-        return any(byte.origins & whole != {name} for name, byte in popped)
-    return step.mnemonic in _SYSTEM_STATE
-
-
-def _writes_cr3(instruction: Instruction) -> bool:
-    match instruction.operands:
-        case (Register(name="cr3"), _):
-            return True
-        case _:
-            return False
+            for place in sorted(names & ADDRESSES) if own else ():
+                # The GDT's address has to be loaded, by those who load one of their own.
+                if what != "the address" and (what, step.mnemonic) != ("the operand", "lgdt"):
+                    self.junk.setdefault(f"{what} of '{instruction.text}' depends on {place}")

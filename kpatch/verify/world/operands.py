@@ -8,11 +8,12 @@ from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand
 from kpatch.isa.effects import FLAG_NAMES, Effects
 from kpatch.units import ADDRESS_MASK
 from kpatch.verify.world.origins import (
+    ADDRESSES,
     CHANGED_FLAGS,
+    DESCRIPTOR,
     FLAGS,
     GDT,
     NONE,
-    POINTS,
     SHARED,
     TSS,
     UNDEFINED,
@@ -25,7 +26,7 @@ from kpatch.verify.world.origins import (
     of,
     origins,
 )
-from kpatch.verify.world.places import Places
+from kpatch.verify.world.places import BELOW, Places
 
 HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
 """The second byte of a register."""
@@ -99,7 +100,7 @@ class Operands:
             held = self.before.registers[name]
             read = tuple(byte for at, byte in enumerate(held) if mask >> at & 1)
             if name in addressing:  # what is loaded is no address of where it lay
-                found |= origins(read) - POINTS
+                found |= origins(read) - ADDRESSES
             else:
                 found |= origins(read) | self._tagged(name)
         for bit, name in enumerate(FLAG_NAMES):
@@ -144,17 +145,17 @@ class Operands:
             return tuple(self._byte(at + n) for n in range(size))
         names = self.address_origins(operand)
         # The patch's own data, at a place that may depend on the CPU; or the descriptor.
-        if SHARED in names or (GDT in names and TSS not in names):
+        if SHARED in names:
             return of(names, size)
+        if GDT in names and TSS not in names:
+            return of(names - {GDT} | {DESCRIPTOR}, size)
         return of(names | {"memory at an address that cannot be told"}, size)
 
     def _byte(self, address: int) -> Byte:
-        """What is known of a byte. An NMI may come at any time, and then the CPU writes below the
-        stack pointer (SDM vol. 3, 6.14.2); kernels are compiled without a red zone for that.
-        """
+        """What is known of a byte. Kernels are compiled without a red zone."""
         rsp = number(self.before.registers["rsp"])
         if rsp is not None and address < rsp and self._places.is_stack(address):
-            return Byte(None, frozenset({"memory below the stack pointer"}))
+            return BELOW
         return self._places.byte(self.before, address)
 
     def _addressing(self) -> frozenset[str]:

@@ -14,7 +14,9 @@ from typing import Final, NamedTuple
 from kpatch.isa.effects import FLAG_NAMES
 from kpatch.verify.hardware.registers import GENERAL
 
-GDT: Final = "the saved GDT register"
+GDT: Final = "the address of the GDT"
+LIMIT: Final = "the limit of the GDT"
+DESCRIPTOR: Final = "the TSS descriptor"
 SELECTOR: Final = "the saved TR selector"
 CPUID: Final = "cpuid"
 SHARED: Final = "the patch's own data"
@@ -23,8 +25,10 @@ STACK: Final = "the address of the stack or the state"
 FLAGS: Final = tuple(f"byte {at} of the flags" for at in range(8))
 """What ``pushfq`` pushes, in its order."""
 CHANGED_FLAGS: Final = "flags that were changed"
-KNOWN: Final = frozenset({GDT, SELECTOR, CPUID, SHARED, TSS, STACK})
-"""What a patch may depend on: the exploration has every value of it."""
+KNOWN: Final = frozenset({GDT, LIMIT, DESCRIPTOR, SELECTOR, CPUID, SHARED, TSS, STACK})
+"""What a patch may depend on: the exploration has every value of it, :data:`ADDRESSES` apart."""
+ADDRESSES: Final = frozenset({GDT, STACK})
+"""Addresses that are others on other kernels: they say where something is, and nothing else."""
 
 UNDEFINED: Final = "undefined"
 """How the names of origins begin that the SDM leaves undefined."""

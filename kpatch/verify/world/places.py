@@ -12,6 +12,9 @@ from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import CPUID, NONE, SHARED, STACK, TSS, Byte, Machine, Origins
 from kpatch.verify.world.world import World
 
+BELOW: Final = Byte(None, frozenset({"memory below the stack pointer"}))
+"""An NMI may come at any time, and then the CPU writes there (SDM vol. 3, 6.14.2)."""
+
 _GUARDED: Final = 8
 """Bytes of struct pcpu that a patch looks at: cpuid, and the mask behind it."""
 
@@ -86,9 +89,14 @@ class Places:
             at = address - guest.state.virtual
             return Byte(None, frozenset({f"the state's byte at {at:#x}, which no entry saves"}))
         if guest.stack.holds(address):
-            where = "its caller's stack" if address >= guest.rsp else "memory below the stack"
-            return Byte(None, frozenset({where}))
+            return Byte(None, frozenset({"its caller's stack"})) if address >= guest.rsp else BELOW
         return Byte(None, self._elsewhere(address))
+
+    def forget(self, machine: Machine, start: int, end: int) -> None:
+        """What lies between these two addresses of the stack is below the stack pointer now."""
+        stack = self.guest.stack
+        for address in range(max(start, stack.virtual), min(end, stack.end)):
+            machine.memory[address] = BELOW
 
     def tag(self, address: int) -> Origins:
         """What an address is called when something unknown is added to it."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.isa.decode import REGISTERS, Immediate, Memory, Register
-from kpatch.verify.world.origins import NONE, Origins, origins
+from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Register
+from kpatch.verify.world.origins import CHANGED_FLAGS, FLAGS, NONE, Origins, origins
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.transfer import Transfer
 
@@ -20,6 +20,10 @@ _ONLY_READ: Final = frozenset({
 
 _STORE_TABLES: Final = frozenset({"str", "sldt", "sgdt", "sidt"})
 _PLAIN_STORES: Final = frozenset({"mov", "xchg", "movabs"})
+_SYSTEM_STATE: Final = frozenset({
+    "std", "popf", "popfd", "lidt", "lgdt", "lldt", "ltr", "lmsw", "clts", "swapgs",
+})  # fmt: skip
+"""Change what the monitor finds, beside moves to control, debug and segment registers."""
 
 
 def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
@@ -78,3 +82,26 @@ def _stored(step: Transfer, places: Places) -> list[Origins]:
             names |= step.sources()
         found.append(names)
     return found
+
+
+def changes_system(step: Transfer) -> bool:
+    """Whether it may change what is handed over to the monitor and that the kernel has no need to
+    get back as it was: explorations look at what comes back.
+    """
+    target = step.instruction.operands[0] if step.instruction.operands else None
+    if step.mnemonic in ("mov", "pop"):
+        return isinstance(target, Register) and target.name not in REGISTERS
+    if step.mnemonic == "popfq":
+        whole = {*FLAGS, CHANGED_FLAGS}
+        popped = zip(FLAGS, step.top(), strict=True)
+        return any(byte.origins & whole != {name} for name, byte in popped)
+    return step.mnemonic in _SYSTEM_STATE
+
+
+def writes_cr3(instruction: Instruction) -> bool:
+    """Whether the CPU has other page tables behind it."""
+    match instruction.operands:
+        case (Register(name="cr3"), _):
+            return True
+        case _:
+            return False

@@ -16,6 +16,7 @@ from kpatch.verify.world.origins import (
     CHANGED_FLAGS,
     FLAGS,
     GDT,
+    LIMIT,
     NONE,
     POINTS,
     SELECTOR,
@@ -51,7 +52,10 @@ class Transfer(Operands):
             name = _TABLES[self.mnemonic]
             if name == SELECTOR and not self._kernel:
                 name = "TR, which is the monitor's"
-            self.store(self.instruction.operands[0], of({name}, 16))
+            found = of({name}, 16)
+            if name == GDT:  # SDM vol. 2, SGDT: the limit, then the base
+                found = (*of({LIMIT}, 2), *found)
+            self.store(self.instruction.operands[0], found)
         elif self.mnemonic in _SUMS:
             self._sum()
         else:

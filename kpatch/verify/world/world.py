@@ -23,7 +23,6 @@ from kpatch.verify.world.host import (
     CR0,
     CR4,
     EFER,
-    MODULE_AT,
     MODULE_LIMIT,
     HostMemory,
     HostModel,
@@ -101,8 +100,9 @@ class World:
         self.model = model
         self.host = HostMemory(model)
         symbols = self.host.resolve(module.undefined)
-        linked, addresses = {} if linked is None else linked, tuple(symbols.items())
-        self.loaded = linked.get(addresses) or load(module, MODULE_AT, symbols)
+        linked = {} if linked is None else linked
+        addresses = (("", model.module_at), *symbols.items())
+        self.loaded = linked.get(addresses) or load(module, model.module_at, symbols)
         linked[addresses] = self.loaded
         global_state = None if tail is None else GlobalState(self.loaded, tail)
         if global_state is not None:

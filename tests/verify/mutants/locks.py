@@ -184,6 +184,13 @@ MUTANTS: Final = (
         (NO_FAULT,),
     ),
     Mutant(
+        "the lock's address is that of one kernel",
+        (Lines("movabs r8, =kpatch_tss_lock", "movabs r8, 0xffffffff81414000"),),
+        (NO_FAULT,),
+        at("leave", selector=0x48),
+        passes=(LEAVE,),
+    ),
+    Mutant(
         "the lock word is in the kernel",
         (Relocated("kpatch_tss_lock", "common_tss"),),
         ("footprint",),

@@ -9,8 +9,9 @@ from kpatch.verify.proof.tasks import Bounds, Case
 from kpatch.verify.proof.verdict import Proof
 from kpatch.verify.proof.whole_switch import inputs_of, run_checks, same_effect_of
 from tests.verify.mutants.harmless import FENCED, HARMLESS
+from tests.verify.mutants.odd import RIGHT_ODD, UNTOLD
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
-from tests.verify.mutants.whole_switch import READS, RIGHT_ODD, SAME, UNTOLD, WRONG, Wrong
+from tests.verify.mutants.whole_switch import READS, SAME, WRONG, Wrong
 
 
 def checked(case: Case) -> tuple[Check, ...]:

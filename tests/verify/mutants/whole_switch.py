@@ -1,10 +1,10 @@
-"""Patches that are wrong for one value only, or in what they leave; odd ones that are right."""
+"""Patches that are wrong for one value only, or in what they leave."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.verify.mutants.changes import Change, Lines, after, before
+from tests.verify.mutants.changes import Change, after, before
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.variant import Variant
 
@@ -86,6 +86,28 @@ WRONG: Final[tuple[Wrong, ...]] = (
     ),
     _inputs("flags that the guest left, pushed", _if("pushfq; pop r9; test r9d, 0x200000", "je")),
     _inputs("memory below the stack", _if("mov r9, qword [rsp + -64]; cmp r9, 5")),
+    _inputs(
+        "what the stack pointer has passed over",
+        after("pop rsi", "sub rsp, 8; mov rsi, [rsp]; pop r9"),
+    ),
+    _inputs("a frame given up for a while", leave("add rsp, 64; nop; sub rsp, 64")),
+    _inputs("a frame given up at the entry", entry("add rsp, 16; nop; sub rsp, 16")),
+    _inputs("a stack in the lock's page", leave("mov r9, rsp; lea rsp, [r8 + 512]; mov rsp, r9")),
+    _inputs("a stack that is none", leave("push rsp; sub rsp, 65536; add rsp, 65536; pop r9")),
+    _inputs(
+        "no lock for a bit of the GDT's address",
+        before("acquire:", "mov r9, [$state + $gdt + 2]; test r9d, 0x20000; jne owner"),
+    ),
+    _inputs("no lock for a bit of the slot's address", before("acquire:", "bt ecx, 17; jb owner")),
+    _inputs(
+        "no lock for a bit of the address that sgdt tells",
+        before("acquire:", "push 0; push 0; sgdt [rsp]; pop r9; pop r10; bt r9, 33; jb owner"),
+    ),
+    _inputs(
+        "two locks, by the GDT's address",
+        before("acquire:", "mov r9d, ecx; shr r9d, 11; and r9d, 0x40; add r8, r9"),
+    ),
+    _inputs("the GDT's address beside the lock", leave("mov qword [r8 + 64], rcx")),
     _inputs("its caller's frame", _if("mov r9, qword [rsp + 72]; cmp r9, 5")),
     _inputs("a field that is not the switch's", _if("cmp dword [$state + 0x330], 7")),
     _inputs("a field that the monitor has", _if("cmp dword [$state + 0x60], 0x7777")),
@@ -135,7 +157,7 @@ WRONG: Final[tuple[Wrong, ...]] = (
     _undefined("ZF after imul", after(STRIDE, "jne fine; fine:")),
     _undefined("SF after imul", after(STRIDE, "js fine; fine:")),
     _undefined("PF after mul", leave("push rdx; mov r9d, 3; mul r9d; jp fine; fine:; pop rdx")),
-    _undefined("AF after and", _if("and r9d, 1; lahf; test ah, 16", "je")),
+    _undefined("AF after and", _if("and r9d, 1; pushfq; pop r10; test r10d, 16", "je")),
     _undefined("OF after a shift by cl", _if("mov cl, 3; mov r9d, 5; shl r9d, cl", "jno")),
     _undefined("OF after a shift by three", _if("mov r9d, 5; shl r9d, 3", "jno")),
     _undefined(
@@ -171,6 +193,14 @@ WRONG: Final[tuple[Wrong, ...]] = (
     ),
     _undefined(
         "tzcnt, which is bsf elsewhere", _if("mov r9d, 5; tzcnt r9d, r9d; cmp r9d, 0", "je")
+    ),
+    _undefined("lahf, which the first x86-64 CPUs lack", leave("lahf")),
+    _undefined(
+        "cmpxchg16b, which they lack too",
+        leave(
+            "push rdx; push rbx; push 0; push 0; xor ecx, ecx; cmpxchg16b [rsp]; add rsp, 16;"
+            "pop rbx; pop rdx"
+        ),
     ),
     _inputs(
         "the TSS that the stash names",
@@ -235,71 +265,4 @@ WRONG: Final[tuple[Wrong, ...]] = (
         leave("mov qword [rsp + -8], rax; cmp qword [rsp + -8], rax; jne fine; fine:"),
     ),
     _inputs("the way back, read after it is popped", leave("mov r9, qword [rsp + -16]; jmp r9")),
-)
-
-
-def _on_cpu_1(code: str) -> Change:
-    """Something in the entry that the first CPU, whose runs are compared, does not do."""
-    return before(STRIDE, f"cmp ecx, 1; jne fine; {code}; fine:")
-
-
-UNTOLD: Final = (
-    Variant("DF is set on CPU 1", (_on_cpu_1("std"),)),
-    Variant("NT is set on CPU 1", (_on_cpu_1("pushfq; or qword [rsp], 0x4000; popfq"),)),
-    Variant("a byte of the flags on CPU 1", (_on_cpu_1("pushfq; mov byte [rsp + 1], 4; popfq"),)),
-    Variant("DR7 on CPU 1", (_on_cpu_1("mov eax, 0x10400; mov dr7, rax"),)),
-    Variant("FS on CPU 1", (_on_cpu_1("xor eax, eax; mov fs, eax"),)),
-    Variant("TS on CPU 1", (_on_cpu_1("clts"),)),
-)
-"""Wrong, and not proven: `inputs` cannot tell what the monitor makes of it."""
-
-RIGHT_ODD: Final = (
-    Variant("junk is moved about", (leave("mov r9, rbx; mov r10, r9; xchg r9, r10"),)),
-    Variant("junk is saved and taken back", (leave("push rbx; xor ebx, ebx; pop rbx"),)),
-    Variant("junk is exchanged and exchanged back", (leave("xchg rbx, r12; xchg r12, rbx"),)),
-    Variant(
-        "junk is calculated with and forgotten", (leave("add r9, rbx; imul r9, rbx; bsf r9, rbx"),)
-    ),
-    Variant(
-        "junk in the parts that a mask takes away",
-        (leave("mov r9w, 4; and r9d, 0xfff; cmp r9d, 4; jne fine; fine:"),),
-    ),
-    Variant("flags are saved and taken back", (leave("pushfq; cmp eax, 5; popfq"),)),
-    Variant("the same at the entry", (entry("pushfq; pop rdx; push rdx; popfq"),)),
-    Variant("undefined flags are overwritten", (after(STRIDE, "test ecx, ecx; je fine; fine:"),)),
-    Variant(
-        "16 bits shifted by less than the width",
-        (leave("mov r9d, 5; shrd r9w, r9w, 3; cmp r9w, 5; je fine; fine:"),),
-    ),
-    Variant("a pause that nobody needs", (leave("pause; pause"),)),
-    Variant("flags that imul defines", (after(STRIDE, "jo fine; fine:"),)),
-    Variant("flags that a shift defines", (leave("mov r9d, 5; shl r9d, 3; je fine; fine:"),)),
-    Variant(
-        "a frame of its own", (leave("push rbp; mov rbp, rsp; push rax; mov rsp, rbp; pop rbp"),)
-    ),
-    Variant(
-        "what it stored in its frame",
-        (leave("push rax; cmp word [rsp], 0x30; pop r9; jne fine; fine:"),),
-    ),
-    Variant(
-        "the TSS by other arithmetic",
-        (
-            Lines(
-                STRIDE,
-                "mov eax, ecx; shl ecx, 6; shl eax, 3; add ecx, eax; shl eax, 2; add rcx, rax",
-            ),
-        ),
-    ),
-    Variant(
-        "the selector as the module takes it",
-        (Lines("movzx eax, word [$state + $tr_sel]", "mov ax, word [$state + $tr_sel]"),),
-    ),
-    Variant(
-        "cpuid is looked at again",
-        (entry("xor edx, edx; cmp dword gs:[rdx + $cpuid], 99; je fine; fine:"),),
-    ),
-    Variant(
-        "the return by a push",
-        (Lines("pop rcx; push rax; jmp rcx", "pop rcx; push rax; push rcx; ret"),),
-    ),
 )
