@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kpatch.verify.explore import Answer, MemoryModel, Options, explore
@@ -9,18 +11,23 @@ from tests.verify.explore.naive import truth
 from tests.verify.explore.test_reductions import agrees
 from tests.verify.explore.toys import (
     RIGHT,
+    Instruction,
     Thread,
     Toy,
     copy,
+    expect,
     fence,
     forget,
     go_if,
     goto,
     label,
     load,
+    lock_add,
+    move,
     pause,
     store,
     switches,
+    xadd,
     xchg,
 )
 
@@ -96,6 +103,15 @@ DELICATE: dict[str, list[Thread]] = {
         ],
         [xchg("c", "x", "0")],
     ],
+    # Under y = 1 the loop is left by a step that nobody sees, and cannot be taken back.
+    "a call that is taken back": [
+        [*wait_for("b", "y", "1"), load("c", "y"), store("z", "$c")],
+        [store("y", "1"), store("y", "0")],
+    ],
+    "a call that is repeated": [
+        [*wait_for("b", "y", "1", [load("a", "x")]), forget("b"), store("z", "$a")],
+        [store("y", "1"), store("y", "0"), store("x", "1"), store("y", "1")],
+    ],
     "two loops, one after the other": [
         [*wait_for("a", "x", "1"), pause(), label("more"), load("b", "y"), go_if("b", "0", "more")],
         STORES,
@@ -127,6 +143,61 @@ def test_a_spin_lock_costs_a_handful_of_states_a_cpu(model: MemoryModel) -> None
         assert result.verdict is Answer.PROVEN
         assert result.states <= 6 * cpus
         assert explore(switches(cpus, RIGHT), Options(model, waits=False)).states > result.states
+
+
+TICKETS = [
+    xadd("mine", "next", "1"),
+    label("look"),
+    load("seen", "called"),
+    go_if("seen", "$mine", "owner"),
+    pause(),
+    goto("look"),
+    label("owner"),
+    xchg("old", "held", "1"),
+    expect("old", "0", "alone"),
+    store("held", "0"),
+    load("seen", "called"),
+    lock_add("called", "1"),
+    move("mine", "none"),
+    forget("old"),
+    forget("seen"),
+]
+
+
+def tickets(cpus: int, code: Thread = TICKETS) -> Toy:
+    return Toy([code] * cpus, {"next": "0", "called": "0", "held": "0"})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_who_waits_in_order_has_looked_or_not_and_it_is_one_state(model: MemoryModel) -> None:
+    """Who has looked makes 2 to the power of the waiters, without the reduction."""
+    toy, kept = tickets(3), Options(model, keep_finals=True)
+    reduced, whole = explore(toy, kept), explore(toy, replace(kept, waits=False))
+    assert reduced.finals == whole.finals
+    assert 2 * reduced.states < whole.states
+    for cpus in (4, 8):
+        result = explore(tickets(cpus), Options(model))
+        assert result.verdict is Answer.PROVEN
+        assert result.states <= 6 * cpus * cpus
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("right", "wrong", "cpus", "prop"),
+    [
+        (pause(), go_if("seen", "1", "owner"), 3, "alone"),
+        (lock_add("called", "1"), lock_add("called", "2"), 3, "progress"),
+        (lock_add("called", "1"), store("called", "2"), 3, "progress"),
+        (expect("old", "0", "alone"), go_if("seen", "3", "end"), 5, "progress"),
+    ],
+)
+def test_waiting_in_order_for_a_wrong_number_is_found(
+    model: MemoryModel, right: Instruction, wrong: Instruction, cpus: int, prop: str
+) -> None:
+    """The last one only with more CPUs than four: who has number 3 calls nobody."""
+    code = [wrong if now == right else now for now in TICKETS] + [label("end")]
+    result = explore(tickets(cpus, code), Options(model, shortest_states=100))
+    assert prop in {found.prop for found in result.counterexamples}
 
 
 def test_cpus_that_all_wait_for_ever_are_a_deadlock_with_and_without_the_reduction() -> None:

@@ -61,6 +61,11 @@ def lock_add(cell: str, value: str) -> Instruction:
     return Instruction("lock add", cell, value=value)
 
 
+def xadd(register: str, cell: str, value: str) -> Instruction:
+    """Atomic: the register gets the old contents, the cell the sum."""
+    return Instruction("xadd", cell, register, value)
+
+
 def move(register: str, value: str) -> Instruction:
     return Instruction("move", register=register, value=value)
 
@@ -154,7 +159,7 @@ class Toy:
             return Pending(OpKind.PLAIN, (self.cells[now.value],), cell, text)
         if now.name == "add":
             return Pending(OpKind.PLAIN, cell, cell, text)
-        if now.name in ("xchg", "lock add"):
+        if now.name in ("xchg", "lock add", "xadd"):
             return Pending(OpKind.LOCKED, cell, cell, text)
         if now.name == "ltr":
             return Pending(OpKind.SERIALIZING, cell, cell, text)
@@ -179,6 +184,9 @@ class Toy:
         elif now.name == "copy":
             writes = ((cell, seen.encode()),)
         elif now.name in ("add", "lock add"):
+            writes = ((cell, str(int(seen) + int(value)).encode()),)
+        elif now.name == "xadd":
+            registers[now.register] = seen
             writes = ((cell, str(int(seen) + int(value)).encode()),)
         elif now.name == "move":
             registers[now.register] = value
