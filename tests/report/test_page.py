@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -21,6 +22,7 @@ from kpatch.report.page.document import page_document
 from kpatch.report.page.html import page
 from kpatch.report.proof_documents import proof_document
 from kpatch.report.typed import Reported
+from kpatch.report.typed_proof import CheckFacts
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.tasks import Bounds
@@ -106,6 +108,13 @@ def test_the_page_says_what_the_document_says() -> None:
     for explored in proof["explored"]:
         if explored["kind"] == "obligation":
             assert f"{explored['states']} states" in text
+    assert proof["checks"]
+    assert all(
+        f"{each['name']}</strong>: {escape(each['sentence'])}" in text for each in proof["checks"]
+    )
+    broken: CheckFacts = {**proof["checks"][0], "holds": False, "wrong": ["it reads <rax>"]}
+    wrong: Reported = {**document(), "proof": {**proof, "checks": [broken]}}
+    assert "✗ violated: it reads &lt;rax&gt;" in page(wrong)
 
 
 def test_a_browser_opens_it_steps_by_keyboard_and_finds_no_barrier(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def page(document: Reported) -> str:
             table=_verdicts(shown["proof"]),
             totals=_totals(shown["proof"]),
             counterexamples=_counterexamples(shown["proof"]),
+            appended={section["name"] for section in shown["sections"] if section["is_new"]},
             properties=PROPERTIES,
         )
     )
@@ -145,11 +146,9 @@ def _counterexamples(proof: ProofFacts | None) -> list[Document]:
     """One of each control, first that of the unpatched module; and the module's own, if any."""
     found: dict[str, Document] = {}
     for explored in proof["explored"] if proof else ():
-        title = (
-            explored["name"]
-            if explored["kind"] == "control"
-            else f"this module: {explored['name']}"
-        )
+        is_control = explored["kind"] == "control"
+        title = explored["name"] if is_control else f"this module: {explored['name']}"
         for one in explored["counterexamples"][:1]:
-            found.setdefault(title, {**one, "of": title, "model": explored["model"]})
+            more = {"of": title, "model": explored["model"], "is_control": is_control}
+            found.setdefault(title, {**one, **more})
     return list(found.values())
