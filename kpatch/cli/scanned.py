@@ -1,6 +1,6 @@
 """What ``scan`` makes of one file. It imports no click, so that the fast path can take it too."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +27,7 @@ class Scanned(NamedTuple):
     """What there is to say of one file: to print, as documents, and its exit code."""
 
     texts: list[str]
-    documents: list[Document]
+    documents: "list[Document]"
     code: int
 
 
@@ -36,7 +36,7 @@ class Wish(NamedTuple):
 
     style: Style
     host: Host = UNKNOWN_HOST
-    signatures: tuple[Signature, ...] | None = None
+    signatures: "tuple[Signature, ...] | None" = None
     json: bool = False
     verbose: int = 0
     given: Given = ()
@@ -79,11 +79,11 @@ def scan_file(wish: Wish, path: Path) -> Scanned:
     return done
 
 
-def _verdict(wish: Wish, document: Document) -> str:
+def _verdict(wish: Wish, document: "Document") -> str:
     return verdict_line(document["file"], document["verdict"], wish.style)
 
 
-def _exit_code(result: Assessment) -> int:
+def _exit_code(result: "Assessment") -> int:
     from kpatch.patch.assess import Verdict
 
     fix = result.source_fix

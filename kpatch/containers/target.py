@@ -3,7 +3,7 @@
 ``open_target`` reads it, ``changed`` wraps the new module as the old one was, ``store`` writes.
 """
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,8 +46,8 @@ class Target(NamedTuple):
 
     path: Path
     data: Bulk
-    kind: Kind | None
-    compression: Compression | None
+    kind: "Kind | None"
+    compression: "Compression | None"
     modules: tuple[Inside, ...]
 
     @property
@@ -110,7 +110,7 @@ def _refuse_foreign(data: Bulk, name: str) -> None:
         raise DamagedFileError(foreign.sentence, where=name, todo=foreign.todo)
 
 
-def _inside(name: str, module: PackagedModule) -> Inside:
+def _inside(name: str, module: "PackagedModule") -> Inside:
     return Inside(f"{name}: {module.name}", lambda: module.data)
 
 
@@ -174,7 +174,7 @@ def _is_packed(target: Target) -> bool:
     return target.kind is Kind.PACKED
 
 
-def _packed(target: Target, kind: Compression, change: ModuleChange, *, patched: bool) -> Changed:
+def _packed(target: Target, kind: "Compression", change: ModuleChange, *, patched: bool) -> Changed:
     from kpatch.containers.packed import Packed, with_original, with_patched
 
     module = target.modules[0]

@@ -182,7 +182,7 @@ class Outline(NamedTuple):
     def branch_target(self) -> int | None:
         """The address that a direct jump, loop or call goes to; None for anything else."""
         # Capstone writes numbers up to 9 without 0x.
-        if self.operation.startswith(_BRANCHES) and self.operands[:1].isdigit():
+        if self.operands[:1].isdigit() and self.operation.startswith(_BRANCHES):
             return int(self.operands, 0)
         return None
 

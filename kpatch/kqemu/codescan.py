@@ -33,17 +33,15 @@ _MOST_CALLS: Final = 1024
 # SDM vol. 2, CALL, JMP, Jcc: opcodes with a rel32, opcodes with a rel8. A call in tail position
 # becomes a jump, and inside one section the assembler takes the shortest.
 _TRANSFERS: Final = (
-    (re.compile(rb"[\xe8\xe9]|\x0f[\x80-\x8f]"), 4),
-    (re.compile(rb"[\xeb\x70-\x7f]"), 1),
+    (rb"[\xe8\xe9]|\x0f[\x80-\x8f]", 4),
+    (rb"[\xeb\x70-\x7f]", 1),
 )
 _PC32: Final = (elf.R_X86_64_PC32, elf.R_X86_64_PLT32)
 _FIELD_TO_END: Final = 4  # PC32 counts from the field, the CPU from the end of the instruction
 _WINDOW: Final = 1024  # bytes decoded at a time
 
 # SDM vol. 2, appendix A.3, table A-2: bytes that begin nothing in 64-bit mode.
-_UNDEFINED: Final = re.compile(
-    rb"[\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x82\x9a\xd4-\xd6\xea]+"
-)
+_UNDEFINED: Final = rb"[\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x82\x9a\xd4-\xd6\xea]+"
 
 _REACH: Final = 1 << 10
 """Bytes in front of a candidate from which decoding starts where no known start is nearer. Decoding
@@ -175,7 +173,7 @@ def _place(code: _ExecutableSection, instruction: Instruction) -> CodePlace:
 def _transfers(code: bytes, target: int) -> Iterator[int]:
     """Where the bytes of a transfer to ``target`` may be."""
     for opcode, width in _TRANSFERS:
-        for match in opcode.finditer(code):
+        for match in re.finditer(opcode, code):
             end = match.end() + width
             distance = int.from_bytes(code[match.end() : end], "little", signed=True)
             if end + distance == target:
@@ -208,6 +206,7 @@ def _codes(module: Module) -> Iterator[_ExecutableSection]:
 
 def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
     """Decode ``code`` from ``position`` on, one byte further where a byte begins no instruction."""
+    undefined_at = re.compile(_UNDEFINED).match
     while position < len(code):
         reached = position
         # Capstone decodes a whole buffer before it yields: a window keeps memory bounded. An
@@ -215,7 +214,7 @@ def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
         for instruction in outline(code[position : position + _WINDOW], position):
             yield instruction
             reached = instruction.address + instruction.size
-        if reached == position and (undefined := _UNDEFINED.match(code, position)):
+        if reached == position and (undefined := undefined_at(code, position)):
             reached = undefined.end()
         position = max(reached, position + 1)
 

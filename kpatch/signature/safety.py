@@ -178,10 +178,12 @@ def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int
     forward = re.compile(rb"\x00(?<=" + _LAST_OPCODE + rb"..\x00.)", re.DOTALL)
     for found in (*backward.finditer(data), *forward.finditer(data, 0, first_page)):
         end = found.end()
+        target = end + int.from_bytes(data[end - _DISTANCE : end], "little", signed=True)
+        if not 0 <= target < first_page:
+            continue
         distance = end - _DISTANCE
-        target = end + int.from_bytes(data[distance:end], "little", signed=True)
         opcode = data[max(0, distance - 2) : distance]
-        if 0 <= target < first_page and opcode.endswith(_LONG_OPCODES):
+        if opcode.endswith(_LONG_OPCODES):
             yield f"a branch to {target:#x}", distance - (opcode[-1] < 0xE8) - 1, target
 
 

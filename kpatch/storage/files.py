@@ -24,7 +24,7 @@ PACKAGE_SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
 _SUFFIXES: Final = MODULE_SUFFIXES + PACKAGE_SUFFIXES
 """What a file in a folder must be called to count."""
 
-_KEPT: Final = re.compile(
+_KEPT: Final = (
     rf"(?P<file>.+({'|'.join(map(re.escape, _SUFFIXES))}))(\.[0-9a-f]{{8}}([0-9a-f]{{56}})?)?"
     r"\.orig(\.gz)?"
 )
@@ -33,7 +33,8 @@ _KEPT: Final = re.compile(
 
 def kept_for(path: Path) -> str:
     """The name of the file whose original ``path`` keeps, by its own name; empty for any other."""
-    found = _KEPT.fullmatch(path.name)
+    # Hardly any file is one: nobody else pays for the expression.
+    found = re.fullmatch(_KEPT, path.name) if ".orig" in path.name else None
     return found["file"] if found else ""
 
 

@@ -1,6 +1,6 @@
 """Why the system refused: the reason behind an errno, found by looking at the file."""
 
-from __future__ import annotations
+# Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 import contextlib
 import errno
