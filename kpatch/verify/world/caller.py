@@ -5,30 +5,36 @@ all guests share, a loop while it is not free, the call, and an exchange that ma
 again. What runs between the two is the part of kqemu_exec that other CPUs can tell, and all of it
 that is run here. Whether both lock the same byte is seen by following values in the order in
 which the code is written: a register that a call destroys, or a value that is not understood, is
-equal to nothing.
+equal to nothing. What a compiler that does not optimise keeps on its frame is followed too, up to
+the next call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.isa.calling import DESTROYED
-from kpatch.isa.decode import Immediate, Instruction, Memory, Register, decode
+from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register, decode
 from kpatch.kqemu.codescan import CallSite
 from kpatch.units import SectionOffset
 from kpatch.verify.hardware.registers import GENERAL
+from kpatch.verify.world.kernel_text import FRAME
 
 _REACH: Final = 32
 """Instructions from the call to where the lock is taken, and to where it is released."""
 
 _MOST_BYTES: Final = 1 << 16
 _WAITING: Final = frozenset({"jns", "pause", "cmp", "jle", "jmp", "nop"})
+_READING: Final = ("cmp", "test", "push")
 _MOVING: Final = frozenset({"mov", "lea", "movzx", "add"})
-_FRAME: Final = ("rsp", "rbp")
+FRAME_REGISTERS: Final = ("rsp", "rbp")
+
+Place = tuple[str, int]
+"""Memory: a register, and a displacement."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +42,16 @@ class LockedPart:
     """A stretch of a function, from where it takes a lock to behind where it releases it.
 
     ``pointers`` are registers from which the lock is so many bytes away, at the start.
-    ``cells`` are places of memory that hold such a pointer: base register, displacement, and the
-    bytes from the pointer to the lock. ``constants`` are registers that hold a number.
+    ``cells`` are places of memory that hold such a pointer: what their address is made of (a
+    register, or a place on the frame that is loaded first), a displacement, and the bytes from the
+    pointer to the lock. ``constants`` are registers that hold a number.
     """
 
     section: int
     start: SectionOffset
     end: SectionOffset
     pointers: tuple[tuple[str, int], ...]
-    cells: tuple[tuple[str, int, int], ...]
+    cells: tuple[tuple[str | Place, int, int], ...]
     constants: tuple[tuple[str, int], ...]
 
 
@@ -85,21 +92,19 @@ def _stretch(
         walk.take(each)
     taken, reached = _memory(code[first]), walk.address(_memory(code[first]))
     held = dict(walk.registers)
-    walk.cells.clear()
+    walk.loads.clear()
+    walk.own.clear()
     for each in code[first + 1 : last]:
         walk.take(each)
     released, register = _memory(code[last]), _register(code[last])
     value = walk.get(register.whole)
     if walk.address(released) != reached or (value.root, value.plus & 0xFF) != ("number", 1):
         return None
-    if taken.base in _FRAME or taken.base is None:
+    if taken.base in FRAME_REGISTERS or taken.base is None:
         return None
-    cells = []
-    for (base, displacement), loaded in walk.cells.items():
-        distance = reached.plus - loaded.plus
-        if loaded.root != reached.root or held[base] != walk.get(base):
-            return None  # memory that is not understood would be read
-        cells.append((base, displacement, distance))
+    cells = _cells(walk, held, reached)
+    if cells is None or any(held[name] != walk.get(name) for name in FRAME_REGISTERS):
+        return None
     numbers = {name: value.plus for name, value in held.items() if value.root == "number"}
     used = {name for instruction in code[first : last + 1] for name in instruction.reads}
     return LockedPart(
@@ -107,9 +112,30 @@ def _stretch(
         SectionOffset(code[first].address),
         SectionOffset(code[last].end),
         ((taken.base, taken.displacement),),
-        tuple(cells),
+        cells,
         tuple((name, number) for name, number in numbers.items() if name in used),
     )
+
+
+def _cells(
+    walk: _CallerWalk, held: Mapping[str, _Value], reached: _Value
+) -> tuple[tuple[str | Place, int, int], ...] | None:
+    """The places that are loaded from; None if one holds what is not understood."""
+    cells: dict[tuple[str | Place, int], int] = {}
+    inner: dict[_Value, Place] = {}
+    for (name, displacement), base, loaded in walk.loads:
+        where = inner.pop(base, None) or (name if held[name] == base else None)
+        if where is None:
+            return None
+        if loaded.root == reached.root:
+            cells[where, displacement] = reached.plus - loaded.plus
+        elif where in FRAME_REGISTERS:
+            inner[loaded] = name, displacement  # where the next load looks
+        else:
+            return None
+    if inner:
+        return None
+    return tuple((where, at, distance) for (where, at), distance in cells.items())
 
 
 def _function(module: Module, call: CallSite) -> list[Instruction]:
@@ -145,8 +171,22 @@ def _is_byte(instruction: Instruction) -> bool:
 
 def _is_followed(instruction: Instruction) -> bool:
     if instruction.mnemonic in _MOVING:
-        return isinstance(instruction.operands[0], Register)
+        target = instruction.operands[0]
+        return isinstance(target, Register) or (
+            instruction.mnemonic == "mov" and _is_on_frame(target)
+        )
     return instruction.mnemonic in _WAITING
+
+
+def _is_on_frame(operand: Operand) -> bool:
+    """Whether it lies in the frame that the model gives the function."""
+    match operand:
+        case Memory(base="rbp", index=None, segment=None, displacement=at, size=size):
+            return -FRAME <= at <= -size
+        case Memory(base="rsp", index=None, segment=None, displacement=at, size=size):
+            return 0 <= at <= FRAME - size
+        case _:
+            return False
 
 
 def _memory(instruction: Instruction) -> Memory:
@@ -159,10 +199,15 @@ def _register(instruction: Instruction) -> Register:
 
 @dataclass
 class _CallerWalk:
-    """What the registers hold. ``cells`` are the places of memory that were loaded from."""
+    """What the registers and the frame hold. ``loads`` are the places of memory that were loaded
+    from, with what their register held and what was loaded; ``own`` are those on the frame that
+    the code has stored to itself.
+    """
 
     registers: dict[str, _Value] = field(default_factory=dict)
-    cells: dict[tuple[str, int], _Value] = field(default_factory=dict)
+    frame: dict[tuple[_Value, int], _Value] = field(default_factory=dict)
+    loads: list[tuple[Place, _Value, _Value]] = field(default_factory=list)
+    own: set[tuple[_Value, int]] = field(default_factory=set)
 
     def get(self, register: str | None) -> _Value:
         """The value of a register; one of its own where nothing is known."""
@@ -180,8 +225,13 @@ class _CallerWalk:
         if instruction.is_call:
             for name in DESTROYED:
                 self.registers[name] = _Value(object())
+            self.frame.clear()  # its address may have been handed over
             return
         match instruction.mnemonic, instruction.operands:
+            case "mov", (Memory(base=str(base), index=None) as at, source) if (
+                base in FRAME_REGISTERS
+            ):
+                self._store(at, source)
             case "mov", (Register(whole=target, size=8), Register(whole=source, size=8)):
                 self.registers[target] = self.get(source)
             case "mov", (Register(whole=target), Immediate(value=number)):
@@ -189,15 +239,46 @@ class _CallerWalk:
             case "mov", (Register(whole=target, size=4), Register(whole=source, size=4)):
                 value = self.get(source)
                 self.registers[target] = value if value.root == "number" else _Value(object())
-            case "mov", (Register(whole=target, size=8), Memory(base=str(base), index=None) as at):
-                place = self.address(at)
-                self.registers[target] = _Value(("memory", place.root, place.plus))
-                self.cells[base, at.displacement] = self.registers[target]
+            case "mov" | "movzx", (
+                Register(whole=target),
+                Memory(base=str(base), index=None) as at,
+            ) if at.size == 8 or base in FRAME_REGISTERS:
+                self.registers[target] = self._load(at, base)
             case "lea", (Register(whole=target, size=8), Memory(base=str(), index=None) as at):
                 self.registers[target] = self.address(at)
             case "add", (Register(whole=target, size=8), Immediate(value=number)):
                 value = self.get(target)
                 self.registers[target] = _Value(value.root, value.plus + number)
-            case _:
+            case mnemonic, operands:
                 for name in instruction.writes:
                     self.registers[name] = _Value(object())
+                match operands:
+                    case (Memory(base="rsp" | "rbp") as at, *_) if mnemonic not in _READING:
+                        self._store(at, at)
+
+    def _load(self, at: Memory, base: str) -> _Value:
+        place = self.address(at)
+        value = _Value(("memory", place.root, place.plus))
+        if base in FRAME_REGISTERS:
+            value = self.frame.get((place, at.size), value)
+        if (place, at.size) not in self.own:
+            self.loads.append(((base, at.displacement), self.get(base), value))
+        return value
+
+    def _store(self, at: Memory, source: Operand) -> None:
+        place, value = self.address(at), _Value(object())
+        if isinstance(source, Immediate):
+            value = _Value("number", source.value)
+        elif isinstance(source, Register):
+            held = self.get(source.whole)
+            value = held if source.size == 8 or held.root == "number" else value
+        new = place, at.size
+        self.frame = {one: held for one, held in self.frame.items() if not _overlap(one, new)}
+        self.frame[new] = value
+        self.own = {one for one in self.own if not _overlap(one, new)} | {new}
+
+
+def _overlap(one: tuple[_Value, int], other: tuple[_Value, int]) -> bool:
+    (first, size), (second, length) = one, other
+    same = first.root == second.root
+    return same and first.plus < second.plus + length and second.plus < first.plus + size

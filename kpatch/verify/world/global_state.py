@@ -13,7 +13,7 @@ from kpatch.elf.klink import LoadedModule
 from kpatch.errors import UnknownModuleError
 from kpatch.units import Address
 from kpatch.verify.hardware.memory import Region, page_up
-from kpatch.verify.world.caller import LockedPart
+from kpatch.verify.world.caller import FRAME_REGISTERS, LockedPart, Place
 from kpatch.verify.world.kernel_text import TAIL_DONE_AT, jump, tail
 from kpatch.verify.world.routines import LARGEST_STATE
 
@@ -22,7 +22,6 @@ _CELLS: Final = 0x800
 _LOCK_ROOM: Final = 8
 _CELL: Final = 8
 _FREE: Final = b"\1"
-_STACK: Final = ("rsp", "rbp")
 
 
 class GlobalState:
@@ -35,10 +34,15 @@ class GlobalState:
         stored = {
             (base, displacement): lock - distance
             for base, displacement, distance in part.cells
-            if base in _STACK
+            if isinstance(base, str) and base in FRAME_REGISTERS
         }
+        registers = dict(part.constants)
         bases, cells = _places(part, loaded.base + self._at + _CELLS)
-        registers = {**dict(part.constants), **bases}
+        for base, start in bases.items():
+            if isinstance(base, str):
+                registers[base] = start
+            else:
+                stored[base] = start
         end = max((place + _CELL for place in cells), default=lock + _LOCK_ROOM)
         memory = bytearray(loaded.memory.ljust(page_up(end - loaded.base), b"\0"))
         memory[self._at + _LOCK : self._at + _LOCK + 1] = _FREE
@@ -50,23 +54,23 @@ class GlobalState:
         done = jump(behind, TAIL_DONE_AT)
         memory[behind - loaded.base : behind - loaded.base + len(done)] = done
         self.loaded = loaded._replace(memory=bytes(memory))
-        start = loaded.address_of(part.section, part.start)
-        self.tail = tail(registers, stored, Address(start))
+        first = loaded.address_of(part.section, part.start)
+        self.tail = tail(registers, stored, Address(first))
 
     def lock_in(self, module: Region) -> Region:
         """The lock, and nothing that is beside it."""
         return module.part("kqemu's lock", self._at + _LOCK, _LOCK_ROOM)
 
 
-def _places(part: LockedPart, start: int) -> tuple[dict[str, int], dict[int, int]]:
-    """Registers, each so that its places lie from ``start`` on, one register's behind another's;
-    and, by address, the bytes from what a place holds to the lock.
+def _places(part: LockedPart, start: int) -> tuple[dict[str | Place, int], dict[int, int]]:
+    """Registers and places on the frame, each so that its places lie from ``start`` on, one's
+    behind another's; and, by address, the bytes from what a place holds to the lock.
 
     Only the places that are read are there, not the whole state: it may be large.
     """
-    registers: dict[str, int] = {}
+    registers: dict[str | Place, int] = {}
     cells: dict[int, int] = {}
-    for register in dict.fromkeys(base for base, _, _ in part.cells if base not in _STACK):
+    for register in dict.fromkeys(base for base, _, _ in part.cells if base not in FRAME_REGISTERS):
         found = {d: distance for base, d, distance in part.cells if base == register}
         lowest, highest = min(found), max(found)
         if highest - lowest > LARGEST_STATE:

@@ -19,9 +19,10 @@ from kpatch.verify.explore.result import Answer
 from kpatch.verify.hardware.memory import Region
 from kpatch.verify.machine.setup import Subject
 from kpatch.verify.proof.fixes import model_of
-from kpatch.verify.world.caller import LockedPart, locked_part
+from kpatch.verify.world.caller import LockedPart, Place, locked_part
 from kpatch.verify.world.global_state import GlobalState
 from kpatch.verify.world.host import MODULE_AT
+from kpatch.verify.world.kernel_text import FRAME
 from kpatch.verify.world.routines import LARGEST_STATE
 from tests.verify.machine.workshop import (
     broken,
@@ -119,11 +120,12 @@ long kqemu_exec(struct guest *guest)
 {
     struct global *all = guest->global;
     for (;;) {
-        unsigned char free = 1;
+        unsigned char free;
         enter(guest->state);
         __asm__ volatile("1: lock; decb %0; jns 3f; 2: rep; nop; cmpb $0, %0; jle 2b; jmp 1b; 3:"
                          : "+m"(all->lock) : : "memory");
         kqemu_tss_fixup();
+        free = 1;
         __asm__ volatile("xchgb %b0, %1" : "+q"(free), "+m"(all->lock) : : "memory");
         if (guest->answer == 3)
             return 4;
@@ -133,7 +135,7 @@ long kqemu_exec(struct guest *guest)
 """
 
 
-@pytest.mark.parametrize("option", ["-O1", "-O2", "-Os"])
+@pytest.mark.parametrize("option", ["-O0", "-O1", "-O2", "-Os"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_the_callers_lock_is_found_whoever_compiled_it(
     compiler: str, option: str, tmp_path: Path
@@ -149,16 +151,48 @@ def test_the_callers_lock_is_found_whoever_compiled_it(
     assert part.start < part.end
 
 
+IN_TWO_STEPS = CALLER.replace("all->lock", "guest->global->lock")
+"""Its address is loaded from the frame, and the lock's from there."""
+
+
+@pytest.mark.parametrize(
+    ("release", "found"),
+    [
+        ("free = 1;", True),
+        # What is on the frame by then is another pointer, or another number.
+        ("free = 1; guest = (void *)guest->global;", False),
+        ("free = 2;", False),
+        ("free = 1; free++;", False),
+        ("free = 1; guest++;", False),
+    ],
+)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_callers_lock_is_followed_over_its_frame(
+    compiler: str, release: str, found: bool, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "caller.c", tmp_path / "caller.o"
+    source.write_text(IN_TWO_STEPS.replace("free = 1;", release))
+    flags = ("-O0", "-mcmodel=kernel", "-mno-red-zone", "-fno-pic", "-ffreestanding")
+    subprocess.run([compiler, *flags, "-c", source, "-o", target], check=True)
+    part = part_of(read_module(target.read_bytes(), "caller.o"))
+    assert (part is not None) is found
+    if part is not None:
+        ((base, displacement, _),) = part.cells
+        assert (base[0], displacement) == ("rbp", 8)
+
+
 @pytest.mark.parametrize(
     "cells",
     [
+        ((("rbp", -0x20), 0x28B8, 24),),
+        ((("rbp", -0x20), 0x28B8, 24), (("rsp", 8), 0, 24), ("rbx", 8, 24), ("rbp", -8, 16)),
         (("r13", 0x28B8, 24),),
         (("r13", -0x40, 24), ("r13", 0x28B8, 16), ("rbx", 0x28B8, 24), ("rsp", 8, 24)),
         (),
     ],
 )
 def test_the_global_state_is_found_wherever_its_address_is_kept(
-    cells: tuple[tuple[str, int, int], ...],
+    cells: tuple[tuple[str | Place, int, int], ...],
 ) -> None:
     """Displacements are those of a struct kqemu_state, and so of any size."""
     module = sample("kqemu-7-fix-b.ko")
@@ -172,10 +206,13 @@ def test_the_global_state_is_found_wherever_its_address_is_kept(
     assert memory[lock - MODULE_AT] == 1, "it is free"
     registers, stored = given_by(made.tail)
     for base, displacement, distance in cells:
-        at = registers.get(base, 0) + displacement - MODULE_AT
-        value = (
-            stored[displacement] if base == "rsp" else int.from_bytes(memory[at : at + 8], "little")
-        )
+        frame = {"rsp": 0, "rbp": FRAME}
+        if isinstance(base, str) and base in frame:
+            value = stored[displacement + frame[base]]
+        else:
+            start = registers[base] if isinstance(base, str) else stored[base[1] + frame[base[0]]]
+            at = start + displacement - MODULE_AT
+            value = int.from_bytes(memory[at : at + 8], "little")
         assert value == lock - distance
 
 
