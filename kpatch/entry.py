@@ -22,7 +22,7 @@ def read_text(path: Path, name: str = "") -> str:
     """
     name = name or path.name
     try:
-        return path.read_bytes().decode("utf-8")
+        data = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SignatureError(
             f"cannot be read: {error.strerror}", where=name, todo="put the data file there"
@@ -33,6 +33,13 @@ def read_text(path: Path, name: str = "") -> str:
             where=name,
             todo="check the permissions, and the machine's limits and disk",
         ) from error
+    return as_text(data, name)
+
+
+def as_text(data: bytes, name: str) -> str:
+    """What a data file holds. Raises SignatureError for what is no text."""
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SignatureError(
             f"is not UTF-8: the byte at offset {error.start:#x} is {error.object[error.start]:#x}",

@@ -137,6 +137,19 @@ def signatures_option(command: Callable[..., int]) -> Callable[..., int]:
     return wrapped
 
 
+def output_beside(option: str, output: Path, inputs: Iterable[Path]) -> Path:
+    """The file that ``option`` names for output; it raises UsageError for one of ``inputs``."""
+    place = files.output_file(output)
+    for given in inputs:
+        if files.is_same(place, given):
+            raise UsageError(
+                f"{option} names a FILE of this call, which it would replace",
+                where=str(given),
+                todo="name another file",
+            )
+    return place
+
+
 def read_host(osversion: str | None, kernel: Path | None) -> Host:
     """Read the two options. Raises UsageError and what reading a kernel file raises."""
     if osversion is None and kernel is None:

@@ -81,9 +81,27 @@ def make_command(open_workshop: OpenWorkshop) -> click.Group:
 
 @click.command("hook")
 @click.option("--ports-dir", type=_FOLDER, help="Check this tree or overlay, usually /usr/ports.")
-@click.option("--port", "origins", multiple=True, metavar="ORIGIN", help="The port to hook.")
-@click.option("--make-conf", type=_FOLDER, default=_MAKE_CONF, show_default=True)
-@click.option("--overlay", type=_FOLDER, default=_OVERLAY, show_default=True)
+@click.option(
+    "--port",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="The port to hook, or several; without it those of kqemu.",
+)
+@click.option(
+    "--make-conf",
+    type=_FOLDER,
+    default=_MAKE_CONF,
+    show_default=True,
+    help="The make.conf of the machine.",
+)
+@click.option(
+    "--overlay",
+    type=_FOLDER,
+    default=_OVERLAY,
+    show_default=True,
+    help="Where the overlay goes.",
+)
 @click.option(
     "--make", "make", metavar="WORDS", help="The make that runs the tree, with its options."
 )
@@ -147,7 +165,9 @@ def _step_command(
     @click.option("--wrkdir", type=_FOLDER, required=True, help="WRKDIR of the port.")
     @click.option("--wrksrc", type=_FOLDER, required=True, help="BUILD_WRKSRC of the port.")
     @click.option("--stagedir", type=_FOLDER, required=True, help="STAGEDIR of the port.")
-    @click.option("--osversion", default="", help="__FreeBSD_version of the kernel.")
+    @click.option(
+        "--osversion", metavar="N", default="", help="__FreeBSD_version of the kernel, as 700055."
+    )
     @click.option("--kernel", type=_FOLDER, help="The kernel file that the module is for.")
     @click.option("--replace-source-fix", is_flag=True, help="Switch off source fix A or B.")
     @click.option("--no-verify", is_flag=True, help="Skip the proof, and say so.")

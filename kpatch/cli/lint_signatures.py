@@ -9,7 +9,7 @@ import click
 from kpatch import storage as files
 from kpatch.cli.common import FILES, console_options, each_file, path_type
 from kpatch.cli.console import Console
-from kpatch.entry import read_text
+from kpatch.entry import as_text
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.lint import lint
 from kpatch.report.documents import Document
@@ -33,7 +33,8 @@ def command(paths: tuple[Path, ...], examples: Path | None, console: Console) ->
 
     def check(path: Path) -> tuple[list[Document], int]:
         folder = examples or path.parent
-        found = lint(read_text(path, str(path)), str(path), lambda name: files.read(folder / name))
+        text = as_text(files.read(path), str(path))
+        found = lint(text, str(path), lambda name: files.read(folder / name))
         document = linted(str(path), found)
         if not console.json:
             for finding in found:

@@ -14,6 +14,7 @@ from kpatch.cli.common import (
     console_options,
     each_file,
     kernel_options,
+    output_beside,
     path_type,
     signatures_option,
 )
@@ -89,14 +90,7 @@ def _place(file: Path, output: Path | None, console: Console) -> Path | None:
     """Where the page goes. Raises UsageError where that would replace what -o does not name."""
     if output is None:
         return None if console.json else _require_new(Path(f"{file.name}.html"))
-    place = files.output_file(output)
-    if files.is_same(place, file):
-        raise UsageError(
-            "-o names the module, which the page would replace",
-            where=str(file),
-            todo="name another file, as -o report.html",
-        )
-    return place
+    return output_beside("-o", output, [file])
 
 
 def _require_new(place: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from kpatch.cli.common import (
     console_options,
     each_file,
     kernel_options,
+    output_beside,
     path_type,
     signatures_option,
 )
@@ -154,7 +155,7 @@ def command(
 
     chosen = list(files.expand(paths))
     traced: list[Document] = []
-    place = None if trace is None else _place(trace, chosen)
+    place = None if trace is None else output_beside("--trace", trace, chosen)
     interrupted = False
 
     def verify(path: Path) -> tuple[list[Document], int]:
@@ -198,16 +199,3 @@ def command(
         files.replace(place, (json.dumps(traced, indent=2, sort_keys=True) + "\n").encode())
         console.say(f"the document is in {trace}")
     return code
-
-
-def _place(trace: Path, chosen: Sequence[Path]) -> Path:
-    """Where the document goes. Raises UsageError where that would replace a module."""
-    place = files.output_file(trace)
-    for module in chosen:
-        if files.is_same(place, module):
-            raise UsageError(
-                "--trace names a file to verify, which it would replace",
-                where=str(module),
-                todo="name another file",
-            )
-    return place

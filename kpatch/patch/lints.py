@@ -62,7 +62,10 @@ class HasExamples(Lint):
 class ExamplesMatchWhereTheySay(Lint):
     """The sites are where the author saw them."""
 
-    recommendation = "give the offsets that kpatch scan prints, and the module beside the signature"
+    recommendation = (
+        "give the offsets that kpatch scan prints, and put the module beside the signature, or "
+        "name its folder with --examples"
+    )
 
     def findings(self, draft: Draft) -> Iterator[str]:
         """Where it is not so."""

@@ -67,6 +67,9 @@ EVIDENCE: Final = {
     "evidence": "What a verdict about a module or a kernel rests on. 'kpatch scan -v' shows it.",
     "--osversion": "The user says which kernel: its __FreeBSD_version, as 700055.",
     "--kernel": "The user gives the kernel's file; kpatch reads version, GDT and cpuid out of it.",
+    "details": "With 'kpatch scan -vv': sizes, offsets, checksums and version ranges, as --json "
+    "has them.",
+    "decisive": "Evidence that narrowed down which kernels are left.",
     "module metadata": "What the module says of itself in set_modmetadata_set. From 8.x on it "
     "names the kernel's version exactly.",
     "undefined symbol": "What the module wants from the kernel; some came or went at a version.",
