@@ -14,6 +14,7 @@ from kpatch.containers.gzip import compress
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import FileAccessError, KpatchError
 from kpatch.storage.bulk import Bulk
+from kpatch.storage.writer import create
 
 _MOST_COPIES: Final = 16
 """Kept copies that are looked at; there is one, or one a version."""
@@ -41,9 +42,15 @@ def keep_copy(path: Path, data: Bulk) -> Copy:
         copy = path.with_name(path.name + infix + suffix)
         if _holds(copy, packed):
             return Copy(copy, is_new=False)
-        if not os.path.lexists(copy):
-            storage.replace(copy, packed, like=path)
-            return Copy(copy, is_new=True)
+        if os.path.lexists(copy):
+            continue
+        try:
+            create(copy, packed, like=path)
+        except FileAccessError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                continue  # another program has just made it
+            raise
+        return Copy(copy, is_new=True)
     raise FileAccessError(
         "cannot keep a copy: other files have the names that it could have",
         where=str(copy),

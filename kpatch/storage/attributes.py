@@ -9,6 +9,8 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from kpatch.storage.reasons import not_given_away
+
 _ACL: Final = "system.posix_acl_access"
 _OF_THE_CONTENTS: Final = ("security.ima", "security.evm")
 """Checksums that the kernel keeps of the bytes: they are those of the old ones."""
@@ -22,7 +24,7 @@ def take_after(handle: int, model: Path, *, must_own: bool) -> tuple[str, ...]:
     """Give the open file what ``model`` has. Returns the names of what could not be given.
 
     Without ``must_own`` the owner, and the bits that depend on it, come along where that is
-    permitted. Raises OSError where the owner must be given and cannot.
+    permitted. Raises FileAccessError where the owner must be given and cannot, and OSError.
     """
     try:
         status = model.stat()
@@ -33,8 +35,12 @@ def take_after(handle: int, model: Path, *, must_own: bool) -> tuple[str, ...]:
     # Owner first: giving a file away clears its set-user-ID bits.
     own = os.fstat(handle)
     if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
-        with contextlib.nullcontext() if must_own else contextlib.suppress(PermissionError):
+        try:
             os.fchown(handle, status.st_uid, status.st_gid)
+        except OSError as error:
+            if must_own:
+                raise not_given_away(model, status, own, error) from error
+    _drop_inherited_acl(handle)
     mode = stat.S_IMODE(status.st_mode) & (0o7777 if must_own else 0o777)
     if _ACL in attributes:
         # The group's bits in the mode are the ACL's mask (acl(5)): without the ACL they would
@@ -57,6 +63,22 @@ def _attributes(model: Path) -> dict[str, bytes]:
                 with contextlib.suppress(OSError):
                     found[name] = os.getxattr(model, name)
     return found
+
+
+def _drop_inherited_acl(handle: int) -> None:
+    """Take away the ACL that a new file has from its folder's default ACL (acl(5)).
+
+    The mode that it is given next would be that ACL's mask, and let its users in. Raises OSError.
+    """
+    if hasattr(os, "listxattr") and _ACL in _names(handle):
+        os.removexattr(handle, _ACL)
+
+
+def _names(handle: int) -> list[str]:
+    try:
+        return os.listxattr(handle)
+    except OSError:  # no such thing on this file system
+        return []
 
 
 def _is_given(handle: int, name: str, value: bytes) -> bool:

@@ -79,17 +79,32 @@ def _refusal(path: Path, said: str) -> tuple[str, str]:
             lock = lock_of(place)
             if lock is not None:
                 return f"{name} is {lock.name} ({said})", f"{lock.remedy} {place}"
-    with contextlib.suppress(OSError):
-        own, folder, me = path.stat(), path.parent.stat(), os.geteuid()
-        if folder.st_mode & stat.S_ISVTX and me not in (0, own.st_uid, folder.st_uid):
-            owner = f"it belongs to user {own.st_uid}, and its folder is sticky"
-            return f"{owner} ({said})", _AS_THAT_USER
-        if os.access(path.parent, os.W_OK | os.X_OK) and me != 0:
-            owner = f"user {own.st_uid}" if me != own.st_uid else f"group {own.st_gid}"
-            if me != own.st_uid or own.st_gid not in (os.getegid(), *os.getgroups()):
-                what = f"it belongs to {owner}, and would not do so any more ({said})"
-                return what, _AS_THAT_USER
+    if sticky := _sticky(path):
+        return f"{sticky} ({said})", _AS_THAT_USER
     return said, ""
+
+
+def _sticky(path: Path) -> str:
+    """That only the owner may rename over ``path``, where that is so and we are not; else empty."""
+    with contextlib.suppress(OSError):
+        own, folder = path.stat(), path.parent.stat()
+        if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, own.st_uid, folder.st_uid):
+            return f"it belongs to user {own.st_uid}, and its folder is sticky"
+    return ""
+
+
+def not_given_away(
+    path: Path, wanted: os.stat_result, own: os.stat_result, error: OSError
+) -> FileAccessError:
+    """What to say where a new file in the place of ``path`` cannot get the owner of the old one."""
+    is_user = wanted.st_uid != own.st_uid
+    owner = f"user {wanted.st_uid}" if is_user else f"group {wanted.st_gid}"
+    what = _sticky(path) or f"it belongs to {owner}, and would not do so any more"
+    return FileAccessError(
+        f"cannot write it: {what} ({error.strerror or error})",
+        where=str(path),
+        todo=_AS_THAT_USER,
+    )
 
 
 def lock_of(path: Path) -> _Lock | None:

@@ -128,9 +128,10 @@ def test_the_audit_of_a_dry_run_sees_what_apply_writes(tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     script = tmp_path / "audit.py"
     script.write_text(_AUDIT)
-    done = _audited(script, ["apply", "--no-verify", str(path)])
-    assert done.stderr.count(b"WRITES os.rename") == 1, "the copy; the file itself is exchanged"
-    assert done.stderr.count(b"WRITES open") >= 2
+    elsewhere = ["-o", str(tmp_path / "new.ko")]
+    done = _audited(script, *(["apply", "--no-verify", *to, str(path)] for to in (elsewhere, [])))
+    assert done.stderr.count(b"WRITES os.rename") == 1, "in place two names are exchanged"
+    assert done.stderr.count(b"WRITES open") >= 3
 
 
 def _audited(script: Path, *calls: list[str]) -> subprocess.CompletedProcess[bytes]:

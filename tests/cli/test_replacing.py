@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,39 @@ def test_what_cannot_be_kept_is_told_and_a_mask_gives_the_group_nothing(
     assert done.code == 0
     assert "its attribute system.posix_acl_access could not be kept" in done.err
     assert stat.S_IMODE(path.stat().st_mode) & 0o070 == 0
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_default_acl_of_the_folder_lets_nobody_in(tmp_path: Path, *, elsewhere: bool) -> None:
+    """A new file has it from its folder; the old mode would be the mask of that ACL."""
+    path = copied("kqemu-7.ko", tmp_path)
+    path.chmod(0o660)
+    (tmp_path / "out").mkdir()
+    for folder in (tmp_path, tmp_path / "out"):
+        shell("setfacl", "-d", "-m", "u:daemon:rwx,g:games:rw,g::r", folder)
+    to = ("-o", tmp_path / "out") if elsewhere else ()
+    assert run("apply", "--no-verify", *to, path).code == 0
+    copy = path.with_name(f"{path.name}.orig.gz")
+    for each in [tmp_path / "out" / path.name] if elsewhere else [path, copy]:
+        assert os.listxattr(each) == []
+        assert stat.S_IMODE(each.stat().st_mode) == 0o660
+
+
+def test_an_owner_that_cannot_be_had_is_told_and_needed_in_place_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a user namespace it is no permission that lacks: the user is not known there."""
+    path = copied("kqemu-7.ko", tmp_path)
+    os.chown(path, 12345, 12345)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fchown", refused)
+    assert run("apply", "--no-verify", "-o", tmp_path / "new.ko", path).code == 0
+    done = run("apply", "--no-verify", path)
+    assert done.code == 18 and names(tmp_path) == [path.name, "new.ko"]
+    assert "it belongs to user 12345, and would not do so any more (Invalid argument)" in done.err
 
 
 @pytest.mark.parametrize(("flag", "said"), [("i", "immutable"), ("a", "append-only")])
@@ -161,19 +195,77 @@ def test_what_another_program_renames_there_meanwhile_is_not_lost(
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("moment", ["before the second exchange", "after it"])
+def test_what_two_other_programs_do_to_it_is_not_lost(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first puts its file there behind our last look, the second its own over ours."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    exchange = writer._exchange
+    calls: list[Path] = []
+
+    def exchanging(one: Path, other: Path) -> bool:
+        calls.append(one)
+        if len(calls) == 1:
+            (tmp_path / "first").write_bytes(b"first")
+            (tmp_path / "first").replace(path)
+        elif moment == "after it":
+            (tmp_path / "second").write_bytes(b"second")
+            (tmp_path / "second").replace(path)
+        else:
+            path.unlink()
+        return exchange(one, other)
+
+    monkeypatch.setattr(writer, "_exchange", exchanging)
+    with pytest.raises(FileAccessError, match="more than once") as caught:
+        replace(path, b"ours", expected=b"old")
+    (kept,) = (each for each in names(tmp_path) if each != path.name)
+    assert kept in str(caught.value) and kept.endswith(".kept")
+    left = {(tmp_path / each).read_bytes() for each in names(tmp_path)}
+    assert left == ({b"first", b"second"} if moment == "after it" else {b"first"})
+
+
+@pytest.mark.parametrize("means", ["renameat2", "link", "neither"])
+def test_a_copy_never_takes_the_place_of_a_file_that_came_meanwhile(
+    means: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    copy = path.with_name(f"{path.name}.orig.gz")
+    fsync = os.fsync
+
+    def syncing(handle: int) -> None:
+        if not copy.exists():
+            copy.write_bytes(b"theirs")
+        fsync(handle)
+
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    if means != "renameat2":
+        monkeypatch.setattr(writer, "_renamed", lambda *_: False)
+    if means == "neither":
+        monkeypatch.setattr(os, "link", no_links)
+    assert run("apply", "--no-verify", path).code == 0
+    assert copy.read_bytes() == b"theirs"
+    assert len(names(tmp_path)) == 3 and run("revert", path).code == 0
+
+
+@pytest.mark.parametrize("call", ["fsync", "close"])
 def test_after_the_rename_the_message_says_that_it_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = copied("kqemu-7.ko", tmp_path)
     before = path.read_bytes()
-    sync = os.fsync
+    real: Callable[[int], None] = getattr(os, call)
 
     def broken(handle: int) -> None:
         if stat.S_ISDIR(os.fstat(handle).st_mode) and path.read_bytes() != before:
             raise OSError(5, "Input/output error")
-        sync(handle)
+        real(handle)
 
-    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(os, call, broken)
     done = run("apply", "--no-verify", path)
     assert done.code == 18
     assert "it is replaced, but its folder could not be written out" in done.err
@@ -211,6 +303,8 @@ def test_what_an_earlier_run_left_goes_with_the_next(tmp_path: Path) -> None:
         each.write_bytes(b"left")
     assert run("apply", "--no-verify", "--no-copy", path).code == 0
     assert left.exists(), "another run may still need it"
+    if os.geteuid() == 0:
+        os.chown(left, 12345, 12345)  # as root's runs give it away before the rename
     now = time.time()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: now + 2 * 24 * 3600)

@@ -147,6 +147,15 @@ def test_a_field_of_our_name_in_an_original_is_its_own(
     assert original_gzip(patched, b"abc") == original.data
 
 
+def test_a_field_of_our_name_in_what_another_program_compressed_names_nothing() -> None:
+    """The settings in it are those of no original, so nobody says that the original is back."""
+    extra = b"KP" + struct.pack("<HBBB", 3, 9, 8, 1)
+    payload = b"patched by us, packed by others " * 99
+    plain = gzip.compress(payload, 1)
+    data = plain[:3] + bytes([FEXTRA]) + plain[4:10] + struct.pack("<H", len(extra)) + extra
+    assert not names_settings(read_gzip(data + plain[10:]))
+
+
 @given(st.lists(gzip_files(), min_size=2, max_size=4), st.integers(0, 600))
 def test_several_members_and_padding_are_read_as_gunzip_does(
     members: list[bytes], zeros: int
