@@ -49,6 +49,8 @@ def _fuzz(name: str, seconds: int) -> tuple[int, bool]:
                 *(sys.executable, "-m", "tests.fuzz.one", name, folder),
                 *(f"-max_total_time={seconds}", f"-timeout={_HANG}", f"-rss_limit_mb={_MEMORY}"),
                 *("-max_len=200000", "-print_final_stats=1", f"-artifact_prefix={found}/"),
+                # A process that the target forks would answer signals as libFuzzer does.
+                *("-handle_term=0", "-handle_int=0"),
             ],
             capture_output=True,
             text=True,

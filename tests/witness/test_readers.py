@@ -272,6 +272,21 @@ def test_an_interrupt_while_the_process_starts_is_not_lost() -> None:
     assert in_child(action) == 0
 
 
+def test_a_process_that_does_not_listen_to_sigterm_is_ended_too() -> None:
+    """As under a shell that had it ignored, or in a library that handles it in its own way."""
+
+    def action() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(readback._LOADED, "LIEF", lambda: signal.pause())
+            background = readback.Background()
+            background.load()
+            background.read(b"", sample()[1])
+            background.end()
+
+    assert in_child(action) == 0
+
+
 def test_a_process_that_dies_has_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module, wanted = sample()
     monkeypatch.setitem(readback._LOADED, "LIEF", lambda: os._exit(1))

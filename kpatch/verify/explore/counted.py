@@ -45,6 +45,10 @@ class Taken(NamedTuple):
     guest: int | None
 
 
+ENDS, STAYS = 1, 2
+"""A move comes to the end of a round; or the CPU is between two, and stays there."""
+
+
 class Moves(NamedTuple):
     """The moves of a state, in order.
 
@@ -67,7 +71,7 @@ class Moves(NamedTuple):
             array("l", (mover for mover, _ in made)),
             effects,
             bytes(each.changes for each in effects),
-            bytes(each.ends_round or each.outside for each in effects),
+            bytes(ENDS if each.ends_round else STAYS * each.outside for each in effects),
             any(each.violations for each in effects),
             any(each.held_up for each in effects),
         )

@@ -33,8 +33,8 @@ class Graph:
     targets: array[int] = field(default_factory=lambda: array("q"))
     changes: bytearray = field(default_factory=bytearray)
     movers: array[int] = field(default_factory=lambda: array("l"))  # the shape that moves
-    ends: bytearray = field(default_factory=bytearray)  # it comes to the end of a round, or ...
-    # ... it is between two rounds, and stays there.
+    # ends[i]: ENDS where it comes to the end of a round, STAYS where it stays between two.
+    ends: bytearray = field(default_factory=bytearray)
     expanded: int = 0
     finals: list[int] = field(default_factory=list)
     faults: set[int] = field(default_factory=set)

@@ -31,6 +31,7 @@ from array import array
 from itertools import accumulate, compress
 from operator import and_
 
+from kpatch.verify.explore.counted import STAYS
 from kpatch.verify.explore.graph import Graph
 
 Predecessors = tuple["array[int]", "array[int]"]  # see _reversed
@@ -49,8 +50,9 @@ def lost_states(graph: Graph) -> list[int]:
 def dependent_states(graph: Graph, outside: frozenset[int]) -> list[int]:
     """The states from which a CPU inside cannot finish without one that is outside.
 
-    ``outside`` are the shapes of CPUs that may be. An end of a round is a move of the graph's
-    ``ends``; so is an entry without an effect, after which the same is asked of the next state.
+    ``outside`` are the shapes of CPUs that may be. After an entry without an effect (STAYS in the
+    graph's ``ends``) the same is asked of the next state; one that goes round for ever so, pausing
+    say, never begins its round.
     """
     shapes = 1 + max(max(graph.movers, default=0), max(outside, default=0))
     is_inside = bytearray(b"\1" * shapes)
@@ -69,7 +71,31 @@ def dependent_states(graph: Graph, outside: frozenset[int]) -> list[int]:
         zip(graph.targets, graph.ends, strict=True), map(quiet.__getitem__, graph.sources)
     )
     found.update(target for target, ends in entries if not (ends or finishes[target]))
+    found.update(_going_round(graph, quiet))
     return sorted(found)
+
+
+def _going_round(graph: Graph, quiet: bytearray) -> set[int]:
+    """The quiet states from which entries without an effect may go on for ever.
+
+    Such a move leaves the memory alone, and its CPU has no other (but for the choice of a guest).
+    So where moves of several CPUs make a cycle, one of them makes a cycle by itself.
+    """
+    following: dict[int, list[int]] = {}
+    before: dict[int, list[int]] = {}
+    for source, target, ends in zip(graph.sources, graph.targets, graph.ends, strict=True):
+        if ends == STAYS and quiet[source]:
+            following.setdefault(source, []).append(target)
+            before.setdefault(target, []).append(source)
+    left = {source: len(targets) for source, targets in following.items()}
+    ended = [target for target in before if target not in left]
+    while ended:
+        for source in before.get(ended.pop(), ()):
+            left[source] -= 1
+            if not left[source]:
+                del left[source]
+                ended.append(source)
+    return set(left)
 
 
 def _reaching(graph: Graph, backwards: Predecessors, goals: list[int]) -> bytearray:

@@ -178,7 +178,7 @@ def _give_up(pool: ProcessPoolExecutor) -> None:
     """End the processes; wait for none of them."""
     for process in multiprocessing.active_children():
         if not process.daemon:  # daemons are others': who reads the patched file meanwhile is one
-            process.terminate()
+            process.kill()  # which nobody can have had ignored
     pool.shutdown(wait=False, cancel_futures=True)
 
 

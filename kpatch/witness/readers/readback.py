@@ -94,7 +94,8 @@ class Background:
         """End the other process, whatever it does."""
         if self._pipe is not None and self._process is not None:
             self._pipe.close()
-            self._process.terminate()
+            # Not terminate(): a shell may have had it ignored, a library may handle it.
+            self._process.kill()
             self._process.join()
 
 

@@ -108,6 +108,26 @@ def test_waiting_for_a_cpu_that_need_not_come_is_no_progress(
 
 @pytest.mark.parametrize("reductions", REDUCTIONS, ids=str)
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "code",
+    [
+        (label("w"), pause(), goto("w")),
+        (label("w"), pause(), pause(), goto("w"), *RIGHT),
+        (fence(), label("w"), pause(), fence(), goto("w")),
+    ],
+)
+def test_a_cpu_that_only_pauses_never_begins_its_round(
+    code: Thread, model: MemoryModel, reductions: dict[str, bool]
+) -> None:
+    """Nobody could tell it from one that stays away; and it will never come."""
+    for rounds, moves in ((1, False), (2, False), (2, True)):
+        toy = switches(2, code, rounds=rounds, moves=moves)
+        found = explored(toy, model, reductions)
+        assert found.verdict is Answer.VIOLATED and kinds(found)
+
+
+@pytest.mark.parametrize("reductions", REDUCTIONS, ids=str)
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("moves", [False, True])
 def test_a_lock_needs_nobody_who_is_outside(
     moves: bool, model: MemoryModel, reductions: dict[str, bool]
