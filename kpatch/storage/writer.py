@@ -29,7 +29,7 @@ _NO_REPLACE, _EXCHANGE = 1, 2
 """RENAME_NOREPLACE and RENAME_EXCHANGE of renameat2(2)."""
 _NO_FLAGS: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
-Place = Callable[[Path], object]
+PutInPlace = Callable[[Path], object]
 """Puts a finished temporary file in its place."""
 
 
@@ -61,7 +61,7 @@ def create(path: Path, data: Bulk | bytes, *, like: Path) -> tuple[str, ...]:
     return _put(path, data, lambda temporary: _rename_to_new(temporary, path), like)
 
 
-def _put(path: Path, data: Bulk | bytes, place: Place, like: Path | None) -> tuple[str, ...]:
+def _put(path: Path, data: Bulk | bytes, place: PutInPlace, like: Path | None) -> tuple[str, ...]:
     # The name is chosen before the file is made, so that no interrupt leaves one behind.
     temporary = path.with_name(f".kpatch-{os.urandom(8).hex()}.new")
     todo = "check the folder's permissions and the space on the disk"
