@@ -19,6 +19,7 @@ from tests.verify.mutants import (
     right_locks,
     siblings,
     stashes,
+    waits,
 )
 from tests.verify.mutants.variant import Mutant
 
@@ -32,6 +33,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *foreign_memory.MUTANTS,
     *right_locks.MUTANTS,
     *siblings.MUTANTS,
+    *waits.MUTANTS,
 )
 
 TABLE: Final = Path(__file__).with_name("table.txt")
