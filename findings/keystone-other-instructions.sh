@@ -3,7 +3,7 @@
 # Behaviour: without an error, x86-64 source becomes something else:
 #            `gs:[0x34]` without a base is relative to rip, except into eax and rax;
 #            `push` of 0x80000000 and above becomes a 16-bit push;
-#            a jump over 2 to 4 GiB lands 4 GiB off; `010` is 8.
+#            a jump over 2 to 4 GiB lands 4 GiB off; `010` is 8; `[rax+rsp]` is [rax] without an index.
 # Expected:  the instruction that was written, or an error.
 set -eu
 work=$(mktemp -d)
@@ -23,6 +23,8 @@ for source, address in (
     ("jmp 0x90000000", 0x1000),
     ("jmp 0x1000", 0x90000000),
     ("mov eax, 010", 0),
+    ("lea rax, [rsp+rax]", 0),
+    ("lea rax, [rax+rsp]", 0),
 ):
     code = bytes(assembler.asm(source, address)[0])
     one = next(decoder.disasm(code, address))
@@ -36,6 +38,8 @@ push 0x80000000 at 0x0: 66680000: push 0
 jmp 0x90000000 at 0x1000: e9fbefff8f: jmp 0xffffffff90000000
 jmp 0x1000 at 0x90000000: e9fb0f0070: jmp 0x100001000
 mov eax, 010 at 0x0: b808000000: mov eax, 8
+lea rax, [rsp+rax] at 0x0: 488d0404: lea rax, [rsp + rax]
+lea rax, [rax+rsp] at 0x0: 488d0420: lea rax, [rax + riz]
 END
 diff -u "$work/stated" "$work/seen"
 cat "$work/seen"

@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 chmod 755 "$work"
-apt-get download -qq binutils=2.40-2 binutils-x86-64-linux-gnu=2.40-2 libbinutils=2.40-2 lld-14=1:14.0.6-12 libllvm14=1:14.0.6-12 2>/dev/null
+apt-get download -qq binutils=2.40-2 binutils-x86-64-linux-gnu=2.40-2 libbinutils=2.40-2 libctf0=2.40-2 libctf-nobfd0=2.40-2 lld-14=1:14.0.6-12 libllvm14=1:14.0.6-12 2>/dev/null
 for each in ./*.deb; do dpkg -x "$each" root; done
 PATH=$work/root/usr/bin:$PATH
 LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu:$work/root/usr/lib/llvm-14/lib

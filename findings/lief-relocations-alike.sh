@@ -7,6 +7,12 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+chmod 755 "$work"
+apt-get download -qq binutils=2.40-2 binutils-x86-64-linux-gnu=2.40-2 libbinutils=2.40-2 libctf0=2.40-2 libctf-nobfd0=2.40-2 2>/dev/null
+for each in ./*.deb; do dpkg -x "$each" root; done
+PATH=$work/root/usr/bin:$PATH
+LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu
+export PATH LD_LIBRARY_PATH
 python3 -m venv venv
 venv/bin/pip --quiet --disable-pip-version-check install lief==1.0.0
 as -o object.o - <<'END'

@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 chmod 755 "$work"
-apt-get download -qq zstd=1.5.4+dfsg2-5 tar libarchive-tools libarchive13 2>/dev/null
+apt-get download -qq zstd=1.5.4+dfsg2-5 tar=1.34+dfsg-1.2+deb12u1 libarchive-tools=3.6.2-1+deb12u5 libarchive13=3.6.2-1+deb12u5 2>/dev/null
 for each in ./*.deb; do dpkg -x "$each" root; done
 PATH=$work/root/usr/bin:$PATH
 LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu:$work/root/usr/lib/llvm-14/lib
