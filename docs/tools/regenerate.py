@@ -123,14 +123,11 @@ def _options(name: str, command: click.Command) -> str:
     lines = [f".Ss Options of {name}", '.Bl -tag -width "--replace-source-fix"']
     for each in own:
         lines.append(f".It {_flags(each)}{_value(each)}")
-        words = (each.help or _UNSAID.get(each.name or "", "")).strip()
+        words = (each.help or "").strip()
         lines += [_escaped(line) for line in re.split(r"(?<=[.:;]) (?=[A-Z])", words)]
         if each.show_default and each.default is not None:
             lines.append(f"Without it {_escaped(str(each.default))}.")
     return "\n".join([*lines, ".El"])
-
-
-_UNSAID = {"make_conf": "The make.conf of the machine.", "overlay": "Where the overlay goes."}
 
 
 def _escaped(text: str) -> str:

@@ -34,9 +34,9 @@ def verdict_text(survey: Survey) -> Iterator[str]:
 
 
 def traps_text(survey: Survey) -> Iterator[str]:
-    """Each trap: what, where, what to do."""
+    """Each trap: its rule, which 'kpatch explain' knows, what it is, where, what to do."""
     for trap in survey.traps:
-        yield f"  {'blocks' if trap.blocks else 'note'}: {trap.what}"
+        yield f"  {'blocks' if trap.blocks else 'note'}: {trap.rule}: {trap.what}"
         yield f"      where: {trap.where}"
         yield f"      do: {trap.todo}"
 

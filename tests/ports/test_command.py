@@ -143,7 +143,7 @@ def test_a_file_of_another_version_is_a_note(hook: Command, plain: Tree) -> None
     found.write_bytes(stamp.stamped(f"# another\n{found.read_text()}"))
     done = hook.on(plain)
     assert done.returncode == 0
-    assert "note: a file of the hook was written by another version" in done.stdout
+    assert "note: outdated: a file of the hook was written by another version" in done.stdout
 
 
 def test_a_file_in_the_way_is_a_usage_error_and_nothing_is_written(
