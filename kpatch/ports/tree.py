@@ -92,7 +92,7 @@ def survey(
     others = [*traps.overlays(conf), *([overlay] if overlay else [])]
     found = _ports(trees.folders_of(ports_dir, tree, others, origins or KQEMU_PORTS), origins)
     kpatch_mk = trees.uses_file([folder for folder in (*others, tree) if folder != overlay])
-    looks = [_look(port, ports_dir, tree, method, make, make_conf) for port in found]
+    looks = [_look(port, tree, method, make, make_conf) for port in found]
     ports = tuple(look.port for look in looks)
     seen = [*traps.of_framework(framework, method is None)]
     seen += [trap for look in looks for trap in look.traps]
@@ -131,7 +131,6 @@ class _Look:
 
 def _look(
     port: Port,
-    ports_dir: Path,
     tree: Path,
     method: Method | None,
     make: Make | None,

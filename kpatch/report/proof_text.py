@@ -96,6 +96,20 @@ def _lines(
     if verbose:
         for explored in document["explored"]:
             yield f"  {_explored(explored)}"
+    yield from _failures(command, document, style, verbose, width)
+    if document["missing"]:
+        yield f"  not run: {'; '.join(document['missing'])}"
+    if document["caveat"]:
+        yield f"  note: {document['caveat']}"
+    yield "  not modelled: NMIs and machine checks in the window, DMA, other kernel code"
+
+
+def _failures(
+    command: str, document: ProofFacts, style: Style, verbose: int, width: int
+) -> Iterator[str]:
+    """Each exploration that does not hold, and the first counterexample to each property. Many that
+    a bound ended are told in one line; with ``-vv`` the controls are shown as well.
+    """
     shown: set[str] = set()
     alike = [] if verbose else _ended_early(document)
     if len(alike) <= _FEW:
@@ -113,11 +127,6 @@ def _lines(
                     shown.add(found["prop"])
                     replay = f"{command} {_replay(each, found, document)}"
                     yield from _counterexample(found, replay, style, width)
-    if document["missing"]:
-        yield f"  not run: {'; '.join(document['missing'])}"
-    if document["caveat"]:
-        yield f"  note: {document['caveat']}"
-    yield "  not modelled: NMIs and machine checks in the window, DMA, other kernel code"
 
 
 def _witnesses(document: Verified, style: Style) -> Iterator[str]:

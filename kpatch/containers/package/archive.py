@@ -76,7 +76,7 @@ def open_package(data: Bulk) -> Package:
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     _check_are_reached_through_folders(by_path)
-    names = names_of_files(archive.members, by_path)
+    names = names_of_files(archive.members)
     _check_metadata(metadata, names)
     return Package(data, compression, archive, metadata, modules_of(names, by_path))
 

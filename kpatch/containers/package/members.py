@@ -20,9 +20,7 @@ class ModuleFile(NamedTuple):
     names: tuple[str, ...]
 
 
-def names_of_files(
-    members: Iterable[Member], by_path: Mapping[str, Member]
-) -> dict[str, list[str]]:
+def names_of_files(members: Iterable[Member]) -> dict[str, list[str]]:
     """The names of each regular file, by its path: its own, then the hard links to it.
 
     pkg and bsdtar write a file of several names once, and a link to it for each other name.

@@ -53,7 +53,7 @@ class Moves(NamedTuple):
     """The moves of a state, in order.
 
     ``movers`` are the shapes of the CPUs that move. ``changes`` and ``ends`` are as in
-    :class:`~kpatch.verify.explore.search.Graph`. ``notable`` is set where one violates something.
+    :class:`~kpatch.verify.explore.graph.Graph`. ``notable`` is set where one violates something.
     """
 
     movers: array[int]

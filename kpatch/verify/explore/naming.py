@@ -6,7 +6,7 @@ CPUs that are involved have *names*: 0 is the CPU that makes the step, 1, 2, ...
 different. A naming translates a step from names to the program and back.
 
 :class:`ConcreteNaming` is the one that reduces nothing: every local state of every CPU is an orbit
-of its own. :class:`~kpatch.verify.explore.symmetry.FamilyNaming` learns the symmetric ones.
+of its own. :class:`~kpatch.verify.explore.symmetry.SymmetricNaming` learns the symmetric ones.
 """
 
 from __future__ import annotations
