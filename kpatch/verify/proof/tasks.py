@@ -34,12 +34,14 @@ from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
 
 TaskKind = Literal["obligation", "control", "window"]
-_BEYOND_VIOLATION: Final = 2_400
-"""States looked into after the first violation, times CPUs. A wrong patch may have any number of
-states, and more are worth nothing to its verdict; what else is wrong shows with the fewest CPUs."""
-_SHORTEST: Final = 80_000
-"""States looked at for the counterexample with the fewest preemptions, times the square of the
-CPUs: each may move in each state. The reports show the counterexample of the fewest CPUs."""
+_BEYOND_VIOLATION: Final = 4_800
+"""States looked into after the first violation, times the square of the CPUs. A wrong patch may
+have any number of states, and more are worth nothing to its verdict; what else is wrong shows with
+the fewest CPUs."""
+_SHORTEST: Final = 320_000
+"""States looked at for the counterexample with the fewest preemptions, times the fourth power of
+the CPUs: 20,000 with two, and next to none with sixteen, where each costs as much as many of two
+CPUs. The reports show the counterexample of the fewest CPUs."""
 _SHOWN: Final = 3
 """Counterexamples that are replayed and shown, of one obligation."""
 
@@ -48,7 +50,8 @@ _SHOWN: Final = 3
 class Bounds:
     """The limits of every single exploration, and the reductions.
 
-    ``beyond_violation``: states looked into after the first violation, times CPUs; None for all.
+    ``beyond_violation``: states looked into after the first violation, times the square of the
+    CPUs; None for all.
     """
 
     max_states: int = 5_000_000
@@ -69,8 +72,8 @@ class Bounds:
             absent=True,
             max_states=self.max_states,
             max_seconds=self.max_seconds,
-            beyond_violation=beyond // cpus if beyond is not None else None,
-            shortest_states=_SHORTEST // cpus**2,
+            beyond_violation=beyond // cpus**2 if beyond is not None else None,
+            shortest_states=_SHORTEST // cpus**4,
         )
 
 
