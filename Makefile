@@ -27,9 +27,10 @@ run: $(VENV)/.installed
 	$(BIN)/kpatch apply $(TRY)/kqemu.ko
 	$(BIN)/kpatch scan $(TRY)/kqemu.ko
 
-# Once, in a random order (pytest-randomly prints its seed), on all cores.
+# Once, in a random order (pytest-randomly prints its seed), on all cores, 16 at most: every worker
+# takes some hundred MiB.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -rs
+	$(BIN)/python -m pytest -n auto --maxprocesses 16 --dist worksteal -rs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks

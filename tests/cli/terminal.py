@@ -11,14 +11,21 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.cli.harness import command_line, environment
+from tests.cli.harness import environment
 
 ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+WIPED: Final = "\x1b[2K"
+AT_ONCE: Final = (
+    "import sys; from kpatch.cli import main, progress; progress._PATIENCE = 0; "
+    "sys.exit(main.run(sys.argv[1:]))"
+)
+"""kpatch that shows its progress from the first moment on: what is over soon on a fast machine
+would show none.
+"""
 _SECONDS: Final = 300
 
 
@@ -31,12 +38,12 @@ def on_terminal(
 ) -> tuple[int, str]:
     """Run kpatch in a terminal of that width: its exit code, and all that it wrote.
 
-    ``program`` are the arguments of a Python to run instead.
+    ``program`` are the arguments of a Python to run instead. Progress is shown at once.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, *program] if program else command_line(*arguments),
+        [sys.executable, *(program or ("-c", AT_ONCE, *arguments))],
         cwd=folder,
         env=environment({"TERM": term}),
         stdin=theirs,
@@ -45,16 +52,28 @@ def on_terminal(
         close_fds=True,
     )
     os.close(theirs)
-    written = b""
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        if select.select([ours], [], [], 0.2)[0]:
-            try:
-                written += os.read(ours, 65536)
-            except OSError:
-                break
+    written = read_out(ours)
     os.close(ours)
     return process.wait(_SECONDS), written.decode()
+
+
+def read_out(terminal: int, until: re.Pattern[bytes] | None = None) -> bytes:
+    """What is written to a terminal until ``until`` stands there, or nobody has it open any more.
+
+    Raises TimeoutError where neither comes.
+    """
+    written = b""
+    while until is None or not until.search(written):
+        if not select.select([terminal], [], [], _SECONDS)[0]:
+            raise TimeoutError(written)
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # how Linux says that nobody is at the other end any more
+            break
+        if not part:
+            break
+        written += part
+    return written
 
 
 def screen(written: str, columns: int) -> list[str]:

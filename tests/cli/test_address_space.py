@@ -29,7 +29,7 @@ def test_4_gib_of_address_space_are_enough_to_prove_a_patch(tmp_path: Path) -> N
 
 def test_too_little_address_space_is_the_machine_s_reason(tmp_path: Path) -> None:
     out = tmp_path / "out.ko"
-    found = limited(250 << 20, "apply", "-o", out, SAMPLE)
+    found = limited(200 << 20, "apply", "-o", out, SAMPLE)
     assert found.returncode == 18, found.stderr
     assert "ulimit -v" in found.stderr
     assert len(found.stderr.splitlines()) == 1

@@ -36,7 +36,7 @@ def test_the_samples_of_amd64_are_sound(path: Path) -> None:
     assert is_sound(data) == (data[4] == 2)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(TABLES), st.data())
 def test_a_changed_table_that_is_sound_is_read(place: tuple[int, int], draw: st.DataObject) -> None:
     data = bytearray(OTHER)

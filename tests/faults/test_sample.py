@@ -5,16 +5,23 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import short
-from tests.faults.campaign import Scenario, expected, faults, judged, scenarios
+from tests.faults.campaign import Fault, Scenario, expected, judged, points, scenarios
 
-_FEW = {"apply": 2, "package": 1, "verify": 1}
+_FEW = {
+    "apply": [("fsync", "EIO"), ("renameat2", "SIGKILL")],
+    "package": [("fsync", "ENOSPC")],
+    "verify": [("pipe2", "EMFILE")],
+}
+"""What strikes the last call of a kind, so the same on every machine."""
 _CHOSEN = [each for each in scenarios() if each.name in _FEW]
 
 
 @pytest.mark.parametrize("scenario", _CHOSEN, ids=lambda each: str(each.name))
 def test_a_call_that_fails_leaves_the_old_file_or_the_new_one(scenario: Scenario) -> None:
     done = expected(scenario)
-    for fault in faults(scenario, _FEW[scenario.name], seed=len(scenario.name)):
+    last = dict(points(scenario))
+    for call, what in _FEW[scenario.name]:
+        fault = Fault(call, last[call], what)
         assert judged(scenario, fault, done) == "", fault.option
 
 

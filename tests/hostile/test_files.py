@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.elf.module import read_module
@@ -55,9 +55,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(damaged())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 def test_every_command_answers_to_any_damage(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
@@ -66,9 +64,7 @@ def test_every_command_answers_to_any_damage(
 
 
 @given(st.data())
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12)
 def test_verify_answers_to_any_code_in_the_image(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -110,7 +110,7 @@ INSTRUCTIONS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(INSTRUCTIONS)
 def test_either_decoders_read_is_a_read_and_only_both_writes_are_certain(code: bytes) -> None:
     known, first, second = effects_of(code), by_capstone(code), by_iced(code)

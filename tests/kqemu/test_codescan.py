@@ -78,7 +78,7 @@ INSTRUCTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(INSTRUCTIONS, max_size=30), st.lists(INSTRUCTIONS, max_size=30))
 def test_every_ltr_is_found_and_nothing_else(first: list[str], second: list[str]) -> None:
     lines = [*first, ".type f, @function", "f:", *second]

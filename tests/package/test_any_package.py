@@ -112,7 +112,6 @@ def members(raw: bytes) -> list[tuple[dict[str, object], bytes]]:
     return found
 
 
-@settings(deadline=None)
 @given(recipes())
 def test_tarfile_reads_the_same_members_before_and_after(recipe: Recipe) -> None:
     """And but for the module and what is said of it they stay as they are."""
@@ -129,7 +128,7 @@ def test_tarfile_reads_the_same_members_before_and_after(recipe: Recipe) -> None
     assert len(patched) % 512 == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(recipes(), st.sampled_from(list(COMPRESSORS)))
 def test_undoing_the_change_gives_back_every_byte(recipe: Recipe, compression: str) -> None:
     original = COMPRESSORS[compression](recipe.make())
@@ -138,7 +137,6 @@ def test_undoing_the_change_gives_back_every_byte(recipe: Recipe, compression: s
     assert not any("revert" in notice for notice in patched.notices)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 21), st.integers(0, 21), st.booleans())
 def test_every_form_of_the_end_comes_back(blocks: int, growth: int, is_bare: bool) -> None:
     """A record has 20 blocks, so this meets each remainder before and after."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.containers.package import contents, manifest
@@ -176,7 +176,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), json_values), st.booleans())
 def test_the_reader_finds_every_value_of_a_json_document(
     document: dict[str, object], with_indent: bool
@@ -196,7 +195,6 @@ def leaves(value: object, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], 
     return [(path, text[1:-1] if isinstance(value, str) else text)]
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="abf:={}[],;\"'\\/*<\n #|-files", max_size=60))
 def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
     try:

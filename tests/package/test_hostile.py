@@ -6,7 +6,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.containers.sniff import Kind, sniff
@@ -271,7 +271,6 @@ BOTH = package(
 )
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_changed_byte_gives_a_result_or_a_refusal(data: st.DataObject) -> None:
     """In the archive and in what its compressor made of it."""

@@ -136,7 +136,7 @@ def without_slashes(entries: list[Entry]) -> list[Entry]:
     return [each._replace(name=each.name.rstrip("/")) for each in entries]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(tricky_members(), min_size=1, max_size=3).map(lambda parts: archive(*parts)))
 @example(archive(extended(b"x", record("path", "a")), extended(b"L", b"b\0"), block("c", b"0", 0)))
 @example(archive(extended(b"x", record("GNU.sparse.name", "a")), block("c", b"0", 0)))

@@ -35,7 +35,7 @@ def test_of_the_samples_only_the_other_module_is_told_by_its_bytes(path: Path) -
     assert told_alike(path.read_bytes()) == (path.name == "other.ko")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, len(OTHER) - 1), st.integers(0, 255)), max_size=4))
 def test_a_changed_module_is_told_as_the_long_way_tells_it(changes: list[tuple[int, int]]) -> None:
     data = bytearray(OTHER)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from kpatch.panicdemo import panic_scenes
 from kpatch.witness.machine.result import read_result
 from tests import referees
 from tests.cli import schema
-from tests.cli.harness import patched_bytes, run
+from tests.cli.harness import command_line, environment, patched_bytes, run
+from tests.processes import awaited
 from tests.verify.mutants.table import MUTANTS
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -60,18 +60,27 @@ def test_a_source_fix_is_not_accused_of_the_panic() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_whatever_ends_kpatch_ends_the_machine_too(number: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "kpatch", "demo", str(SAMPLES / "kqemu-7.ko")]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 60
-        while not list(tmp_path.glob("*/serial")) and time.monotonic() < until:
-            time.sleep(0.02)
+    # A folder whose name is longer than a socket's may be, and one with a comma.
+    programs, temporary = tmp_path / "bin", tmp_path / f"{'long' * 30}, and a comma"
+    programs.mkdir()
+    temporary.mkdir()
+    frozen = programs / "qemu-system-x86_64"  # it never starts its CPUs, so it does not end
+    frozen.write_text(f'#!/bin/sh\n: >"$0.$$"\nexec {shutil.which(frozen.name)} -S "$@"\n')
+    frozen.chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    with subprocess.Popen(
+        command_line("demo", SAMPLES / "kqemu-7.ko"),
+        env=environment({"TMPDIR": str(temporary), "PATH": path}),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup has one ignored
+    ) as process:
+        assert awaited(lambda: process.poll() is not None or any(temporary.glob("*/serial")))
         process.send_signal(number)
         process.communicate(timeout=300)
     assert process.returncode == 128 + number
-    assert list(tmp_path.iterdir()) == []
-    names = [each.read_bytes() for each in Path("/proc").glob("[0-9]*/cmdline") if each.exists()]
-    assert not [name for name in names if os.fsencode(tmp_path) in name]
+    assert list(temporary.iterdir()) == []
+    started = {path.suffix[1:] for path in programs.glob("*.*")}
+    assert started and not [each for each in started if Path("/proc", each).exists()]
 
 
 def test_the_message_is_read_as_it_was_written() -> None:

@@ -59,9 +59,10 @@ def test_kqemus_own_requests_run_its_own_c_side(module: Module) -> None:
     for each, right in ((repaired, True), (module, False)):
         of = case(each)
         (one,) = driver_trials(of, settings_for("qemu", of, rounds=50))
-        found = tried(one, "qemu", limit=60)
-        assert (found.outcome, found.rounds, found.faults) == ("done", 100, 0), found.findings
+        found = tried(one, "qemu")
+        assert (found.outcome, found.rounds) == ("done", 100), found.findings
         assert (found.wrong_tss == 0) is right
+        assert not (right and found.faults), "without a lock two CPUs may meet at the busy bit"
         assert not any(cpu.monitor for cpu in found.cpus), (
             "each request comes back without an error"
         )
@@ -91,8 +92,9 @@ def test_the_whole_driver_runs_through_its_ioctl(name: str) -> None:
         of = case(module)
         (one,) = driver_trials(of, settings_for("qemu", of, rounds=100))
         found = tried(one, "qemu")
-        assert (found.outcome, found.rounds, found.faults) == ("done", 200, 0)
+        assert (found.outcome, found.rounds) == ("done", 200)
         assert (found.wrong_tss == 0) is right
+        assert not (right and found.faults), "without a lock two CPUs may meet at the busy bit"
         assert not any(cpu.monitor for cpu in found.cpus), "each guest comes to its hlt"
 
 

@@ -44,15 +44,17 @@ class Emulator(NamedTuple):
 
 
 def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
+    # Names in its folder, where it runs: the path of a socket has 107 bytes at most (unix(7)), and
+    # QEMU takes a comma in a path for the end of it.
     return [
         "qemu-system-x86_64",
         *("-accel", "tcg,thread=multi", "-smp", str(cpus), "-m", "64"),
         *("-cpu", "max"),  # a module may be compiled for any
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-serial", f"file:{folder / 'serial'}"),
-        *("-monitor", f"unix:{folder / 'monitor'},server,nowait"),
+        *("-serial", "file:serial"),
+        *("-monitor", "unix:monitor,server,nowait"),
         *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
-        *("-drive", f"file={folder / 'disk'},format=raw,if=ide"),
+        *("-drive", "file=disk,format=raw,if=ide"),
     ]
 
 

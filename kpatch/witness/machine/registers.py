@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-_ANSWER: Final = 5.0
+_ANSWER: Final = 30.0
 """Seconds that a hanging machine gets to say where its CPUs are."""
 
 

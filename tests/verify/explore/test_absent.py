@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore
@@ -150,7 +150,7 @@ def test_a_store_that_begins_a_round_is_not_made_for_a_cpu_that_stays_away() -> 
 
 @pytest.mark.parametrize("model", MODELS)
 @given(toy=programs(), reductions=st.sampled_from(REDUCTIONS))
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 def test_a_reduced_search_finds_the_dependence_that_the_referee_finds(
     model: MemoryModel, toy: Toy, reductions: dict[str, bool]
 ) -> None:

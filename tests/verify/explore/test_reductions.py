@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations, product
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kpatch.verify.explore import Answer, FinalState, MemoryModel, Options, Result, explore
@@ -160,7 +160,7 @@ def options(model: MemoryModel, reductions: dict[str, bool]) -> Options:
 
 @pytest.mark.parametrize("model", MODELS)
 @given(toy=programs(), reductions=st.sampled_from(REDUCTIONS))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 def test_a_reduced_search_finds_what_the_referee_finds(
     model: MemoryModel, toy: Toy, reductions: dict[str, bool]
 ) -> None:

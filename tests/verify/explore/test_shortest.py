@@ -6,7 +6,7 @@ import heapq
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 
 from kpatch.verify.explore import MemoryModel, Move, MoveKind, Options, explore, from_text
 from kpatch.verify.explore.program import OpKind
@@ -88,7 +88,7 @@ def costs(run: ConcreteRun, last: int, move: Move) -> int:
 
 @pytest.mark.parametrize("model", [MemoryModel.SC, MemoryModel.TSO])
 @given(toy=programs())
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 def test_no_schedule_has_fewer_preemptions(model: MemoryModel, toy: Toy) -> None:
     expected = truth(toy, model is MemoryModel.TSO, ENTRIES, limit=400)
     assume(expected is not None and not expected.overflow and expected.props)

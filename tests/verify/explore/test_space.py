@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from kpatch.verify.explore import MemoryModel, Options
 from kpatch.verify.explore.naming import ConcreteNaming
@@ -57,7 +57,7 @@ def test_both_ways_to_a_successor_agree(model: MemoryModel, moves: bool) -> None
 
 
 @given(toy=programs())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 def test_both_ways_agree_on_any_program(toy: Toy) -> None:
     options = Options(MemoryModel.TSO, buffer_entries=ENTRIES)
     try:

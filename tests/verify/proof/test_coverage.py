@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.verify.proof.obligations import default_suite
-from tests.cli.harness import command_line, environment, kpatch, sample
+from tests.cli.harness import environment, kpatch, sample
+from tests.cli.terminal import AT_ONCE, ESCAPE, WIPED, read_out
 from tests.verify.proof.calls import UP, document, patched, verify
 
 _COVERED = re.compile(r"  (sc|tso), ([\d, ]+) CPUs?: (.*)")
@@ -27,8 +29,6 @@ def covered(text: str) -> set[tuple[str, int, str]]:
 
 
 ONE = ("--model", "sc", "--cpus", "1")
-SEEN = ("--model", "sc", "--cpus", "2,4")
-"""Work that takes longer than the half second in which nothing is shown."""
 
 
 @pytest.mark.parametrize(
@@ -145,37 +145,25 @@ def test_the_help_names_no_scenario_that_is_none() -> None:
 
 
 def on_a_terminal(*arguments: str | Path) -> tuple[int, str]:
-    """Exit code and standard error of a call with a terminal there."""
+    """Exit code and standard error of a call with a terminal there, and progress from the first
+    moment on.
+    """
     process_id, outer = os.forkpty()
     if process_id == 0:
         out = os.open(os.devnull, os.O_WRONLY)
         os.dup2(out, 1)
-        line = [os.fspath(each) for each in command_line(*arguments)]
+        line = [sys.executable, "-c", AT_ONCE, *map(str, arguments)]
         os.execve(line[0], line, environment() | {"TERM": "xterm"})
-    seen = b""
-    while chunk := _read(outer):
-        seen += chunk
+    seen = read_out(outer)
     os.close(outer)
     return os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]), seen.decode()
 
 
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # how Linux says that nobody is at the other end any more
-        return b""
-
-
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_progress_is_shown_on_a_terminal_and_wiped(jobs: str, tmp_path: Path) -> None:
-    code, seen = on_a_terminal("verify", *SEEN, "--jobs", jobs, patched(tmp_path))
-    assert code == 0
-    lines = [each for each in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", seen) if each.strip()]
-    assert "proving" in "".join(lines) and re.search(r"\d+/\d+ +\d+ states", "".join(lines))
-    assert seen.rstrip("\r\n").endswith("\x1b[2K")
-    assert "Traceback" not in seen
-
-
-@pytest.mark.parametrize("option", ["-q", "--json"])
-def test_no_progress_is_shown_where_it_is_not_wanted(option: str, tmp_path: Path) -> None:
-    assert on_a_terminal("verify", *SEEN, option, patched(tmp_path)) == (0, "")
+def test_progress_is_shown_where_it_is_wanted_and_wiped(tmp_path: Path) -> None:
+    """The states that it counts: test_bounds.py."""
+    call = ("verify", *ONE, "--scenario", "up", patched(tmp_path))
+    code, seen = on_a_terminal(*call)
+    assert code == 0 and re.search(r"proving .*\d+/\d+", ESCAPE.sub("", seen))
+    assert seen.rstrip("\r\n").endswith(WIPED) and "Traceback" not in seen
+    for option in ("-q", "--json"):
+        assert on_a_terminal(*call, option) == (0, "")
