@@ -52,6 +52,25 @@ def test_only_the_harness_may_leave_the_model() -> None:
     assert not look("wrmsr", trusted=True).refused
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "blsi rax, rcx",
+        "bextr eax, ecx, ebx",
+        "bzhi rax, rcx, rbx",
+        "tzcnt eax, ecx",
+        ".byte 0xf3, 0x41, 0x90",
+    ],
+)
+def test_what_cpus_and_their_emulation_do_differently_is_refused(source: str) -> None:
+    assert look(source).refused
+
+
+def test_an_exchange_and_a_pause_without_each_others_prefix_may_run() -> None:
+    assert not look("xchg r8d, eax").refused
+    assert not look("pause").refused
+
+
 @pytest.mark.parametrize("source", ["lgdt [rax]", "mov cr3, rax", "retfq", "sti", "popfq"])
 def test_the_controls_are_looked_at_after_what_can_change_them(source: str) -> None:
     assert look(source).changes_controls
