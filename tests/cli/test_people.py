@@ -196,3 +196,18 @@ def test_the_schema_is_one_and_refuses_what_is_none() -> None:
     assert schema.problems(document) == []
     assert schema.problems({**document, "schema": 2})
     assert schema.problems({key: each for key, each in document.items() if key != "files"})
+
+
+def test_the_page_names_every_verdict_of_the_schema() -> None:
+    page = (REPOSITORY / "docs" / "json.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[a-z]+(?:-[a-z]+)*", page.partition("| command | verdicts |")[2]))
+    parts = json.loads(run("schema").out)["$defs"]
+    own = [each.get("properties", {}) for name, each in parts.items() if name not in _INNER]
+    verdicts = [each[key].get("enum", []) for each in own for key in _AS_VERDICT & each.keys()]
+    assert len(verdicts) > 8
+    assert {word for words in verdicts for word in words} <= named
+
+
+_AS_VERDICT = {"verdict", "standing"}
+_INNER = {"explored", "machine"}
+"""Parts of the schema whose verdict is not about a file."""
