@@ -183,13 +183,20 @@ def _stream_pieces(data: Bulk, position: int, kind: Compression) -> Generator[by
         try:
             yield from _outputs(stream, piece)
         except failures as error:
-            raise DamagedFileError(
-                f"the {kind.value} stream is damaged ({error})",
-                where=f"near byte {position}",
-                todo=_TODO,
-            ) from error
+            raise _unread(kind, error).within(f"near byte {position}") from error
         position += len(piece)
     return position - len(stream.unused_data)
+
+
+def _unread(kind: Compression, error: Exception) -> DamagedFileError:
+    """What a decompressor's complaint means: damage, or more memory than there may be."""
+    if "memory" in str(error).lower():  # the words of liblzma and of libzstd
+        most = XZ_MEMORY if kind is Compression.XZ else ZSTD_WINDOW
+        return DamagedFileError(
+            f"unpacking the {kind.value} stream takes more than {most >> 20} MiB of memory",
+            todo="unpack it by hand if you trust it",
+        )
+    return DamagedFileError(f"the {kind.value} stream is damaged ({error})", todo=_TODO)
 
 
 class _Stream(Protocol):

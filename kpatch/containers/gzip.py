@@ -17,7 +17,7 @@ from kpatch.containers.compression import MAGICS, Compression, decompress
 from kpatch.errors import DamagedFileError
 
 GZIP_MAGIC: Final = MAGICS[Compression.GZIP]
-MOST_BYTES: Final = 64 << 20
+MOST_BYTES: Final = 32 << 20
 """The largest module that is unpacked; a real one has under a megabyte."""
 
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16

@@ -93,7 +93,7 @@ def _place(module: Module, base: Address) -> dict[int, Address]:
             at += section.size
             if at - base > LARGEST_BLOCK:
                 raise LinkerRefusalError(
-                    f"the module wants more than {LARGEST_BLOCK >> 20} MB of memory",
+                    f"the module wants more than {LARGEST_BLOCK >> 20} MiB of memory",
                     where=f"section {section.index} ({section.name})",
                     todo="get the file again",
                 )

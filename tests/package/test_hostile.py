@@ -127,7 +127,7 @@ def test_a_manifest_without_the_module_is_refused() -> None:
 
 def test_a_metadata_file_of_many_megabytes_is_refused() -> None:
     data = package({"+MANIFEST": bytes(5 << 20), PKG_NAME: MODULE})
-    assert "more than the 1048576 that are mended" in str(refusal(data))
+    assert "more than the 1 MiB that are mended" in str(refusal(data))
 
 
 HEADER_TRICKS = {

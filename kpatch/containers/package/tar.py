@@ -26,7 +26,7 @@ MAX_EXTENSION: Final = 1 << 20
 MAX_EXTENSIONS: Final = 8
 MAX_ALL_EXTENSIONS: Final = 8 << 20
 """Size of all extended headers of an archive together."""
-MAX_CONTENTS: Final = 64 << 20
+MAX_CONTENTS: Final = 32 << 20
 """Size of a member that is taken into memory: a module. A real one has under a megabyte."""
 MAX_NAME: Final = 1024
 """PATH_MAX of FreeBSD (sys/syslimits.h)."""
@@ -180,7 +180,7 @@ def _read_member(raw: Bulk, start: int) -> Member:
         size = _number(header[124:136], position)
         if size > MAX_EXTENSION or data + size > raw.size:
             raise DamagedFileError(
-                f"an extended header has more than {MAX_EXTENSION} bytes, or is cut short",
+                f"an extended header has more than {MAX_EXTENSION >> 20} MiB, or is cut short",
                 where=f"byte {position}",
             )
         extensions.append(Extension(type_, raw.part(data, data + size), position))
