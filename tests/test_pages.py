@@ -80,7 +80,7 @@ def test_a_command_that_is_not_run_here_is_run_elsewhere_or_says_why_not() -> No
     for command, (who, what) in module.ELSEWHERE.items():
         if who == module.CI:
             run = (ROOT / ".ci" / "run").read_text()
-            assert re.search(rf"^ *{re.escape(what)}(?= |$)", run, re.M), command
+            assert re.search(rf"^ *(?:time )?{re.escape(what)}(?= |$)", run, re.M), command
         elif who == module.TESTS:
             file, name = what.split("::")
             assert f"def {name}(" in (ROOT / file).read_text(), command
