@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,9 +70,36 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def everywhere(paths: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """A rule for every one of these files as one test: 300 tests of a rule cost more than the rule.
+    Every file that breaks it is named.
+    """
+
+    def one_test(rule: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            broken = []
+            for path in paths:
+                try:
+                    rule(path)
+                except AssertionError as error:
+                    broken.append(f"{name_of(path)}: {error}")
+            if broken:
+                pytest.fail("\n".join(broken))
+
+        test.__doc__ = rule.__doc__
+        return test
+
+    return one_test
+
+
 def imports_of(path: Path) -> Iterator[str]:
     """Full names of all modules that ``path`` imports, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -89,7 +117,7 @@ def own_room(path: Path) -> str:
     return room_of(f"kpatch.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_no_room_imports_a_higher_one(path: Path) -> None:
     own = own_room(path)
     for name in imports_of(path):
@@ -106,7 +134,7 @@ def column_room(module: str) -> str:
     return parts[2] if parts[:2] == ["kpatch", "verify"] and len(parts) > 2 else ""
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "verify").rglob("*.py")), ids=name_of)
+@everywhere(sorted((PACKAGE / "verify").rglob("*.py")))
 def test_no_room_of_the_proof_imports_a_higher_one(path: Path) -> None:
     own = column_room(name_of(path).removesuffix(".py").replace("/", "."))
     for name in imports_of(path):
@@ -115,7 +143,7 @@ def test_no_room_of_the_proof_imports_a_higher_one(path: Path) -> None:
             assert COLUMN.index(above) <= COLUMN.index(own), f"{own} imports {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_a_library_is_imported_in_its_room_only(path: Path) -> None:
     for name in imports_of(path):
         library = name.split(".")[0]
@@ -123,7 +151,7 @@ def test_a_library_is_imported_in_its_room_only(path: Path) -> None:
         assert homes is None or name_of(path).startswith(homes), f"imports {library}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_a_module_is_short_and_worth_a_file(path: Path) -> None:
     """Faces of packages, and the one line that ``python -m kpatch`` needs, may be as short."""
     lines = len(path.read_text(encoding="utf-8").splitlines())
@@ -131,10 +159,10 @@ def test_a_module_is_short_and_worth_a_file(path: Path) -> None:
     assert lines >= FEWEST_LINES or path.name in ("__init__.py", "__main__.py")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_a_function_fits_a_page(path: Path) -> None:
     """Its own lines: neither its parameters and docstring, nor the functions inside it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node) is not None and len(node.body) > 1
             lines = set(range(node.body[documented].lineno, (node.end_lineno or 0) + 1))
@@ -144,9 +172,9 @@ def test_a_function_fits_a_page(path: Path) -> None:
             assert len(lines) <= LONGEST_FUNCTION, f"{node.name}, line {node.lineno}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_a_function_that_always_raises_says_so(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.FunctionDef) or not isinstance(node.body[-1], ast.Raise):
             continue
         leaves = any(
@@ -155,11 +183,11 @@ def test_a_function_that_always_raises_says_so(path: Path) -> None:
         assert leaves or ast.unparse(node.returns or node) == "NoReturn", node.name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_only_the_command_line_prints_exits_and_reads_the_environment(path: Path) -> None:
     if own_room(path) in ("cli", "__main__"):
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Name):
             assert node.id not in ("print", "input", "exit", "quit", "SystemExit"), node.lineno
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -167,9 +195,9 @@ def test_only_the_command_line_prints_exits_and_reads_the_environment(path: Path
             assert used not in ("os.environ", "os.getenv", "sys.exit", "sys.argv")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@everywhere(MODULES)
 def test_input_is_never_checked_by_assert(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
 
 
@@ -184,6 +212,12 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
     path.write_text("def f():\n    from kpatch.cli import main\n    import lief.ELF\n")
     assert list(imports_of(path)) == ["kpatch.cli.main", "lief.ELF"]
     assert FLOOR[room_of("kpatch.cli.main")] > FLOOR["elf"]
+
+    def is_in_verify(each: Path) -> None:
+        assert own_room(each) == "verify", "it is not"
+
+    with pytest.raises(pytest.fail.Exception, match=r"kpatch/errors\.py: it is not"):
+        everywhere(MODULES)(is_in_verify)()
 
 
 RUN = """

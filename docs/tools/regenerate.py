@@ -27,7 +27,7 @@ EVERYWHERE = ("as_json", "color", "quiet", "verbose", "help")
 CI, TESTS, NOBODY = "ci", "tests", "nobody"
 ELSEWHERE = {
     "make run": (CI, "make run"),
-    "make test": (CI, "make test"),
+    "make test": (CI, "time make test"),
     "pip install .": (CI, "pip install ."),
     "python3 -m build --sdist && cp dist/kpatch-1.0.0.tar.gz /usr/ports/distfiles/": (
         CI,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.harness import environment
 from tests.verify.proof.calls import LEAVE, patched
 
 KPATCH = [sys.executable, "-m", "kpatch", "verify", "--jobs", "2", "--json"]
@@ -26,6 +27,7 @@ def test_with_few_file_descriptors_a_proof_comes_to_an_end(count: int, tmp_path:
     options = [each for each in LEAVE if each not in ("--jobs", "1")]
     done = subprocess.run(
         [*KPATCH, *options, patched(tmp_path)],
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=NEVER_SO_LONG,
