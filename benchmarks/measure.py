@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "samples/kqemu-7.ko"
-BEFORE = "KPATCH_BEFORE"
-"""The kpatch program of a build to compare with, if there is one."""
+_BEFORE = "KPATCH_BEFORE"
+"""Names the kpatch program of a build to compare with, if there is one."""
 
 IS_BRIEF = bool(os.environ.get("KPATCH_BRIEF"))
 """Whether each benchmark only shows that it runs: little of everything, and no figure is kept."""
@@ -34,11 +35,23 @@ class Cost:
 
     wall: float
     cpu: float
+    is_success: bool = True
 
 
 def kpatch(*arguments: str | Path) -> list[str]:
     """The command line of a kpatch command, run by this interpreter."""
     return [sys.executable, "-m", "kpatch", *map(str, arguments)]
+
+
+def build_before() -> str | None:
+    """The kpatch program to compare with. Raises SystemExit where the name is of no program."""
+    name = os.environ.get(_BEFORE)
+    if not name:
+        return None
+    program = shutil.which(name)
+    if program is None or not once([program, "--version"]).is_success:
+        raise SystemExit(f"{_BEFORE} must name the kpatch program of another build, not '{name}'")
+    return str(Path(program).absolute())
 
 
 def patch_sample(path: Path) -> None:
@@ -68,7 +81,7 @@ def once(command: Sequence[str]) -> Cost:
     environment = {key: value for key, value in os.environ.items() if key != _NO_CACHE}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    subprocess.run(
+    done = subprocess.run(
         command,
         cwd=ROOT,
         env=environment,
@@ -79,4 +92,4 @@ def once(command: Sequence[str]) -> Cost:
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall, cpu)
+    return Cost(wall, cpu, done.returncode == 0)

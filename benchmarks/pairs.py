@@ -7,7 +7,6 @@ machine slows both alike.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.measure import BEFORE, ROOT, SAMPLE, kpatch, once, sized
+from benchmarks.measure import ROOT, SAMPLE, build_before, kpatch, once, sized
 
 _ROUNDS = sized(5, 1)
 _EVERY = 0.02
@@ -36,7 +35,7 @@ class Room:
 
 def main() -> None:
     """Print each command's figures, and their ratios to the build before."""
-    before = os.environ.get(BEFORE)
+    before = build_before()
     with tempfile.TemporaryDirectory() as folder:
         programs = {"now": kpatch()} | ({"before": [before]} if before else {})
         patched = {name: Path(folder, f"{name}.ko") for name in programs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,4 +60,6 @@ def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console
             console.data(text)
         return outcome.documents, outcome.code
 
-    return each_file("scan", chosen, console, told)
+    # An error that was raised keeps what refers to it, so nothing else closes it for sure.
+    with closing(found):
+        return each_file("scan", chosen, console, told)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, BinaryIO, Final, TypeVar
 
 from kpatch.cli import boundary
@@ -28,8 +28,13 @@ _WORTH_IT: Final = 4 * _PART
 """Fewer files are done before the workers have started."""
 
 
-def in_order(action: Callable[[T], R], items: Sequence[T]) -> Iterator[R | KpatchError]:
-    """What ``action`` makes of each item, or the error that it raised, in order."""
+def in_order(
+    action: Callable[[T], R], items: Sequence[T]
+) -> Generator[R | KpatchError, None, None]:
+    """What ``action`` makes of each item, or the error that it raised, in order.
+
+    To close it lets go of the workers.
+    """
     cores = _cores()
     if len(items) < _WORTH_IT or cores == 1 or not hasattr(os, "fork"):
         yield from (_outcome(action, item) for item in items)

@@ -9,6 +9,7 @@ is refused: a rewritten package could not keep it.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import re
 import zlib
@@ -30,9 +31,19 @@ PIECE: Final = 256
 """Input for one step. 256 bytes of zstd are at most 64 run-length blocks of 128 kB (RFC 8878,
 3.1.1.2), 8 MiB; xz and gzip give less."""
 
-STEP: Final = 8 << 20
-"""Output of one step of bzip2, which needs a bound: it shortens runs before it cuts blocks, so
-that 46 bytes may hold 46 MB."""
+STEP: Final = 1 << 20
+"""Output of one step of bzip2 and xz, whose readers keep to a bound: bzip2 shortens runs before it
+cuts blocks, so that 46 bytes may hold 46 MB."""
+
+_LONG_PIECES: Final = {
+    "BZIP2": 64 << 10,  # STEP bounds what comes out
+    "XZ": 64 << 10,
+    "GZIP": 1 << 10,  # 1032 times as much at most (zlib's "Technical Details"), about STEP
+}
+"""Input for one step, by the name of its compression, where all of a stream is wanted."""
+
+_FEW_BLOCKS: Final = 1 << 20
+"""Bytes of bzip2, which cuts blocks of at most 900 kB of its input."""
 
 MAX_STREAMS: Final = 4096
 """Parallel compressors write one stream for each block of about 1 MB."""
@@ -113,30 +124,40 @@ def unpacked(data: Bulk, kind: Compression, most: int = MAX_UNPACKED) -> Bulk:
             raise _too_large(most)
         return data
     limit = min(most, max(FREE_UNPACKED, MAX_RATIO * data.size))
+    if data.inside is not None and data.inside.size <= limit:
+        return data.inside
     try:
-        return Bulk.join(_pieces(data, kind), limit)
+        return Bulk.join(_pieces(data, kind, _LONG_PIECES.get(kind.name, PIECE)), limit)
     except TooMuchError:
         raise _too_large(limit) from None
 
 
 def first_bytes(data: Bulk, kind: Compression, count: int) -> bytes:
     """The first ``count`` bytes of what is inside, or fewer where the stream breaks before."""
-    unpacked = bytearray()
+    if kind is Compression.BZIP2 and data.size <= _FEW_BLOCKS:
+        # The first byte costs a whole block, as much as all of most packages.
+        with contextlib.suppress(DamagedFileError):
+            data.inside = unpacked(data, kind)
+            return data.inside.part(0, count)
+    first = bytearray()
     try:
         for piece in _pieces(data, kind):
-            unpacked += piece
-            if len(unpacked) >= count:
+            first += piece
+            if len(first) >= count:
                 break
     except DamagedFileError:
         pass
-    return bytes(unpacked[:count])
+    return bytes(first[:count])
 
 
 _TODO: Final = "fetch or build it again"
 
 
-def _pieces(data: Bulk, kind: Compression) -> Iterator[bytes]:
-    """All that comes out of the streams in ``data``, in parts of bounded size."""
+def _pieces(data: Bulk, kind: Compression, step: int = PIECE) -> Iterator[bytes]:
+    """All that comes out of the streams in ``data``, in parts of bounded size.
+
+    ``step`` bytes go in at a time. What is broken in them keeps back what they would have given.
+    """
     if kind is Compression.NONE:
         yield from data.pieces()
         return
@@ -150,7 +171,7 @@ def _pieces(data: Bulk, kind: Compression) -> Iterator[bytes]:
             raise DamagedFileError(
                 f"more than {MAX_STREAMS} {kind.value} streams in a row", todo=_TODO
             )
-        position = yield from _stream_pieces(data, position, kind)
+        position = yield from _stream_pieces(data, position, kind, step)
 
 
 def _next_stream(data: Bulk, position: int, kind: Compression) -> int:
@@ -167,8 +188,11 @@ def _next_stream(data: Bulk, position: int, kind: Compression) -> int:
     return at if at < data.size and (at - position) % 4 == 0 else position
 
 
-def _stream_pieces(data: Bulk, position: int, kind: Compression) -> Generator[bytes, None, int]:
+def _stream_pieces(
+    data: Bulk, start: int, kind: Compression, step: int
+) -> Generator[bytes, None, int]:
     """What comes out of one stream. Returns the position behind it."""
+    position = start
     if not _has(data, MAGICS[kind], position):
         raise DamagedFileError(
             f"{data.size - position} bytes follow the {kind.value} stream",
@@ -177,12 +201,15 @@ def _stream_pieces(data: Bulk, position: int, kind: Compression) -> Generator[by
         )
     stream, failures = _stream(kind)
     while not stream.eof:
-        piece = data.part(position, position + PIECE)
+        piece = data.part(position, position + step)
         if not piece:
             raise DamagedFileError(f"the {kind.value} stream is cut short", todo=_TODO)
         try:
             yield from _outputs(stream, piece)
         except failures as error:
+            if step > PIECE:  # once more, to say where
+                for _ in _stream_pieces(data, start, kind, PIECE):
+                    pass
             raise _unread(kind, error).within(f"near byte {position}") from error
         position += len(piece)
     return position - len(stream.unused_data)
@@ -227,7 +254,7 @@ def _stream(kind: Compression) -> tuple[_Stream, tuple[type[Exception], ...]]:
 
 def _outputs(stream: _Stream, piece: bytes) -> Iterator[bytes]:
     """What comes out for one piece of input, in parts of bounded size."""
-    if not isinstance(stream, bz2.BZ2Decompressor):
+    if not isinstance(stream, bz2.BZ2Decompressor | lzma.LZMADecompressor):
         yield stream.decompress(piece)
         return
     yield stream.decompress(piece, STEP)

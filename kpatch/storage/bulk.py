@@ -34,6 +34,8 @@ class Bulk:
         self._file: IO[bytes] | None = None
         self._data = data
         self.size = len(data)
+        self.inside: Bulk | None = None
+        """What these bytes unpack to, where that was found out to tell what they are."""
 
     @staticmethod
     def of(data: bytes | Bulk) -> Bulk:

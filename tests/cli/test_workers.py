@@ -63,6 +63,6 @@ def test_without_any_worker_the_first_process_does_it_all(monkeypatch: pytest.Mo
 def test_who_stops_early_leaves_no_worker_behind() -> None:
     found = workers.in_order(squared, ITEMS)
     assert next(found) == 0
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
