@@ -113,11 +113,13 @@ def read_symbols(
     table = next((s for s in sections if s.type == elf.SHT_SYMTAB), None)
     if table is None:
         return ()
+    _check_unpacked(table.flags, "symbols", _at(table))
     _check_rows(table, layout.symbol.size)
     if table.link >= len(sections) or sections[table.link].type != elf.SHT_STRTAB:
         _damaged(
             f"its names are said to be in section {table.link}, not a string table", _at(table)
         )
+    _check_unpacked(sections[table.link].flags, "symbols' names", _at(sections[table.link]))
     strings = (sections[table.link].offset, sections[table.link].end)
     far = _far_indices(data, header, sections, table)
     symbols = []
@@ -146,6 +148,7 @@ def read_relocations(
     relocations: list[Relocation] = []
     for table in tables:
         rows = layout.rela if table.type == elf.SHT_RELA else layout.rel
+        _check_unpacked(table.flags, "relocations", _at(table))
         _check_rows(table, rows.size)
         if table.info >= len(sections):
             _damaged(f"it relocates section {table.info}, which does not exist", _at(table))
@@ -222,8 +225,10 @@ def _section_numbering(
 
 
 def _string_range(rows: Sequence[tuple[int, ...]], index: int) -> tuple[int, int]:
-    _, kind, _, _, offset, size, *_ = rows[index]
-    if kind != elf.SHT_STRTAB:
+    _, kind, flags, _, offset, size, *_ = rows[index]
+    if kind == elf.SHT_STRTAB:
+        _check_unpacked(flags, "section names", f"file offset 0x{offset:x}")
+    else:
         _damaged(
             f"section {index} should hold the section names, but is no string table",
             f"file offset 0x{offset:x}",
@@ -255,6 +260,13 @@ def _check_rows(table: Section, size: int) -> None:
 
 def _at(section: Section) -> str:
     return f"section {section.index} ({section.name}), file offset 0x{section.offset:x}"
+
+
+def _check_unpacked(flags: int, what: str, where: str) -> None:
+    """The gABI allows SHF_COMPRESSED here; ``eu-elfcompress -n '*'`` sets it, readers ignore it."""
+    if flags & elf.SHF_COMPRESSED:
+        todo = "run 'eu-elfcompress -f -t none -n \"*\"' on it"
+        raise DamagedFileError(f"the {what} are compressed", where=where, todo=todo)
 
 
 def _damaged(what: str, where: str) -> NoReturn:

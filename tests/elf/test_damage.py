@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from struct import pack
 
 import pytest
@@ -163,3 +165,26 @@ def test_names_over_one_another_are_refused() -> None:
     with pytest.raises(DamagedFileError) as caught:
         read_module(bytes(data))
     assert "names overlap" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("pattern", "what"),
+    [
+        ("*", "section names"),
+        (".symtab", "symbols"),
+        (".strtab", "symbols' names"),
+        (".rela*", "relocations"),
+    ],
+)
+def test_tables_that_elfutils_compressed_are_told_as_that(
+    pattern: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "module.o"
+    path.write_bytes(SMALL.data)
+    compress = ["eu-elfcompress", "-q", "-f", "-n", pattern, "-t"]
+    subprocess.run([*compress, "zlib", path], check=True)
+    with pytest.raises(DamagedFileError, match=f"the {what} are compressed; run 'eu-elfcompress"):
+        assert read_module(path.read_bytes()).relocations
+    subprocess.run([*compress[:-2], "*", "-t", "none", path], check=True)
+    again = read_module(path.read_bytes())
+    assert (again.symbols, again.relocations) == (SMALL.symbols, SMALL.relocations)
