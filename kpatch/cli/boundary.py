@@ -39,7 +39,8 @@ def as_ours(error: Exception) -> KpatchError:
         return MachineError("there is no memory for it", todo=_ROOM)
     if isinstance(error, ImportError):
         return MachineError(
-            f"cannot load {error.name or 'a library'}: {said}", todo="install kpatch again"
+            f"cannot load {error.name or 'a library'}: {said}",
+            todo=f"{_ROOM}, or install kpatch again" if _is_limited() else "install kpatch again",
         )
     if isinstance(error, AttributeError) and (package := _without_files(error.obj)):
         return MachineError(
@@ -60,6 +61,15 @@ def as_ours(error: Exception) -> KpatchError:
         f"a bug of kpatch: {type(error).__name__}: {said}, at {_place(error.__traceback__)}",
         todo="report it with the file; -v shows where it came from",
     )
+
+
+def _is_limited() -> bool:
+    """Is there a limit of address space? A library that does not fit in does not say why."""
+    try:
+        import resource
+    except ImportError:
+        return False  # no such limits on this system, or no room even for that
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def ended(error: Exception, *, verbose: bool) -> KpatchError:

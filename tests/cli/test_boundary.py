@@ -96,6 +96,17 @@ def test_a_library_whose_files_cannot_be_looked_at_is_no_bug(
     assert ours.exit_code == 18 and "some_library" in str(ours)
 
 
+@pytest.mark.parametrize("limit", [resource.RLIM_INFINITY, 64 << 20])
+def test_a_library_that_does_not_load_under_a_limit_names_it(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unicorn says only that its dynamic library cannot be loaded."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    said = boundary.as_ours(ImportError("Failed to load the Unicorn dynamic library"))
+    assert said.exit_code == 18 and said.todo.endswith("install kpatch again")
+    assert ("ulimit -v" in said.todo) == (limit != resource.RLIM_INFINITY)
+
+
 def test_verbose_shows_where_a_bug_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
     def scan(*_: object, **__: object) -> None:
         raise KeyError("x")

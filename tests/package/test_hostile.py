@@ -137,6 +137,8 @@ HEADER_TRICKS = {
     "size that is no octal number": (124, b"00000000999\0"),
     "size past the end": (124, b"00777777777\0"),
     "size so that the next header is not one": (124, b"00000001000\0"),
+    "a mode that is no number": (100, b"B000644\0"),
+    "a time with something behind it": (136, b"0000001\0junk"),
     "a directory with contents": (156, b"5"),
     "a link with contents": (156, b"2"),
 }

@@ -38,6 +38,10 @@ SYMBOLIC_LINK: Final = b"2"
 DIRECTORY: Final = b"5"
 WITHOUT_DATA: Final = (HARD_LINK, SYMBOLIC_LINK, b"3", b"4", DIRECTORY, b"6")
 
+_OTHER_NUMBERS: Final = (slice(100, 108), slice(108, 116), slice(116, 124), slice(136, 148))
+_OCTAL: Final = re.compile(rb" *[0-7]*[ \0]*|[\x80\xff].*", re.DOTALL)
+"""Mode, user, group and time: in octal or GNU's base 256, or other readers take no header there."""
+
 _POSIX: Final = b"ustar\x0000"
 _GNU: Final = b"ustar  \0"
 _V7: Final = bytes(8)
@@ -145,9 +149,8 @@ def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> Iterator[byte
 
 def shown(name: str) -> str:
     """A name as it may be printed: not long, no control characters, nothing that is no text."""
-    name = (
-        name if len(name) <= MAX_SHOWN else f"{name[: MAX_SHOWN // 2]}...{name[-MAX_SHOWN // 2 :]}"
-    )
+    if len(name) > MAX_SHOWN:
+        name = f"{name[: MAX_SHOWN // 2]}...{name[-MAX_SHOWN // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
@@ -209,9 +212,8 @@ def _member(raw: Bulk, start: int, position: int, header: bytes, told: Mapping[s
     data = position + BLOCK
     end = data + size + -size % BLOCK
     if end > raw.size:
-        raise DamagedFileError(
-            f"its {size} bytes go past the end of the archive", where=shown(name)
-        )
+        what = f"its {size} bytes go past the end of the archive"
+        raise DamagedFileError(what, where=shown(name))
     link = told.get("linkpath", own_link)
     return Member(name, link, type_, start, position, data, size, end, "size" not in told)
 
@@ -239,6 +241,8 @@ def _header(raw: Bulk, position: int) -> bytes:
         raise DamagedFileError("the archive is cut short", where=f"byte {position}")
     if _number(header[148:156], position) != _checksum(header):
         raise DamagedFileError("not a tar header (wrong checksum)", where=f"byte {position}")
+    if not all(_OCTAL.fullmatch(header[field]) for field in _OTHER_NUMBERS):
+        raise DamagedFileError("a field is not an octal number", where=f"byte {position}")
     return header
 
 
