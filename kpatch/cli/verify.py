@@ -84,7 +84,7 @@ class Asked(NamedTuple):
     "--max-states",
     type=click.IntRange(1),
     metavar="N",
-    default=5_000_000,
+    default=200_000,
     show_default=True,
     help="End an exploration here, not proven.",
 )

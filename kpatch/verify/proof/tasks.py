@@ -54,7 +54,7 @@ class Bounds:
     CPUs; None for all.
     """
 
-    max_states: int = 5_000_000
+    max_states: int = 200_000
     max_seconds: float = float("inf")
     por: bool = True
     symmetry: bool = True

@@ -76,9 +76,9 @@ def run_proof(
     alone = jobs == 1 or len(plan.todo) <= 1
     done: dict[int, Explored] = {}
     whole: Whole | None = None
-    with contextlib.suppress(KeyboardInterrupt), _interrupts_noted(stop):
+    with contextlib.suppress(KeyboardInterrupt), _interrupts_noted(stop), _threads_noted() as ended:
         for number, found in _one_by_one(plan, report, stop) if alone else _shared(
-            plan, jobs, report, stop
+            plan, jobs, report, stop, ended
         ):  # fmt: skip
             if isinstance(found, Whole):
                 whole = found
@@ -120,7 +120,9 @@ def _one_by_one(
         yield index, run_task(plan.case, todo[index], plan.bounds, tell)
 
 
-def _shared(plan: TaskPlan, jobs: int, report: ProofReport, stop: Stop) -> Iterator[Found]:
+def _shared(
+    plan: TaskPlan, jobs: int, report: ProofReport, stop: Stop, ended: Sequence[BaseException]
+) -> Iterator[Found]:
     try:
         pool, waiting, reports = _start(plan, jobs, stop)
     except (OSError, RuntimeError):  # no process, descriptor or thread to be had: do without
@@ -129,6 +131,8 @@ def _shared(plan: TaskPlan, jobs: int, report: ProofReport, stop: Stop) -> Itera
     done: set[int] = set()
     try:
         while waiting:
+            if ended:
+                raise OSError("the pool cannot go on") from ended[0]
             if stop.value:
                 # What runs ends by itself and says what it covered.
                 waiting = {future for future in waiting if not future.cancel()}
@@ -206,6 +210,21 @@ def _interrupts_noted(stop: Stop) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _threads_noted() -> Iterator[Sequence[BaseException]]:
+    """What threads end with inside of it. None is told of elsewhere.
+
+    A pool's own thread needs another one, which may not be had: its futures then wait for ever.
+    """
+    ended: list[BaseException] = []
+    before = threading.excepthook
+    threading.excepthook = lambda thread: ended.append(thread.exc_value or SystemError())
+    try:
+        yield ended
+    finally:
+        threading.excepthook = before
 
 
 def _tell(reports: Any, done: int, of: int, report: ProofReport) -> None:

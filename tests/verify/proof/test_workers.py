@@ -38,3 +38,27 @@ def test_with_few_file_descriptors_a_proof_comes_to_an_end(count: int, tmp_path:
     assert done.returncode in ((0,) if count >= 30 else (0, 18)), done.stderr
     assert json.loads(done.stdout)["exit_code"] == done.returncode
     assert "Traceback" not in done.stderr
+
+
+def test_where_the_pool_gets_no_thread_of_its_own_the_proof_is_made_without_it(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys, threading\n"
+        "from multiprocessing.queues import Queue\n"
+        'def none(self): raise RuntimeError("can\'t start new thread")\n'
+        "Queue._start_thread = none\n"  # what the pool's thread starts: it is not told of elsewhere
+        "from kpatch.cli.main import main\n"
+        "main()\n"
+    )
+    options = [each for each in LEAVE if each not in ("--jobs", "1")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *KPATCH[3:], *options, patched(tmp_path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=NEVER_SO_LONG,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["exit_code"] == 0
