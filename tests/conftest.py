@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import pkgutil
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import kpatch
 from tests.referees import REFEREES, require
 
 # No test depends on how fast the machine is, or on chance: what is drawn is the same in every run.
@@ -58,13 +61,14 @@ def _skipping(item: pytest.Item) -> Generator[None]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What was collected stays until the end: no later collection of garbage looks at it again.
 
-    In a long run neither is what the children of many tests would each import anew: LIEF alone
-    takes longer than most tests.
+    All of kpatch is loaded before a test: a module that were first imported while a test has
+    replaced something would keep the replacement. In a long run neither is what the children of
+    many tests would each import anew: LIEF alone takes longer than most tests.
     """
-    if len(session.items) >= _MANY:
-        import kpatch.verify.proof.workers
-        import kpatch.witness.readers.by_lief
-        import kpatch.witness.readers.by_pyelftools  # noqa: F401
+    for module in pkgutil.walk_packages(kpatch.__path__, "kpatch."):
+        is_dear = module.name.startswith("kpatch.witness.readers.by_")
+        if not module.name.endswith("__main__") and (not is_dear or len(session.items) >= _MANY):
+            importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
     gc.enable()
