@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import struct
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from kpatch.storage.reasons import not_given_away
+
+_NOT_MINE_TO_GIVE: Final = (errno.EPERM, errno.EINVAL)
+"""EINVAL is an owner that the user namespace does not know (chown(2))."""
 
 _ACL: Final = "system.posix_acl_access"
 _OF_THE_CONTENTS: Final = ("security.ima", "security.evm")
@@ -40,6 +44,8 @@ def take_after(handle: int, model: Path, *, must_own: bool) -> tuple[str, ...]:
         except OSError as error:
             if must_own:
                 raise not_given_away(model, status, own, error) from error
+            if error.errno not in _NOT_MINE_TO_GIVE:
+                raise
     _drop_inherited_acl(handle)
     mode = stat.S_IMODE(status.st_mode) & (0o7777 if must_own else 0o777)
     if _ACL in attributes:

@@ -174,7 +174,7 @@ def test_a_module_that_would_take_all_memory_is_refused() -> None:
     hostile = with_section_field(module.data, bss, "size", LARGEST_BLOCK)
     with pytest.raises(LinkerRefusalError) as caught:
         load(read_module(hostile), BASE, KERNEL)
-    assert "more than 64 MB" in caught.value.what
+    assert "more than 64 MiB" in caught.value.what
 
 
 def test_the_kernel_takes_the_addend_of_a_rel_table_from_the_field() -> None:
