@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import pytest
 
@@ -17,7 +17,6 @@ from kpatch import repair
 from kpatch.containers import copies
 from kpatch.repair import Repaired
 from kpatch.storage import attributes, files, writer
-from tests.children import in_child
 from tests.cli.harness import (
     copied,
     names,
@@ -34,15 +33,14 @@ _TRACED: Final = {each.__file__ for each in (writer, attributes, files, copies)}
 
 
 class Steps:
-    """The lines that touch files, from the first write on; ends the run at one of them.
+    """The lines that touch files, from the first write on; ``before`` is told each one's number.
 
     What changes a folder is a call, and every call stands on a line of its own.
     """
 
-    def __init__(self, at: int, end: Callable[[], object]) -> None:
+    def __init__(self, before: Callable[[int], object]) -> None:
         self.count = 0
-        self._at = at
-        self._end = end
+        self._before = before
         self._began = False
 
     def __enter__(self) -> Steps:
@@ -59,19 +57,9 @@ class Steps:
             return None
         self._began |= frame.f_code is copies.keep_copy.__code__
         if self._began and event in ("line", "return"):
-            if self.count == self._at:
-                self.count += 1
-                self._end()
             self.count += 1
+            self._before(self.count - 1)
         return self._trace
-
-
-def _die() -> NoReturn:
-    os._exit(77)
-
-
-def _interrupt() -> None:
-    signal.raise_signal(signal.SIGINT)  # which strikes at once, or where it is not held back
 
 
 @pytest.fixture
@@ -89,39 +77,35 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repair, "apply", remembered)
 
 
-def _steps_of_a_whole_run(path: Path) -> int:
-    with Steps(-1, _die) as steps:
-        assert run("apply", "--no-verify", path).code == 0
-    return steps.count
-
-
 def _fresh(folder: Path, number: int) -> Path:
     place = folder / str(number)
     place.mkdir()
     return copied("kqemu-7.ko", place)
 
 
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
 @pytest.mark.usefixtures("quick")
 def test_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
-    steps = _steps_of_a_whole_run(_fresh(tmp_path, 10_000))
-    assert steps > 50, "the tracing does not see storage"
-    seen: dict[tuple[bytes, tuple[str, ...]], Path] = {}
-    for step in range(steps):
-        path = _fresh(tmp_path, step)
-
-        def dies(path: Path = path, step: int = step) -> None:
-            with Steps(step, _die):
-                run("apply", "--no-verify", path)
-
-        assert in_child(dies) == 77
-        found = path.read_bytes()
-        assert found in (_OLD, _NEW), f"step {step} leaves a third file"
-        if found == _NEW:
-            assert (path.parent / f"{path.name}.orig.gz").exists(), "replaced before it was kept"
-        left = tuple(each.split("-")[0] for each in names(path.parent))
-        seen.setdefault((found, left), path)
-    assert {found for found, _ in seen} == {_OLD, _NEW}
-    for path in seen.values():
+    # What a process leaves that is killed lies there at that step: so it is looked at then.
+    path = _fresh(tmp_path, 0)
+    left: list[dict[str, bytes]] = []
+    with Steps(lambda _: left.append(_contents(path.parent))):
+        assert run("apply", "--no-verify", path).code == 0
+    assert len(left) > 50, "the tracing does not see storage"
+    for step, found in enumerate(left):
+        assert found[path.name] in (_OLD, _NEW), f"step {step} leaves a third file"
+        if found[path.name] == _NEW:
+            assert f"{path.name}.orig.gz" in found, "replaced before it was kept"
+    assert {found[path.name] for found in left} == {_OLD, _NEW}
+    different = {tuple(sorted(found.items())) for found in left}
+    assert len(different) >= 6, "not every change of the folder was looked at"
+    for number, items in enumerate(different, 1):
+        path = _fresh(tmp_path, number)
+        for name, data in items:
+            path.with_name(name).write_bytes(data)
         assert run("apply", "--no-verify", path).code == 0
         assert path.read_bytes() == _NEW
         assert run("scan", path.parent).code == 0, "what was left behind counts as a module"
@@ -131,15 +115,24 @@ def test_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path: Path) -
 
 @pytest.mark.usefixtures("quick")
 def test_interrupted_at_any_step_it_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    steps = _steps_of_a_whole_run(_fresh(tmp_path, 10_000))
-    for step in range(steps):
+    step, is_over = 0, False
+    while not is_over:
         path = _fresh(tmp_path, step)
-        with Steps(step, _interrupt):
+
+        def interrupt(number: int, step: int = step) -> None:
+            if number == step:  # it strikes at once, or where it is not held back any more
+                signal.raise_signal(signal.SIGINT)
+
+        with Steps(interrupt) as steps:
             done = run("apply", "--no-verify", path)
-        assert done.code == 130, step
-        assert done.complaint == "kpatch: interrupted; no file was changed half-way"
+        is_over = steps.count <= step
+        assert done.code == (0 if is_over else 130), step
+        if not is_over:
+            assert done.complaint == "kpatch: interrupted; no file was changed half-way"
         assert path.read_bytes() in (_OLD, _NEW)
         assert set(names(path.parent)) <= {path.name, f"{path.name}.orig.gz"}, step
+        step += 1
+    assert step > 50, "the tracing does not see storage"
 
 
 @pytest.mark.usefixtures("quick")
