@@ -59,7 +59,11 @@ class Options:
     shortest_states: int = 20_000
 
 
-INTERRUPTED = "interrupted"  # the bound that a person sets by Ctrl-C
+INTERRUPTED = "interrupted"
+"""The bound that a person sets by Ctrl-C."""
+
+MAX_STATES = "max-states"
+"""How the bound begins that ``Options.max_states`` sets; the number follows."""
 
 
 class BoundHitError(Exception):

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from kpatch.verify.explore.counted import StateKey
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.graph import Finding, Graph
-from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.options import (
+    INTERRUPTED,
+    MAX_STATES,
+    BoundHitError,
+    Budget,
+    Options,
+    Progress,
+)
 from kpatch.verify.explore.shapes import ShapeKind
 from kpatch.verify.explore.space import Space, Start
 from kpatch.verify.explore.steps import Effect
@@ -116,7 +123,7 @@ class Search:
         number = numbers.setdefault(key, len(graph.states))
         if number == len(graph.states):
             if number >= self._options.max_states:
-                raise BoundHitError(f"max-states {self._options.max_states}")
+                raise BoundHitError(f"{MAX_STATES} {self._options.max_states}")
             graph.states.append(key)
             graph.parents.append(graph.expanded)
             if effect.phase is ShapeKind.FAULT or graph.expanded in graph.faults:

@@ -10,7 +10,7 @@ from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 from kpatch.verify.hardware.cpustate import CHUNK, Access, Execution, Territory
 from kpatch.verify.hardware.guestmemory import GuestMemory
 from kpatch.verify.hardware.hooks import Hooks
-from kpatch.verify.hardware.memory import Arena, Region
+from kpatch.verify.hardware.memory import Arena, Region, place_name
 
 _WIDEST: Final = 8
 """Bytes of the largest access that Unicorn reports; wider ones come in parts of this size."""
@@ -95,14 +95,14 @@ class Ledger:
             for arena in self._arenas:
                 if arena.base <= physical and physical + size <= arena.end:
                     self._undo.append((arena, physical, arena.read(physical, size)))
-            self._fail("footprint", f"writes {size} bytes of {self._name(physical)}")
+            self._fail("footprint", f"writes {size} bytes of {place_name(self._places, physical)}")
 
     def _on_read(
         self, _: int, access: int, physical: int, size: int, value: int, data: None
     ) -> None:
         for low, high in self._territory.foreign:
             if low < physical + size and physical < high:
-                place = self._name(max(low, physical))
+                place = place_name(self._places, max(low, physical))
                 self._fail("footprint", f"reads {place} of another CPU")
         self._note(False, physical, size)
         self.count += 1
@@ -120,12 +120,6 @@ class Ledger:
                 part = min(end, (start // _WIDEST + 1) * _WIDEST)
                 self._run.accesses.append(Access(step, write, start, part - start))
                 start = part
-
-    def _name(self, physical: int) -> str:
-        for region in self._places:
-            if region.physical <= physical < region.physical + region.size:
-                return f"{region.name}+{physical - region.physical:#x}"
-        return f"physical memory at {physical:#x}"
 
 
 def _inside(ranges: Sequence[tuple[int, int]], physical: int, size: int) -> bool:

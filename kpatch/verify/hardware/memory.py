@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import resource
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kpatch.errors import MachineError
@@ -91,11 +92,27 @@ class Region:
         """The physical address behind a virtual one inside the region."""
         return self.physical + (virtual - self.virtual)
 
+    def holds_physical(self, physical: int, size: int = 1) -> bool:
+        """Whether ``size`` bytes from a physical address on lie in the region."""
+        return self.physical <= physical and physical + size <= self.physical + self.size
+
+    def mapped_at(self, virtual: int, name: str = "") -> Region:
+        """The same bytes at another virtual address; they keep their name if none is given."""
+        return Region(name or self.name, Address(virtual), self.physical, self.size, self.private)
+
     def part(self, name: str, start: int, size: int) -> Region:
         """``size`` bytes from ``start`` of this region, under a name of their own."""
         return Region(
             name, Address(self.virtual + start), self.physical + start, size, self.private
         )
+
+
+def place_name(regions: Iterable[Region], physical: int) -> str:
+    """A place in physical memory, for messages: by the first region that holds it."""
+    for region in regions:
+        if region.holds_physical(physical):
+            return f"{region.name}+{physical - region.physical:#x}"
+    return f"physical memory at {physical:#x}"
 
 
 class Bump:

@@ -165,7 +165,7 @@ class UnicornProgram:
         families = []
         for index, cell in enumerate(self._shared.cells):
             for region, contents in named:
-                if region.physical <= cell.start and cell.end <= region.physical + region.size:
+                if region.holds_physical(cell.start, cell.end - cell.start):
                     part = slice(cell.start - region.physical, cell.end - region.physical)
                     families.append((index, tuple(content[part] for content in contents)))
         return tuple(dict.fromkeys(families))

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from kpatch.verify.explore.options import MAX_STATES
 from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value, Violation
 from kpatch.verify.explore.result import Answer, Result
 from kpatch.verify.machine.cells import StartBytes
@@ -35,9 +36,6 @@ MOST_STARTS: Final = 32
 
 MOST_ENDLESS: Final = 6_000
 """States of an exploration of rounds without end. A simple lock has less than a hundred."""
-
-_MAX_STATES: Final = "max-states"
-"""How the bound of a search is called that this ends."""
 
 _LATER: Final = " (in a later round, which begins with what earlier ones left in memory)"
 
@@ -56,7 +54,7 @@ def explore_rounds(setup: Setup, explore: Explore, briefly: Explore) -> tuple[Re
         return result, where
     endless = replace(setup, scenario=replace(setup.scenario, rounds=ENDLESS))
     found = endless.with_program(briefly)
-    if found.verdict is Answer.NOT_PROVEN and found.bound.startswith(_MAX_STATES):
+    if found.verdict is Answer.NOT_PROVEN and found.bound.startswith(MAX_STATES):
         return result, where
     return _added(result, found), setup if found.verdict is Answer.PROVEN else endless
 

@@ -198,7 +198,7 @@ class Setup:
     def loaded_at(self, physical: int, size: int) -> bytes:
         """What the kernel linker put into the patch's memory."""
         for region in self.world.lock_regions:
-            if region.physical <= physical and physical + size <= region.physical + region.size:
+            if region.holds_physical(physical, size):
                 at = region.virtual - self.world.loaded.base + physical - region.physical
                 return bytes(self.world.loaded.memory[at : at + size])
         return b""

@@ -33,7 +33,7 @@ from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
 
-TaskKind = Literal["obligation", "control", "window"]
+TaskKind = Literal["obligation", "control"]
 _BEYOND_VIOLATION: Final = 4_800
 """States looked into after the first violation, times the square of the CPUs. A wrong patch may
 have any number of states, and more are worth nothing to its verdict; what else is wrong shows with

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import Counterexample, Progress, Result
+from kpatch.verify.explore.options import INTERRUPTED
 from kpatch.verify.proof.batches import TaskPlan
 from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation
@@ -87,7 +88,7 @@ def run_proof(
         if case.is_patched and whole is None and len(done) == len(plan.todo) and not stop.value:
             whole = whole_switch(case)
     complete = len(done) == len(plan.todo) and all(
-        explored.result.bound != "interrupted" for explored in done.values()
+        explored.result.bound != INTERRUPTED for explored in done.values()
     )
     if stop.value and complete:
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kpatch.units import PAGE, Address
+from kpatch.units import PAGE
 from kpatch.verify.hardware.memory import Bump, Region
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.worldswitch import SwitchLayout
@@ -72,7 +72,10 @@ def seats(
     for number in range(count):
         own_host, own_monitor = (space.branch(pages) for space, pages in (host, monitor))
         distances = _distances(number, *regions)
-        stack, copy, state = map(_moved, regions, distances)
+        stack, copy, state = (
+            region.mapped_at(region.virtual + by)
+            for region, by in zip(regions, distances, strict=True)
+        )
         for region in (stack, copy, state):
             own_host.map(region, is_global=True)
         own_monitor.map(copy.part("image", 0, PAGE))
@@ -101,9 +104,3 @@ def _distances(number: int, stack: Region, copy: Region, state: Region) -> tuple
 def _opposite(address: int) -> int:
     """From an address to the one that has none of its bits, within the lower half."""
     return (~address & _PAGE_BITS) - (address & _PAGE_BITS)
-
-
-def _moved(region: Region, by: int) -> Region:
-    return Region(
-        region.name, Address(region.virtual + by), region.physical, region.size, region.private
-    )

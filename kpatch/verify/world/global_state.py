@@ -14,7 +14,8 @@ from kpatch.errors import UnknownModuleError
 from kpatch.units import Address
 from kpatch.verify.hardware.memory import Region, page_up
 from kpatch.verify.world.caller import FRAME_REGISTERS, LockedPart, Place
-from kpatch.verify.world.kernel_text import TAIL_DONE_AT, jump, tail
+from kpatch.verify.world.encoding import jump
+from kpatch.verify.world.kernel_text import TAIL_DONE_AT, tail
 from kpatch.verify.world.routines import LARGEST_STATE
 
 _LOCK: Final = 0x400

@@ -101,8 +101,8 @@ class Guest:
         self.tss = tables.part("monitor TSS", GDT_SIZE + 2 * PAGE, PAGE)
         self.monitor_stack = tables.part("monitor stack", GDT_SIZE + 3 * PAGE, PAGE)
         self.stub = pages.region("guest", STUB_AT, PAGE, private=True)
-        self.monitor_copy = _moved(self.copy, "monitor image", MONITOR_BASE)
-        self.monitor_state = _moved(self.state, "state", self.monitor_copy.end)
+        self.monitor_copy = self.copy.mapped_at(MONITOR_BASE, "monitor image")
+        self.monitor_state = self.state.mapped_at(self.monitor_copy.end)
         self.nexus = self.copy.part("image", 0, PAGE)
 
         monitor_space = AddressSpace(self.arena, pages)
@@ -261,10 +261,6 @@ def _first_frame(frame: Sequence[int]) -> bytes:
 
 
 _MONITOR_RSP: Final = PAGE - 0x200
-
-
-def _moved(region: Region, name: str, virtual: int) -> Region:
-    return Region(name, Address(virtual), region.physical, region.size, region.private)
 
 
 def _u16(value: int) -> bytes:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from kpatch.verify.world.encoding import GENERAL_BY_NUMBER, jump, load_number
+
 GUEST_DATA: Final = 0x000B
 """A data segment of the guest's, privilege 3."""
 
@@ -29,11 +31,7 @@ _MSR_FS_BASE: Final = 0xC000_0100
 _MSR_GS_BASE: Final = 0xC000_0101
 _CR0_TS: Final = 8
 
-_REGISTERS: Final = (
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)  # fmt: skip
-_JUNK: Final = tuple(r for r in _REGISTERS if r not in ("rax", "rsp", "rdi"))
+_JUNK: Final = tuple(r for r in GENERAL_BY_NUMBER if r not in ("rax", "rsp", "rdi"))
 
 
 def hostile_stub(state: int, monitor_to_kernel: int, dr7: int) -> bytes:
@@ -46,7 +44,7 @@ def hostile_stub(state: int, monitor_to_kernel: int, dr7: int) -> bytes:
         _leave(state, monitor_to_kernel, dr7, flags, values)
         for flags, values in ((HOSTILE_FLAGS, junk), (CLEAR_FLAGS, (0,) * len(_JUNK)))
     )
-    return code + b"\xe9" + struct.pack("<i", -(len(code) + 5))  # jmp to the start
+    return code + jump(len(code), 0)
 
 
 def _leave(
@@ -54,28 +52,24 @@ def _leave(
 ) -> bytes:
     return b"".join(
         (
-            _mov("rax", GUEST_DATA),
+            load_number("rax", GUEST_DATA),
             bytes.fromhex("8ed8 8ec0 8ee0 8ee8"),  # mov ds, es, fs, gs
             _wrmsr(_MSR_FS_BASE, HOSTILE_BASE),
             _wrmsr(_MSR_GS_BASE, HOSTILE_BASE),
-            _mov("rax", dr7),
+            load_number("rax", dr7),
             bytes.fromhex("0f23f8"),  # mov dr7, rax
             bytes.fromhex("0f20c0 4883f0") + bytes((_CR0_TS,)),  # mov rax, cr0; xor rax, TS
             bytes.fromhex("0f22c0"),  # mov cr0, rax
             b"\x68" + struct.pack("<I", flags) + b"\x9d",  # push, popfq
-            *(_mov(name, value) for name, value in zip(_JUNK, values, strict=True)),
-            _mov("rdi", state),
-            _mov("rax", monitor_to_kernel),
+            *(load_number(name, value) for name, value in zip(_JUNK, values, strict=True)),
+            load_number("rdi", state),
+            load_number("rax", monitor_to_kernel),
             bytes.fromhex("ffd0"),  # call rax
         )
     )
 
 
-def _mov(register: str, value: int) -> bytes:
-    number = _REGISTERS.index(register)
-    return bytes((0x48 | number >> 3, 0xB8 | number & 7)) + struct.pack("<Q", value)
-
-
 def _wrmsr(msr: int, value: int) -> bytes:
     low, high = value & 0xFFFF_FFFF, value >> 32
-    return _mov("rcx", msr) + _mov("rax", low) + _mov("rdx", high) + b"\x0f\x30"
+    halves = load_number("rax", low) + load_number("rdx", high)
+    return load_number("rcx", msr) + halves + b"\x0f\x30"

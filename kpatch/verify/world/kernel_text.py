@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kpatch.units import Address
+from kpatch.verify.world.encoding import jump, load_number
 
 TEXT_AT: Final = 0xFFFF_FFFF_8030_0000
 
@@ -32,12 +33,6 @@ _SSDTOSYSSD_AT: Final = TEXT_AT + 0x70
 
 FRAME: Final = 0x100
 """Bytes of kqemu_exec's own on the stack, in the tail."""
-
-# SDM vol. 2, table 3-1.
-GENERAL_BY_NUMBER: Final = (
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)  # fmt: skip
 
 _HLT: Final = b"\xf4"
 
@@ -83,24 +78,8 @@ def tail(
     code = bytearray(bytes.fromhex("4881ec") + struct.pack("<I", FRAME))  # sub rsp, FRAME
     for (base, displacement), number in stored.items():
         at = displacement + {"rsp": 0, "rbp": FRAME}[base]
-        code += _load("rax", number) + bytes.fromhex("48898424") + struct.pack("<i", at)
+        code += load_number("rax", number) + bytes.fromhex("48898424") + struct.pack("<i", at)
     code += bytes.fromhex("488dac24") + struct.pack("<I", FRAME)  # lea rbp, [rsp + FRAME]
     for name, number in registers.items():
-        code += _load(name, number)
-    code += b"\xe9"
-    return bytes(code) + _distance(TAIL_AT + len(code), target)
-
-
-def jump(place: Address, target: Address) -> bytes:
-    """``jmp target``, to stand at ``place``."""
-    return b"\xe9" + _distance(place + 1, target)
-
-
-def _distance(field: int, target: int) -> bytes:
-    return struct.pack("<i", target - field - 4)
-
-
-def _load(register: str, number: int) -> bytes:
-    index = GENERAL_BY_NUMBER.index(register)
-    code = bytes((0x48 | index >> 3, 0xB8 | index & 7))
-    return code + struct.pack("<Q", number & 0xFFFF_FFFF_FFFF_FFFF)
+        code += load_number(name, number)
+    return bytes(code) + jump(TAIL_AT + len(code), target)

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
-from kpatch.verify.hardware.memory import Region
+from kpatch.verify.hardware.memory import Region, place_name
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import CPUID, NONE, SHARED, STACK, TSS, Byte, Machine, Origins
@@ -128,17 +128,11 @@ class Places:
             *self._world.lock_regions,
             *self.patch,
         )
-        return any(
-            region.physical <= physical and physical + size <= region.physical + region.size
-            for region in regions
-        )
+        return any(region.holds_physical(physical, size) for region in regions)
 
     def name(self, physical: int) -> str:
         """A place in the host's memory, for messages."""
-        for region in self._world.host.regions:
-            if region.physical <= physical < region.physical + region.size:
-                return f"{region.name}+{physical - region.physical:#x}"
-        return f"physical memory at {physical:#x}"
+        return place_name(self._world.host.regions, physical)
 
     def _elsewhere(self, address: int) -> Origins:
         world = self._world
