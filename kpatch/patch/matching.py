@@ -15,8 +15,8 @@ from kpatch.errors import KpatchError, MatchError, UnknownModuleError
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
 
-_MOST: Final = 12 << 20
-"""Bytes of the modules whose matches are remembered in a process, about 100 builds of kqemu."""
+_MOST: Final = 4 << 20
+"""Bytes of the modules whose matches are remembered in a process, about 30 builds of kqemu."""
 
 
 class _Known(NamedTuple):
@@ -43,7 +43,8 @@ def match_of(
     try:
         match, failure = find_any(module, chosen), None
     except (UnknownModuleError, MatchError) as error:
-        match, failure = None, error
+        # The traceback refers to the frames, they to the module: it would stay until collected.
+        match, failure = None, error.with_traceback(None)
     if chosen:
         _remember(module.data, _Known(chosen, match, copy.copy(failure)))
     return match, failure
@@ -51,10 +52,11 @@ def match_of(
 
 def _remember(data: bytes, found: _Known) -> None:
     _known.pop(data, None)
+    if len(data) > _MOST:
+        return
     room = _MOST - len(data) - sum(map(len, _known))
-    while room < 0 and _known:
+    while room < 0:
         oldest = next(iter(_known))
         room += len(oldest)
         del _known[oldest]
-    if room >= 0:
-        _known[data] = found
+    _known[data] = found

@@ -39,6 +39,9 @@ class _Found(NamedTuple):
     ) -> Assessment:
         """The verdict, with all of this."""
         name = self.module.name
+        if refusal is not None:
+            # Where it was raised nobody asks; but that keeps the module until it is collected.
+            refusal.__traceback__ = None
         return Assessment(
             self.module,
             self.identity,

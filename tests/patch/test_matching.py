@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from kpatch.elf.module import read_module
@@ -45,3 +48,24 @@ def test_other_bytes_or_other_signatures_are_searched_anew() -> None:
     again, _ = matching.match_of(read_module(data), other)
     assert again is None or again.signature is not found.signature
     assert matching.match_of(read_module(data), load_signatures())[0] == found
+
+
+def test_only_so_many_bytes_are_remembered_the_latest_ones() -> None:
+    known = matching._Known((), None, None)
+    pieces = [bytes([number]) * (matching._MOST // 4) for number in range(9)]
+    for data in (*pieces, bytes(matching._MOST + 1)):
+        matching._remember(data, known)
+    assert list(matching._known) == pieces[-4:]
+
+
+@pytest.mark.parametrize("name", ["kqemu-7-ambiguous.ko", "kqemu-unknown.ko", "other.ko"])
+def test_a_module_is_gone_as_soon_as_nobody_has_its_verdict(name: str) -> None:
+    module = read_module(sample(name).read_bytes(), name)
+    left = weakref.ref(module)
+    gc.disable()  # in a folder it comes too late: a hundred modules would wait for it
+    try:
+        assert assess(module).refusal is not None
+        del module
+        assert left() is None
+    finally:
+        gc.enable()
