@@ -103,7 +103,7 @@ def command(
         document = applied(target, changed, done[0], place, in_place=output is None)
         _show_evidence(document, console)
         if dry_run:
-            _show(document, done[0], console)
+            _show(document, done[0], signatures, console)
         else:
             # Loaded in front of the replacement: nothing may fail behind it and not say so.
             screen = _screen(console) if len(chosen) == 1 else None
@@ -148,7 +148,7 @@ def _show_evidence(document: Applied, console: Console) -> None:
             console.say(line)
 
 
-def _show(document: Applied, done: Repaired, console: Console) -> None:
+def _show(document: Applied, done: Repaired, signatures: Signatures, console: Console) -> None:
     """The dry run: the diff of the module, whatever it is wrapped in."""
     name = done.assessment.module.name
     if not done.is_new:
@@ -160,7 +160,7 @@ def _show(document: Applied, done: Repaired, console: Console) -> None:
 
     document["status"] = "would-patch"
     patched = done.module.called(f"{name} (patched)")
-    found = diff_modules(done.assessment.module, patched)
+    found = diff_modules(done.assessment.module, patched, signatures=signatures)
     document["diff"] = difference(found)
     if not console.json:
         console.data(unified(document["diff"], console.style))

@@ -16,9 +16,11 @@ from kpatch.cli.closing import counted
 from kpatch.cli.console import Console, can_colour
 from kpatch.errors import (
     DONE,
+    FINDING,
     KpatchError,
     OtherModuleError,
     UsageError,
+    VerificationError,
 )
 from kpatch.kernel.host import Host
 from kpatch.report.style import Style
@@ -148,6 +150,12 @@ def output_beside(option: str, output: Path, inputs: Iterable[Path]) -> Path:
                 todo="name another file",
             )
     return place
+
+
+def code_of(verdict: str) -> int:
+    """The exit code of a command that proves, by its verdict."""
+    codes = {"proven": DONE, "not-verified": DONE, "not-proven": FINDING, "not-judged": FINDING}
+    return codes.get(verdict, VerificationError.exit_code)
 
 
 def read_host(osversion: str | None, kernel: Path | None) -> Host:

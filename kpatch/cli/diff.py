@@ -73,7 +73,7 @@ def command(
             one, other = named_sides(
                 one, host=host, signatures=signatures, replace_source_fix=replace_source_fix
             )
-        found = diff_modules(one, other, CONTEXT if context is None else context)
+        found = diff_modules(one, other, CONTEXT if context is None else context, signatures)
         document = difference(found)
         if not console.json:
             chosen = "unified" if form == "columns" and context is not None else form

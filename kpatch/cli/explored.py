@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch import expected
 from kpatch.cli import progress
-from kpatch.errors import DONE, FINDING, UsageError, VerificationError
+from kpatch.cli.common import code_of
+from kpatch.errors import DONE, UsageError, VerificationError
 from kpatch.proving import case_of, prove_case
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
@@ -170,7 +171,4 @@ def _exit_code(document: Document) -> int:
     tested = [machine["verdict"] == "passed" for machine in document["machines"]]
     if not all((*(reader["agrees"] for reader in document["readers"]), *tested)):
         return VerificationError.exit_code
-    if document["verdict"] == "proven":
-        return DONE
-    undecided = document["verdict"] in ("not-proven", "not-judged")
-    return FINDING if undecided else VerificationError.exit_code
+    return code_of(document["verdict"])

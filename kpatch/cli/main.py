@@ -41,7 +41,7 @@ def run(argv: list[str], leave: Callable[[int], object] | None = None) -> int:
         _say(
             f"kpatch: cannot start: {str(error) or 'no memory'}; install kpatch again, or make room"
         )
-        return 18
+        return _MACHINE
 
 
 def _answered(argv: list[str]) -> int:

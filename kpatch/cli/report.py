@@ -11,6 +11,7 @@ from kpatch import storage as files
 from kpatch.cli import progress
 from kpatch.cli.common import (
     Signatures,
+    code_of,
     console_options,
     each_file,
     kernel_options,
@@ -21,12 +22,7 @@ from kpatch.cli.common import (
 from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.elf.module import Module
-from kpatch.errors import (
-    DONE,
-    FINDING,
-    UsageError,
-    VerificationError,
-)
+from kpatch.errors import UsageError
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import assess
 from kpatch.patch.sides import both_sides
@@ -71,7 +67,7 @@ def command(
         module = targets.open_target(path).only_module
         sides = both_sides(module, host=host, signatures=signatures)
         proof = None if no_verify else _proof(sides.after, signatures, console)
-        document = page_document(sides, proof)
+        document = page_document(sides, proof, signatures)
         if place is not None:
             # Imported here: the templates cost start-up time.
             from kpatch.report.page.html import page
@@ -81,7 +77,7 @@ def command(
                 _require_new(place)
             files.replace(place, text)
             console.say(f"{path}: the page is {output or place}")
-        return [document], _exit_code(document["verdict"])
+        return [document], code_of(document["verdict"])
 
     return each_file("report", [file], console, write)
 
@@ -109,8 +105,3 @@ def _proof(module: Module, signatures: Signatures, console: Console) -> ProofFac
     with progress.shown(console, name=module.name) as proving:
         found = assess(module, signatures=signatures)
         return proof_document(prove_case(case_of(found), proving))
-
-
-def _exit_code(verdict: str) -> int:
-    codes = {"proven": DONE, "not-verified": DONE, "not-proven": FINDING, "not-judged": FINDING}
-    return codes.get(verdict, VerificationError.exit_code)

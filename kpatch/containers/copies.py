@@ -14,6 +14,7 @@ from kpatch.containers.gzip import compress
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import FileAccessError, KpatchError
 from kpatch.storage.bulk import Bulk
+from kpatch.storage.files import KEPT
 from kpatch.storage.writer import create
 
 _MOST_COPIES: Final = 16
@@ -90,7 +91,7 @@ def kept_original(path: Path, original: Bulk) -> Bulk | None:
 
 def copies_of(path: Path) -> list[Path]:
     """The copies that lie beside ``path``, whatever is in them."""
-    pattern = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig(\.gz)?")
+    pattern = re.compile(re.escape(path.name) + KEPT)
     try:
         copies = sorted(file for file in path.parent.iterdir() if pattern.fullmatch(file.name))
     except OSError:

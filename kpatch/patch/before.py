@@ -12,13 +12,12 @@ from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, UnknownModuleError
-from kpatch.patch.note import SECTION, Note, seal_holds
+from kpatch.patch.note import RESTORE, SECTION, Note, seal_holds
 from kpatch.patch.original import original_of
 from kpatch.patch.traces import traces_of
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
 
-RESTORE: Final = "restore it from the copy beside it, or build it again"
 _STRIPPED: Final = "patched by kpatch; then all {} were stripped, and no kernel can load it"
 
 

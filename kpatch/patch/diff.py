@@ -12,6 +12,7 @@ from kpatch.elf.module import Module, Section
 from kpatch.patch.codediff import Hunk, Omitted, Side, hunks
 from kpatch.patch.listing import Contents, target_name
 from kpatch.patch.stretches import Switch, stretches, switch_of
+from kpatch.signature.model import Signature
 
 CONTEXT = 3
 """Equal lines around a change, as git and diff show them."""
@@ -58,9 +59,16 @@ class ModuleDiff:
         return self.before.sha256 == self.after.sha256
 
 
-def diff_modules(before: Module, after: Module, context: int = CONTEXT) -> ModuleDiff:
+def diff_modules(
+    before: Module,
+    after: Module,
+    context: int = CONTEXT,
+    signatures: Sequence[Signature] | None = None,
+) -> ModuleDiff:
     """Compare two modules, with ``context`` equal lines around every change.
 
+    ``signatures`` tell where the switch is, which is shown as instructions; without them those
+    that come with kpatch do.
     Raises DamagedFileError where a note of kpatch does not read.
     """
     tables = (
@@ -70,7 +78,7 @@ def diff_modules(before: Module, after: Module, context: int = CONTEXT) -> Modul
         _table("relocations", _RELOCATION_COLUMNS, _relocations(before), _relocations(after)),
         _contents_table(_digests(before), _digests(after)),
     )
-    switches = switch_of(before), switch_of(after)
+    switches = switch_of(before, signatures), switch_of(after, signatures)
     found: list[Hunk] = []
     omitted: list[Omitted] = []
     room = _MOST_LINES

@@ -11,7 +11,7 @@ from kpatch.elf.remover import dense
 from kpatch.errors import DamagedFileError, KpatchError, OtherModuleError
 from kpatch.patch.before import Means, by_content, unpatched
 from kpatch.patch.fast_path import without_sections
-from kpatch.patch.note import read_note, seal_holds
+from kpatch.patch.note import RESTORE, read_note, seal_holds
 from kpatch.signature.image import is_split_off, symbols_only
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Signature
@@ -68,7 +68,7 @@ def given_back(module: Module, signatures: Sequence[Signature] | None = None) ->
         raise DamagedFileError(
             "patched by kpatch, but its note is gone, and the bytes that were displaced with it",
             where=module.name,
-            todo="restore it from the copy beside it, or build it again",
+            todo=RESTORE,
         )
     if before.means is Means.ORIGINAL:
         if seal_holds(module.data, note):

@@ -22,6 +22,9 @@ SECTION: Final = ".note.kpatch"
 OWNER: Final = b"kpatch\0"
 TYPE: Final = 0x6B70  # "kp": no type that binutils or pkg give a meaning
 NO_DIGEST: Final = "0" * 64
+RESTORE: Final = "restore it from the copy beside it, or build it again"
+"""What to do where a patched module does not give its original back."""
+
 _FORMAT: Final = 1
 _HEADER: Final = struct.Struct("<III")
 _DIGITS: Final = 20  # of 2 to the power of 64
@@ -133,7 +136,7 @@ def read_note(module: Module) -> Note | None:
             f"its note of kpatch does not read: {why}",
             where=f"section {holders[0].index} ({holders[0].name}), "
             f"file offset {holders[0].offset:#x}",
-            todo="restore the module from its copy or build it again",
+            todo=RESTORE,
         ) from error
 
 

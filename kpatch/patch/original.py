@@ -5,7 +5,7 @@ from __future__ import annotations
 from kpatch.digest import digest
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
-from kpatch.patch.note import Note, read_note
+from kpatch.patch.note import RESTORE, Note, read_note
 
 
 def original_of(module: Module, note: Note | None = None) -> bytes:
@@ -49,5 +49,5 @@ def _changed(module: Module, what: str) -> DamagedFileError:
     return DamagedFileError(
         f"changed since kpatch patched it: {what}",
         where=module.name,
-        todo="restore it from the copy beside it, or build it again",
+        todo=RESTORE,
     )

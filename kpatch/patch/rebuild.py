@@ -15,6 +15,7 @@ from kpatch.errors import DamagedFileError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.calling import SCRATCH
 from kpatch.isa.decode import NOP, Instruction, decode
+from kpatch.patch.note import RESTORE
 from kpatch.patch.traces import PatchedSite
 from kpatch.patch.trampoline import assembler_text
 from kpatch.signature.match import Bindings, match_instruction
@@ -130,5 +131,5 @@ def _other(where: str, what: str) -> DamagedFileError:
     return DamagedFileError(
         f"patched by kpatch, without its note, and its trampolines are none of this kpatch: {what}",
         where=where,
-        todo="restore it from the copy beside it, or build it again",
+        todo=RESTORE,
     )

@@ -7,7 +7,7 @@ that a signature matched say where instructions begin, and nothing else of it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from kpatch.isa.decode import outline
 from kpatch.patch.listing import Contents, Line
 from kpatch.patch.note import Note, read_note
 from kpatch.signature.load import load_signatures
-from kpatch.signature.model import MOST_INSTRUCTIONS, Match
+from kpatch.signature.model import MOST_INSTRUCTIONS, Match, Signature
 from kpatch.signature.scan import find_any
 
 
@@ -68,15 +68,17 @@ def _holder(names: dict[int, str], at: int) -> str:
     return names[max(start for start in names if start <= at)]
 
 
-def switch_of(module: Module) -> Switch | None:
+def switch_of(module: Module, signatures: Sequence[Signature] | None = None) -> Switch | None:
     """Where the switch of ``module`` is, patched or not; None where no signature matches once.
+
+    Without ``signatures`` those that come with kpatch are tried.
 
     Raises DamagedFileError where a note of kpatch does not read.
     """
     note = read_note(module)
     try:
         original = _without_patch(module, note) if note else module
-        match = find_any(original, load_signatures())
+        match = find_any(original, load_signatures() if signatures is None else signatures)
     except (DamagedFileError, MatchError, UnknownModuleError):
         return None
     return Switch(match.image.section.index, tuple(_parts(original, match)))

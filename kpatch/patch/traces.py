@@ -13,7 +13,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.errors import DamagedFileError
 from kpatch.isa.decode import INT3, NOP
-from kpatch.patch.note import note_sections
+from kpatch.patch.note import RESTORE, note_sections
 from kpatch.signature.model import Signature, SiteRule
 from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
 from kpatch.units import SectionOffset
@@ -101,5 +101,5 @@ def _broken(module: Module, what: str) -> DamagedFileError:
     return DamagedFileError(
         f"patched by kpatch, but not whole: {what}",
         where=module.name,
-        todo="restore it from the copy beside it, or build it again",
+        todo=RESTORE,
     )

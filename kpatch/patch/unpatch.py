@@ -18,9 +18,9 @@ from kpatch.elf.remover import Removal, without
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.kqemu.sourcefix import recognise
 from kpatch.patch.apply import apply_plan, write
-from kpatch.patch.before import RESTORE, Means, Unpatched
+from kpatch.patch.before import Means, Unpatched
 from kpatch.patch.neutralise import RET, neutralise
-from kpatch.patch.note import NO_DIGEST, Note
+from kpatch.patch.note import NO_DIGEST, RESTORE, Note
 from kpatch.patch.plan import Neutralised, Plan, make_plan
 from kpatch.patch.rebuild import rebuild
 from kpatch.patch.traces import PatchedSite, Traces, places_of

@@ -26,8 +26,8 @@ _VERDICTS: Final = {
     "proven": "Every reachable state of every exploration was visited, nothing was wrong in any, "
     "and the controls failed as they must.",
     "violated": "Something is wrong: a property is broken, and a schedule shows it.",
-    "not-proven": "Nothing wrong was found, but a bound or an interrupt ended the search early. "
-    "That is no proof.",
+    "not-proven": "Nothing wrong was found, but a bound or an interrupt ended the search early, or "
+    "a check came to something that it cannot tell. That is no proof.",
     "withheld": "A control did not fail. A check that cannot fail proves nothing, so there is no "
     "verdict.",
     "refuted": "The control failed, as it must: the check can tell wrong from right.",

@@ -24,17 +24,16 @@ PACKAGE_SUFFIXES: Final = (".tbz", ".tgz", ".txz", ".tzst", ".pkg", ".tar")
 _SUFFIXES: Final = MODULE_SUFFIXES + PACKAGE_SUFFIXES
 """What a file in a folder must be called to count."""
 
-_KEPT: Final = (
-    rf"(?P<file>.+({'|'.join(map(re.escape, _SUFFIXES))}))(\.[0-9a-f]{{8}}([0-9a-f]{{56}})?)?"
-    r"\.orig(\.gz)?"
-)
-"""The names that kept copies have: see :func:`kpatch.containers.copies.keep_copy`."""
+KEPT: Final = r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig(\.gz)?"
+"""What a kept copy has behind the name of its file, as a regular expression: see
+:func:`kpatch.containers.copies.keep_copy`."""
+_KEPT_OF_FILE: Final = rf"(?P<file>.+({'|'.join(map(re.escape, _SUFFIXES))})){KEPT}"
 
 
 def kept_for(path: Path) -> str:
     """The name of the file whose original ``path`` keeps, by its own name; empty for any other."""
     # Hardly any file is one: nobody else pays for the expression.
-    found = re.fullmatch(_KEPT, path.name) if ".orig" in path.name else None
+    found = re.fullmatch(_KEPT_OF_FILE, path.name) if ".orig" in path.name else None
     return found["file"] if found else ""
 
 

@@ -93,6 +93,13 @@ def test_it_goes_from_scan_to_proof_and_back(
     patched = read_module(path.read_bytes())
     assert {".text.other_switch", ".data.other_switch"} <= {each.name for each in patched.sections}
 
+    for shown in (
+        run("diff", *own, path),
+        run("apply", "--dry-run", *own, place / "other-switch.ko"),
+        run("report", "--no-verify", "--json", *own, path),
+    ):
+        assert "behind back" in shown.out  # its switch is code, which only its signature tells
+
     assert run("scan", *own, path).code == 0
     alone = run("scan", path)
     assert alone.code == 1 and "other-switch, which is not here" in alone.out

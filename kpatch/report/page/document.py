@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kpatch.elf import constants as elf
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
     from kpatch.report.typed import Reported
     from kpatch.report.typed_diff import SectionFacts, TrampolineFacts
     from kpatch.report.typed_proof import ProofFacts
+    from kpatch.signature.model import Signature
 
 
-def page_document(sides: Sides, proof: ProofFacts | None) -> Reported:
-    """The module before the patch and after it, how it was patched, and the proof."""
+def page_document(
+    sides: Sides, proof: ProofFacts | None, signatures: Sequence[Signature] | None = None
+) -> Reported:
+    """The module before the patch and after it, how it was patched, and the proof.
+
+    ``signatures`` are those by which it was assessed: None for those that come with kpatch.
+    """
     before, after, plan = sides.before.module, sides.after, sides.plan
     return {
         "file": before.name,
@@ -28,7 +35,7 @@ def page_document(sides: Sides, proof: ProofFacts | None) -> Reported:
         "size": {"before": len(before.data), "after": len(after.data)},
         "sections": _sections(before, after),
         "trampolines": [_trampoline(made) for made in annotated(plan)] if plan else [],
-        "difference": difference(diff_modules(before, after)),
+        "difference": difference(diff_modules(before, after, signatures=signatures)),
         "proof": proof,
     }
 
