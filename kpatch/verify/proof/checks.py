@@ -28,7 +28,8 @@ SENTENCES: Final = {
     "defined-flags": "Nothing in the switch depends on what the SDM leaves undefined.",
     "same-effect": (
         "On one CPU that nobody disturbs the patched switch hands over to the monitor, and ends, "
-        "as the unpatched one does, but for TR and its descriptor."
+        "as the unpatched one does, but for TR and its descriptor; where struct pcpu is none that "
+        "is known, with TR too."
     ),
 }
 """Check -> what is true of a good patch."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from kpatch.kernel.host import SELECTORS
 from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.pretences import mistaken
 from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
@@ -22,6 +23,9 @@ _COMPARED_ON: Final = (
     Obligation("wrong-mask-up", 1, MemoryModel.SC),
 )
 """Hosts on which the patched switch is compared: each way through the shipped trampolines."""
+
+_UNKNOWN: Final = Obligation("unknown-layout-private", 2, MemoryModel.SC)
+"""Where a guard is tried: a CPU's own TSS is right there, and no other."""
 
 
 class Whole(NamedTuple):
@@ -38,7 +42,11 @@ def whole_switch(case: Case) -> Whole:
 
 def run_checks(case: Case) -> tuple[Check, ...]:
     """What is to be proven of the patched switch beside the explorations."""
-    return (*inputs_of(case), *same_effect_of(case, _COMPARED_ON))
+    reads, same = same_effect_of(case, _COMPARED_ON)
+    taken = mistaken_of(case)
+    if taken:
+        same = replace(same, wrong=(*same.wrong, taken))
+    return (*inputs_of(case), reads, same)
 
 
 def inputs_of(case: Case) -> tuple[Check, ...]:
@@ -55,6 +63,12 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Chec
     )
     pairs = ((host.scenario, _on(patched, host), _on(original, host)) for host in hosts)
     return check_same_effect(pairs, case.cpuid, _sites(case))
+
+
+def mistaken_of(case: Case) -> str:
+    """What the switch takes for a struct pcpu that it knows; empty if nothing."""
+    found = mistaken(case.setup(case.module, _UNKNOWN, Bounds()).world)
+    return f"{_UNKNOWN.scenario}: {found}" if found else ""
 
 
 def _on(setup: Setup, host: Obligation) -> Setup:

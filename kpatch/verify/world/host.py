@@ -241,11 +241,12 @@ class HostMemory:
             # rsp0 at +4, no I/O bitmap: its offset (the last u16) is the size of the TSS.
             stack = 0xFFFF_FFFF_B800_0000 + 0x4000 * (cpu + 1)
             self.arena.write(tss, struct.pack("<IQ", 0, stack).ljust(102, b"\0") + b"\x68\0")
-            self.arena.write(self.pcpu.physical_of(model.pcpu_of(cpu)), _pcpu(model, cpu))
+            page = pcpu_page(model, cpu, model.pretence)
+            self.arena.write(self.pcpu.physical_of(model.pcpu_of(cpu)), page)
         self.arena.write(self.text.physical, text())
 
 
-def _pcpu(model: HostModel, cpu: int) -> bytes:
+def pcpu_page(model: HostModel, cpu: int, pretence: tuple[int, int] | None) -> bytes:
     """One page: curthread, cpuid, cpumask and other_cpus where they belong, junk elsewhere.
 
     The junk is made of u32 that differ for each place and CPU, and are no small numbers: none
@@ -254,8 +255,8 @@ def _pcpu(model: HostModel, cpu: int) -> bytes:
     """
     junk = range(0xA5000000 | cpu << 16, (0xA5000000 | cpu << 16) + PAGE, 4)
     page = bytearray(struct.pack(f"<{len(junk)}I", *junk))
-    if model.pretence is not None:
-        page[4:-4] = struct.pack("<II", *model.pretence) * (PAGE // 8 - 1)
+    if pretence is not None:
+        page[4:-4] = struct.pack("<II", *pretence) * (PAGE // 8 - 1)
     struct.pack_into("<Q", page, 0, 0xFFFF_FF00_0100_0000 + 0x400 * cpu)
     if model.cpuid_offset is not None:
         others = ((1 << model.cpus) - 1) & ~(1 << cpu)

@@ -7,7 +7,8 @@ import pytest
 from kpatch.verify.proof.checks import SENTENCES, Check
 from kpatch.verify.proof.tasks import Bounds, Case
 from kpatch.verify.proof.verdict import Proof
-from kpatch.verify.proof.whole_switch import inputs_of, run_checks, same_effect_of
+from kpatch.verify.proof.whole_switch import inputs_of, mistaken_of, run_checks, same_effect_of
+from tests.verify.mutants.guards import BROAD, NARROW
 from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.odd import RIGHT_ODD, UNTOLD
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
@@ -24,6 +25,22 @@ def test_a_wrong_patch_breaks_the_property_that_it_should(mutant: Wrong) -> None
     case = mutant.variant.case
     checks = checked(case) if mutant.broken in (SAME, READS) else inputs_of(case)
     assert mutant.broken in [each.name for each in checks if each.wrong]
+
+
+@pytest.mark.parametrize("variant", BROAD, ids=lambda each: each.name)
+def test_a_guard_that_takes_something_else_for_a_struct_pcpu_is_found(variant: Variant) -> None:
+    assert mistaken_of(variant.case).startswith("unknown-layout-private: with 0x")
+
+
+def test_what_is_taken_for_a_struct_pcpu_breaks_a_check() -> None:
+    (same,) = (each for each in run_checks(BROAD[0].case) if each.wrong)
+    assert same.name == SAME
+    assert mistaken_of(BROAD[0].case) in same.wrong
+
+
+@pytest.mark.parametrize("variant", NARROW, ids=lambda each: each.name)
+def test_a_guard_may_look_otherwise_and_take_less(variant: Variant) -> None:
+    assert not mistaken_of(variant.case)
 
 
 @pytest.mark.parametrize("variant", UNTOLD, ids=lambda each: each.name)
