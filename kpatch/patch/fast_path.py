@@ -6,6 +6,7 @@ signatures and the table of kernels. In a folder nearly all files are of this ki
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from typing import Final
 
@@ -15,8 +16,10 @@ from kpatch.errors import LinkerRefusalError, NotAffectedError, OtherModuleError
 from kpatch.kqemu.identify import KQEMU, Identity, kind_of
 from kpatch.signature.prefilter import ANCHOR_REACH, IMAGE_ALIGNMENT, candidates
 
-_TRACES: Final = (KQEMU.encode(), b"kpatch")
-"""What a kqemu, of whatever build, or a patched module has in its bytes somewhere."""
+_TRACE: Final = re.compile(KQEMU.encode() + rb"|kpatch")
+"""What a kqemu, of whatever build, or a patched module has in its bytes somewhere. To look for both
+at once costs less than for each, as they begin alike.
+"""
 
 ANCHOR: Final = "str"
 HEADER: Final = 20
@@ -33,8 +36,7 @@ def is_nothing_for_us(module: Module) -> OtherModuleError | None:
 
     Right for the signatures that come with kpatch only: each of them looks for these instructions.
     """
-    data = module.data
-    if any(trace in data for trace in _TRACES) or without_sections(module) is not None:
+    if _TRACE.search(module.data) or without_sections(module) is not None:
         return None
     kind, reasons = kind_of(module)
     if kind != "freebsd-amd64":
@@ -44,15 +46,16 @@ def is_nothing_for_us(module: Module) -> OtherModuleError | None:
 
 def _may_hold_image(module: Module) -> bool:
     """Could ``signature.image`` find one? It looks where this does, and decodes what it finds."""
-    anchors = list(candidates(ANCHOR, module.data, 0, len(module.data)))
-    if not anchors:
+    sections = [each for each in module.sections if each.is_loaded and not each.is_code]
+    if not sections:
         return False
+    # All at once: sections may share bytes, in a file that was made to cost.
+    start, end = min(each.offset for each in sections), max(each.end for each in sections)
+    anchors = list(candidates(ANCHOR, module.data, start, end))
     looked_at = 0
-    for section in module.sections:
+    for section in sections:
         first = bisect_left(anchors, section.offset)
         if first == len(anchors) or anchors[first] >= section.end:
-            continue
-        if not section.is_loaded or section.is_code:
             continue
         data = module.contents(section)
         for anchor in anchors[first : bisect_left(anchors, section.end)]:

@@ -21,7 +21,6 @@ from kpatch.signature.pattern import (
     OperandPattern,
     RegisterHole,
     Unordered,
-    lets_others_stand,
 )
 
 _ADDRESS_SIZE = 8
@@ -58,6 +57,21 @@ class Miss(NamedTuple):
     line: int
 
 
+class _Tried:
+    """What a search without a match came to: the miss that got furthest, and whether it would have
+    gone on with one filler more.
+    """
+
+    def __init__(self, nothing: Miss) -> None:
+        self.furthest = nothing
+        self.wants_more = False
+
+    def note(self, miss: Miss) -> None:
+        """Keep ``miss`` if it got further than any before."""
+        if miss.matched > self.furthest.matched or self.furthest.line == 0:
+            self.furthest = miss
+
+
 class _State(NamedTuple):
     position: int
     gap: int
@@ -77,33 +91,34 @@ def match_at(
     ``max_gap`` is the number of other instructions that may fill the gaps of one match. Returns
     the Hit with the fewest fillers, or the Miss that got furthest.
     """
-    furthest: list[Miss] = [Miss(0, code[0].address if code else 0, "no instruction", 0)]
+    tried = _Tried(Miss(0, code[0].address if code else 0, "no instruction", 0))
     for budget in range(max_gap + 1):
-        for state in _search(elements, code, _State(0, budget, (), bindings, 0), furthest):
+        tried.wants_more = False
+        for state in _search(elements, code, _State(0, budget, (), bindings, 0), tried):
             return Hit(tuple(code[: state.position]), state.fillers, state.bindings)
-        if not any(lets_others_stand(element) for element in elements):
+        if not tried.wants_more:
             break
-    return furthest[0]
+    return tried.furthest
 
 
 def _search(
-    elements: Sequence[Element], code: Sequence[Instruction], state: _State, furthest: list[Miss]
+    elements: Sequence[Element], code: Sequence[Instruction], state: _State, tried: _Tried
 ) -> Iterator[_State]:
     if not elements:
         yield state
         return
     head, rest = elements[0], elements[1:]
     if isinstance(head, Choice):
-        after = _try_choice(head, code, state, furthest)
+        after = _try_choice(head, code, state, tried)
         if after is not None:
-            yield from _search(rest, code, after, furthest)
+            yield from _search(rest, code, after, tried)
     elif isinstance(head, Gap):
-        yield from _search(rest, code, state, furthest)
-        filler = _fill(code, state)
+        yield from _search(rest, code, state, tried)
+        filler = _fill(code, state, tried)
         if filler is not None:
-            yield from _search(elements, code, filler, furthest)
+            yield from _search(elements, code, filler, tried)
     else:
-        yield from _unordered(head, len(head.members), rest, code, state, furthest)
+        yield from _unordered(head, len(head.members), rest, code, state, tried)
 
 
 def _unordered(
@@ -112,29 +127,29 @@ def _unordered(
     rest: Sequence[Element],
     code: Sequence[Instruction],
     state: _State,
-    furthest: list[Miss],
+    tried: _Tried,
 ) -> Iterator[_State]:
     """Match what is left of ``group``, which had ``size`` members at first."""
     members = group.members
     if not members:
-        yield from _search(rest, code, state, furthest)
+        yield from _search(rest, code, state, tried)
         return
     for index, member in enumerate(members):
-        after = _try_choice(member, code, state, furthest)
+        after = _try_choice(member, code, state, tried)
         if after is not None:
             others = group._replace(members=members[:index] + members[index + 1 :])
-            yield from _unordered(others, size, rest, code, after, furthest)
-    filler = _fill(code, state) if group.gaps and len(members) < size else None
+            yield from _unordered(others, size, rest, code, after, tried)
+    filler = _fill(code, state, tried) if group.gaps and len(members) < size else None
     if filler is not None:
-        yield from _unordered(group, size, rest, code, filler, furthest)
+        yield from _unordered(group, size, rest, code, filler, tried)
 
 
 def _try_choice(
-    choice: Choice, code: Sequence[Instruction], state: _State, furthest: list[Miss]
+    choice: Choice, code: Sequence[Instruction], state: _State, tried: _Tried
 ) -> _State | None:
     if state.position >= len(code):
         end = code[-1].end if code else 0
-        _note(furthest, Miss(state.matched, end, "the code ends here", choice.line))
+        tried.note(Miss(state.matched, end, "the code ends here", choice.line))
         return None
     instruction = code[state.position]
     reasons: list[str] = []
@@ -145,22 +160,17 @@ def _try_choice(
         reasons += [bound] if bound else []
     why = f": {reasons[0]}" if len(reasons) == 1 else ""
     reason = f"wanted '{choice.text}', found '{instruction.text}'{why}"
-    _note(furthest, Miss(state.matched, instruction.address, reason, choice.line))
+    tried.note(Miss(state.matched, instruction.address, reason, choice.line))
     return None
 
 
-def _note(furthest: list[Miss], miss: Miss) -> None:
-    if miss.matched > furthest[0].matched or furthest[0].line == 0:
-        furthest[0] = miss
-
-
-def _fill(code: Sequence[Instruction], state: _State) -> _State | None:
+def _fill(code: Sequence[Instruction], state: _State, tried: _Tried) -> _State | None:
     """Let the next instruction fill a gap, if running it elsewhere means the same.
 
     It may read the first register bound (the base of the structure), touch no other bound
     register, not the stack pointer, and must mean the same at any address.
     """
-    if state.gap == 0 or state.position >= len(code):
+    if state.position >= len(code):
         return None
     instruction = code[state.position]
     if instruction.transfers_control or instruction.is_position_dependent:
@@ -172,6 +182,9 @@ def _fill(code: Sequence[Instruction], state: _State) -> _State | None:
     if "rsp" in touched or any(register in touched for register in registers[1:]):
         return None
     if registers and registers[0] in instruction.writes:
+        return None
+    if state.gap == 0:
+        tried.wants_more = True
         return None
     return _State(
         state.position + 1,

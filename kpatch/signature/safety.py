@@ -33,14 +33,10 @@ CALL_FIELD: Final = slice(2, 10)
 
 CALL_REGISTER: Final = "rax"
 
-_LONG_OPCODES: Final = (b"\xe8", b"\xe9", *(bytes((0x0F, second)) for second in range(0x80, 0x90)))
-"""call, jmp and jcc with a 32-bit distance from their end. SDM vol. 2, CALL, JMP, Jcc."""
-
-_LAST_OPCODE: Final = rb"[\xe8\xe9\x80-\x8f]"
-"""The last byte of any of them."""
-
-_DISTANCE: Final = 4
-"""Bytes of that distance."""
+_LONG_OPCODES: Final = (rb"\xe8(?=", rb"\xe9(?=", rb"\x0f(?=[\x80-\x8f]")
+"""call, jmp and jcc with a 32-bit distance from their end, the rest of them to be looked ahead for.
+SDM vol. 2, CALL, JMP, Jcc. One expression each: what starts with a certain byte is found soonest.
+"""
 
 
 def require_patchable(module: Module, match: Match) -> None:
@@ -168,23 +164,17 @@ def _switch_branches(data: bytes, match: Match) -> Iterator[tuple[str, int, int]
 def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int]]:
     """Branches with a four-byte distance that may lead into the first page, where the sites are.
 
-    The highest bytes of the distance are rarer than the opcodes, so they are looked for: those of a
-    distance backwards from anywhere in the image, and of one forwards within the page.
+    The upper half of the distance tells most others apart: that of a distance backwards from
+    anywhere in the image, and of one forwards within the page.
     """
     farthest = re.escape(bytes((0xFF - min(len(data) >> 16, 0xFF),)))
-    backward = re.compile(
-        rb"\xff(?<=" + _LAST_OPCODE + rb"..[" + farthest + rb"-\xff].)", re.DOTALL
-    )
-    forward = re.compile(rb"\x00(?<=" + _LAST_OPCODE + rb"..\x00.)", re.DOTALL)
-    for found in (*backward.finditer(data), *forward.finditer(data, 0, first_page)):
-        end = found.end()
-        target = end + int.from_bytes(data[end - _DISTANCE : end], "little", signed=True)
-        if not 0 <= target < first_page:
-            continue
-        distance = end - _DISTANCE
-        opcode = data[max(0, distance - 2) : distance]
-        if opcode.endswith(_LONG_OPCODES):
-            yield f"a branch to {target:#x}", distance - (opcode[-1] < 0xE8) - 1, target
+    for opcode in _LONG_OPCODES:
+        backward = re.compile(opcode + rb"(..[" + farthest + rb"-\xff]\xff))", re.DOTALL)
+        forward = re.compile(opcode + rb"(..\0\0))", re.DOTALL)
+        for found in (*backward.finditer(data), *forward.finditer(data, 0, first_page)):
+            target = found.end(1) + int.from_bytes(found[1], "little", signed=True)
+            if 0 <= target < first_page:
+                yield f"a branch to {target:#x}", found.start(), target
 
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
