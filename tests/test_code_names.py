@@ -76,7 +76,7 @@ def test_what_a_docstring_refers_to_is_there() -> None:
     found = [
         (module, target)
         for module, text in texts.items()
-        for target in re.findall(r":(?:mod|class|func|meth|data):`~?(kpatch\.[\w.]+)`", text)
+        for target in re.findall(r"(?::(?:mod|class|func|meth|data):`~?|``)(kpatch\.[\w.]+)`", text)
     ]
     assert len(found) > 20
     for module, target in found:

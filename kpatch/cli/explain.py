@@ -23,6 +23,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict, assess
+from kpatch.patch.before import Means
 from kpatch.report import documents
 from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, sentence, wrapped
@@ -153,9 +154,15 @@ def _of_module(
 ) -> Explained:
     name = module.name
     found = assess(module, host=host, signatures=signatures)
-    verdict, lines = found.verdict, []
-    if found.verdict is Verdict.PATCHED and found.before is not None:
-        lines = [f"{name}: PATCHED. {sentence(found.reason)} This is about what it was:", ""]
+    verdict, lines, comes_back = found.verdict, [], True
+    if found.is_patched and found.before is not None:
+        means = found.before.means
+        about = "what it was"
+        if means is not Means.ORIGINAL:  # which is laid out anew
+            about = "the module without the patch, in which file offsets are others"
+        word = verdict.value.upper()
+        lines = [f"{name}: {word}. {sentence(found.reason)} This is about {about}:", ""]
+        comes_back = means is not Means.REBUILT
         found = assess(found.before.module, host=host, signatures=signatures)
     document = documents.assessment(found)
     example = _counterexample(found, console)
@@ -164,6 +171,7 @@ def _of_module(
         example,
         path,
         is_patched=bool(lines),
+        comes_back=comes_back,
         given=console.given,
         kept_for=files.kept_for(Path(path)),
     )

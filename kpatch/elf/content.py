@@ -8,10 +8,10 @@ merge (SHF_MERGE) count only through what points into them.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 
+from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 
@@ -19,7 +19,7 @@ from kpatch.elf.module import Module, Relocation, Section
 def loaded_digest(module: Module) -> str:
     """Hex SHA-256 over the loaded content. Two files with the same one load as the same."""
     lines = "\n".join(sorted(_lines(module)))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return digest(lines.encode())
 
 
 def differing(one: Module, other: Module) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def _lines(module: Module) -> Iterator[str]:
         if _is_merged(section):
             continue
         name = _name(section)
-        contents = hashlib.sha256(module.contents(section)).hexdigest()
+        contents = digest(module.contents(section))
         yield f"{name} {section.type} {section.size} {section.align} {contents}"
         for relocation in module.relocations_of(section.index):
             yield f"{name} {relocation.offset} {relocation.type} {_meaning(module, relocation)}"

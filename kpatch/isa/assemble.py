@@ -1,7 +1,7 @@
 """Assembly text to machine code. The only module that knows Keystone.
 
 Keystone 0.9.2 has known wrong encodings: whoever calls this decodes every byte back and compares
-(``kpatch.signature.trampoline`` does).
+(:mod:`kpatch.patch.trampoline` does; what is fixed text is compared where it stands).
 """
 
 from __future__ import annotations

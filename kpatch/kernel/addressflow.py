@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
+from kpatch.isa.calling import DESTROYED
 from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register
 from kpatch.units import ADDRESS_MASK
 
-_CALLER_SAVED: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 _MOST_STEPS: Final = 50_000
 """Instructions that are gone through, some of them often; init_secondary has about 300."""
 
@@ -113,7 +113,7 @@ def _after(instruction: Instruction, state: Mapping[Key, Known]) -> dict[Key, Kn
     """What is known behind an instruction."""
     left = dict(state)
     if instruction.is_call:
-        for register in _CALLER_SAVED:
+        for register in DESTROYED:
             left.pop(register, None)
         return left
     result = _result(instruction, state)

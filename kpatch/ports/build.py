@@ -6,16 +6,17 @@ little in a build: a wrong name, a link or a make that runs nothing all end with
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from kpatch.digest import digest_of
 from kpatch.errors import AlreadyFixedError, FileAccessError, VerificationError
 from kpatch.ports import locate
 from kpatch.ports.locate import Folders
+from kpatch.storage.bulk import PIECE
 
 if TYPE_CHECKING:
     from kpatch.verify.proof.verdict import Proof
@@ -206,7 +207,7 @@ def _report(
 def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return digest_of(iter(lambda: file.read(PIECE), b""))
     except OSError as error:
         raise FileAccessError(
             f"cannot be read: {error.strerror}",

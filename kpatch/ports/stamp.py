@@ -7,9 +7,10 @@ removed. Any other file belongs to somebody.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
+
+from kpatch.digest import digest
 
 _LAST_LINE = "# Written by kpatch hook; SHA-256 of the lines above: "
 _STAMPED = re.compile(
@@ -25,7 +26,7 @@ _LARGEST = 64 << 10
 def stamped(text: str) -> bytes:
     """The bytes to write for ``text`` (which ends with a newline)."""
     body = text.encode()
-    return body + f"{_LAST_LINE}{hashlib.sha256(body).hexdigest()}\n".encode()
+    return body + f"{_LAST_LINE}{digest(body)}\n".encode()
 
 
 def holds(data: bytes) -> bool:
@@ -33,7 +34,7 @@ def holds(data: bytes) -> bool:
     found = _STAMPED.fullmatch(data)
     if found is None:
         return False
-    return hashlib.sha256(found["body"]).hexdigest() == found["hex"].decode()
+    return digest(found["body"]) == found["hex"].decode()
 
 
 def is_ours(path: Path) -> bool:

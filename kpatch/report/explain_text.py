@@ -26,17 +26,18 @@ def explanation(
     path: str,
     *,
     is_patched: bool,
+    comes_back: bool = True,
     given: Given = (),
     kept_for: str = "",
 ) -> list[str]:
     """Paragraphs about a module, from its assessment and, where it was run, one counterexample.
 
     ``path`` is the file to name in a command, which repeats the options ``given``. With
-    ``is_patched`` the module is its original. With ``kept_for`` it is the kept original of the file
-    of that name.
+    ``is_patched`` the module is what it was before the patch; with ``comes_back`` too, revert can
+    take the patch out. With ``kept_for`` it is the kept original of the file of that name.
     """
     if is_patched:
-        advice = _of_the_patched(path, given)
+        advice = _of_the_patched(path, given, comes_back=comes_back)
     elif kept_for and module["verdict"] == "affected":
         advice = iter(["", _KEPT.format(kept_for)])
     else:
@@ -124,11 +125,12 @@ def _step(step: LaneStepFacts) -> str:
     return f"CPU {step['cpu']}: {done}; the slot is now {slot}"
 
 
-def _of_the_patched(path: str, given: Given) -> Iterator[str]:
+def _of_the_patched(path: str, given: Given, *, comes_back: bool) -> Iterator[str]:
     yield ""
     yield f"{path} itself is repaired. To prove it: {command_line('verify', path, given)}"
     yield f"What the patch changed: {command_line('diff', path, given)}"
-    yield f"Take it back with: {command_line('revert', path, given)}"
+    if comes_back:
+        yield f"Take it back with: {command_line('revert', path, given)}"
 
 
 def _next(module: Assessed, path: str, given: Given) -> Iterator[str]:

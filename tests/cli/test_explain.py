@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,13 @@ def test_explain_of_a_patched_file_does_not_say_to_repair_it(tmp_path: Path) -> 
     assert document["verdict"] == "patched"
     assert f"Take it back with: kpatch revert {path}" in document["lines"]
     assert not any("kpatch apply" in line for line in document["lines"])
+    for removed, comes_back in ((".comment", True), (".note.kpatch", False)):
+        subprocess.run(["objcopy", "-g", "-R", removed, path, tmp_path / "cut.ko"], check=True)
+        (entry,) = run("explain", "--json", tmp_path / "cut.ko").document["files"]
+        text = "\n".join(entry["lines"])
+        assert entry["verdict"] == "patched-then-stripped"
+        assert "Before the patch: AFFECTED" in text and "CPU 0 ends with TSS 1: WRONG" in text
+        assert ("kpatch revert" in text) == comes_back
     kept = copied("kqemu-7-offsets.ko", tmp_path, "kqemu.ko.orig")
     (entry,) = run("explain", "--json", kept).document["files"]
     assert entry["lines"][-1].endswith(

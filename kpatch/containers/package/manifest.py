@@ -8,7 +8,6 @@ manifest has no ``files``.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -26,6 +25,7 @@ from kpatch.containers.package.edit import (
 from kpatch.containers.package.paths import plain
 from kpatch.containers.package.ucl import Scalar, scalars
 from kpatch.containers.package.yaml_block import block_scalars, is_block
+from kpatch.digest import digest
 from kpatch.errors import DamagedFileError, UnknownModuleError
 
 NAME: Final = "+MANIFEST"
@@ -128,10 +128,10 @@ def _mend_sum(text: str, path: str, value: Scalar, change: Replacement) -> Mendi
             todo="extract the module and patch it by itself",
         )
     match = _SUM.fullmatch(recorded)
-    if match is None or match[1].lower() != hashlib.sha256(change.old).hexdigest():
+    if match is None or match[1].lower() != digest(change.old):
         return wrong_before("SHA-256", path, NAME)
-    digest = like(match[1], hashlib.sha256(change.new).hexdigest())
-    return Mending((Edit(value.start + match.start(1), value.start + match.end(1), digest),))
+    new = like(match[1], digest(change.new))
+    return Mending((Edit(value.start + match.start(1), value.start + match.end(1), new),))
 
 
 def _mend_flatsize(text: str, value: Scalar, name: str, change: Replacement) -> Mending:
