@@ -11,6 +11,7 @@ from struct import unpack_from
 from typing import NoReturn
 
 from kpatch.elf import constants as elf
+from kpatch.elf.agreement import check_agreement
 from kpatch.elf.entries import Header, Relocation, Section, Symbol
 from kpatch.elf.layouts import IDENT_SIZE, Layout, layout_of
 from kpatch.errors import DamagedFileError
@@ -91,6 +92,8 @@ def read_sections(
                 f"the file has 0x{len(data):x}",
                 f"file offset 0x{offset:x}",
             )
+    if header.type == elf.ET_REL:
+        check_agreement(rows, header, layout)
     strings = _string_range(rows, header.shstrndx) if header.shstrndx else None
     sections = []
     for index, (name, kind, flags, address, offset, size, link, info, align, entsize) in enumerate(

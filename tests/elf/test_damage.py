@@ -102,6 +102,17 @@ def test_a_damaged_file_is_edited_or_refused(data: bytes) -> None:
         (with_section_field(SMALL.data, RELA, "entsize", 16), "entries of 16, not of 24"),
         (with_section_field(SMALL.data, RELA, "info", 999), "relocates section 999"),
         (
+            with_section_field(SMALL.data, RELA, "link", STRTAB),
+            f"its symbols in {STRTAB}, no symbol table",
+        ),
+        (with_section_field(SMALL.data, RELA, "link", 999), "its symbols in 999, no symbol table"),
+        (with_section_field(SMALL.data, 1, "offset", 0), "section 1 and the ELF header overlap"),
+        (with_section_field(SMALL.data, 1, "offset", SHOFF + 63), "section headers and section 1"),
+        (
+            with_section_field(SMALL.data, RELA, "offset", SMALL.sections[SYMTAB].offset),
+            f"section {RELA} and section {SYMTAB} overlap",
+        ),
+        (
             with_bytes(SMALL.data, SMALL.sections[RELA].offset + 12, pack("<I", 9999)),
             "names symbol 9999",
         ),

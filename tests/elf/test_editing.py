@@ -180,8 +180,9 @@ def test_a_string_table_that_ends_in_the_middle_of_a_string_is_closed_first() ->
     symtab = module.symtab
     assert symtab is not None
     strings = module.sections[symtab.link]
-    longer = with_section_field(module.data, strings.index, "size", strings.size + 1)
-    opened = read_module(with_bytes(longer, strings.end, b"x"))
+    moved = module.data + module.contents(strings) + b"x"
+    longer = with_section_field(moved, strings.index, "size", strings.size + 1)
+    opened = read_module(with_section_field(longer, strings.index, "offset", len(module.data)))
     after = read_module(append(opened, symbols=[NewSymbol("kpatch_new", None)]))
     assert after.symbols[-1].name == "kpatch_new"
     assert b"\0kpatch_new\0" in after.contents(after.sections[strings.index])

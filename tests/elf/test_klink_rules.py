@@ -51,6 +51,8 @@ def without(kinds: set[int], data: bytes = DATA) -> bytes:
     for section in module.sections:
         if section.type in kinds:
             data = with_section_field(data, section.index, "type", elf.SHT_NOTE)
+            if not section.has_bytes:  # then it has none in the file to be a note's
+                data = with_section_field(data, section.index, "size", 0)
     return data
 
 
