@@ -12,7 +12,7 @@ import click
 
 from kpatch import storage as files
 from kpatch.cli import boundary
-from kpatch.cli.closing import counted
+from kpatch.cli.closing import Answers
 from kpatch.cli.console import Console, can_colour
 from kpatch.errors import (
     DONE,
@@ -185,8 +185,8 @@ def each_file(
     the others from their turn. With ``named``, the files that the user named: others were found
     in folders, and those that are nothing for kpatch are passed over, unless all of them are.
     """
-    results: list[Document] = []
-    passed_over: list[OtherModuleError] = []
+    answers = Answers(as_json=console.json)
+    passed_over = 0
     code = DONE
     for path in paths:
         try:
@@ -198,7 +198,7 @@ def each_file(
             if named is None or path in named:
                 console.complain(error)
             else:
-                passed_over.append(error)
+                passed_over += 1
                 refused["status"] = "passed-over"
                 exit_code = DONE
                 if console.verbose:
@@ -207,17 +207,15 @@ def each_file(
             ours = boundary.ended(foreign, verbose=bool(console.verbose)).within(str(path))
             console.complain(ours)
             found, exit_code = [_refusal(path, ours)], ours.exit_code
-        results += found
+        answers.add(found)
         code = max(code, exit_code)
-    if passed_over and len(passed_over) == len(results):
-        console.complain(_nothing_for_us(len(passed_over)))
+    if passed_over and passed_over == answers.count:
+        console.complain(_nothing_for_us(passed_over))
         code = OtherModuleError.exit_code
     if console.json:
-        from kpatch.report import documents
-
-        console.document(documents.envelope(command, results, code))
-    elif len(results) > 1:
-        console.say(f"{len(results)} files: {counted(results)}")
+        console.pieces(answers.document(command, code))
+    elif answers.count > 1:
+        console.say(f"{answers.count} files: {answers.counted()}")
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import click
@@ -69,6 +70,12 @@ class Console(NamedTuple):
         """Say what went wrong. With ``--json`` the document says it."""
         if not self.json:
             self.warn(f"kpatch: {error}")
+
+    def pieces(self, pieces: Iterable[str]) -> None:
+        """Print a document that comes in pieces."""
+        for piece in pieces:
+            click.echo(piece, nl=False)
+        click.echo()
 
     def document(self, document: Envelope) -> None:
         """Print a document."""

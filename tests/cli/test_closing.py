@@ -1,0 +1,46 @@
+"""What a call with many files says at its end, without keeping what it said of each."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+
+from kpatch.cli.closing import Answers
+from kpatch.report import documents
+
+
+def _entries(count: int, size: int = 8) -> Iterator[dict[str, str]]:
+    for number in range(count):
+        yield {
+            "file": f"{number}\u2028\n" + "x" * size,
+            "verdict": ("affected", "patched")[number % 2],
+        }
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_document_in_pieces_is_the_document(count: int) -> None:
+    answers = Answers(as_json=True)
+    for entry in _entries(count):
+        answers.add([entry])
+    whole = documents.envelope("scan", list(_entries(count)), 1)
+    said = "".join(answers.document("scan", 1))
+    assert said == json.dumps(whole, indent=2, sort_keys=True)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_was_said_of_files_is_not_kept_in_memory(as_json: bool) -> None:
+    answers, said = Answers(as_json=as_json), 0
+    tracemalloc.start()
+    try:
+        for entry in _entries(300, 1 << 16):
+            answers.add([entry])
+        said = sum(map(len, answers.document("scan", 0)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (said > 300 << 16) == as_json
+    assert peak < 8 << 20
+    assert answers.counted() == "150 affected, 150 patched"
