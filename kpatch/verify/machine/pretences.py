@@ -38,8 +38,13 @@ def _pairs() -> Iterator[Pair]:
         yield from ((number, mask) for mask in (1 << number % _BITS, 0, number, 1 << number % 16))
 
 
+def _is_known(number: int, mask: int) -> bool:
+    # The bit of a large number would be an integer of half a gigabyte.
+    return number < _BITS and mask == 1 << number
+
+
 PRETENCES: Final[tuple[Pair, ...]] = tuple(
-    dict.fromkeys((number, mask) for number, mask in _pairs() if mask != 1 << number)
+    dict.fromkeys(pair for pair in _pairs() if not _is_known(*pair))
 )
 
 
