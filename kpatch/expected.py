@@ -79,8 +79,8 @@ def after(plan: Plan, patched: bytes) -> Picture:
     picture = as_read(plan.module)
     rows = [_overwritten(row, plan) for row in picture.sections]
     names: dict[str, int] = {}
-    note = _sealed(note_section(plan.note).contents, patched)
-    for new in (*plan.sections, note_section(plan.note)):
+    note = _sealed(note_section(plan.note.pack()).contents, patched)
+    for new in (*plan.sections, note_section(plan.note.pack())):
         names[new.name] = len(rows)
         contents = note if new.name == SECTION else new.contents
         rows.append(

@@ -22,14 +22,17 @@ def apply_plan(plan: Plan) -> bytes:
 
 def write(plan: Plan) -> bytes:
     """Make the patched file. Raises DamagedFileError if the plan does not fit its module."""
-    return sealed(
-        append(
-            plan.module,
-            overwrites=plan.overwrites,
-            sections=(*plan.sections, note_section(plan.note)),
-            symbols=plan.symbols,
-            relocations=plan.relocations,
-        )
+    return sealed(with_note(plan, plan.note.pack()))
+
+
+def with_note(plan: Plan, note: bytes) -> bytes:
+    """The patched file with ``note`` in the section of its note. Raises as :func:`write` does."""
+    return append(
+        plan.module,
+        overwrites=plan.overwrites,
+        sections=(*plan.sections, note_section(note)),
+        symbols=plan.symbols,
+        relocations=plan.relocations,
     )
 
 

@@ -93,21 +93,18 @@ def _patched(
         return Assessment(module, identity, Verdict.CHANGED, error.what, error, note)
     if before is None or before.means is not Means.ORIGINAL:
         return stripped(module, identity, before)
-    if not seal_holds(module.data, note):
-        changed = DamagedFileError(
-            "changed since kpatch patched it: the SHA-256 of the patched file is another",
-            where=module.name,
-            todo="take the patch back with 'kpatch revert' and apply it again",
-        )
-        return Assessment(
-            module, identity, Verdict.CHANGED, changed.what, changed, note, before=before
-        )
     # Imported here: it assembles the patch again, which only a module with a note needs.
     from kpatch.patch.unpatch import require_genuine
 
     try:
         # Anybody can seal a file: only patching the original again tells that this is the patch.
         require_genuine(module, before)
+        if not seal_holds(module.data, note):
+            raise DamagedFileError(
+                "changed since kpatch patched it: the SHA-256 of the patched file is another",
+                where=module.name,
+                todo="take the patch back with 'kpatch revert' and apply it again",
+            )
     except KpatchError as error:
         return Assessment(module, identity, Verdict.CHANGED, error.what, error, note, before=before)
     reason = f"patched by kpatch {note.version} with {note.signature}, and intact since"

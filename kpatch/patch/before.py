@@ -80,6 +80,10 @@ def unpatched(
             todo="name the folder of that signature with --signatures",
         )
     match = _genuine_match(original, signatures)
+    # Imported here, as below: an unpatched module needs no assembler.
+    from kpatch.patch.unpatch import switched_off
+
+    switched_off(original, note, is_original=True)
     return Unpatched(original, Means.ORIGINAL, match, note.cpuid, note.tss_stride, note)
 
 

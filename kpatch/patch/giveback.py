@@ -11,7 +11,7 @@ from kpatch.elf.remover import dense
 from kpatch.errors import DamagedFileError, KpatchError, OtherModuleError
 from kpatch.patch.before import Means, by_content, unpatched
 from kpatch.patch.fast_path import without_sections
-from kpatch.patch.note import RESTORE, read_note, seal_holds
+from kpatch.patch.note import RESTORE, read_note
 from kpatch.signature.image import is_split_off, symbols_only
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Signature
@@ -71,11 +71,10 @@ def given_back(module: Module, signatures: Sequence[Signature] | None = None) ->
             todo=RESTORE,
         )
     if before.means is Means.ORIGINAL:
-        if seal_holds(module.data, note):
-            # Imported here: it assembles the patch again, which no other way needs.
-            from kpatch.patch.unpatch import require_genuine
+        # Imported here: it assembles the patch again, which no other way needs.
+        from kpatch.patch.unpatch import require_genuine
 
-            require_genuine(module, before)
+        require_genuine(module, before)
         return GivenBack(before.module.data, is_original=True, original_sha256=note.original_sha256)
     return GivenBack(
         dense(before.module.data), is_original=False, original_sha256=note.original_sha256

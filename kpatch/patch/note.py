@@ -31,6 +31,7 @@ _DIGITS: Final = 20  # of 2 to the power of 64
 _PCPU_FIRST: Final = 8  # behind curthread
 _PCPU_SIZE: Final = 0x400  # more than any has; what comes behind cpuid differs
 _TSS_STRIDE: Final = 104  # sizeof(struct amd64tss), FreeBSD sys/amd64/include/tss.h
+_MOST_STRIDE: Final = 4096  # a page, more than any kernel's
 
 
 class ReplacedBytes(NamedTuple):
@@ -54,7 +55,7 @@ class Note(NamedTuple):
     ``loaded_sha256`` is :func:`kpatch.elf.content.loaded_digest` of the original. Nothing says
     whether the patch was proven: anybody can write that, and the proof can be made at any time.
     The first notes had neither that digest nor ``tss_stride`` nor a section for each replacement;
-    they still read.
+    they still read, and :meth:`like_the_first` makes one.
     """
 
     version: str
@@ -68,6 +69,11 @@ class Note(NamedTuple):
     patched_sha256: str = NO_DIGEST
     loaded_sha256: str = NO_DIGEST
     tss_stride: int = _TSS_STRIDE
+
+    def like_the_first(self) -> "Note":
+        """The same as the first notes said it."""
+        plain = (c._replace(section="", at=SectionOffset(0)) for c in self.replaced)
+        return self._replace(replaced=tuple(plain), loaded_sha256=NO_DIGEST)
 
     def pack(self) -> bytes:
         """The section's contents. gABI, "Note Section": namesz, descsz, type, name, desc."""
@@ -191,7 +197,7 @@ def _from_document(document: Any) -> Note:
         source_fix=str(document["source_fix"]),
         patched_sha256=str(document["patched_sha256"]),
         loaded_sha256=str(document.get("loaded_sha256", NO_DIGEST)),
-        tss_stride=_natural(document.get("tss_stride", _TSS_STRIDE)),
+        tss_stride=_stride(_natural(document.get("tss_stride", _TSS_STRIDE))),
     )
     if len(note.original_header) != HEADER_SIZE or len(note.patched_sha256) != len(NO_DIGEST):
         raise ValueError("a field has the wrong length")
@@ -211,6 +217,12 @@ def _in_pcpu(cpuid: int) -> int:
     if not _PCPU_FIRST <= cpuid < _PCPU_SIZE:
         raise ValueError(f"cpuid at {cpuid:#x} is not inside struct pcpu")
     return cpuid
+
+
+def _stride(size: int) -> int:
+    if not 0 < size <= _MOST_STRIDE:
+        raise ValueError(f"elements of common_tss of {size} bytes are none of a kernel's")
+    return size
 
 
 def _natural(value: Any) -> int:

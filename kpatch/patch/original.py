@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kpatch.digest import digest
+from kpatch.elf.layouts import E_SHNUM, E_SHOFF, HEADER_SIZE
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
 from kpatch.patch.note import RESTORE, Note, read_note
@@ -29,12 +30,12 @@ def original_of(module: Module, note: Note | None = None) -> bytes:
 def put_back(module: Module, note: Note) -> bytes:
     """What the note makes of the file, whatever its digest.
 
-    Raises DamagedFileError where a replaced byte is not what the note says it became.
+    Raises DamagedFileError where a replaced byte is not what the note says it became, and where
+    the ELF header differs by more than where the section headers are.
     """
-    if note.original_size > len(module.data):
-        raise _changed(module, "it is shorter than the original was")
+    if not HEADER_SIZE <= note.original_size <= len(module.data):
+        raise _changed(module, f"it cannot hold an original of {note.original_size} bytes")
     original = bytearray(module.data[: note.original_size])
-    original[: len(note.original_header)] = note.original_header
     for change in note.replaced:
         found = bytes(original[change.offset : change.offset + len(change.before)])
         if found != change.after:
@@ -42,6 +43,10 @@ def put_back(module: Module, note: Note) -> bytes:
                 module, f"the {change.what} at file offset {change.offset:#x} was changed"
             )
         original[change.offset : change.offset + len(change.before)] = change.before
+    for field in (E_SHOFF, E_SHNUM):
+        original[field] = note.original_header[field]
+    if original[:HEADER_SIZE] != note.original_header:
+        raise _changed(module, "its ELF header is another one")
     return bytes(original)
 
 

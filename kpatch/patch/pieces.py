@@ -11,7 +11,7 @@ from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError, MatchError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import INT3, NOP, decode
-from kpatch.patch.note import SECTION, Note
+from kpatch.patch.note import SECTION
 from kpatch.patch.trampoline import Trampoline
 from kpatch.signature.model import NEEDS_ONE, Match, Signature, SiteMatch
 from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
@@ -64,9 +64,9 @@ def own_symbols(
     )
 
 
-def note_section(note: Note) -> NewSection:
-    """The note as a section. SHT_NOTE: the kernel linker skips it."""
-    return NewSection(name=SECTION, type=elf.SHT_NOTE, flags=0, align=4, contents=note.pack())
+def note_section(note: bytes) -> NewSection:
+    """The packed note as a section. SHT_NOTE: the kernel linker skips it."""
+    return NewSection(name=SECTION, type=elf.SHT_NOTE, flags=0, align=4, contents=note)
 
 
 def place_code(trampolines: Sequence[Trampoline], align: int) -> tuple[tuple[int, ...], bytes]:

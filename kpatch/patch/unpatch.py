@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kpatch import __version__
 from kpatch.elf.content import differing, loaded_digest
 from kpatch.elf.edits import Overwrite
 from kpatch.elf.klink import require
@@ -17,10 +16,10 @@ from kpatch.elf.module import Module, Section, read_module
 from kpatch.elf.remover import Removal, without
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.kqemu.sourcefix import recognise
-from kpatch.patch.apply import apply_plan, write
+from kpatch.patch.apply import apply_plan, with_note
 from kpatch.patch.before import Means, Unpatched
 from kpatch.patch.neutralise import RET, neutralise
-from kpatch.patch.note import NO_DIGEST, RESTORE, Note
+from kpatch.patch.note import NO_DIGEST, RESTORE, SECTION, Note, seal_holds
 from kpatch.patch.plan import Neutralised, Plan, make_plan
 from kpatch.patch.rebuild import rebuild
 from kpatch.patch.traces import PatchedSite, Traces, places_of
@@ -31,23 +30,36 @@ from kpatch.units import FileOffset
 
 
 def require_genuine(module: Module, found: Unpatched) -> None:
-    """Raise DamagedFileError unless patching what ``module`` was gives ``module`` again."""
+    """Raise DamagedFileError unless patching what ``module`` was gives ``module`` again.
+
+    Byte for byte, whichever kpatch wrote the note, which must say what the plan says. Where the
+    seal does not hold, bytes may have been added behind the end.
+    """
     note = found.note
     if found.means is not Means.ORIGINAL or note is None:
         return  # known by having been patched again
-    # What comes out is compared, so it need not be read back.
-    again = write(_plan_again(found.module, found.match, note.cpuid, note.tss_stride, note))
-    if note.version == __version__ and note.loaded_sha256 != NO_DIGEST:
-        same = again == module.data
-    else:
-        same = not differing(read_module(again), module)
-    if not same:
-        raise DamagedFileError(
-            "patching its original again gives another file: its note or its patch is not "
-            "kpatch's own",
-            where=module.name,
-            todo=RESTORE,
-        )
+    neutralised = switched_off(found.module, note, is_original=True)
+    plan = _plan_again(found.module, found.match, (note.cpuid, note.tss_stride), note, neutralised)
+    said = plan.note._replace(patched_sha256=note.patched_sha256)
+    if note.loaded_sha256 == NO_DIGEST:
+        said = said.like_the_first()
+    if note == said:
+        # What comes out is compared, so it need not be read back.
+        again = with_note(plan, _written_note(module))
+        if again == module.data or (
+            module.data.startswith(again) and not seal_holds(module.data, note)
+        ):
+            return
+    raise DamagedFileError(
+        "patching its original again gives another file: its note or its patch is not kpatch's own",
+        where=module.name,
+        todo=RESTORE,
+    )
+
+
+def _written_note(module: Module) -> bytes:
+    section = module.section_named(SECTION)
+    return module.contents(section) if section is not None else b""
 
 
 def leads_to(
@@ -56,7 +68,9 @@ def leads_to(
     """Whether ``original``, patched as ``found`` says, loads as ``module`` does."""
     try:
         match = find_any(original, signatures)
-        plan = _plan_again(original, match, found.cpuid, found.tss_stride, found.note)
+        neutralised = switched_off(original, found.note, is_original=True)
+        host = (found.cpuid, found.tss_stride)
+        plan = _plan_again(original, match, host, found.note, neutralised)
         return not differing(read_module(apply_plan(plan)), module)
     except KpatchError:
         return False
@@ -105,40 +119,61 @@ def _tried(
     signatures: Sequence[Signature],
 ) -> Unpatched | None:
     """The module with ``changes`` made and the rest of the patch gone, if patching undoes that."""
-    cpuid, stride = host
     data = without(module, _removal(module, traces, places), changes)
     before = read_module(data, module.name)
+    neutralised = switched_off(before, note, is_original=False)
     try:
         match = find_any(before, signatures)
-        plan = _plan_again(before, match, cpuid, stride, note)
+        plan = _plan_again(before, match, host, note, neutralised)
         again = read_module(apply_plan(plan), module.name)
     except KpatchError:
         return None
     if differing(again, module):
         return None
     means = Means.REBUILT if note is None else Means.TAKEN_OUT
-    return Unpatched(before, means, match, cpuid, stride, note)
+    return Unpatched(before, means, match, *host, note)
 
 
-def _plan_again(before: Module, match: Match, cpuid: int, stride: int, note: Note | None) -> Plan:
-    neutralised = _source_fix(before, note) if note is not None and note.source_fix else None
+def _plan_again(
+    before: Module,
+    match: Match,
+    host: tuple[int, int],
+    note: Note | None,
+    neutralised: Neutralised | None,
+) -> Plan:
+    cpuid, stride = host
     plan = make_plan(before, match, cpuid=cpuid, tss_stride=stride, neutralised=neutralised)
     if note is not None:
         plan = replace(plan, note=plan.note._replace(version=note.version))
     return plan
 
 
-def _source_fix(before: Module, note: Note) -> Neutralised:
-    """The source fix that the patch switched off; by its note where its symbol is stripped."""
+def switched_off(before: Module, note: Note | None, *, is_original: bool) -> Neutralised | None:
+    """The source fix of ``before`` that the patch switched off, if there is one.
+
+    Where its symbol is stripped, by the note. Raises DamagedFileError for one that still runs
+    beside the patch: two locks would guard one slot, and apply never leaves that.
+    """
     fix = recognise(before)
-    if fix is not None and fix.function is not None and fix.variant == note.source_fix:
+    if fix is None:
+        return None
+    if note is not None and fix.function is not None and fix.variant == note.source_fix:
         return neutralise(before, fix)
-    changes = [
-        Overwrite(_offset(before, change.section, change.at), change.before, RET)
-        for change in note.replaced
-        if change.what == "source fix" and change.after == RET
-    ]
-    return Neutralised(note.source_fix, tuple(changes))
+    if not is_original:
+        noted = [c for c in note.replaced if c.what == "source fix"] if note else []
+        if note and fix.function is None and len(noted) == 1 and noted[0].after == RET:
+            at = _offset(before, noted[0].section, noted[0].at)
+            return Neutralised(note.source_fix, (Overwrite(at, noted[0].before, RET),))
+        if fix.function is not None:
+            section = before.sections[fix.function.section]
+            if before.contents(section)[fix.function.offset :].startswith(RET):
+                return None  # without its note nothing tells what stood there
+    raise DamagedFileError(
+        f"patched beside a source fix ({fix.variant}), which may still run: two locks would "
+        "guard one slot",
+        where=before.name,
+        todo=RESTORE,
+    )
 
 
 def _noted(module: Module, places: Sequence[PatchedSite], note: Note) -> list[Overwrite]:

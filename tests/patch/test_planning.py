@@ -156,6 +156,6 @@ def test_a_note_with_hostile_ranges_gives_nothing_back() -> None:
 
 
 def test_the_notes_section_is_one_that_no_kernel_loads() -> None:
-    section = note_section(prepare(assess(sample("kqemu-7.ko"))).note)
+    section = note_section(prepare(assess(sample("kqemu-7.ko"))).note.pack())
     assert (section.name, section.flags, section.align) == (".note.kpatch", 0, 4)
     assert len(section.contents) % 4 == 0
