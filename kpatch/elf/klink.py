@@ -14,7 +14,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
 from kpatch.elf.klink_model import BrokenRule, Consequence
 from kpatch.elf.klink_rules import RULES
-from kpatch.elf.klink_types import SYMBOL_TYPES, takes_effect
+from kpatch.elf.klink_types import FORMULAS, SYMBOL_TYPES, takes_effect
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import ADDRESS_MASK, PAGE, Address, SectionOffset
@@ -188,14 +188,6 @@ class _Relocator(NamedTuple):
         addend = relocation.addend
         if self.module.sections[relocation.table].type == elf.SHT_REL:
             addend = int.from_bytes(self.memory[at : at + width], "little")
-        value = {
-            elf.R_X86_64_64: symbol + addend,
-            elf.R_X86_64_PC32: symbol + addend - where,
-            elf.R_X86_64_32S: symbol + addend,
-            elf.R_X86_64_GLOB_DAT: symbol,
-            elf.R_X86_64_JUMP_SLOT: symbol,
-            # The base that the kernel adds is that of the relocated section.
-            elf.R_X86_64_RELATIVE: base + addend,
-        }[relocation.type]
+        value = FORMULAS[relocation.type](symbol, addend, where, base)
         cut = value & (1 << 8 * width) - 1
         self.memory[at : at + width] = cut.to_bytes(width, "little")

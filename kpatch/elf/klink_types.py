@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
 from kpatch.elf.module import Module
 
-# Relocation types that elf_reloc_internal() carries out. Those in the first set look their
-# symbol up, and fail if its address is 0.
-SYMBOL_TYPES = frozenset(
-    {
-        elf.R_X86_64_64,
-        elf.R_X86_64_PC32,
-        elf.R_X86_64_32S,
-        elf.R_X86_64_GLOB_DAT,
-        elf.R_X86_64_JUMP_SLOT,
-    }
-)
-KNOWN_TYPES = SYMBOL_TYPES | {elf.R_X86_64_NONE, elf.R_X86_64_RELATIVE}
+_Formula = Callable[[int, int, int, int], int]
+
+# A type, and what elf_reloc_internal() writes for it, with the letters of psABI table 4.9: the
+# address of the symbol (s), the addend (a), the place of the field (p) and the base (b), which to
+# the kernel is that of the section with the field. Those in the first table look their symbol up,
+# and fail if its address is 0.
+_BY_SYMBOL: Final[Mapping[int, _Formula]] = {
+    elf.R_X86_64_64: lambda s, a, p, b: s + a,
+    elf.R_X86_64_PC32: lambda s, a, p, b: s + a - p,
+    elf.R_X86_64_32S: lambda s, a, p, b: s + a,
+    elf.R_X86_64_GLOB_DAT: lambda s, a, p, b: s,
+    elf.R_X86_64_JUMP_SLOT: lambda s, a, p, b: s,
+}
+FORMULAS: Final[Mapping[int, _Formula]] = {
+    **_BY_SYMBOL,
+    elf.R_X86_64_RELATIVE: lambda s, a, p, b: b + a,
+}
+SYMBOL_TYPES: Final = frozenset(_BY_SYMBOL)
+KNOWN_TYPES: Final = frozenset({*FORMULAS, elf.R_X86_64_NONE})
 
 
 def takes_effect(module: Module, relocation: Relocation) -> bool:
