@@ -20,7 +20,7 @@ _INDENT: Final = "\n    "
 """In front of a line of a file's entry: two levels of the whole document."""
 
 
-class Answers:
+class Closing:
     """Takes the documents of the files, in order."""
 
     def __init__(self, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import click
 
 from kpatch import storage as files
 from kpatch.cli import boundary
-from kpatch.cli.closing import Answers
+from kpatch.cli.closing import Closing
 from kpatch.cli.console import Console, can_colour
 from kpatch.errors import (
     DONE,
@@ -185,7 +185,7 @@ def each_file(
     the others from their turn. With ``named``, the files that the user named: others were found
     in folders, and those that are nothing for kpatch are passed over, unless all of them are.
     """
-    answers = Answers(as_json=console.json)
+    closing = Closing(as_json=console.json)
     passed_over = 0
     code = DONE
     for path in paths:
@@ -207,15 +207,15 @@ def each_file(
             ours = boundary.ended(foreign, verbose=bool(console.verbose)).within(str(path))
             console.complain(ours)
             found, exit_code = [_refusal(path, ours)], ours.exit_code
-        answers.add(found)
+        closing.add(found)
         code = max(code, exit_code)
-    if passed_over and passed_over == answers.count:
+    if passed_over and passed_over == closing.count:
         console.complain(_nothing_for_us(passed_over))
         code = OtherModuleError.exit_code
     if console.json:
-        console.pieces(answers.document(command, code))
-    elif answers.count > 1:
-        console.say(f"{answers.count} files: {answers.counted()}")
+        console.pieces(closing.document(command, code))
+    elif closing.count > 1:
+        console.say(f"{closing.count} files: {closing.counted()}")
     return code
 
 

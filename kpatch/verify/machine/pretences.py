@@ -14,7 +14,7 @@ from kpatch.verify.machine.same_effect import Alone
 from kpatch.verify.world.host import pcpu_page
 from kpatch.verify.world.world import World
 
-Pair = tuple[int, int]
+Pretence = tuple[int, int]
 """What stands where the number of the CPU and its mask are expected: two u32."""
 
 CPU: Final = 1
@@ -26,7 +26,7 @@ _NO_NUMBERS: Final = (32, 33, 34, 47, 63, 64, 95, 127, 128, 160, 224, 255)
 _LARGE: Final = (0x100, 0x102, 0xFFFF, 0x10000, 0x10002, 1 << 31, 1 << 31 | 2, _ALL >> 1, _ALL)
 
 
-def _pairs() -> Iterator[Pair]:
+def _pairs() -> Iterator[Pretence]:
     """All pairs, those that most guards would let pass first."""
     for number in _NUMBERS:
         mask = 1 << number
@@ -43,7 +43,7 @@ def _is_known(number: int, mask: int) -> bool:
     return number < _BITS and mask == 1 << number
 
 
-PRETENCES: Final[tuple[Pair, ...]] = tuple(
+PRETENCES: Final[tuple[Pretence, ...]] = tuple(
     dict.fromkeys(pair for pair in _pairs() if not _is_known(*pair))
 )
 
@@ -73,6 +73,6 @@ def mistaken(world: World) -> str:
     return ""
 
 
-def _named(pair: Pair) -> str:
+def _named(pair: Pretence) -> str:
     number, mask = pair
     return f"with {number:#x} for the CPU's number, and {mask:#x} for its mask"
