@@ -1,7 +1,8 @@
 """What a file is known by: in the patch's note, in documents, in the names of kept copies.
 
 One place, so that every part of kpatch means the same by "the digest", and so that whoever
-counts how often a module is hashed has one function to watch.
+counts how often a file is hashed has one function to watch: what is only a part of one, as a
+section, goes through ``digest_of``.
 """
 
 from __future__ import annotations

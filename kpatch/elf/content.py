@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from kpatch.digest import digest
+from kpatch.digest import digest_of
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 
@@ -19,7 +19,7 @@ from kpatch.elf.module import Module, Relocation, Section
 def loaded_digest(module: Module) -> str:
     """Hex SHA-256 over the loaded content. Two files with the same one load as the same."""
     lines = "\n".join(sorted(_lines(module)))
-    return digest(lines.encode())
+    return digest_of((lines.encode(),))
 
 
 def differing(one: Module, other: Module) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def _lines(module: Module) -> Iterator[str]:
         if _is_merged(section):
             continue
         name = _name(section)
-        contents = digest(module.contents(section))
+        contents = digest_of((module.contents(section),))
         yield f"{name} {section.type} {section.size} {section.align} {contents}"
         for relocation in module.relocations_of(section.index):
             yield f"{name} {relocation.offset} {relocation.type} {_meaning(module, relocation)}"
