@@ -19,6 +19,8 @@ _RELOCATION_TABLES = (elf.SHT_REL, elf.SHT_RELA)
 
 def check_agreement(rows: Sequence[tuple[int, ...]], header: Header, layout: Layout) -> None:
     """Raises DamagedFileError where ``rows``, the section headers as they stand, do not agree."""
+    if rows and rows[0][1] != elf.SHT_NULL:  # gABI, "Special Section Indexes": no section
+        raise _damaged(f"section 0, which is none, has type {rows[0][1]}", header.shoff)
     _check_apart(rows, header, layout)
     _check_links(rows)
 

@@ -235,6 +235,7 @@ PATCHED: Final[Mapping[str, Callable[[Rewriter], bytes]]] = {
     "two relocation tables of one section": _two_tables_of_relocations,
     "OSABI System V": _osabi(0),
     "OSABI Linux": _osabi(3),
+    "OSABI of no system": _osabi(0x89),
     "a dynamic symbol table": _dynamic_symbols,
     "a local symbol behind the globals": _late_local,
     "a relocation that does nothing": _no_relocation,

@@ -106,6 +106,7 @@ def test_a_damaged_file_is_edited_or_refused(data: bytes) -> None:
             f"its symbols in {STRTAB}, no symbol table",
         ),
         (with_section_field(SMALL.data, RELA, "link", 999), "its symbols in 999, no symbol table"),
+        (with_section_field(SMALL.data, 0, "type", 6), "section 0, which is none, has type 6"),
         (with_section_field(SMALL.data, 1, "offset", 0), "section 1 and the ELF header overlap"),
         (with_section_field(SMALL.data, 1, "offset", SHOFF + 63), "section headers and section 1"),
         (

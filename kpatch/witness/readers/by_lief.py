@@ -62,7 +62,7 @@ def _header(header: Any) -> dict[str, int | None]:
         "class": header.identity_class.value,
         "data": header.identity_data.value,
         "ident version": _value(header.identity_version),
-        "osabi": header.identity_os_abi.value,
+        "osabi": _value(header.identity_os_abi),
         "ABI version": header.identity_abi_version,
         "padding": int.from_bytes(bytes(header.identity[9:]), "little"),
         "type": header.file_type.value,
