@@ -1,13 +1,13 @@
 """What stands on a terminal of 60, 80 and 120 columns. ``python -m tests.cli.screens`` writes it.
 
-One process in one terminal runs all cases of a width: a case costs no start of its own.
+One process in one terminal runs all cases of all widths: a case costs no start of its own.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -32,23 +32,37 @@ CASES: Final = {
     "usage": ("verify", "--scenario", "leve", "kqemu-7.ko"),
 }
 _PROGRAM: Final = """
-import json, sys
+import fcntl, json, os, struct, sys, termios
 from kpatch.cli import main
-for each in json.loads(sys.argv[1]):
-    print("##", flush=True)
-    print("exit code", main.run(each), flush=True)
+for columns, folder in json.loads(sys.argv[2]):
+    os.chdir(folder)
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    print("####", flush=True)
+    for each in json.loads(sys.argv[1]):
+        print("##", flush=True)
+        print("exit code", main.run(each), flush=True)
 """
 _TIME: Final = re.compile(r"\s+\d+\.\d+\s+s\b")
 """Where it folds depends on how long it took: the blank in front is masked as well."""
 
 
-def screens(columns: int) -> dict[str, str]:
-    """The screen of every case on a terminal of that width, without times and versions."""
+def screens() -> dict[int, dict[str, str]]:
+    """The screen of every case on a terminal of each width, without times and versions."""
     calls = json.dumps([list(each) for each in CASES.values()])
-    with folder() as place:
+    with ExitStack() as stack:
+        # Each width has a folder of its own: apply changes what lies there.
+        places = [(columns, str(stack.enter_context(folder()))) for columns in WIDTHS]
+        program = ("-c", _PROGRAM, calls, json.dumps(places))
         # COLUMNS would win over the terminal, so it is not handed on.
-        code, written = on_terminal([], place, columns, program=("-c", _PROGRAM, calls))
+        code, written = on_terminal([], Path.cwd(), WIDTHS[0], program=program)
     assert code == 0, written
+    parts = re.split(r"^####\r?\n", written, flags=re.M)[1:]
+    return {
+        columns: _of_each_case(part, columns) for columns, part in zip(WIDTHS, parts, strict=True)
+    }
+
+
+def _of_each_case(written: str, columns: int) -> dict[str, str]:
     found = "\n".join(screen(written, columns)).split("##\n")[1:]
     return {
         name: _plain(f"$ kpatch {' '.join(CASES[name])}\n{text.rstrip()}\n")
@@ -68,6 +82,6 @@ def path_of(name: str, columns: int) -> Path:
 
 if __name__ == "__main__":
     SCREENS.mkdir(exist_ok=True)
-    for width in map(int, sys.argv[1:]) if sys.argv[1:] else WIDTHS:
-        for name, text in screens(width).items():
+    for width, of_each_case in screens().items():
+        for name, text in of_each_case.items():
             path_of(name, width).write_text(text)

@@ -11,22 +11,25 @@ from tests.verify.mutants.harmless import EVERYWHERE, FENCED, FENCED_WHERE, HARM
 from tests.verify.mutants.right_locks import ALL, ANY, LOCKS, OF_TWO, OWN, TWO
 from tests.verify.mutants.variant import BOUNDS, SC, TSO, Variant
 
-PAIRS = [
-    *((variant, place) for variant in HARMLESS for place in EVERYWHERE),
-    *((FENCED, place) for place in FENCED_WHERE),
-    *((variant, place) for variant in (*LOCKS, OWN) for place in ANY),
-    *((variant, place) for variant in OF_TWO for place in TWO),
+RIGHT = [
+    *((variant, EVERYWHERE) for variant in HARMLESS),
+    (FENCED, FENCED_WHERE),
+    *((variant, ANY) for variant in (*LOCKS, OWN)),
+    *((variant, TWO) for variant in OF_TWO),
 ]
 
 
-def name_of(value: Variant | Obligation) -> str:
+def name_of(value: object) -> str:
     """For the names of tests."""
-    return value.name if isinstance(value, Variant) else value.title
+    return value.name if isinstance(value, Variant) else ""
 
 
-@pytest.mark.parametrize(("variant", "place"), PAIRS, ids=name_of)
-def test_a_variant_that_is_right_is_proven(variant: Variant, place: Obligation) -> None:
-    assert variant.explored(place).holds
+@pytest.mark.parametrize(("variant", "places"), RIGHT, ids=name_of)
+def test_a_variant_that_is_right_is_proven(
+    variant: Variant, places: tuple[Obligation, ...]
+) -> None:
+    # All places in one test: the patched module is made once.
+    assert [place.title for place in places if not variant.explored(place).holds] == []
 
 
 def test_every_variant_is_another_patch() -> None:

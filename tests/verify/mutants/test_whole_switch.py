@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
+from kpatch.verify.machine import pretences
 from kpatch.verify.proof.checks import SENTENCES, Check
 from kpatch.verify.proof.tasks import Bounds, Case
 from kpatch.verify.proof.verdict import Proof
 from kpatch.verify.proof.whole_switch import inputs_of, mistaken_of, run_checks, same_effect_of
+from tests.children import peak_of
 from tests.verify.mutants.guards import BROAD, NARROW
 from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.odd import RIGHT_ODD, UNTOLD
@@ -74,3 +78,7 @@ def test_a_broken_check_alone_makes_the_verdict() -> None:
         assert Proof(case, Bounds(), explored, None, 0.0, checks=checks).verdict == verdict
     unknown = (Check("inputs", unknown=("where 'jmp r9' goes",)),)
     assert Proof(RIGHT.case, Bounds(), explored, None, 0.0, checks=unknown).verdict == "not-proven"
+
+
+def test_what_a_guard_is_tried_with_takes_no_memory() -> None:
+    assert peak_of(lambda: importlib.reload(pretences)) < 1 << 20
