@@ -9,8 +9,8 @@ from tests.cli.harness import Done, patched_bytes, run
 
 LEAVE: Final = ("--cpus", "2", "--model", "sc", "--scenario", "leave")
 UP: Final = ("--cpus", "2", "--scenario", "up")
-LONG: Final = ("--cpus", "16", "--model", "tso", "--scenario", "leave", "--no-symmetry")
-"""Without symmetry there are 16! orders to enter: more work than anybody waits for."""
+LONG: Final = ("--cpus", "10", "--model", "tso", "--scenario", "leave", "--no-symmetry")
+"""Without symmetry there are 10! orders to enter: more work than anybody waits for."""
 
 
 def patched(folder: Path, name: str = "kqemu-7.ko") -> Path:

@@ -114,7 +114,7 @@ def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
     assert done.code == 1
     assert done.out.startswith(f"{path}: NOT-PROVEN\n")
     assert done.out.count("NOT-PROVEN") == 1
-    assert re.search(r"leave, 16 CPUs, tso.*: not proven: interrupted after \d+ states", done.out)
+    assert re.search(r"leave, 10 CPUs, tso.*: not proven: interrupted after \d+ states", done.out)
     assert "Traceback" not in done.out + done.err
     assert re.search(r"\d+/\d+ +\d{4,} states", ESCAPE.sub("", done.err))
     assert WIPED in done.err.rpartition("proving")[2]
