@@ -60,6 +60,7 @@ def test_only_the_harness_may_leave_the_model() -> None:
         "bzhi rax, rcx, rbx",
         "tzcnt eax, ecx",
         ".byte 0xf3, 0x41, 0x90",
+        "lock mov [rax], rcx",
     ],
 )
 def test_what_cpus_and_their_emulation_do_differently_is_refused(source: str) -> None:
