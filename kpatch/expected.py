@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final
 
-from kpatch.digest import digest
+from kpatch.digest import digest_of
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.patch.note import NO_DIGEST, OWNER, SECTION, TYPE
@@ -159,20 +159,22 @@ def _sealed(blank: bytes, patched: bytes) -> bytes:
     at = patched.rfind(before) + len(before)
     if at < len(before):
         return blank
-    whole = patched[:at] + zeros + patched[at + len(zeros) :]
-    return before + digest(whole).encode() + behind
+    view = memoryview(patched)
+    whole = digest_of((view[:at], zeros, view[at + len(zeros) :]))
+    return before + whole.encode() + behind
 
 
 def _overwritten(row: SectionRow, plan: Plan) -> SectionRow:
     """The section with the sites' new bytes. Overwrites are counted from the file's start."""
     if row.contents is None or row.offset is None:
         return row
-    contents = bytearray(row.contents)
+    contents = row.contents
     for overwrite in plan.overwrites:
         start = overwrite.offset - row.offset
-        if start >= 0 and start + len(overwrite.new) <= len(contents):
-            contents[start : start + len(overwrite.new)] = overwrite.new
-    return row._replace(contents=bytes(contents))
+        end = start + len(overwrite.new)
+        if start >= 0 and end <= len(contents):
+            contents = contents[:start] + overwrite.new + contents[end:]
+    return row._replace(contents=contents)
 
 
 def _new_symbols(plan: Plan, names: dict[str, int]) -> list[SymbolRow]:

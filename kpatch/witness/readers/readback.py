@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
+import os
+import pickle
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from kpatch.interrupts import held_back
 from kpatch.witness.readers.picture import Picture, differences
@@ -75,8 +76,8 @@ class Background:
         self._asked = data, expected
         if self._pipe is not None:
             # A process that is gone shows when it should answer.
-            with contextlib.suppress(OSError):
-                self._pipe.send(self._asked)
+            with contextlib.suppress(OSError), _stream(self._pipe, "wb") as stream:
+                pickle.dump(self._asked, stream)
 
     def readings(self) -> tuple[Reading, ...]:
         """Wait for what the readers say; of no file they say nothing.
@@ -100,11 +101,7 @@ class Background:
 
 
 # A fork where there is one: other ways to start load more anew than LIEF takes.
-_PROCESS: Final = (
-    multiprocessing.Process
-    if sys.platform == "win32"
-    else multiprocessing.get_context("fork").Process
-)
+_PROCESS: Final = multiprocessing.get_context("fork").Process
 
 
 def _received(pipe: Connection) -> tuple[Reading, ...] | None:
@@ -129,12 +126,18 @@ def _child(pipe: Connection, others_end: Connection) -> None:
     # Beside it, so that whoever sends the file need not wait. What cannot be loaded is told below.
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=_load, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):
-        data, expected = pipe.recv()
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
+        with _stream(pipe, "rb") as stream:
+            data, expected = pickle.load(stream)
         found = None
         with contextlib.suppress(ImportError, MemoryError, OSError):
             found = read_by_each(data, expected)
         pipe.send(found)
+
+
+def _stream(pipe: Connection, mode: str) -> IO[bytes]:
+    """``pipe`` as a file: to send and receive a message takes two copies of it in memory."""
+    return os.fdopen(os.dup(pipe.fileno()), mode)
 
 
 def _load() -> None:
