@@ -25,7 +25,7 @@ from kpatch.elf.layouts import AMD64, E_SHNUM, E_SHOFF, TABLE_ALIGNMENT
 from kpatch.elf.module import Module, read_module
 from tests.package import makers
 
-_FILES = sized(1000, 50)
+_FILES = sized(10_000, 50)
 _ALONE = sized(100, 10)
 
 _SHARES = {"modules": 50, "objects": 40, "packages": 8, "kqemu builds": 2}
