@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from kpatch.verify.hardware.descriptors import BUSY, TSS_SIZE, changed, tss_descriptor
 from kpatch.verify.machine.same_effect import Alone
 from kpatch.verify.world.host import pcpu_page
 from kpatch.verify.world.world import World
@@ -18,7 +19,9 @@ Pretence = tuple[int, int]
 """What stands where the number of the CPU and its mask are expected: two u32."""
 
 CPU: Final = 1
-"""The CPU that is tried: each number but 1 is another's."""
+"""The CPU that is tried. Which one makes no difference to a right switch."""
+_NOBODY: Final = 77
+"""A number that no CPU has, and no pretence."""
 _NUMBERS: Final = (0, 2, 31)
 _BITS: Final = 32
 _ALL: Final = (1 << _BITS) - 1
@@ -49,30 +52,38 @@ PRETENCES: Final[tuple[Pretence, ...]] = tuple(
 
 
 def mistaken(world: World) -> str:
-    """Which pair is taken for a CPU's number and its mask, and what comes of it; or nothing.
+    """Which pair is taken for what it is not, and what comes of it; empty if none is.
 
-    ``world`` is one with an unknown struct pcpu, and a GDT for each CPU: there TR has to be what it
-    was, as the unpatched switch leaves it. Each round tries another pair.
+    ``world`` is one with an unknown struct pcpu, and a GDT for each CPU: there the TSS that the
+    slot names has to be loaded, as the unpatched switch does it. Each round tries another pair. At
+    last each number that has a mask: who takes it for a CPU's loads the TSS of that CPU, also where
+    no host of the explorations has so many.
     """
     alone = Alone(world, CPU)
-    host = world.host
-    page = host.pcpu.physical_of(world.model.pcpu_of(CPU))
-    slot = host.slot(CPU)
-    kept = alone.contents(slot)
+    alone.round()  # with junk; from now on the slot is what is written there
     try:
-        for pair in PRETENCES:
-            host.arena.write(page, pcpu_page(world.model, CPU, pair))
-            failure = alone.round()
-            if failure:
-                return f"{_named(pair)}: it does not return: {failure}"
-            base = alone.engine.tr.base
-            if base != world.model.tss_of(CPU) or alone.contents(slot) != kept:
-                return f"{_named(pair)}: TR is {base:#x}, unpatched {world.model.tss_of(CPU):#x}"
+        for number, mask in (*PRETENCES, *((number, 1 << number) for number in range(_BITS))):
+            complaint = _tried(alone, number, mask)
+            if complaint:
+                what = f"with {number:#x} for the CPU's number, and {mask:#x} for its mask"
+                return f"{what}: {complaint}"
     finally:
         alone.engine.close()
     return ""
 
 
-def _named(pair: Pretence) -> str:
-    number, mask = pair
-    return f"with {number:#x} for the CPU's number, and {mask:#x} for its mask"
+def _tried(alone: Alone, number: int, mask: int) -> str:
+    """One round with this pair in struct pcpu, and the TSS of nobody in the slot."""
+    host, model = alone.world.host, alone.world.model
+    nobodys, named = (model.tss_of(0) + TSS_SIZE * each for each in (_NOBODY, number))
+    page = pcpu_page(model, CPU, (number, mask))
+    host.arena.write(host.pcpu.physical_of(model.pcpu_of(CPU)), page)
+    host.arena.write(host.slot(CPU).physical, tss_descriptor(nobodys, BUSY))
+    failure = alone.round()
+    if failure:
+        return f"it does not return: {failure}"
+    base = alone.engine.tr.base
+    if base != nobodys and not (base == named and _is_known(number, mask)):
+        return f"TR is {base:#x}, unpatched {nobodys:#x}"
+    left = changed(alone.contents(host.slot(CPU)), tss_descriptor(base, BUSY))
+    return f"the descriptor is left changed: {left}" if left else ""

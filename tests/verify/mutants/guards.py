@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.verify.mutants.changes import Lines
 from tests.verify.mutants.variant import Variant
+from tests.verify.mutants.whole_switch import STRIDE
 
 _ABOVE: Final = "ja unknown_layout"
 _OTHER: Final = "jne unknown_layout"
@@ -33,6 +34,17 @@ BROAD: Final = (
     _guard("16 bits of the mask, by the number modulo 16", _BIT, "bts ax, cx"),
     _guard("a mask that is the number's sum", "cmp eax, edx", "add eax, edx"),
 )
+NUMBERS: Final = tuple(
+    Variant(name, (Lines(STRIDE, f"{change}; {STRIDE}"),))
+    for name, change in (
+        ("CPU 0 for CPU 16", "and ecx, 15"),
+        ("CPU 0 for CPU 4", "and ecx, 3"),
+        ("CPU 15 for the later ones", "cmp ecx, 15; jbe fine; mov ecx, 15; fine:"),
+        ("another one for CPU 31", "cmp ecx, 31; jne fine; dec ecx; fine:"),
+    )
+)
+"""Right for the first CPUs only: the TSS of a later one is taken for another's."""
+
 NARROW: Final = (
     _guard("fifteen CPUs", _LAST, "cmp ecx, 15"),
     _guard("the mask by a shift", f"xor eax, eax; {_BIT}", "mov eax, 1; shl eax, cl"),

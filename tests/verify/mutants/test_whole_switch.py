@@ -12,7 +12,7 @@ from kpatch.verify.proof.tasks import Bounds, Case
 from kpatch.verify.proof.verdict import Proof
 from kpatch.verify.proof.whole_switch import inputs_of, mistaken_of, run_checks, same_effect_of
 from tests.children import peak_of
-from tests.verify.mutants.guards import BROAD, NARROW
+from tests.verify.mutants.guards import BROAD, NARROW, NUMBERS
 from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.odd import RIGHT_ODD, UNTOLD
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
@@ -31,8 +31,8 @@ def test_a_wrong_patch_breaks_the_property_that_it_should(mutant: Wrong) -> None
     assert mutant.broken in [each.name for each in checks if each.wrong]
 
 
-@pytest.mark.parametrize("variant", BROAD, ids=lambda each: each.name)
-def test_a_guard_that_takes_something_else_for_a_struct_pcpu_is_found(variant: Variant) -> None:
+@pytest.mark.parametrize("variant", (*BROAD, *NUMBERS), ids=lambda each: each.name)
+def test_a_struct_pcpu_that_is_taken_for_another_is_found(variant: Variant) -> None:
     assert mistaken_of(variant.case).startswith("unknown-layout-private: with 0x")
 
 
