@@ -61,6 +61,8 @@ def test_only_the_harness_may_leave_the_model() -> None:
         "tzcnt eax, ecx",
         ".byte 0xf3, 0x41, 0x90",
         "lock mov [rax], rcx",
+        "shld [rip + 0x7ff8], rcx, 4",
+        "shrd [rip + 0x7ff8], ecx, 4",
     ],
 )
 def test_what_cpus_and_their_emulation_do_differently_is_refused(source: str) -> None:
