@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from kpatch.digest import digest
+from kpatch.digest import digest, digest_of
 from kpatch.elf import constants as elf
 from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module, Section
@@ -236,20 +236,25 @@ def sealed(data: bytes) -> bytes:
 
     ``data`` is a patched file whose note was packed without a digest.
     """
-    at = _digest_at(data, NO_DIGEST)
-    return data[:at] + digest(data).encode("ascii") + data[at + len(NO_DIGEST) :]
+    before, behind = _around(data, NO_DIGEST)
+    return b"".join((before, digest(data).encode("ascii"), behind))
 
 
 def seal_holds(data: bytes, note: Note) -> bool:
     """True if not one byte of the patched file changed since it was written."""
     try:
-        at = _digest_at(data, note.patched_sha256)
+        before, behind = _around(data, note.patched_sha256)
     except ValueError:
         return False
-    blank = data[:at] + NO_DIGEST.encode("ascii") + data[at + len(NO_DIGEST) :]
-    return digest(blank) == note.patched_sha256
+    return digest_of((before, NO_DIGEST.encode("ascii"), behind)) == note.patched_sha256
 
 
-def _digest_at(data: bytes, value: str) -> int:
+def _around(data: bytes, value: str) -> tuple[memoryview, memoryview]:
+    """What stands in front of the digest ``value`` in a patched file, and behind; no copies.
+
+    Raises ValueError where it is not there.
+    """
     key = b'"patched_sha256":"'
-    return data.rindex(key + value.encode("ascii")) + len(key)
+    at = data.rindex(key + value.encode("ascii")) + len(key)
+    view = memoryview(data)
+    return view[:at], view[at + len(value) :]
