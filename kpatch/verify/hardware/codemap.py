@@ -179,7 +179,7 @@ def _is_pause_or_exchange(instruction: Instruction) -> bool:
 
 
 def _shifts_double_beside_rip(instruction: Instruction) -> bool:
-    """``shld`` or ``shrd`` by a constant, relative to rip: Unicorn 2.1.4 is a byte off (measured)."""
+    """``shld`` or ``shrd`` by a constant beside rip: Unicorn 2.1.4 is a byte off (measured)."""
     relative = any(isinstance(each, Memory) and each.base == "rip" for each in instruction.operands)
     return relative and instruction.operation in ("shld", "shrd")
 
