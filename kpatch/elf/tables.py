@@ -85,8 +85,7 @@ def read_sections(
     end = header.shoff + header.shnum * layout.section.size
     rows = list(layout.section.iter_unpack(data[header.shoff : end])) if header.shnum else []
     for index, (_, kind, _, _, offset, size, *_) in enumerate(rows):
-        has_bytes = kind not in (elf.SHT_NULL, elf.SHT_NOBITS) and size > 0
-        if has_bytes and offset + size > len(data):
+        if offset + size > len(data) and size and kind not in (elf.SHT_NULL, elf.SHT_NOBITS):
             _damaged(
                 f"section {index} needs bytes up to 0x{offset + size:x}, "
                 f"the file has 0x{len(data):x}",
@@ -96,16 +95,9 @@ def read_sections(
         check_agreement(rows, header, layout)
     strings = _string_range(rows, header.shstrndx) if header.shstrndx else None
     sections = []
-    for index, (name, kind, flags, address, offset, size, link, info, align, entsize) in enumerate(
-        rows
-    ):
-        text = "" if strings is None else names.at(strings, name, f"section {index}")
-        sections.append(
-            Section(
-                index, text, kind, flags, address, FileOffset(offset), size, link, info, align,
-                entsize,
-            )
-        )  # fmt: skip
+    for index, (name, *fields) in enumerate(rows):
+        text = "" if strings is None else names.at(strings, name, "section", index)
+        sections.append(Section._make((index, text, *fields)))
     return tuple(sections)
 
 
@@ -136,7 +128,7 @@ def read_symbols(
             section = far[index]
         if section >= len(sections) and not elf.SHN_LORESERVE <= section <= elf.SHN_XINDEX:
             _damaged(f"symbol {index} is in section {section}, which does not exist", _at(table))
-        text = names.at(strings, name, f"symbol {index}") if name else ""
+        text = names.at(strings, name, "symbol", index) if name else ""
         symbols.append(Symbol(index, text, value, size, info >> 4, info & 15, other, section))
     return tuple(symbols)
 
@@ -178,11 +170,11 @@ class NameReader:
         self._known: dict[int, str] = {}
         self._budget = _NAME_BYTES_PER_FILE_BYTE * len(data) + NAME_BYTES_ALWAYS
 
-    def at(self, strings: tuple[int, int], position: int, whose: str) -> str:
+    def at(self, strings: tuple[int, int], position: int, what: str, index: int) -> str:
         """The name at ``position`` in the table that covers the file offsets ``strings``.
 
-        Bytes outside ASCII come out escaped. Raises DamagedFileError if the name starts or
-        ends outside the table.
+        ``what`` and its index say in messages whose it is. Bytes outside ASCII come out escaped.
+        Raises DamagedFileError if the name starts or ends outside the table.
         """
         start, end = strings[0] + position, strings[1]
         found = self._known.get(start)
@@ -191,11 +183,14 @@ class NameReader:
         stop = self._data.find(b"\0", start, end) if start < end else -1
         if stop < 0:
             _damaged(
-                f"the name of {whose} does not end inside its table", f"file offset 0x{start:x}"
+                f"the name of {what} {index} does not end inside its table",
+                f"file offset 0x{start:x}",
             )
         self._budget -= stop - start
         if self._budget < 0:
-            _damaged("the names overlap: they are many times larger than the file", f"{whose}")
+            _damaged(
+                "the names overlap: they are many times larger than the file", f"{what} {index}"
+            )
         name = self._data[start:stop].decode("ascii", "backslashreplace")
         self._known[start] = name
         return name

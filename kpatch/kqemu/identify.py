@@ -86,8 +86,9 @@ def _type_sentence(module: Module) -> str:
 
 
 def _linux_marks(module: Module) -> Iterator[str]:
+    names = {section.name for section in module.sections}
     for name in _LINUX_SECTIONS:
-        if module.section_named(name) is not None:
+        if name in names:
             yield f"it has the section {name} of a Linux module"
     # The bytes first: to look symbols up by name costs a table of them all.
     if _LINUX_SYMBOL.encode() in module.data and module.symbol_named(_LINUX_SYMBOL) is not None:
