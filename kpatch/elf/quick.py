@@ -71,8 +71,6 @@ def _sound_relocations(
     data: bytes, layout: Layout, sections: Sequence[Section], symbols: int
 ) -> bool:
     tables = [section for section in sections if section.is_relocation_table]
-    if sum(table.size for table in tables) > len(data):
-        return False
     for table in tables:
         rows = layout.rela if table.type == elf.SHT_RELA else layout.rel
         if table.entsize != rows.size or table.size % rows.size or table.info >= len(sections):

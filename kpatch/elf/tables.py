@@ -138,8 +138,6 @@ def read_relocations(
 ) -> tuple[Relocation, ...]:
     """The entries of every SHT_REL and SHT_RELA section. Raises DamagedFileError."""
     tables = [section for section in sections if section.is_relocation_table]
-    if sum(table.size for table in tables) > len(data):
-        _damaged("its relocation tables overlap: together they are larger than the file", "")
     relocations: list[Relocation] = []
     for table in tables:
         rows = layout.rela if table.type == elf.SHT_RELA else layout.rel

@@ -7,7 +7,6 @@ signatures and the table of kernels. In a folder nearly all files are of this ki
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from typing import Final
 
 from kpatch.elf import constants as elf
@@ -46,21 +45,14 @@ def is_nothing_for_us(module: Module) -> OtherModuleError | None:
 
 def _may_hold_image(module: Module) -> bool:
     """Could ``signature.image`` find one? It looks where this does, and decodes what it finds."""
-    sections = [each for each in module.sections if each.is_loaded and not each.is_code]
-    if not sections:
-        return False
-    # All at once: sections may share bytes, in a file that was made to cost.
-    start, end = min(each.offset for each in sections), max(each.end for each in sections)
-    anchors = list(candidates(ANCHOR, module.data, start, end))
     looked_at = 0
-    for section in sections:
-        first = bisect_left(anchors, section.offset)
-        if first == len(anchors) or anchors[first] >= section.end:
+    for section in module.sections:
+        if not section.is_loaded or section.is_code:
             continue
         data = module.contents(section)
-        for anchor in anchors[first : bisect_left(anchors, section.end)]:
+        for anchor in candidates(ANCHOR, data, 0, len(data)):
             looked_at += 1
-            if looked_at == _MOST_ANCHORS or _is_behind_header(data, anchor - section.offset):
+            if looked_at == _MOST_ANCHORS or _is_behind_header(data, anchor):
                 return True
     return False
 
