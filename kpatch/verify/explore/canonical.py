@@ -20,7 +20,7 @@ renaming of the state, so nothing reachable is lost and nothing unreachable is a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.verify.explore.naming import Names
 from kpatch.verify.explore.shapes import Shapes
@@ -28,8 +28,7 @@ from kpatch.verify.explore.shapes import Shapes
 State = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """A state taken apart. References are CPU numbers."""
 
     memory: int
@@ -46,14 +45,19 @@ class CanonicalForms:
         self._shapes = shapes
         self._cpus = shapes.naming.program.cpus
         self._all = tuple(range(self._cpus))
+        self._no_links: tuple[Names, ...] = ((),) * self._cpus
+        self._names: dict[tuple[int, Names, Names], tuple[Names, Names]] = {}
 
     def parts(self, state: State) -> Parts:
         """Takes a state apart."""
-        shapes = state[1 : self._cpus + 1]
-        rest = iter(state[self._cpus + 1 :])
+        end = self._cpus + 1
+        shapes = state[1:end]
+        memory_links = tuple(range(self._shapes.memory_links[state[0]]))
+        if len(state) == end:  # nobody refers to anybody, and no guest waits
+            return Parts(state[0], memory_links, shapes, self._no_links, ())
+        rest = iter(state[end:])
         links = tuple(_next(rest, self._shapes.links[shape]) for shape in shapes)
         pool = tuple((guest, _next(rest, self._shapes.guest_links[guest])) for guest in rest)
-        memory_links = tuple(range(self._shapes.memory_links[state[0]]))
         return Parts(state[0], memory_links, shapes, links, pool)
 
     def state(self, parts: Parts) -> tuple[State, Names]:
@@ -77,13 +81,18 @@ class CanonicalForms:
             return True
         return any(guest_links[guest] for guest in state[self._cpus + 1 :])
 
-    def names(self, cpu: int, links: Names, others: Names) -> tuple[list[int], Names]:
+    def names(self, cpu: int, links: Names, others: Names) -> tuple[Names, Names]:
         """The CPU behind each name in a move of ``cpu``, and the names of ``others``."""
-        names = [cpu, *links]
-        names.extend(other for other in others if other not in names)
-        if len(names) == self._cpus - 1:
-            names.extend(set(self._all).difference(names))
-        return names, tuple(names.index(other) for other in others)
+        key = cpu, links, others
+        found = self._names.get(key)
+        if found is None:
+            names = [cpu, *links]
+            names.extend(other for other in others if other not in names)
+            if len(names) == self._cpus - 1:
+                names.extend(set(self._all).difference(names))
+            pattern = tuple(names.index(other) for other in others)
+            found = self._names[key] = tuple(names), pattern
+        return found
 
     def _order(self, parts: Parts) -> Names:
         order = list(parts.memory_links)

@@ -8,7 +8,7 @@ partial-order reduction, since that runs steps before their time.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kpatch.verify.explore.canonical import State
@@ -30,6 +30,7 @@ def fewest_preemptions(
     or when the time is over.
     """
     ways: dict[Node, tuple[Node, Successor] | None] = {}
+    moves = _Moves(space, goal)
     waiting = [_Entry(0, 0, 0, (start, -1), None)]
     pushed = 0
     while waiting:
@@ -46,10 +47,13 @@ def fewest_preemptions(
         state, last = entry.node
         if space.has_fault(state):
             continue
-        for successor in space.moves(state):
-            preemptions = entry.preemptions + _is_preemption(space, state, last, successor)
-            after = successor.state, _last(space, last, successor)
-            reached = goal(successor)
+        may_go_on = last != -1 and _may_go_on(space, state, last)
+        for successor, mover, reached in moves.of(state):
+            if mover == -1:
+                preemptions, mover = entry.preemptions, _still(space, last, successor)
+            else:
+                preemptions = entry.preemptions + (may_go_on and successor.cpu != last)
+            after = successor.state, mover
             if preemptions > at_most or (after in ways and not reached):
                 continue
             pushed += 1
@@ -57,6 +61,40 @@ def fewest_preemptions(
             next_entry = _Entry(preemptions, entry.length + 1, pushed, after, way, reached)
             heapq.heappush(waiting, next_entry)
     return None
+
+
+class _Move(NamedTuple):
+    """A move, and what does not depend on who moved before.
+
+    ``mover`` is the CPU that has moved, as a number in the new state. It is -1 where a store has
+    reached memory: then the CPU that moved last is the same as before.
+    """
+
+    successor: Successor
+    mover: int
+    is_goal: bool
+
+
+class _Moves:
+    """The moves in each state, worked out once: it is visited once for each CPU that moved last."""
+
+    def __init__(self, space: Space, goal: Goal) -> None:
+        self._space = space
+        self._goal = goal
+        self._known: dict[State, list[_Move]] = {}
+
+    def of(self, state: State) -> list[_Move]:
+        """All of them, in order."""
+        known = self._known.get(state)
+        if known is None:
+            known = self._known[state] = list(self._made(state))
+        return known
+
+    def _made(self, state: State) -> Iterator[_Move]:
+        for successor in self._space.moves(state):
+            drains = successor.effect.kind is MoveKind.DRAIN
+            mover = -1 if drains else _renamed(self._space, successor.cpu, successor)
+            yield _Move(successor, mover, self._goal(successor))
 
 
 class _Entry(NamedTuple):
@@ -81,20 +119,19 @@ def _path(
     return path[::-1]
 
 
-def _is_preemption(space: Space, state: State, last: int, successor: Successor) -> bool:
-    if last in (-1, successor.cpu) or successor.effect.kind is MoveKind.DRAIN:
-        return False
-    shape = state[last + 1]
-    return space.shapes.kind(shape) not in YIELDING and space.can_go_on(state, last)
+def _may_go_on(space: Space, state: State, last: int) -> bool:
+    """Whether it is a preemption if another CPU moves now."""
+    return space.shapes.kind(state[last + 1]) not in YIELDING and space.can_go_on(state, last)
 
 
-def _last(space: Space, last: int, successor: Successor) -> int:
-    """The CPU that moved last, as a number in the new state.
+def _still(space: Space, last: int, successor: Successor) -> int:
+    """The CPU that moved last, which a store that reaches memory leaves as it is."""
+    return -1 if last == -1 else _renamed(space, last, successor)
+
+
+def _renamed(space: Space, cpu: int, successor: Successor) -> int:
+    """A CPU of the old state, as a number in the new one.
 
     Of nameless CPUs that look the same it is the first: the search moves only that one.
     """
-    if successor.effect.kind is MoveKind.DRAIN:
-        if last == -1:
-            return -1
-        return space.first_alike(successor.state, successor.order.index(last))
-    return space.first_alike(successor.state, successor.order.index(successor.cpu))
+    return space.first_alike(successor.state, successor.order.index(cpu))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from kpatch.verify.explore.canonical import CanonicalForms, Parts, State, referred
 from kpatch.verify.explore.counted import Counted, Moves, StateKey, Taken
@@ -17,8 +18,7 @@ from kpatch.verify.explore.steps import Advance, Effect, Steps, pattern_of
 Waited = tuple[tuple[int, int], ...]  # CPUs by their old numbers, and how many steps of each
 
 
-@dataclass(frozen=True)
-class Successor:
+class Successor(NamedTuple):
     """A move in a state and where it leads.
 
     ``order[i]`` is the number that CPU i of the new state had in the old one. ``guest`` is the
@@ -207,4 +207,5 @@ class Space:
                 shapes[cpu], count = self._waits.normal(shape, parts.memory, pattern)
                 if count:
                     waited.append((cpu, count))
-        return replace(parts, shapes=tuple(shapes)), tuple(waited)
+        memory, memory_links, _, links, pool = parts
+        return Parts(memory, memory_links, tuple(shapes), links, pool), tuple(waited)
