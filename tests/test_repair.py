@@ -26,6 +26,7 @@ from kpatch.repair import apply, scan
 from kpatch.signature.load import load_signatures, parse_signature
 from kpatch.signature.scan import find
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import UP
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import MANIFEST, copied, patched_bytes, run, sample
@@ -62,7 +63,7 @@ def calls() -> Iterator[Counter[tuple[str, bytes]]]:
 
 def test_apply_works_nothing_out_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "_known", {})  # not what another test searched
-    few = suite(["up"], [1], (MemoryModel.SC,))  # how much is proven changes nothing in the story
+    few = suite([UP], [1], (MemoryModel.SC,))  # how much is proven changes nothing in the story
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
     path = copied("kqemu-7.ko", tmp_path)
     before = path.read_bytes()

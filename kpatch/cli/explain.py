@@ -186,12 +186,13 @@ def _counterexample(found: Assessment, console: Console) -> CounterexampleFacts 
         return None
     from kpatch.proving import case_of, prove_case
     from kpatch.verify.explore import MemoryModel
+    from kpatch.verify.machine.scenarios import LEAVE
     from kpatch.verify.proof.obligations import suite
 
     # The refusal, if there is one, is about patching it, not about running it.
     case = case_of(found._replace(refusal=None))
     with progress.shown(console, 1, found.module.name) as proving:
-        proof = prove_case(case, proving, suite(("leave",), (2,), (MemoryModel.SC,)))
+        proof = prove_case(case, proving, suite((LEAVE,), (2,), (MemoryModel.SC,)))
     from kpatch.report.proof_documents import proof_document
 
     explored = proof_document(proof)["explored"]

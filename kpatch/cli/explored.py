@@ -18,7 +18,7 @@ from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
 from kpatch.report.proof_text import proof_text, quiet_text
 from kpatch.verify.explore import MemoryModel, Schedule, from_text
-from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.verify.machine.scenarios import SCENARIOS, scenario_named
 from kpatch.verify.proof.obligations import Obligation, default_suite, suite
 from kpatch.verify.proof.tasks import Bounds, replayed_lanes
 
@@ -123,7 +123,8 @@ def _obligations(asked: Asked) -> tuple[Obligation, ...]:
         found = default_suite(with_maxcpu=True)
     else:
         cpus = _numbers("2,4" if asked.cpus is None else asked.cpus)
-        found = suite(asked.scenarios, cpus, _MODELS[asked.model or "both"])
+        scenarios = [scenario_named(name) for name in asked.scenarios]
+        found = suite(scenarios, cpus, _MODELS[asked.model or "both"])
     if asked.tr_selector is None:
         return found
     only = int(asked.tr_selector, 16)

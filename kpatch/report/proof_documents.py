@@ -103,7 +103,7 @@ def _explored(explored: Explored) -> ExploredFacts:
     return {
         "kind": task.kind,
         "name": task.name,
-        "scenario": task.obligation.scenario,
+        "scenario": task.obligation.scenario.name,
         "tr_selector": task.obligation.tr_selector,
         "expected": sorted(task.expected),
         "holds": explored.holds,

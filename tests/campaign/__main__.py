@@ -16,6 +16,7 @@ from typing import Final
 
 from kpatch.errors import KpatchError
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.obligations import Obligation
 from tests.campaign.judge import Trial, judge, macros, module_of
 from tests.campaign.trampolines import trampolines
@@ -23,7 +24,7 @@ from tests.campaign.trampolines import trampolines
 FOUND: Final = Path("build/campaign")
 _PER_MODULE: Final = 25
 _PLACES: Final = tuple(
-    Obligation(scenario, 2, model)
+    Obligation(scenario_named(scenario), 2, model)
     for scenario, models in (
         ("leave", (MemoryModel.SC, MemoryModel.SC, MemoryModel.SC, MemoryModel.TSO)),
         ("unknown-layout", (MemoryModel.SC,)),

@@ -18,6 +18,7 @@ from kpatch.signature.load import parse_signature
 from kpatch.signature.scan import find
 from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore
 from kpatch.verify.explore.schedule import from_text
+from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case
 from tests.secondsource.build import build
@@ -46,7 +47,7 @@ class Trial:
 
     def text(self) -> str:
         """A case file: the signature, with the rest in its first lines."""
-        where = [self.where.scenario, self.where.model.value]
+        where = [self.where.scenario.name, self.where.model.value]
         return f"# {json.dumps(dict(self.macros))}\n# {json.dumps(where)}\n{self.signature}"
 
     @classmethod
@@ -54,7 +55,11 @@ class Trial:
         """What ``text`` wrote."""
         macros, where, signature = text.split("\n", 2)
         scenario, model = json.loads(where[2:])
-        return cls(signature, json.loads(macros[2:]), Obligation(scenario, 2, MemoryModel(model)))
+        return cls(
+            signature,
+            json.loads(macros[2:]),
+            Obligation(scenario_named(scenario), 2, MemoryModel(model)),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 
 from kpatch.errors import KpatchError
 from kpatch.verify.explore import Answer, MemoryModel
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds
 from tests.campaign import judge
@@ -17,7 +18,7 @@ from tests.campaign.judge import Judgement, Trial, module_of
 from tests.campaign.trampolines import trampolines
 
 CASES = sorted(Path(__file__).with_name("cases").glob("*.toml"))
-LEAVE = Obligation("leave", 2, MemoryModel.SC)
+ON_TWO = Obligation(LEAVE, 2, MemoryModel.SC)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -28,7 +29,7 @@ def test_a_disagreement_that_was_found_is_none_any_more(path: Path) -> None:
 
 
 def test_a_case_file_gives_the_trial_back() -> None:
-    trial = Trial(trampolines(random.Random(7)), {"MOVE": "0x10"}, LEAVE)
+    trial = Trial(trampolines(random.Random(7)), {"MOVE": "0x10"}, ON_TWO)
     assert Trial.of(trial.text()) == trial
 
 
@@ -41,7 +42,7 @@ def test_drawn_trampolines_can_be_patched_in_often_enough() -> None:
     module, made = module_of({}), 0
     for seed in range(12):
         try:
-            made += bool(Trial(trampolines(random.Random(seed)), {}, LEAVE).case(module))
+            made += bool(Trial(trampolines(random.Random(seed)), {}, ON_TWO).case(module))
         except (KpatchError, ValueError):
             continue
     assert made >= 4

@@ -12,17 +12,16 @@ import pytest
 from kpatch.verify.explore import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.result import Answer, Result
+from kpatch.verify.machine.scenarios import LEAVE, scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
 from tests.cli.harness import run
 from tests.verify.machine.workshop import (
-    LEAVE,
     broken,
     image_bytes,
     instead,
     judged,
     match_of,
     patched,
-    scenario,
     unpatched,
     with_exit_code,
     with_image,
@@ -157,12 +156,12 @@ def test_code_without_an_end_is_a_finding(what: str) -> None:
 
 def test_a_switch_with_the_same_instructions_elsewhere_is_right() -> None:
     """Control of the test below."""
-    assert judged(with_exit_code(EXIT), scenario("up"), cpus=1).verdict is Answer.PROVEN
+    assert judged(with_exit_code(EXIT), scenario_named("up"), cpus=1).verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize("what", LEFT_BEHIND)
 def test_what_is_left_behind_in_the_host_is_a_finding(what: str) -> None:
-    result = judged(with_exit_code(f"{LEFT_BEHIND[what]}; {EXIT}"), scenario("up"), cpus=1)
+    result = judged(with_exit_code(f"{LEFT_BEHIND[what]}; {EXIT}"), scenario_named("up"), cpus=1)
     assert broken(result) == {"restored"}
 
 

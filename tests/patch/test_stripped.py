@@ -27,6 +27,7 @@ from kpatch.patch.prepare import prepare
 from kpatch.patch.unpatch import require_genuine
 from kpatch.proving import case_of
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
@@ -85,7 +86,7 @@ def through(command: tuple[str, ...], data: bytes, folder: Path) -> Module:
 def proven(module: Module) -> str:
     """A short proof of the module as it is, with its controls."""
     case = case_of(assess(module))
-    wanted = suite(("leave",), (2,), (MemoryModel.SC,))
+    wanted = suite((LEAVE,), (2,), (MemoryModel.SC,))
     return run_proof(case, wanted, Bounds(), jobs=1, report=lambda _: None).verdict
 
 

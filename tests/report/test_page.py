@@ -24,6 +24,7 @@ from kpatch.report.proof_documents import proof_document
 from kpatch.report.typed import Reported
 from kpatch.report.typed_proof import CheckFacts
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
@@ -41,7 +42,7 @@ def document() -> Reported:
     found = assess(module)
     plan = prepare(found)
     after = read_module(apply_plan(plan), module.name)
-    wanted = suite(("leave",), (2,), (MemoryModel.SC,))
+    wanted = suite((LEAVE,), (2,), (MemoryModel.SC,))
     proof = run_proof(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
     return page_document(Sides(found, plan, after), proof_document(proof))
 

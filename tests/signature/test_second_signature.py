@@ -15,6 +15,7 @@ import pytest
 
 from kpatch.elf.module import read_module
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import LEAVE, scenario_named
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import REPOSITORY, SAMPLES, kpatch, run
@@ -75,7 +76,7 @@ def test_the_linter_finds_nothing(place: Path) -> None:
 def test_it_goes_from_scan_to_proof_and_back(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = suite(["leave", "two-rounds"], [2], (MemoryModel.SC, MemoryModel.TSO))
+    few = suite([LEAVE, scenario_named("two-rounds")], [2], (MemoryModel.SC, MemoryModel.TSO))
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
     path, own = tmp_path / "other.ko", ("--signatures", place)
     original = (place / "other-switch.ko").read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from kpatch.errors import UsageError
 from kpatch.kernel.host import SELECTORS
 from kpatch.verify.world.host import HostModel
 
@@ -50,11 +51,42 @@ class Scenario:
         )
 
 
+LEAVE: Final = Scenario("leave", "all CPUs leave their guests at once")
+PRIVATE_GDT: Final = Scenario(
+    "private-gdt", "every CPU has a GDT of its own", gdt="private", rounds=2
+)
+UP: Final = Scenario("up", "a kernel for one CPU", rounds=2, one_cpu=True)
+UNKNOWN_LAYOUT_PRIVATE: Final = Scenario(
+    "unknown-layout-private",
+    "an unknown struct pcpu, and every CPU has a GDT of its own",
+    gdt="private",
+    layout_known=False,
+)
+# What passes half of a guard: a small number whose mask has its bit and another one, as that
+# of all CPUs has; and a number too large for a CPU, whose mask a shift (modulo 32) makes true.
+# For guards that look at a part of either, or take the number as signed: the others.
+WRONG_MASK_UP: Final = Scenario(
+    "wrong-mask-up",
+    "an unknown struct pcpu with what looks like a CPU's number, on a kernel for one CPU",
+    layout_known=False,
+    pretence=(1, 3),
+    pretence_8=(1, 0x8001_0002),
+    one_cpu=True,
+)
+WRONG_NUMBER_UP: Final = Scenario(
+    "wrong-number-up",
+    "an unknown struct pcpu with what looks like a CPU's mask, on a kernel for one CPU",
+    layout_known=False,
+    pretence=(33, 2),
+    pretence_8=(0x8000_0001, 2),
+    one_cpu=True,
+)
+
 SCENARIOS: Final = (
-    Scenario("leave", "all CPUs leave their guests at once"),
+    LEAVE,
     Scenario("two-rounds", "every CPU enters and leaves twice", rounds=2),
     Scenario("moving", "guests move to other CPUs between two rounds", rounds=2, moves=True),
-    Scenario("private-gdt", "every CPU has a GDT of its own", gdt="private", rounds=2),
+    PRIVATE_GDT,
     Scenario(
         "private-moving",
         "every CPU has a GDT of its own, and guests move between two rounds",
@@ -62,7 +94,7 @@ SCENARIOS: Final = (
         rounds=2,
         moves=True,
     ),
-    Scenario("up", "a kernel for one CPU", rounds=2, one_cpu=True),
+    UP,
     # The guard takes the old path. On a shared GDT that is the old bug, but no new one: it faults
     # less than before, because the lock is held. Where no other CPU has the slot, it is right.
     Scenario(
@@ -71,40 +103,23 @@ SCENARIOS: Final = (
         layout_known=False,
         promised=ALWAYS,
     ),
-    Scenario(
-        "unknown-layout-private",
-        "an unknown struct pcpu, and every CPU has a GDT of its own",
-        gdt="private",
-        layout_known=False,
-    ),
+    UNKNOWN_LAYOUT_PRIVATE,
     Scenario(
         "unknown-layout-up",
         "an unknown struct pcpu on a kernel for one CPU",
         layout_known=False,
         one_cpu=True,
     ),
-    # What passes half of a guard: a small number whose mask has its bit and another one, as that
-    # of all CPUs has; and a number too large for a CPU, whose mask a shift (modulo 32) makes true.
-    # For guards that look at a part of either, or take the number as signed: the others.
-    Scenario(
-        "wrong-mask-up",
-        "an unknown struct pcpu with what looks like a CPU's number, on a kernel for one CPU",
-        layout_known=False,
-        pretence=(1, 3),
-        pretence_8=(1, 0x8001_0002),
-        one_cpu=True,
-    ),
-    Scenario(
-        "wrong-number-up",
-        "an unknown struct pcpu with what looks like a CPU's mask, on a kernel for one CPU",
-        layout_known=False,
-        pretence=(33, 2),
-        pretence_8=(0x8000_0001, 2),
-        one_cpu=True,
-    ),
+    WRONG_MASK_UP,
+    WRONG_NUMBER_UP,
 )
+"""All of them, in the order in which they are explored and listed."""
 
 
-def scenario_named(name: str) -> Scenario | None:
-    """The scenario of that name, or None."""
-    return next((scenario for scenario in SCENARIOS if scenario.name == name), None)
+def scenario_named(name: str) -> Scenario:
+    """The scenario of that name. Raises UsageError where there is none."""
+    for scenario in SCENARIOS:
+        if scenario.name == name:
+            return scenario
+    known = ", ".join(scenario.name for scenario in SCENARIOS)
+    raise UsageError(f"no scenario '{name}'", where="--scenario", todo=f"choose among: {known}")

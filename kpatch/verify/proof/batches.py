@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.tasks import Bounds, Case, Task
 
 
@@ -43,9 +42,7 @@ def _place(case: Case, task: Task, bounds: Bounds) -> Hashable:
 
 def _cost(batch: Sequence[Task]) -> tuple[bool, int, bool, str]:
     obligations = [task.obligation for task in batch]
-    moves = any(
-        (found := scenario_named(obligation.scenario)) and found.moves for obligation in obligations
-    )
+    moves = any(obligation.scenario.moves for obligation in obligations)
     control = any(task.kind == "control" for task in batch)
     most = max(obligation.cpus for obligation in obligations)
     return not control, -most, not moves, batch[0].name

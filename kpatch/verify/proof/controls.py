@@ -20,6 +20,7 @@ from kpatch.errors import VerificationError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.decode import NOP, Instruction, Memory, Register, decode
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof.obligations import Obligation
 
 UNPATCHED: Final = "the unpatched module"
@@ -46,7 +47,7 @@ def controls(
     """The controls for each memory model."""
     made = []
     for model in models:
-        where = Obligation("leave", 2, model)
+        where = Obligation(LEAVE, 2, model)
         race = frozenset({"own-tss", "no-fault"})
         made.append(Control(UNPATCHED, original, where, frozenset({"own-tss"}), locks=True))
         made.append(Control(LOCKLESS, patched, where, race, locks=False))

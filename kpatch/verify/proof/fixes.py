@@ -13,7 +13,6 @@ from kpatch.elf.module import Module
 from kpatch.kernel.host import SELECTORS
 from kpatch.kqemu.codescan import CallSite
 from kpatch.kqemu.sourcefix import FixFunction, recognise
-from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.world.caller import LockedPart, locked_part
 from kpatch.verify.world.host import MODELLED
@@ -55,8 +54,8 @@ def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Ob
     """
     kept = []
     for obligation in obligations:
-        scenario = scenario_named(obligation.scenario)
-        if scenario is None or not scenario.layout_known:
+        scenario = obligation.scenario
+        if not scenario.layout_known:
             continue
         if model.private_only and scenario.gdt != "private" and not scenario.one_cpu:
             continue

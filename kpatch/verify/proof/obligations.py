@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kpatch.errors import UsageError
 from kpatch.kernel.host import SELECTORS
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.machine.scenarios import SCENARIOS, Scenario, scenario_named
+from kpatch.verify.machine.scenarios import SCENARIOS, Scenario
 from kpatch.verify.world.host import MAXCPU
 
 
@@ -16,7 +16,7 @@ from kpatch.verify.world.host import MAXCPU
 class Obligation:
     """One thing to prove: a scenario on a host of ``cpus`` CPUs, under a memory model."""
 
-    scenario: str
+    scenario: Scenario
     cpus: int
     model: MemoryModel
     tr_selector: int = SELECTORS[0]
@@ -26,21 +26,21 @@ class Obligation:
         """Short and unique within a suite, as ``two-rounds, 4 CPUs, tso``."""
         cpus = "1 CPU" if self.cpus == 1 else f"{self.cpus} CPUs"
         selector = "" if self.tr_selector == SELECTORS[0] else f", TR {self.tr_selector:#x}"
-        return f"{self.scenario}, {cpus}, {self.model.value}{selector}"
+        return f"{self.scenario.name}, {cpus}, {self.model.value}{selector}"
 
 
 def suite(
-    scenarios: Sequence[str], cpus: Iterable[int], models: Sequence[MemoryModel]
+    scenarios: Sequence[Scenario], cpus: Iterable[int], models: Sequence[MemoryModel]
 ) -> tuple[Obligation, ...]:
-    """Every scenario under every model at every number of CPUs, each once.
+    """These scenarios, or all where none is named, under every model at every number of CPUs.
 
-    Scenarios of a kernel for one CPU run once. With the smallest number of CPUs each also runs
-    on a host with the TR selector of FreeBSD 8; with larger ones the first scenario with a shared
-    GDT does, and the first with private ones. Raises UsageError for an unknown scenario or
-    number of CPUs.
+    Each comes once; scenarios of a kernel for one CPU with one. With the smallest number of CPUs
+    each also runs on a host with the TR selector of FreeBSD 8; with larger ones the first scenario
+    with a shared GDT does, and the first with private ones. Raises UsageError for a number of CPUs
+    that no kernel has.
     """
     cpus = tuple(cpus)
-    chosen = [_scenario(name) for name in scenarios] or list(SCENARIOS)
+    chosen = scenarios or SCENARIOS
     # One of each kind of GDT: FreeBSD 8 began with a shared one, and was released without.
     first_of_kind = {scenario.gdt: scenario for scenario in reversed(chosen)}.values()
     found: dict[Obligation, None] = {}
@@ -54,10 +54,10 @@ def suite(
                 )
             for scenario in chosen:
                 number = 1 if scenario.one_cpu else count
-                found[Obligation(scenario.name, number, model)] = None
+                found[Obligation(scenario, number, model)] = None
             for scenario in chosen if count == min(cpus) else first_of_kind:
                 number = 1 if scenario.one_cpu else count
-                found[Obligation(scenario.name, number, model, SELECTORS[1])] = None
+                found[Obligation(scenario, number, model, SELECTORS[1])] = None
     return tuple(found)
 
 
@@ -68,11 +68,3 @@ def default_suite(*, with_maxcpu: bool) -> tuple[Obligation, ...]:
     if not with_maxcpu:
         return small
     return tuple(dict.fromkeys((*small, *suite((), (MAXCPU,), both))))
-
-
-def _scenario(name: str) -> Scenario:
-    found = scenario_named(name)
-    if found is None:
-        known = ", ".join(scenario.name for scenario in SCENARIOS)
-        raise UsageError(f"no scenario '{name}'", where="--scenario", todo=f"choose among: {known}")
-    return found

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from kpatch.elf.module import Module
-from kpatch.errors import VerificationError
 from kpatch.signature.model import Match
 from kpatch.verify.explore import (
     Answer,
@@ -25,7 +24,7 @@ from kpatch.verify.explore import (
     from_text,
 )
 from kpatch.verify.machine.rounds import MOST_ENDLESS, explore_rounds
-from kpatch.verify.machine.scenarios import scenario_named
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.machine.setup import Setup, Subject
 from kpatch.verify.proof.checks import Window
 from kpatch.verify.proof.controls import controls
@@ -97,9 +96,6 @@ class Case:
 
     def setup(self, module: Module, obligation: Obligation, bounds: Bounds) -> Setup:
         """The machine for one exploration."""
-        scenario = scenario_named(obligation.scenario)
-        if scenario is None:
-            raise VerificationError(f"no scenario '{obligation.scenario}'")
         # By identity: a module is a large value. Each subject keeps its module, so none is reused.
         subject = self._subjects.get(id(module))
         if subject is None:
@@ -107,7 +103,7 @@ class Case:
             self._subjects[id(module)] = subject
         return Setup(
             subject,
-            scenario,
+            obligation.scenario,
             cpus=obligation.cpus,
             cpuid_offset=self.cpuid,
             tr_selector=obligation.tr_selector,
@@ -237,7 +233,7 @@ def _nobody(progress: Progress) -> None:
 
 def measure_window(case: Case) -> Window:
     """Measure the window of the patched and of the unpatched module, on an undisturbed CPU."""
-    obligation = Obligation("leave", 2, MemoryModel.SC)
+    obligation = Obligation(LEAVE, 2, MemoryModel.SC)
     bounds = Bounds()
     patched = case.setup(case.module, obligation, bounds).window()
     unpatched = case.setup(case.original, obligation, bounds).window()

@@ -10,7 +10,12 @@ from kpatch.kernel.host import SELECTORS
 from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.pretences import mistaken
-from kpatch.verify.machine.scenarios import scenario_named
+from kpatch.verify.machine.scenarios import (
+    LEAVE,
+    PRIVATE_GDT,
+    UNKNOWN_LAYOUT_PRIVATE,
+    WRONG_MASK_UP,
+)
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
 from kpatch.verify.proof.obligations import Obligation
@@ -18,13 +23,13 @@ from kpatch.verify.proof.tasks import Bounds, Case, measure_window
 from kpatch.verify.world.places import Site
 
 _COMPARED_ON: Final = (
-    Obligation("leave", 2, MemoryModel.SC),
-    Obligation("private-gdt", 2, MemoryModel.SC, SELECTORS[1]),
-    Obligation("wrong-mask-up", 1, MemoryModel.SC),
+    Obligation(LEAVE, 2, MemoryModel.SC),
+    Obligation(PRIVATE_GDT, 2, MemoryModel.SC, SELECTORS[1]),
+    Obligation(WRONG_MASK_UP, 1, MemoryModel.SC),
 )
 """Hosts on which the patched switch is compared: each way through the shipped trampolines."""
 
-_UNKNOWN: Final = Obligation("unknown-layout-private", 2, MemoryModel.SC)
+_UNKNOWN: Final = Obligation(UNKNOWN_LAYOUT_PRIVATE, 2, MemoryModel.SC)
 """Where a guard is tried: a CPU's own TSS is right there, and no other."""
 
 
@@ -61,20 +66,19 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Chec
     patched, original = (
         case.setup(module, first, Bounds()) for module in (case.module, case.original)
     )
-    pairs = ((host.scenario, _on(patched, host), _on(original, host)) for host in hosts)
+    pairs = ((host.scenario.name, _on(patched, host), _on(original, host)) for host in hosts)
     return check_same_effect(pairs, case.cpuid, _sites(case))
 
 
 def mistaken_of(case: Case) -> str:
     """What the switch takes for a struct pcpu that it knows; empty if nothing."""
     found = mistaken(case.setup(case.module, _UNKNOWN, Bounds()).world)
-    return f"{_UNKNOWN.scenario}: {found}" if found else ""
+    return f"{_UNKNOWN.scenario.name}: {found}" if found else ""
 
 
 def _on(setup: Setup, host: Obligation) -> Setup:
     """The same module on another host; what was decoded of it is kept."""
-    scenario = scenario_named(host.scenario) or setup.scenario
-    return replace(setup, scenario=scenario, cpus=host.cpus, tr_selector=host.tr_selector)
+    return replace(setup, scenario=host.scenario, cpus=host.cpus, tr_selector=host.tr_selector)
 
 
 def _sites(case: Case) -> tuple[Site, ...]:

@@ -10,10 +10,11 @@ from kpatch.errors import UsageError
 from kpatch.units import PAGE
 from kpatch.verify.hardware.cpustate import EVERYWHERE, Snapshot
 from kpatch.verify.hardware.descriptors import BUSY, parse
+from kpatch.verify.machine.scenarios import LEAVE, scenario_named
 from kpatch.verify.machine.window import window
 from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.kernel_text import RETURN_AT
-from tests.verify.machine.workshop import LEAVE, patched, scenario, unpatched, world_of
+from tests.verify.machine.workshop import patched, unpatched, world_of
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 16])
@@ -181,5 +182,5 @@ def test_the_window_of_the_patch_is_longer_by_what_its_trampoline_does() -> None
 
 @pytest.mark.parametrize("name", ["private-gdt", "up"])
 def test_the_window_is_the_same_on_every_host(name: str) -> None:
-    counted = window(world_of(patched(), scenario(name).host(2)))
+    counted = window(world_of(patched(), scenario_named(name).host(2)))
     assert counted == window(world_of(patched(), LEAVE.host(2)))

@@ -10,15 +10,14 @@ from kpatch.errors import VerificationError
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Answer
 from kpatch.verify.hardware.cpustate import EVERYWHERE
+from kpatch.verify.machine.scenarios import LEAVE, scenario_named
 from kpatch.verify.world.kernel_text import RETURN_AT
 from tests.verify.machine.workshop import (
-    LEAVE,
     broken,
     image_bytes,
     instead,
     judged,
     match_of,
-    scenario,
     unpatched,
     with_exit_code,
     with_image,
@@ -152,7 +151,7 @@ def test_an_access_that_depends_on_shared_contents_is_a_finding(access: str) -> 
 
 def test_on_private_tables_the_descriptor_of_another_cpu_may_not_even_be_read() -> None:
     first = "mov rax, 0xffffffff80a5b030; mov rax, [rax]"
-    result = judged(with_exit_code(first), scenario("private-gdt"))
+    result = judged(with_exit_code(first), scenario_named("private-gdt"))
     assert any(
         found.prop == "footprint" and "of another CPU" in found.what
         for found in result.counterexamples

@@ -16,11 +16,12 @@ from kpatch.isa.decode import decode
 from kpatch.signature.load import load_signatures
 from kpatch.signature.scan import find
 from kpatch.verify.explore.result import Answer
+from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Subject
 from kpatch.verify.world.dataflow import Code, Event, Field, System, follow
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 from tests.secondsource.build import build
-from tests.verify.machine.workshop import broken, image_bytes, judged, match_of, scenario
+from tests.verify.machine.workshop import broken, image_bytes, judged, match_of
 
 # What a real build of kqemu 1.4.0pre1 has, and kqemu-7.ko was made after it.
 KNOWN = {
@@ -222,7 +223,7 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
 def test_a_switch_is_understood_by_what_it_does(shape: str, tmp_path: Path) -> None:
     module = read_module(build(tmp_path, "7", SHAPES[shape]).read_bytes(), shape)
     subject = Subject.of(module, find(module, load_signatures()[0]).image)
-    assert judged(subject, scenario("up")).verdict is Answer.PROVEN
+    assert judged(subject, scenario_named("up")).verdict is Answer.PROVEN
     assert "own-tss" in broken(judged(subject))
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kpatch.verify.explore import MemoryModel, Options, Result, explore
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.machine.setup import Setup, Subject
 from tests.verify.explore.catalogue import Litmus, catalogue, parts
-from tests.verify.machine.workshop import LEAVE
 from tests.verify.mutants.changes import before, sample
 from tests.verify.mutants.variant import Variant, shipped
 

@@ -13,15 +13,16 @@ from kpatch.verify.explore.replay import ConcreteRun
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, from_text
 from kpatch.verify.hardware.descriptors import BUSY, parse, tss_descriptor
 from kpatch.verify.machine.live import LiveMachine
+from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
-from tests.verify.machine.workshop import patched, scenario, unpatched, with_exit_code
+from tests.verify.machine.workshop import patched, unpatched, with_exit_code
 
 MODELS = list(MemoryModel)
 
 
 def explored(subject: Subject, name: str, cpus: int, model: MemoryModel) -> tuple[Setup, list[str]]:
     """A setup whose shared memory is known, and the schedules of its counterexamples."""
-    setup = Setup(subject, scenario(name), cpus, model=model)
+    setup = Setup(subject, scenario_named(name), cpus, model=model)
     result = setup.with_program(lambda program: explore(program, Options(model=model)))
     return setup, [f"{found.prop}: {found.schedule}" for found in result.counterexamples]
 
@@ -136,10 +137,10 @@ def test_a_fault_stops_its_cpu_and_no_other() -> None:
 
 
 def test_a_schedule_replays_without_an_exploration_before_it() -> None:
-    setup = Setup(unpatched(), scenario("leave"), 2)
+    setup = Setup(unpatched(), scenario_named("leave"), 2)
     steps = setup.replay_live(from_text("0*2 0d 1*2 1d 1 0"))
     assert [violation.prop for violation in steps[-1].violations] == ["no-fault"]
-    waits = Setup(patched(), scenario("leave"), 2).replay_live(from_text("0*2 1*20"))
+    waits = Setup(patched(), scenario_named("leave"), 2).replay_live(from_text("0*2 1*20"))
     assert sum("pause" in step.trace[0] for step in waits if step.trace) >= 2
 
 
@@ -148,7 +149,7 @@ def test_a_cpu_sees_its_own_stores_before_the_others_do() -> None:
         "mov ecx, 0x30; add rcx, [rdi + 0x84]; and dword ptr [rcx + 4], 0xfffffdff;"
         "test dword ptr [rcx + 4], 0x200; je seen; ud2; seen: mov eax, 0x30; ltr ax"
     )
-    setup = Setup(with_exit_code(code), scenario("up"), 1, model=MemoryModel.TSO)
+    setup = Setup(with_exit_code(code), scenario_named("up"), 1, model=MemoryModel.TSO)
     steps = setup.replay_live(from_text("0*3"))
     assert steps[-1].buffered == (1,)
     assert not steps[-1].violations

@@ -11,9 +11,9 @@ from kpatch.verify.explore.result import Answer, Result
 from kpatch.verify.hardware.cpustate import Access
 from kpatch.verify.machine.cells import CellRange, SharedMemory
 from kpatch.verify.machine.program import Mode
-from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.verify.machine.scenarios import LEAVE, SCENARIOS, scenario_named
 from kpatch.verify.machine.setup import Setup, Subject
-from tests.verify.machine.workshop import LEAVE, broken, judged, patched, scenario, unpatched
+from tests.verify.machine.workshop import broken, judged, patched, unpatched
 
 ALL = [each.name for each in SCENARIOS]
 MODELS = list(MemoryModel)
@@ -22,7 +22,7 @@ MODELS = list(MemoryModel)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", ALL)
 def test_the_patch_is_proven_in_every_scenario(name: str, model: MemoryModel) -> None:
-    result = judged(patched(), scenario(name), 3, model)
+    result = judged(patched(), scenario_named(name), 3, model)
     assert result.verdict is Answer.PROVEN
     assert result.symmetry == "on"
 
@@ -32,16 +32,16 @@ def test_the_patch_is_proven_in_every_scenario(name: str, model: MemoryModel) ->
 def test_the_unpatched_module_ends_with_a_wrong_tss_or_a_fault(
     name: str, model: MemoryModel
 ) -> None:
-    assert broken(judged(unpatched(), scenario(name), 2, model)) == {"own-tss", "no-fault"}
+    assert broken(judged(unpatched(), scenario_named(name), 2, model)) == {"own-tss", "no-fault"}
 
 
 @pytest.mark.parametrize("name", ["private-gdt", "private-moving", "up"])
 def test_the_unpatched_module_is_right_where_the_slot_is_its_own(name: str) -> None:
-    assert judged(unpatched(), scenario(name), 2).verdict is Answer.PROVEN
+    assert judged(unpatched(), scenario_named(name), 2).verdict is Answer.PROVEN
 
 
 def test_the_old_path_of_the_guard_takes_the_fault_away() -> None:
-    where = scenario("unknown-layout")
+    where = scenario_named("unknown-layout")
     assert broken(judged(unpatched(), where)) == {"no-fault"}
     assert judged(patched(), where).verdict is Answer.PROVEN
 
@@ -54,7 +54,7 @@ def test_a_patch_for_another_kernel_takes_the_old_path_too() -> None:
 @pytest.mark.parametrize("name", ["kqemu-7-offsets.ko", "kqemu-7-data.ko", "kqemu-8.ko"])
 def test_other_builds_are_proven_as_well(name: str) -> None:
     assert judged(unpatched(name)).verdict is Answer.VIOLATED
-    assert judged(patched(name), scenario("moving")).verdict is Answer.PROVEN
+    assert judged(patched(name), scenario_named("moving")).verdict is Answer.PROVEN
 
 
 def test_a_host_with_another_selector_and_layout_is_proven_as_well() -> None:

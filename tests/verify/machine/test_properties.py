@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kpatch.elf.module import read_module
+from kpatch.errors import UsageError
 from kpatch.verify.explore.result import Answer
 from kpatch.verify.machine.properties import CATALOG, named
-from kpatch.verify.machine.scenarios import SCENARIOS, scenario_named
+from kpatch.verify.machine.scenarios import SCENARIOS, UP, scenario_named
 from kpatch.verify.machine.setup import Subject
 from tests.verify.machine.workshop import (
     broken,
@@ -15,11 +16,8 @@ from tests.verify.machine.workshop import (
     judged,
     patched,
     patched_module,
-    scenario,
     with_exit_code,
 )
-
-UP = scenario("up")
 
 RIGHT = (
     "mov ax, [rdi + 0x8c]; mov ecx, eax; and ecx, 0xfff8; add rcx, [rdi + 0x84];"
@@ -69,7 +67,9 @@ def test_a_return_that_drops_too_much_of_the_stack_is_named() -> None:
 
 
 def test_a_slot_that_is_left_broken_is_found_at_the_end() -> None:
-    result = judged(exit_with(after="mov byte ptr [rcx + 5], 0"), scenario("unknown-layout-up"))
+    result = judged(
+        exit_with(after="mov byte ptr [rcx + 5], 0"), scenario_named("unknown-layout-up")
+    )
     assert broken(result) == {"descriptor"}
     assert "is left with" in result.counterexamples[0].what
 
@@ -126,7 +126,8 @@ def test_scenarios_promise_properties_that_exist() -> None:
     for each in SCENARIOS:
         assert {found.name for found in named(each.promised)} == each.promised
         assert scenario_named(each.name) is each
-    assert scenario_named("no such thing") is None
+    with pytest.raises(UsageError, match="no scenario 'no such thing'"):
+        scenario_named("no such thing")
 
 
 def test_the_unknown_layout_promises_no_own_tss_where_the_slot_is_shared() -> None:

@@ -17,6 +17,7 @@ from kpatch.units import Address
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.result import Answer
 from kpatch.verify.hardware.memory import Region
+from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.machine.setup import Subject
 from kpatch.verify.proof.fixes import model_of
 from kpatch.verify.world.caller import LockedPart, Place, locked_part
@@ -24,14 +25,7 @@ from kpatch.verify.world.global_state import GlobalState
 from kpatch.verify.world.host import MODULE_AT
 from kpatch.verify.world.kernel_text import FRAME
 from kpatch.verify.world.routines import LARGEST_STATE
-from tests.verify.machine.workshop import (
-    broken,
-    judged,
-    match_of,
-    sample,
-    scenario,
-    unpatched,
-)
+from tests.verify.machine.workshop import broken, judged, match_of, sample, unpatched
 
 FIXED = ["kqemu-7-fix-a.ko", "kqemu-7-fix-b.ko"]
 ALL = [*FIXED, "kqemu-6-fix-a.ko", "kqemu-7-fix-a-clang.ko", "kqemu-6-fix-b-clang.ko"]
@@ -69,13 +63,13 @@ def test_the_fix_gives_every_cpu_its_own_tss_but_leaves_the_race(
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_fix_is_right_for_one_cpu(name: str) -> None:
-    result = judged(fixed(name), scenario("up"), cpuid_offset=CPUID[name[:7]])
+    result = judged(fixed(name), scenario_named("up"), cpuid_offset=CPUID[name[:7]])
     assert result.verdict is Answer.PROVEN
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_on_private_tables_the_fix_writes_the_slot_of_cpu_0(name: str) -> None:
-    result = judged(fixed(name), scenario("private-gdt"), cpuid_offset=CPUID[name[:7]])
+    result = judged(fixed(name), scenario_named("private-gdt"), cpuid_offset=CPUID[name[:7]])
     assert broken(result) == {"footprint"}
     assert "host GDT" in result.counterexamples[0].what
     assert result.symmetry.startswith("broken")

@@ -16,13 +16,12 @@ from kpatch.verify.explore.explorer import explore
 from kpatch.verify.explore.options import MemoryModel, Options
 from kpatch.verify.explore.result import Result
 from kpatch.verify.machine.program import Mode
-from kpatch.verify.machine.scenarios import SCENARIOS, Scenario, scenario_named
+from kpatch.verify.machine.scenarios import LEAVE, Scenario
 from kpatch.verify.machine.setup import Setup, Subject
 from kpatch.verify.world.host import HostModel
 from kpatch.verify.world.world import World
 
 SAMPLES = Path(__file__).parents[3] / "samples"
-LEAVE = SCENARIOS[0]
 
 
 @cache
@@ -91,13 +90,6 @@ def with_image(image: bytes, name: str = "kqemu-7.ko") -> Module:
     data = bytearray(sample(name).data)
     data[start : start + len(image)] = image
     return read_module(bytes(data), name)
-
-
-def scenario(name: str) -> Scenario:
-    """A scenario that exists."""
-    found = scenario_named(name)
-    assert found is not None
-    return found
 
 
 def world_of(subject: Subject, host: HostModel | None = None) -> World:

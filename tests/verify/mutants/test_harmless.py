@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import run_task, tasks
 from tests.verify.mutants.harmless import EVERYWHERE, FENCED, FENCED_WHERE, HARMLESS
@@ -42,6 +43,6 @@ def test_every_variant_is_another_patch() -> None:
 def test_a_lock_of_any_kind_is_missed_when_it_is_taken_away(
     variant: Variant, model: MemoryModel
 ) -> None:
-    todo = tasks(variant.case, (Obligation("leave", 2, model),))
+    todo = tasks(variant.case, (Obligation(LEAVE, 2, model),))
     (control,) = (each for each in todo if not each.locks)
     assert run_task(variant.case, control, BOUNDS).holds

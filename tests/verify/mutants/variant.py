@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from kpatch.kernel.host import SELECTORS
 from kpatch.signature.model import Match
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.scenarios import scenario_named
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task
 from tests.verify.mutants.changes import CPUID, Change, Draft, sample
@@ -22,7 +23,7 @@ def at(
     scenario: str, cpus: int = 2, model: MemoryModel = SC, selector: int = SELECTORS[0]
 ) -> Obligation:
     """Where a variant is put to the test."""
-    return Obligation(scenario, cpus, model, selector)
+    return Obligation(scenario_named(scenario), cpus, model, selector)
 
 
 LEAVE = at("leave")

@@ -13,6 +13,7 @@ from kpatch import data
 from kpatch.errors import VerificationError
 from kpatch.signature import load
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine import scenarios
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof import workers as crew
 from kpatch.verify.proof.obligations import suite
@@ -22,7 +23,7 @@ from tests.verify.machine.workshop import image_bytes, match_of, with_image
 from tests.verify.mutants.changes import Draft, Lines, before, signature_text
 from tests.verify.mutants.locks import RELEASE
 
-_FEW = suite(["leave"], [2], (MemoryModel.SC,))
+_FEW = suite([scenarios.LEAVE], [2], (MemoryModel.SC,))
 
 
 def lines_of(*changes: Lines) -> str:

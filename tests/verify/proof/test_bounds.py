@@ -15,6 +15,7 @@ from kpatch.report.proof_documents import proof_document
 from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine import scenarios
 from kpatch.verify.proof.obligations import suite
 from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
@@ -122,7 +123,7 @@ def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
 
 @pytest.mark.parametrize("index", [0, -1], ids=["a control", "an obligation"])
 def test_a_proof_with_a_part_missing_is_none(index: int) -> None:
-    few = suite(["up"], [1], (MemoryModel.SC,))
+    few = suite([scenarios.UP], [1], (MemoryModel.SC,))
     whole = run_proof(RIGHT.case, few, Bounds(), jobs=1, report=lambda standing: None)
     assert (whole.verdict, whole.is_interrupted) == ("proven", False)
     lost = whole.explored[index]

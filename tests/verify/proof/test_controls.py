@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.machine.scenarios import Scenario, scenario_named
+from kpatch.verify.machine import scenarios
+from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof import controls, obligations
 from kpatch.verify.proof import tasks as proof
 from kpatch.verify.proof.obligations import suite
@@ -28,14 +28,16 @@ AFFECTED = [
 ]
 
 
-def blind(*properties: str) -> Callable[[str], Scenario | None]:
-    """Scenarios that do not promise these properties."""
+def blind(monkeypatch: pytest.MonkeyPatch, *properties: str) -> None:
+    """Make a verifier that does not ask for these properties."""
+    made = proof.Case.setup
 
-    def named(name: str) -> Scenario | None:
-        found = scenario_named(name)
-        return found and replace(found, promised=found.promised - set(properties))
+    def setup(*arguments: Any) -> Setup:
+        found = made(*arguments)
+        promised = found.scenario.promised - set(properties)
+        return replace(found, scenario=replace(found.scenario, promised=promised))
 
-    return named
+    monkeypatch.setattr(proof.Case, "setup", setup)
 
 
 def loose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def test_a_control_that_does_not_fail_withholds_the_verdict_and_is_named(
 def test_a_verifier_that_is_blind_withholds_its_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "scenario_named", blind("own-tss", "no-fault"))
+    blind(monkeypatch, "own-tss", "no-fault")
     found = document(*LEAVE, patched(tmp_path))
     assert found["verdict"] == "withheld"
     assert [each["holds"] for each in found["explored"]] == [False, False, True, True]
@@ -88,7 +90,7 @@ def test_a_verifier_that_is_blind_withholds_its_verdict(
 def test_a_control_that_fails_for_another_reason_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "scenario_named", blind("own-tss"))
+    blind(monkeypatch, "own-tss")
     done = verify(*LEAVE, patched(tmp_path))
     assert done.code == 17
     assert f"control: {UNPATCHED} (sc): NOT REFUTED, found no-fault" in done.out
@@ -122,7 +124,7 @@ def test_apply_writes_nothing_where_the_verdict_is_withheld(
     options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loose(monkeypatch)
-    few = suite(["up"], [1], (MemoryModel.SC,))
+    few = suite([scenarios.UP], [1], (MemoryModel.SC,))
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
     path = copied("kqemu-7.ko", tmp_path)
     before = look(path)

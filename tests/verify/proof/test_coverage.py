@@ -71,7 +71,7 @@ def test_without_options_everything_is_proven_that_the_help_says(tmp_path: Path)
         (
             each.model.value,
             each.cpus,
-            each.scenario + (" (TR 0x48)" if each.tr_selector == 0x48 else ""),
+            each.scenario.name + (" (TR 0x48)" if each.tr_selector == 0x48 else ""),
         )
         for each in default_suite(with_maxcpu=True)
     }
