@@ -30,6 +30,7 @@ from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import SELECTORS, Host
 from kpatch.readback import has_note, others_reading
 from kpatch.report.documents import Document, with_verdict
+from kpatch.verify.proof.defaults import MAX_STATES
 
 
 class Asked(NamedTuple):
@@ -84,7 +85,7 @@ class Asked(NamedTuple):
     "--max-states",
     type=click.IntRange(1),
     metavar="N",
-    default=200_000,
+    default=MAX_STATES,
     show_default=True,
     help="End an exploration here, not proven.",
 )

@@ -111,7 +111,7 @@ def _explored(explored: Explored) -> ExploredFacts:
         "model": options.model.value,
         "cpus": result.cpus,
         "partial_order_reduction": options.por,
-        "waiting_loops_reduction": options.waits,
+        "waiting_loops_reduction": options.spin_loops,
         "symmetry": result.symmetry,
         "states": result.states,
         "transitions": result.transitions,
@@ -119,7 +119,7 @@ def _explored(explored: Explored) -> ExploredFacts:
         "frontier": result.frontier,
         "final_states": result.final_states,
         "seconds": round(result.seconds, 3),
-        "bound": result.bound,
+        "bound": result.bound.text if result.bound else "",
         "max_states": options.max_states,
         "counterexamples": [_counterexample(*shown) for shown in explored.counterexamples],
     }

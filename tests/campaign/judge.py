@@ -105,7 +105,7 @@ def judge(trial: Trial, module: Module) -> Judgement:
         Options(
             model=model,
             por=False,
-            waits=False,
+            spin_loops=False,
             symmetry=False,
             absent=True,
             max_states=MOST_STATES,
@@ -150,4 +150,4 @@ def _words(result: Result | str) -> str:
     if isinstance(result, str):
         return result
     found = ", ".join(sorted(_broken(result)))
-    return " ".join(each for each in (result.verdict.value, found, result.bound or "") if each)
+    return " ".join(each for each in (result.verdict.value, found, str(result.bound or "")) if each)

@@ -172,7 +172,7 @@ def test_a_counter_without_end_is_not_proven(model: MemoryModel) -> None:
     options = Options(model=model, max_states=2_000)
     result = setup.with_program(lambda program: explore(program, options))
     assert result.verdict is Answer.NOT_PROVEN
-    assert (result.bound, result.counterexamples) == ("max-states 2000", ())
+    assert (str(result.bound), result.counterexamples) == ("max-states 2000", ())
 
 
 def test_a_counter_in_shared_memory_is_not_proven() -> None:

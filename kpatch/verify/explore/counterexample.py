@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kpatch.verify.explore.bound import INTERRUPTED, BoundHitError
 from kpatch.verify.explore.canonical import State
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.graph import Finding, Graph
-from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options
+from kpatch.verify.explore.options import Budget, Options
 from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.replay import Replayed, replay
 from kpatch.verify.explore.result import ABSENCE, DEADLOCK, LIVELOCK, Counterexample

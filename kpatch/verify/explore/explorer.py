@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from kpatch.verify.explore.bound import INTERRUPTED, Bound, BoundHitError, BoundKind
 from kpatch.verify.explore.counterexample import Reporter
 from kpatch.verify.explore.finals import FinalCheck, concrete_finals, concrete_memory
 from kpatch.verify.explore.graph import Finding, Graph
 from kpatch.verify.explore.naming import ConcreteNaming, Naming
-from kpatch.verify.explore.options import INTERRUPTED, BoundHitError, Budget, Options, Progress
+from kpatch.verify.explore.options import Budget, Options, Progress
 from kpatch.verify.explore.program import Program
 from kpatch.verify.explore.progress import (
     dependent_states,
@@ -78,13 +79,14 @@ class _Exploration:
         """One search, and what follows from it. Raises SymmetryBrokenError."""
         shapes = Shapes(make_naming())
         steps = Steps(shapes, self.options)
-        waits = SpinLoops(steps, self.options.waits)
+        waits = SpinLoops(steps, self.options.spin_loops)
         space = Space(steps, waits)
         check = FinalCheck(shapes)
         start, graph = self._search(space, check)
         waits.freeze()
         if not graph.bound and graph.held_up:
-            graph.bound = f"buffer-entries {self.options.buffer_entries}"
+            text = f"buffer-entries {self.options.buffer_entries}"
+            graph.bound = Bound(BoundKind.BUFFER_ENTRIES, text)
         lost = self._lost(graph, space)
         reporter = Reporter(self.program, self.options, self.budget, space, start, graph, check)
         found = reporter.counterexamples(lost, self._lazy(shapes))
@@ -108,7 +110,7 @@ class _Exploration:
             except MembersChangedError:
                 continue
 
-    def nothing(self, bound: str) -> Result:
+    def nothing(self, bound: Bound) -> Result:
         """The result when the search could not even begin."""
         return self._result(Graph(bound=bound), "off", ())
 

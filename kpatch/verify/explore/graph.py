@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from kpatch.verify.explore.bound import Bound
 from kpatch.verify.explore.counted import StateKey
 from kpatch.verify.explore.steps import Effect
 
@@ -39,7 +40,7 @@ class Graph:
     finals: list[int] = field(default_factory=list)
     faults: set[int] = field(default_factory=set)
     findings: dict[str, Finding] = field(default_factory=dict)
-    bound: str = ""
+    bound: Bound | None = None
     held_up: bool = False  # some CPU could not store, because its buffer was full
 
     @property

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from kpatch.verify.explore.bound import BoundHitError, BoundKind
+
 
 class MemoryModel(Enum):
     """How stores reach the other CPUs."""
@@ -33,8 +35,8 @@ class Progress:
 class Options:
     """The memory model, the reductions, the bounds.
 
-    ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``waits``: waiting
-    loops are kept at one place (:mod:`~kpatch.verify.explore.spin_loops`). ``symmetry``: CPUs are
+    ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``spin_loops``:
+    a CPU in a waiting loop is kept at one place of it (:mod:`~kpatch.verify.explore.spin_loops`). ``symmetry``: CPUs are
     interchangeable (:mod:`~kpatch.verify.explore.symmetry`).
     ``absent``: CPUs may stay away, or not come back (:mod:`~kpatch.verify.explore.progress`).
     ``beyond_faults`` goes on where a CPU has faulted: what the others violate then, it may have
@@ -47,7 +49,7 @@ class Options:
 
     model: MemoryModel = MemoryModel.SC
     por: bool = True
-    waits: bool = True
+    spin_loops: bool = True
     symmetry: bool = True
     absent: bool = False
     beyond_faults: bool = False
@@ -57,21 +59,6 @@ class Options:
     beyond_violation: int | None = None
     keep_finals: bool = False
     shortest_states: int = 20_000
-
-
-INTERRUPTED = "interrupted"
-"""The bound that a person sets by Ctrl-C."""
-
-MAX_STATES = "max-states"
-"""How the bound begins that ``Options.max_states`` sets; the number follows."""
-
-
-class BoundHitError(Exception):
-    """A bound of the options was reached. Never leaves this package."""
-
-    def __init__(self, bound: str) -> None:
-        super().__init__(bound)
-        self.bound = bound
 
 
 class Budget:
@@ -90,4 +77,4 @@ class Budget:
     def check(self) -> None:
         """Raises BoundHitError when the time is over."""
         if self.seconds > self._max_seconds:
-            raise BoundHitError(f"max-seconds {self._max_seconds:g}")
+            raise BoundHitError(BoundKind.SECONDS, f"max-seconds {self._max_seconds:g}")

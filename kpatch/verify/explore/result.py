@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from kpatch.verify.explore.bound import Bound
 from kpatch.verify.explore.options import Options
 from kpatch.verify.explore.program import Local, Value
 
@@ -51,8 +52,8 @@ class FinalState:
 class Result:
     """The outcome of one exploration.
 
-    ``merged`` counts transitions to a state that was known already. ``bound`` names the bound that
-    ended the search, or is empty. ``symmetry`` is on, off, or "broken: " and the reason; then
+    ``merged`` counts transitions to a state that was known already. ``bound`` is the bound that
+    ended the search, if one did. ``symmetry`` is on, off, or "broken: " and the reason; then
     the figures are those of the search without it. ``final_states`` counts canonical ones;
     ``finals`` lists them concretely, under every renaming that the symmetry allows, if the options
     asked for it. ``final_memories`` has every final memory, one for each class under renaming.
@@ -67,7 +68,7 @@ class Result:
     frontier: int
     final_states: int
     seconds: float
-    bound: str
+    bound: Bound | None
     symmetry: str
     counterexamples: tuple[Counterexample, ...]
     finals: frozenset[FinalState] = frozenset()

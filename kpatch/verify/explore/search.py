@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kpatch.verify.explore.bound import INTERRUPTED, BoundHitError, BoundKind
 from kpatch.verify.explore.counted import StateKey
 from kpatch.verify.explore.finals import FinalCheck
 from kpatch.verify.explore.graph import Finding, Graph
 from kpatch.verify.explore.options import (
-    INTERRUPTED,
-    MAX_STATES,
-    BoundHitError,
     Budget,
     Options,
     Progress,
@@ -82,7 +80,8 @@ class Search:
         if self._until is None:
             self._until = graph.expanded + limit
         if graph.expanded >= self._until:
-            raise BoundHitError(f"{limit} states beyond the first violation")
+            text = f"{limit} states beyond the first violation"
+            raise BoundHitError(BoundKind.BEYOND_VIOLATION, text)
 
     def _begin(self, numbers: dict[StateKey, int]) -> None:
         graph, start = self.graph, self._start
@@ -123,7 +122,8 @@ class Search:
         number = numbers.setdefault(key, len(graph.states))
         if number == len(graph.states):
             if number >= self._options.max_states:
-                raise BoundHitError(f"{MAX_STATES} {self._options.max_states}")
+                text = f"max-states {self._options.max_states}"
+                raise BoundHitError(BoundKind.STATES, text)
             graph.states.append(key)
             graph.parents.append(graph.expanded)
             if effect.phase is ShapeKind.FAULT or graph.expanded in graph.faults:

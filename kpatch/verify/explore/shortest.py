@@ -11,8 +11,9 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from kpatch.verify.explore.bound import BoundHitError, BoundKind
 from kpatch.verify.explore.canonical import State
-from kpatch.verify.explore.options import BoundHitError, Budget
+from kpatch.verify.explore.options import Budget
 from kpatch.verify.explore.schedule import MoveKind
 from kpatch.verify.explore.space import Space, Successor
 from kpatch.verify.explore.trace import YIELDING
@@ -41,7 +42,7 @@ def fewest_preemptions(
             continue
         ways[entry.node] = entry.way
         if len(ways) > max_nodes:
-            raise BoundHitError("shortest-states")
+            raise BoundHitError(BoundKind.SHORTEST, "shortest-states")
         if len(ways) % 256 == 0:
             budget.check()
         state, last = entry.node

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from kpatch.verify.explore.options import MAX_STATES
+from kpatch.verify.explore.bound import Bound, BoundKind
 from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value, Violation
 from kpatch.verify.explore.result import Answer, Result
 from kpatch.verify.machine.cells import StartBytes
@@ -54,7 +54,7 @@ def explore_rounds(setup: Setup, explore: Explore, briefly: Explore) -> tuple[Re
         return result, where
     endless = replace(setup, scenario=replace(setup.scenario, rounds=ENDLESS))
     found = endless.with_program(briefly)
-    if found.verdict is Answer.NOT_PROVEN and found.bound.startswith(MAX_STATES):
+    if found.verdict is Answer.NOT_PROVEN and found.bound and found.bound.kind is BoundKind.STATES:
         return result, where
     return _added(result, found), setup if found.verdict is Answer.PROVEN else endless
 
@@ -110,7 +110,8 @@ def _fixed_point(
         if start in done:
             continue
         if len(done) == MOST_STARTS:
-            bound = f"rounds: the patch's memory is left in more than {MOST_STARTS} ways"
+            text = f"rounds: the patch's memory is left in more than {MOST_STARTS} ways"
+            bound = Bound(BoundKind.STARTS, text)
             return replace(result, verdict=Answer.NOT_PROVEN, bound=bound), setup
         done.add(start)
         later = replace(setup, start=tuple((at, bytes((byte,))) for at, byte in sorted(start)))

@@ -28,6 +28,7 @@ from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.machine.setup import Setup, Subject
 from kpatch.verify.proof.checks import Window
 from kpatch.verify.proof.controls import controls
+from kpatch.verify.proof.defaults import MAX_STATES
 from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
@@ -53,7 +54,7 @@ class Bounds:
     CPUs; None for all.
     """
 
-    max_states: int = 200_000
+    max_states: int = MAX_STATES
     max_seconds: float = float("inf")
     por: bool = True
     symmetry: bool = True
@@ -66,7 +67,7 @@ class Bounds:
         return Options(
             model=model,
             por=self.por,
-            waits=self.por,
+            spin_loops=self.por,
             symmetry=self.symmetry,
             absent=True,
             max_states=self.max_states,

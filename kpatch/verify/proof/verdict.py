@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kpatch.verify.explore import Answer
-from kpatch.verify.explore.options import INTERRUPTED
+from kpatch.verify.explore.bound import INTERRUPTED
 from kpatch.verify.proof.checks import Check, Window
 from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task
 

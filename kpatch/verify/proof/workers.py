@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore import Counterexample, Progress, Result
-from kpatch.verify.explore.options import INTERRUPTED
+from kpatch.verify.explore.bound import INTERRUPTED
 from kpatch.verify.proof.batches import TaskPlan
 from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation

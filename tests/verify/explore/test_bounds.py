@@ -26,7 +26,7 @@ from tests.verify.explore.toys import (
     switches,
 )
 
-PLAIN = Options(por=False, waits=False, symmetry=False)
+PLAIN = Options(por=False, spin_loops=False, symmetry=False)
 
 
 def ticking(step: float) -> Callable[[], float]:
@@ -36,9 +36,9 @@ def ticking(step: float) -> Callable[[], float]:
 
 
 def test_the_state_bound_ends_in_not_proven_with_what_was_covered() -> None:
-    result = explore(switches(4, RIGHT), Options(por=False, waits=False, max_states=100))
+    result = explore(switches(4, RIGHT), Options(por=False, spin_loops=False, max_states=100))
     assert result.verdict is Answer.NOT_PROVEN
-    assert result.bound == "max-states 100"
+    assert str(result.bound) == "max-states 100"
     assert result.states == 100
     assert result.transitions > 0
     assert result.frontier > 0
@@ -53,29 +53,29 @@ def test_a_state_bound_that_is_just_large_enough_does_not_matter() -> None:
 
 
 def test_the_time_bound_ends_in_not_proven() -> None:
-    options = Options(por=False, waits=False, max_seconds=5)
+    options = Options(por=False, spin_loops=False, max_seconds=5)
     result = explore(switches(6, RIGHT), options, clock=ticking(0.1))
     assert result.verdict is Answer.NOT_PROVEN
-    assert result.bound == "max-seconds 5"
+    assert str(result.bound) == "max-seconds 5"
 
 
 def test_a_time_bound_that_is_over_before_the_first_state_is_reported_too() -> None:
     result = explore(switches(6, RIGHT), Options(max_seconds=1), clock=ticking(1))
     assert result.verdict is Answer.NOT_PROVEN
-    assert result.bound == "max-seconds 1"
+    assert str(result.bound) == "max-seconds 1"
     assert result.states == 0
 
 
 def test_a_violation_found_before_the_bound_counts() -> None:
     result = explore(switches(3, (*WRITE_OWN, *LOAD_TR)), Options(max_states=300, por=False))
     assert result.verdict is Answer.VIOLATED
-    assert result.bound == "max-states 300"
+    assert str(result.bound) == "max-states 300"
 
 
 def test_stopping_at_the_first_violation_visits_less() -> None:
     wrong = (*WRITE_OWN, *LOAD_TR)
-    whole = explore(switches(4, wrong), Options(waits=False))
-    first = explore(switches(4, wrong), Options(waits=False, beyond_violation=0))
+    whole = explore(switches(4, wrong), Options(spin_loops=False))
+    first = explore(switches(4, wrong), Options(spin_loops=False, beyond_violation=0))
     assert first.verdict is Answer.VIOLATED
     assert first.states < whole.states
     assert len(first.counterexamples) == 1
@@ -83,14 +83,14 @@ def test_stopping_at_the_first_violation_visits_less() -> None:
 
 def test_what_lies_beyond_a_violation_is_looked_into_as_far_as_is_told() -> None:
     wrong = (*WRITE_OWN, *LOAD_TR)
-    whole = explore(switches(4, wrong), Options(waits=False))
-    first = explore(switches(4, wrong), Options(waits=False, beyond_violation=0))
-    more = explore(switches(4, wrong), Options(waits=False, beyond_violation=3))
+    whole = explore(switches(4, wrong), Options(spin_loops=False))
+    first = explore(switches(4, wrong), Options(spin_loops=False, beyond_violation=0))
+    more = explore(switches(4, wrong), Options(spin_loops=False, beyond_violation=3))
     assert more.states - more.frontier == first.states - first.frontier + 3
-    assert more.bound == "3 states beyond the first violation"
-    assert explore(switches(4, wrong), Options(waits=False, beyond_violation=whole.states)) == (
-        replace(whole, options=ANY, seconds=ANY)
-    )
+    assert str(more.bound) == "3 states beyond the first violation"
+    assert explore(
+        switches(4, wrong), Options(spin_loops=False, beyond_violation=whole.states)
+    ) == (replace(whole, options=ANY, seconds=ANY))
 
 
 def test_stopping_at_the_first_violation_still_proves_what_is_right() -> None:
@@ -103,7 +103,7 @@ def test_a_store_buffer_that_is_too_small_is_a_bound(por: bool) -> None:
     thread = [label("again"), store("x", "1"), store("x", "0"), goto("again")]
     options = Options(MemoryModel.TSO, por=por, buffer_entries=4)
     result = explore(Toy([thread], {"x": "0"}), options)
-    assert result.bound == "buffer-entries 4"
+    assert str(result.bound) == "buffer-entries 4"
     assert result.verdict is Answer.NOT_PROVEN
 
 
@@ -122,7 +122,7 @@ def test_an_interrupt_ends_in_not_proven_with_what_was_covered() -> None:
 
     result = explore(switches(4, RIGHT), PLAIN, report=interrupt)
     assert result.verdict is Answer.NOT_PROVEN
-    assert result.bound == "interrupted"
+    assert str(result.bound) == "interrupted"
     assert result.states > 1000
     assert result.frontier > 0
 
@@ -176,7 +176,7 @@ class Endless(Toy):
 def test_a_cpu_with_endless_local_states_meets_the_state_bound() -> None:
     result = explore(Endless([[]], {"x": "0"}), Options(max_states=3, symmetry=False))
     assert result.verdict is Answer.NOT_PROVEN
-    assert result.bound == "max-states 3"
+    assert str(result.bound) == "max-states 3"
 
 
 def test_beyond_a_fault_it_finds_what_the_fault_hides() -> None:
