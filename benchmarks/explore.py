@@ -16,10 +16,10 @@ _LARGE = (
 _BOUND = Options(max_states=2_000_000, max_seconds=sized(60, 1))
 _MODES = (
     ("all reductions", _BOUND),
-    ("without waiting loops", replace(_BOUND, spin_loops=False)),
+    ("without waiting loops", replace(_BOUND, spins=False)),
     ("without local steps", replace(_BOUND, por=False)),
     ("without symmetry", replace(_BOUND, symmetry=False)),
-    ("no reduction", replace(_BOUND, spin_loops=False, por=False, symmetry=False)),
+    ("no reduction", replace(_BOUND, spins=False, por=False, symmetry=False)),
 )
 
 

@@ -111,7 +111,7 @@ def _explored(explored: Explored) -> ExploredFacts:
         "model": options.model.value,
         "cpus": result.cpus,
         "partial_order_reduction": options.por,
-        "waiting_loops_reduction": options.spin_loops,
+        "waiting_loops_reduction": options.spins,
         "symmetry": result.symmetry,
         "states": result.states,
         "transitions": result.transitions,

@@ -105,7 +105,7 @@ def judge(trial: Trial, module: Module) -> Judgement:
         Options(
             model=model,
             por=False,
-            spin_loops=False,
+            spins=False,
             symmetry=False,
             absent=True,
             max_states=MOST_STATES,

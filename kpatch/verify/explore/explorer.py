@@ -79,7 +79,7 @@ class _Exploration:
         """One search, and what follows from it. Raises SymmetryBrokenError."""
         shapes = Shapes(make_naming())
         steps = Steps(shapes, self.options)
-        waits = SpinLoops(steps, self.options.spin_loops)
+        waits = SpinLoops(steps, self.options.spins)
         space = Space(steps, waits)
         check = FinalCheck(shapes)
         start, graph = self._search(space, check)

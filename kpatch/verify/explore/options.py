@@ -35,9 +35,9 @@ class Progress:
 class Options:
     """The memory model, the reductions, the bounds.
 
-    ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``spin_loops``:
-    a CPU in a waiting loop is kept at one place of it (:mod:`~kpatch.verify.explore.spin_loops`). ``symmetry``: CPUs are
-    interchangeable (:mod:`~kpatch.verify.explore.symmetry`).
+    ``por``: local steps are made at once (:mod:`~kpatch.verify.explore.steps`). ``spins``: a CPU
+    that waits is kept at one place of its loop (:mod:`~kpatch.verify.explore.spin_loops`).
+    ``symmetry``: CPUs are interchangeable (:mod:`~kpatch.verify.explore.symmetry`).
     ``absent``: CPUs may stay away, or not come back (:mod:`~kpatch.verify.explore.progress`).
     ``beyond_faults`` goes on where a CPU has faulted: what the others violate then, it may have
     hidden. ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
@@ -49,7 +49,7 @@ class Options:
 
     model: MemoryModel = MemoryModel.SC
     por: bool = True
-    spin_loops: bool = True
+    spins: bool = True
     symmetry: bool = True
     absent: bool = False
     beyond_faults: bool = False

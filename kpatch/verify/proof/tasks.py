@@ -67,7 +67,7 @@ class Bounds:
         return Options(
             model=model,
             por=self.por,
-            spin_loops=self.por,
+            spins=self.por,
             symmetry=self.symmetry,
             absent=True,
             max_states=self.max_states,

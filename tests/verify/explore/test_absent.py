@@ -31,7 +31,7 @@ def explored(toy: Toy, model: MemoryModel, reductions: dict[str, bool]) -> Resul
     options = Options(
         model,
         por=reductions["por"],
-        spin_loops=reductions["spin_loops"],
+        spins=reductions["spins"],
         symmetry=reductions["symmetry"],
         buffer_entries=ENTRIES,
         absent=True,

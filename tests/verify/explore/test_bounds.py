@@ -26,7 +26,7 @@ from tests.verify.explore.toys import (
     switches,
 )
 
-PLAIN = Options(por=False, spin_loops=False, symmetry=False)
+PLAIN = Options(por=False, spins=False, symmetry=False)
 
 
 def ticking(step: float) -> Callable[[], float]:
@@ -36,7 +36,7 @@ def ticking(step: float) -> Callable[[], float]:
 
 
 def test_the_state_bound_ends_in_not_proven_with_what_was_covered() -> None:
-    result = explore(switches(4, RIGHT), Options(por=False, spin_loops=False, max_states=100))
+    result = explore(switches(4, RIGHT), Options(por=False, spins=False, max_states=100))
     assert result.verdict is Answer.NOT_PROVEN
     assert str(result.bound) == "max-states 100"
     assert result.states == 100
@@ -53,7 +53,7 @@ def test_a_state_bound_that_is_just_large_enough_does_not_matter() -> None:
 
 
 def test_the_time_bound_ends_in_not_proven() -> None:
-    options = Options(por=False, spin_loops=False, max_seconds=5)
+    options = Options(por=False, spins=False, max_seconds=5)
     result = explore(switches(6, RIGHT), options, clock=ticking(0.1))
     assert result.verdict is Answer.NOT_PROVEN
     assert str(result.bound) == "max-seconds 5"
@@ -74,8 +74,8 @@ def test_a_violation_found_before_the_bound_counts() -> None:
 
 def test_stopping_at_the_first_violation_visits_less() -> None:
     wrong = (*WRITE_OWN, *LOAD_TR)
-    whole = explore(switches(4, wrong), Options(spin_loops=False))
-    first = explore(switches(4, wrong), Options(spin_loops=False, beyond_violation=0))
+    whole = explore(switches(4, wrong), Options(spins=False))
+    first = explore(switches(4, wrong), Options(spins=False, beyond_violation=0))
     assert first.verdict is Answer.VIOLATED
     assert first.states < whole.states
     assert len(first.counterexamples) == 1
@@ -83,14 +83,14 @@ def test_stopping_at_the_first_violation_visits_less() -> None:
 
 def test_what_lies_beyond_a_violation_is_looked_into_as_far_as_is_told() -> None:
     wrong = (*WRITE_OWN, *LOAD_TR)
-    whole = explore(switches(4, wrong), Options(spin_loops=False))
-    first = explore(switches(4, wrong), Options(spin_loops=False, beyond_violation=0))
-    more = explore(switches(4, wrong), Options(spin_loops=False, beyond_violation=3))
+    whole = explore(switches(4, wrong), Options(spins=False))
+    first = explore(switches(4, wrong), Options(spins=False, beyond_violation=0))
+    more = explore(switches(4, wrong), Options(spins=False, beyond_violation=3))
     assert more.states - more.frontier == first.states - first.frontier + 3
     assert str(more.bound) == "3 states beyond the first violation"
-    assert explore(
-        switches(4, wrong), Options(spin_loops=False, beyond_violation=whole.states)
-    ) == (replace(whole, options=ANY, seconds=ANY))
+    assert explore(switches(4, wrong), Options(spins=False, beyond_violation=whole.states)) == (
+        replace(whole, options=ANY, seconds=ANY)
+    )
 
 
 def test_stopping_at_the_first_violation_still_proves_what_is_right() -> None:

@@ -28,13 +28,11 @@ def finals(litmus: Litmus, options: Options) -> frozenset[str]:
 @pytest.mark.parametrize("model", list(MemoryModel))
 @pytest.mark.parametrize("litmus", PROGRAMS, ids=lambda each: str(each.name))
 def test_the_final_states_are_those_of_the_model(litmus: Litmus, model: MemoryModel) -> None:
-    for por, spin_loops, symmetry in REDUCTIONS:
+    for por, spins, symmetry in REDUCTIONS:
         # Where CPUs differ symmetry finds nothing; where it does, finals are up to renaming.
         if symmetry and len(set(litmus.cpus)) < len(litmus.cpus):
             continue
-        options = Options(
-            model, por=por, spin_loops=spin_loops, symmetry=symmetry, keep_finals=True
-        )
+        options = Options(model, por=por, spins=spins, symmetry=symmetry, keep_finals=True)
         assert finals(litmus, options) == litmus.finals[model.value]
 
 

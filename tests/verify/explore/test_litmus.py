@@ -84,7 +84,7 @@ def ends(
 ) -> list[dict[str, str]]:
     """What these registers and cells hold in the final states."""
     toy = Toy(threads, {"x": "0", "y": "0"})
-    options = Options(model, por=reduced, spin_loops=reduced, symmetry=False, keep_finals=True)
+    options = Options(model, por=reduced, spins=reduced, symmetry=False, keep_finals=True)
     found = []
     for final in explore(toy, options).finals:
         held = {cell: final.memory[number].decode() for cell, number in toy.cells.items()}
@@ -130,8 +130,8 @@ def test_a_lock_from_plain_stores_is_right_under_sc_and_wrong_under_tso(reduced:
         [peterson("0", "1"), peterson("1", "0")],
         {"wants0": "0", "wants1": "0", "turn": "0", "owner": ""},
     )
-    sc = explore(toy, Options(MemoryModel.SC, por=reduced, spin_loops=reduced))
-    tso = explore(toy, Options(MemoryModel.TSO, por=reduced, spin_loops=reduced))
+    sc = explore(toy, Options(MemoryModel.SC, por=reduced, spins=reduced))
+    tso = explore(toy, Options(MemoryModel.TSO, por=reduced, spins=reduced))
     assert sc.verdict is Answer.PROVEN
     assert tso.verdict is Answer.VIOLATED
     assert {found.prop for found in tso.counterexamples} == {"mutual-exclusion"}

@@ -34,7 +34,7 @@ from tests.verify.explore.toys import (
 ENTRIES = 3  # store buffers in the random programs
 MODELS = [MemoryModel.SC, MemoryModel.TSO]
 REDUCTIONS = [
-    dict(zip(("por", "spin_loops", "symmetry"), on, strict=True))
+    dict(zip(("por", "spins", "symmetry"), on, strict=True))
     for on in product((True, False), repeat=3)
 ]
 
@@ -150,7 +150,7 @@ def options(model: MemoryModel, reductions: dict[str, bool]) -> Options:
     return Options(
         model,
         por=reductions["por"],
-        spin_loops=reductions["spin_loops"],
+        spins=reductions["spins"],
         symmetry=reductions["symmetry"],
         buffer_entries=ENTRIES,
         keep_finals=True,

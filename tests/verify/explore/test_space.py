@@ -21,7 +21,7 @@ def compare(toy: Toy, options: Options, states: int) -> int:
     """Expands so many states in both ways; returns how many there were."""
     naming = SymmetricNaming(toy, Budget(60)) if options.symmetry else ConcreteNaming(toy)
     steps = Steps(Shapes(naming), options)
-    waits = SpinLoops(steps, options.spin_loops)
+    waits = SpinLoops(steps, options.spins)
     space = Space(steps, waits)
     while True:
         try:
@@ -51,7 +51,7 @@ LINKED = [xchg("old", "x", "me{me}"), store("y", "$old"), load("new", "y"), rest
 @pytest.mark.parametrize("moves", [False, True])
 def test_both_ways_to_a_successor_agree(model: MemoryModel, moves: bool) -> None:
     assert compare(switches(5, RIGHT, 2, moves), Options(model), 400) > 100
-    assert compare(switches(3, RIGHT, 3, moves), Options(model, spin_loops=False), 400) > 100
+    assert compare(switches(3, RIGHT, 3, moves), Options(model, spins=False), 400) > 100
     linked = Toy([LINKED] * 4, {"x": "none", "y": "none"}, moves=moves)
     assert compare(linked, Options(model), 400) > 100
 

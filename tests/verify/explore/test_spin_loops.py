@@ -142,9 +142,7 @@ def test_a_spin_lock_costs_a_handful_of_states_a_cpu(model: MemoryModel) -> None
         result = explore(switches(cpus, RIGHT), Options(model))
         assert result.verdict is Answer.PROVEN
         assert result.states <= 6 * cpus
-        assert (
-            explore(switches(cpus, RIGHT), Options(model, spin_loops=False)).states > result.states
-        )
+        assert explore(switches(cpus, RIGHT), Options(model, spins=False)).states > result.states
 
 
 TICKETS = [
@@ -174,7 +172,7 @@ def tickets(cpus: int, code: Thread = TICKETS) -> Toy:
 def test_who_waits_in_order_has_looked_or_not_and_it_is_one_state(model: MemoryModel) -> None:
     """Who has looked makes 2 to the power of the waiters, without the reduction."""
     toy, kept = tickets(3), Options(model, keep_finals=True)
-    reduced, whole = explore(toy, kept), explore(toy, replace(kept, spin_loops=False))
+    reduced, whole = explore(toy, kept), explore(toy, replace(kept, spins=False))
     assert reduced.finals == whole.finals
     assert 2 * reduced.states < whole.states
     for cpus in (4, 8):
@@ -204,6 +202,6 @@ def test_waiting_in_order_for_a_wrong_number_is_found(
 
 def test_cpus_that_all_wait_for_ever_are_a_deadlock_with_and_without_the_reduction() -> None:
     thread = wait_for("a", "x", "1")
-    for spin_loops in (True, False):
-        result = explore(Toy([thread] * 3, {"x": "0"}), Options(spin_loops=spin_loops))
+    for spins in (True, False):
+        result = explore(Toy([thread] * 3, {"x": "0"}), Options(spins=spins))
         assert [found.what.split(":")[0] for found in result.counterexamples] == ["deadlock"]

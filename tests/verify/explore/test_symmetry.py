@@ -35,12 +35,12 @@ def test_states_of_interchangeable_cpus_are_counted_once() -> None:
     thread = [store("x", "1"), store("x", "1")]
     for cpus in (1, 2, 5, 9):
         toy = Toy([thread] * cpus, {"x": "1"})
-        result = explore(toy, Options(spin_loops=False))
+        result = explore(toy, Options(spins=False))
         assert result.symmetry == "on"
         assert result.states == comb(cpus + 2, 2)
-        assert explore(
-            toy, Options(spin_loops=False, symmetry=False, max_states=300)
-        ).states == min(3**cpus, 300)
+        assert explore(toy, Options(spins=False, symmetry=False, max_states=300)).states == min(
+            3**cpus, 300
+        )
 
 
 def test_the_last_owner_in_memory_is_no_more_than_a_name() -> None:

@@ -66,7 +66,7 @@ def subject(litmus: Litmus) -> Subject:
 
 def finals(litmus: Litmus, model: MemoryModel, *, reduced: bool) -> frozenset[str]:
     """What the explorer finds, as the catalogue writes it."""
-    options = Options(model, por=reduced, spin_loops=reduced, symmetry=False)
+    options = Options(model, por=reduced, spins=reduced, symmetry=False)
     setup = Setup(subject(litmus), ANYTHING, len(litmus.cpus), model=model)
     result: Result = setup.with_program(lambda program: explore(program, options))
     assert not result.bound

@@ -73,7 +73,7 @@ def test_sixteen_cpus_are_proven() -> None:
 def finals(subject: Subject, mode: Mode, *, reduced: bool) -> tuple[Result, set[tuple[bytes, ...]]]:
     setup = Setup(subject, LEAVE, 2, mode=mode)
     options = Options(
-        por=reduced, spin_loops=reduced, symmetry=reduced, keep_finals=True, shortest_states=1000
+        por=reduced, spins=reduced, symmetry=reduced, keep_finals=True, shortest_states=1000
     )
     result = setup.with_program(lambda program: explore(program, options))
     return result, {final.memory for final in result.finals}
