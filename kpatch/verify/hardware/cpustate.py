@@ -107,6 +107,8 @@ class Controls:
     code_selectors: frozenset[int]
     data_selectors: frozenset[int]
     ldt_selectors: frozenset[int]
+    # Both functions below depend on nothing but their arguments and the fields above: what they
+    # have answered is kept, because they are asked after nearly every instruction.
     _known: dict[object, str] = field(default_factory=dict, init=False, compare=False, repr=False)
     _known_tables: dict[bytes, bool] = field(
         default_factory=dict, init=False, compare=False, repr=False

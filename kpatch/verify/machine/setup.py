@@ -43,9 +43,13 @@ MOST_SEATS: Final = 2
 """On larger hosts guests that move have all the same addresses: those that wait are then alike."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """A module to run: where its monitor image lies, and what its state structure looks like."""
+    """A module to run: where its monitor image lies, and what its state structure looks like.
+
+    It is no value but the one place where the engine of the last host, and the module as it was
+    linked, are kept: two of the same module share neither.
+    """
 
     module: Module
     image: ImagePlace
@@ -114,7 +118,7 @@ def _writable(module: Module) -> frozenset[str]:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setup:
     """A module in a scenario, on a host with ``cpus`` CPUs (one, where the scenario says so).
 
@@ -122,6 +126,10 @@ class Setup:
     memory model; mode "instruction" makes every instruction a step of its own. Without ``locks``
     nothing orders the CPUs (:class:`~kpatch.verify.world.world.World`). ``start`` is what earlier
     rounds have left in shared memory.
+
+    It is no value: it learns, exploration by exploration, which memory the CPUs share. One that is
+    made of it by ``replace`` knows and learns the same, which is right for every scenario, model
+    and start on the same host.
     """
 
     subject: Subject

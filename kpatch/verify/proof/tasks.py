@@ -77,9 +77,12 @@ class Bounds:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """What is proven about: the module, its original (itself if unpatched), the match, cpuid."""
+    """What is proven about: the module, its original (itself if unpatched), the match, cpuid.
+
+    It is no value: it keeps a subject of each module that it was asked for, and those keep engines.
+    """
 
     module: Module
     original: Module
