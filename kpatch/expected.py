@@ -17,10 +17,12 @@ from kpatch.patch.pieces import note_section
 from kpatch.patch.plan import Plan
 from kpatch.witness.readers.picture import (
     NoteRow,
+    Parts,
     Picture,
     RelocationRow,
     SectionRow,
     SymbolRow,
+    with_contents,
 )
 
 _NOTE_HEADER: Final = 12 + len(OWNER) + -len(OWNER) % 4
@@ -33,6 +35,12 @@ _SYMBOL_SIZE: Final = 24
 
 def as_read(module: Module) -> Picture:
     """The file as kpatch's own reader sees it; a patched one's note is part of it."""
+    picture = _tables(module)
+    return replace(picture, sections=with_contents(picture.sections, _parts(module)))
+
+
+def _tables(module: Module) -> Picture:
+    """The same without the contents of sections."""
     header, ident = module.header, module.data[:16]
     named = module.section_named(SECTION)
     note = named if named and _is_one_note(module.contents(named)) else None
@@ -58,7 +66,7 @@ def as_read(module: Module) -> Picture:
             "shstrndx": header.shstrndx,
             "shoff": header.shoff,
         },
-        sections=tuple(_section(module, section) for section in module.sections),
+        sections=tuple(_section(section) for section in module.sections),
         symbols=tuple(
             SymbolRow(s.name, s.value, s.size, s.bind, s.type, s.other & 3, s.section)
             for s in module.symbols
@@ -76,13 +84,16 @@ def after(plan: Plan, patched: bytes) -> Picture:
     that grow, and new sections, lie in the file is not expected to be anywhere; what is in none of
     them is as it was, and nothing but zeros comes between what is new.
     """
-    picture = as_read(plan.module)
-    rows = [_overwritten(row, plan) for row in picture.sections]
+    picture, parts = _tables(plan.module), _parts(plan.module)
+    rows = list(picture.sections)
+    for number, contents in parts.items():
+        parts[number] = _overwritten(contents[0], plan.module.sections[number].offset, plan)
     names: dict[str, int] = {}
     note = _sealed(note_section(plan.note.pack()).contents, patched)
     for new in (*plan.sections, note_section(plan.note.pack())):
         names[new.name] = len(rows)
-        contents = note if new.name == SECTION else new.contents
+        if new.type != elf.SHT_NOBITS:
+            parts[len(rows)] = (note if new.name == SECTION else new.contents,)
         rows.append(
             SectionRow(
                 name=new.name,
@@ -95,17 +106,16 @@ def after(plan: Plan, patched: bytes) -> Picture:
                 info=0,
                 align=new.align,
                 entsize=0,
-                contents=None if new.type == elf.SHT_NOBITS else contents,
             )
         )
     added = _new_symbols(plan, names)
     symbols = (*picture.symbols, *added)
     placed = _relocations(plan, rows, names, symbols)
-    _grow(plan, rows, added, placed)
+    _grow(plan, rows, parts, added, placed)
     return replace(
         picture,
         header={**picture.header, "shnum": len(rows), "shoff": None},
-        sections=tuple(rows),
+        sections=with_contents(rows, parts),
         symbols=symbols,
         relocations=tuple(row for _, row in placed),
         notes=(_note(note),),
@@ -114,7 +124,12 @@ def after(plan: Plan, patched: bytes) -> Picture:
     )
 
 
-def _section(module: Module, section: Section) -> SectionRow:
+def _parts(module: Module) -> Parts:
+    view = memoryview(module.data)
+    return {s.index: (view[s.offset : s.end],) for s in module.sections if s.has_bytes}
+
+
+def _section(section: Section) -> SectionRow:
     return SectionRow(
         name=section.name,
         type=section.type,
@@ -126,7 +141,6 @@ def _section(module: Module, section: Section) -> SectionRow:
         info=section.info,
         align=section.align,
         entsize=section.entsize,
-        contents=module.contents(section) if section.has_bytes else None,
     )
 
 
@@ -164,17 +178,19 @@ def _sealed(blank: bytes, patched: bytes) -> bytes:
     return before + whole.encode() + behind
 
 
-def _overwritten(row: SectionRow, plan: Plan) -> SectionRow:
-    """The section with the sites' new bytes. Overwrites are counted from the file's start."""
-    if row.contents is None or row.offset is None:
-        return row
-    contents = row.contents
-    for overwrite in plan.overwrites:
-        start = overwrite.offset - row.offset
+def _overwritten(
+    contents: bytes | memoryview, offset: int, plan: Plan
+) -> tuple[bytes | memoryview, ...]:
+    """A section's contents, at ``offset`` in the file, with the sites' new bytes."""
+    found: list[bytes | memoryview] = []
+    at = 0
+    for overwrite in sorted(plan.overwrites, key=lambda overwrite: overwrite.offset):
+        start = overwrite.offset - offset
         end = start + len(overwrite.new)
-        if start >= 0 and end <= len(contents):
-            contents = contents[:start] + overwrite.new + contents[end:]
-    return row._replace(contents=contents)
+        if start >= at and end <= len(contents):
+            found += (contents[at:start], overwrite.new)
+            at = end
+    return (*found, contents[at:])
 
 
 def _new_symbols(plan: Plan, names: dict[str, int]) -> list[SymbolRow]:
@@ -235,25 +251,30 @@ def _table_of(target: int, rows: list[SectionRow]) -> int:
             info=target,
             align=8,
             entsize=_RELA_SIZE,
-            contents=None,
         )
     )
     return len(rows) - 1
 
 
-def _grow(plan: Plan, rows: list[SectionRow], added: list[SymbolRow], placed: list[Placed]) -> None:
+def _grow(
+    plan: Plan,
+    rows: list[SectionRow],
+    parts: Parts,
+    added: list[SymbolRow],
+    placed: list[Placed],
+) -> None:
     """Sizes of the tables that grow, which moves them, and the string tables' new contents.
 
     The entries of the others are compared one by one, so that their bytes need not be.
     """
     symtab = next(n for n, row in enumerate(rows) if row.type == elf.SHT_SYMTAB)
     if added:
-        _resize(rows, symtab, rows[symtab].size + _SYMBOL_SIZE * len(added))
+        _resize(rows, parts, symtab, rows[symtab].size + _SYMBOL_SIZE * len(added))
     counts = Counter(table for table, _ in placed)
     before = Counter(relocation.table for relocation in plan.module.relocations)
     for table, count in counts.items():
         if count != before[table]:
-            _resize(rows, table, _RELA_SIZE * count)
+            _resize(rows, parts, table, _RELA_SIZE * count)
     first, old = plan.module.header.shstrndx, len(plan.module.sections)
     given = old + len(plan.sections) + 1  # and the note; tables of relocations come last
     for number, names in (
@@ -261,13 +282,16 @@ def _grow(plan: Plan, rows: list[SectionRow], added: list[SymbolRow], placed: li
         (rows[symtab].link, [row.name for row in added]),
         (first, [row.name for row in rows[given:]]),
     ):
-        contents = rows[number].contents or b""
-        if names and not contents.endswith(b"\0"):
+        if not names:
+            continue
+        contents = b"".join(parts.get(number, ()))
+        if not contents.endswith(b"\0"):
             contents += b"\0"
         contents += b"".join(name.encode() + b"\0" for name in names)
-        if names:
-            rows[number] = rows[number]._replace(offset=None, size=len(contents), contents=contents)
+        rows[number] = rows[number]._replace(offset=None, size=len(contents))
+        parts[number] = (contents,)
 
 
-def _resize(rows: list[SectionRow], number: int, size: int) -> None:
-    rows[number] = rows[number]._replace(offset=None, size=size, contents=None)
+def _resize(rows: list[SectionRow], parts: Parts, number: int, size: int) -> None:
+    rows[number] = rows[number]._replace(offset=None, size=size)
+    parts.pop(number, None)

@@ -7,6 +7,7 @@ which nobody else can change and which is gone when the process is, however it e
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -84,6 +85,15 @@ class Bulk:
     def whole(self) -> bytes:
         """All of it, for what is known to be small."""
         return self.part(0, self.size)
+
+    def opened(self) -> IO[bytes]:
+        """A file to read it from; where there is one, it is closed apart from that."""
+        if self._file is None:
+            return io.BytesIO(self._data)
+        with _naming_temporary("read"):
+            opened = os.fdopen(os.dup(self._file.fileno()), "rb")
+            opened.seek(0)
+        return opened
 
     def is_zero(self, start: int, end: int | None = None) -> bool:
         """Is there nothing but zeros?"""

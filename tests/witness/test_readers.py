@@ -18,6 +18,7 @@ from hypothesis import given, reject, settings
 
 from kpatch import expected
 from kpatch.elf import constants as elf
+from kpatch.elf.editor import NewSection, append
 from kpatch.elf.layouts import AMD64
 from kpatch.elf.module import Module, Section, read_module
 from kpatch.errors import MatchError
@@ -26,10 +27,11 @@ from kpatch.patch.assess import assess
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
 from kpatch.readback import others_reading
+from kpatch.storage import bulk
 from kpatch.witness.readers import readback
-from kpatch.witness.readers.picture import Picture
+from kpatch.witness.readers.picture import PAGE, Contents, Picture, contents_of
 from kpatch.witness.readers.readback import NAMES, read_by_each
-from tests.children import in_child
+from tests.children import in_child, peak_of
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -259,6 +261,46 @@ def test_a_reader_that_the_other_process_cannot_have_reads_in_this_one(
     with others_reading(is_likely=True) as others:
         others.read(module.data, wanted)
         assert all(reading.agrees for reading in others.readings())
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_large_module_lies_in_a_file_where_there_is_room_for_one(
+    has_room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, wanted = sample()
+    monkeypatch.setattr(bulk, "IN_MEMORY", 0)
+    if not has_room:
+
+        def full() -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(bulk, "_temporary", full)
+    with others_reading(is_likely=True) as others:
+        others.read(module.data, wanted)
+        assert others.readings() == read_by_each(module.data, wanted)
+        damaged = bytearray(module.data)
+        DAMAGES["a byte between two sections"](damaged)
+    with others_reading(is_likely=True) as others:
+        others.read(bytes(damaged), wanted)
+        assert not any(reading.agrees for reading in others.readings())
+
+
+def test_what_is_expected_holds_no_copy_of_the_module() -> None:
+    size = 8 << 20
+    section = NewSection(".debug_info", elf.SHT_PROGBITS, 0, 1, os.urandom(size))
+    small = read_module((SAMPLES / "kqemu-7.ko").read_bytes())
+    plan, data = planned(append(small, sections=[section]))
+    assert peak_of(lambda: expected.after(plan, data)) < size // 2
+    wanted = expected.after(plan, data)
+    assert all(each.agrees for each in read_by_each(data, wanted))
+
+
+def test_contents_are_the_same_however_they_are_cut() -> None:
+    data = os.urandom(3 * PAGE + 5)
+    whole = contents_of([data])
+    assert whole == Contents(len(data), whole.pages) and len(set(whole.pages)) == 4
+    for cut in (0, 1, PAGE - 1, PAGE, 2 * PAGE + 1, len(data)):
+        assert contents_of([data[:cut], memoryview(data)[cut:]]) == whole
 
 
 def test_an_interrupt_while_the_process_starts_is_not_lost() -> None:

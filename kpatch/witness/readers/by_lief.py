@@ -8,8 +8,8 @@ are alike in everything as one, so that their order and count say nothing.
 from __future__ import annotations
 
 import warnings
-from io import BytesIO
-from typing import Any
+from io import IOBase
+from typing import IO, Any, cast
 
 import lief
 
@@ -20,6 +20,7 @@ from kpatch.witness.readers.picture import (
     RelocationRow,
     SectionRow,
     SymbolRow,
+    contents_of,
     outside,
     unpadded,
 )
@@ -28,17 +29,17 @@ VERSION: str = vars(lief)["__version__"].partition("-")[0]  # behind it stands a
 _U32 = 0xFFFF_FFFF
 
 
-def read(data: bytes) -> Picture:
-    """The whole file. Raises ValueError for what LIEF does not take for an ELF file."""
+def read(opened: IO[bytes], size: int) -> Picture:
+    """The whole file, of ``size`` bytes. Raises ValueError for what LIEF does not take for ELF."""
     lief.logging.disable()
     with warnings.catch_warnings():
         # A section type that LIEF has no name for is a warning and a plain number.
         warnings.simplefilter("ignore", RuntimeWarning)
-        return _read(data)
+        return _read(opened, size)
 
 
-def _read(data: bytes) -> Picture:
-    file = lief.ELF.parse(BytesIO(data))
+def _read(opened: IO[bytes], size: int) -> Picture:
+    file = lief.ELF.parse(cast(IOBase, opened))
     if file is None:
         raise ValueError("LIEF does not take it for an ELF file")
     sections = list(file.sections)
@@ -53,7 +54,7 @@ def _read(data: bytes) -> Picture:
             _relocation(relocation, numbers) for relocation in file.object_relocations
         ),
         notes=tuple(_note(note) for note in file.notes),
-        outside=outside(data, header, rows),
+        outside=outside(size, header, rows),
     )
 
 
@@ -95,7 +96,7 @@ def _section(section: Any) -> SectionRow:
         info=section.information,
         align=section.alignment,
         entsize=section.entry_size,
-        contents=None if kind in WITHOUT_BYTES else bytes(section.content),
+        contents=None if kind in WITHOUT_BYTES else contents_of((section.content,)),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 import elftools
 from elftools.elf import enums
@@ -16,6 +16,7 @@ from kpatch.witness.readers.picture import (
     RelocationRow,
     SectionRow,
     SymbolRow,
+    contents_of,
     outside,
     unpadded,
 )
@@ -24,16 +25,16 @@ VERSION: str = elftools.__version__
 _SHN = {"SHN_UNDEF": 0, "SHN_ABS": 0xFFF1, "SHN_COMMON": 0xFFF2, "SHN_XINDEX": 0xFFFF}
 
 
-def read(data: bytes, note_sections: frozenset[str]) -> Picture:
-    """The whole file, with the notes of the SHT_NOTE sections of these names.
+def read(opened: IO[bytes], size: int, note_sections: frozenset[str]) -> Picture:
+    """The whole file, of ``size`` bytes, with the notes of the SHT_NOTE sections of these names.
 
     pyelftools raises many kinds of exception on a damaged file.
     """
-    file = ELFFile(BytesIO(data))
+    file = ELFFile(opened)
     sections = list(file.iter_sections())
     header = _header(file.header)
     names = file.get_section(file.get_shstrndx())["sh_size"]
-    rows = tuple(_section(data, section, names) for section in sections)
+    rows = tuple(_section(opened, section, names) for section in sections)
     return Picture(
         header=header,
         sections=rows,
@@ -55,7 +56,7 @@ def read(data: bytes, note_sections: frozenset[str]) -> Picture:
             if section["sh_type"] == "SHT_NOTE" and section.name in note_sections
             for entry in section.iter_notes()
         ),
-        outside=outside(data, header, rows),
+        outside=outside(size, header, rows),
     )
 
 
@@ -82,11 +83,9 @@ def _header(header: Any) -> dict[str, int | None]:
     }
 
 
-def _section(data: bytes, section: Any, names: int) -> SectionRow:
+def _section(opened: IO[bytes], section: Any, names: int) -> SectionRow:
     kind = _number(section["sh_type"], enums.ENUM_SH_TYPE_AMD64)
     offset, size = section["sh_offset"], section["sh_size"]
-    # section.data() would unpack a compressed section; what counts is what lies in the file.
-    plain = kind not in WITHOUT_BYTES and not section.compressed
     return SectionRow(
         # One behind the end of the names, of a size in bytes, would be shown as none.
         name=section.name if section["sh_name"] < names else f"at {section['sh_name']:#x}",
@@ -99,12 +98,17 @@ def _section(data: bytes, section: Any, names: int) -> SectionRow:
         info=section["sh_info"],
         align=section["sh_addralign"],
         entsize=section["sh_entsize"],
-        contents=None
-        if kind in WITHOUT_BYTES
-        else bytes(section.data())
-        if plain
-        else data[offset:][:size],
+        contents=None if kind in WITHOUT_BYTES else contents_of(_bytes_of(opened, section)),
     )
+
+
+def _bytes_of(opened: IO[bytes], section: Any) -> Iterator[bytes]:
+    # section.data() would unpack a compressed section; what counts is what lies in the file.
+    if not section.compressed:
+        yield section.data()
+        return
+    opened.seek(section["sh_offset"])
+    yield opened.read(section["sh_size"])
 
 
 def _symbol(symbol: Any) -> SymbolRow:

@@ -1,18 +1,51 @@
 """What a reader sees in an ELF file, as plain rows, and how two such pictures differ.
 
 A number that is None says nothing: the caller does not expect a certain one, or a reader does not
-show it. Contents are those in the file: SHT_NULL and SHT_NOBITS sections have none.
+show it. Contents are those in the file: SHT_NULL and SHT_NOBITS sections have none. They are known
+by their digests, page by page, because a copy of them is as large as the file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from kpatch.digest import digest_of
+
 WITHOUT_BYTES: Final = (0, 8)
 """SHT_NULL, SHT_NOBITS (gABI, "Section Header"): nothing in the file."""
+
+
+PAGE: Final = 4096
+"""Bytes that have a digest of their own, so that a message can say where contents differ."""
+
+
+class Contents(NamedTuple):
+    """Bytes: how many, and the SHA-256 of each PAGE of them."""
+
+    size: int
+    pages: tuple[str, ...]
+
+
+def contents_of(pieces: Iterable[bytes | memoryview]) -> Contents:
+    """All ``pieces`` in a row."""
+    size, pages = 0, []
+    page: list[memoryview] = []
+    room = PAGE
+    for piece in pieces:
+        rest = memoryview(piece)
+        size += len(rest)
+        while rest:
+            page.append(rest[:room])
+            rest, room = rest[room:], room - len(page[-1])
+            if not room:
+                pages.append(digest_of(page))
+                page, room = [], PAGE
+    if page:
+        pages.append(digest_of(page))
+    return Contents(size, tuple(pages))
 
 
 class SectionRow(NamedTuple):
@@ -28,7 +61,19 @@ class SectionRow(NamedTuple):
     info: int
     align: int
     entsize: int
-    contents: bytes | None
+    contents: Contents | None = None
+
+
+Parts = dict[int, tuple[bytes | memoryview, ...]]
+"""By the number of a section, its contents in a row: none of them a copy of many bytes."""
+
+
+def with_contents(rows: Iterable[SectionRow], parts: Parts) -> tuple[SectionRow, ...]:
+    """The rows, with the digests of the ``parts`` that are given for them."""
+    return tuple(
+        row._replace(contents=contents_of(parts[number])) if number in parts else row
+        for number, row in enumerate(rows)
+    )
 
 
 class SymbolRow(NamedTuple):
@@ -70,9 +115,9 @@ def unpadded(description: bytes) -> bytes:
 class Picture:
     """A whole file. ``notes`` need not be all: those of ``note_sections`` are among them.
 
-    ``outside`` has what a reader's sections and tables leave over: offset in the file, bytes.
-    Expected there are the bytes of ``original``, and zeros behind its end, but none at the very end
-    of the file; without an original it is not compared.
+    ``outside`` has what a reader's sections and tables leave over: where it starts in the file, and
+    where it ends. Expected there are the bytes of ``original``, and zeros behind its end, but none
+    at the very end of the file; without an original it is not compared.
     """
 
     header: Mapping[str, int | None]
@@ -81,26 +126,26 @@ class Picture:
     relocations: tuple[RelocationRow, ...]
     notes: tuple[NoteRow, ...] = ()
     note_sections: frozenset[str] = frozenset()
-    outside: tuple[tuple[int, bytes], ...] = ()
+    outside: tuple[tuple[int, int], ...] = ()
     original: bytes | None = None
 
 
 def outside(
-    data: bytes, header: Mapping[str, int | None], sections: tuple[SectionRow, ...]
-) -> tuple[tuple[int, bytes], ...]:
+    size: int, header: Mapping[str, int | None], sections: tuple[SectionRow, ...]
+) -> tuple[tuple[int, int], ...]:
     """What of a file lies neither in its header, nor in a section, nor in the section headers."""
     number = {name: value or 0 for name, value in header.items()}
     covered = [
         (0, number["ehsize"]),
         (number["shoff"], number["shentsize"] * number["shnum"]),
         *((s.offset or 0, s.size) for s in sections if s.type not in WITHOUT_BYTES),
-        (len(data), 0),
+        (size, 0),
     ]
     found, at = [], 0
-    for start, size in sorted(covered):
-        if start > at:
-            found.append((at, data[at:start]))
-        at = max(at, start + size)
+    for start, length in sorted(covered):
+        if min(start, size) > at:
+            found.append((at, min(start, size)))
+        at = max(at, start + length)
     return tuple(found)
 
 
@@ -119,7 +164,15 @@ def differences(expected: Picture, seen: Picture, *, ordered: bool = True) -> tu
     ``ordered`` is False for a reader that sorts relocations or shows those that are alike in
     everything as one: then each must be there, and no other.
     """
-    found = list(_differences(expected, seen, ordered))
+    return _first_of(list(_differences(expected, seen, ordered)))
+
+
+def left_over(data: bytes, original: bytes, seen: Picture) -> tuple[str, ...]:
+    """The same of what ``seen``, the picture of ``data``, has outside of everything."""
+    return _first_of(list(_left_over(data, original, seen)))
+
+
+def _first_of(found: list[str]) -> tuple[str, ...]:
     more = len(found) - _MOST
     return (*found[:_MOST], *((f"and {more} more",) if more > 0 else ()))
 
@@ -144,20 +197,21 @@ def _differences(expected: Picture, seen: Picture, ordered: bool) -> Iterator[st
     for note in expected.notes:
         if note not in seen.notes:
             yield f"the note of {note.owner} is missing, or says something else"
-    if expected.original is not None:
-        yield from _left_over(expected.original, seen)
 
 
-def _left_over(original: bytes, seen: Picture) -> Iterator[str]:
+def _left_over(data: bytes, original: bytes, seen: Picture) -> Iterator[str]:
     number = {name: value or 0 for name, value in seen.header.items()}
     end = number["shoff"] + number["shentsize"] * number["shnum"]
-    for at, found in seen.outside:
-        if at >= end:  # the section headers come last
-            yield f"{len(found)} bytes too many at the end of the file"
+    for first, behind in seen.outside:
+        if first >= end:  # the section headers come last
+            yield f"{behind - first} bytes too many at the end of the file"
             continue
-        wanted = original[at : at + len(found)].ljust(len(found), b"\0")
-        if found != wanted:
-            yield f"what is in no section, at {at:#x}: contents {_against(wanted, found)}"
+        for at in range(first, behind, PAGE):
+            found = data[at : min(at + PAGE, behind)]
+            if found != original[at : at + len(found)].ljust(len(found), b"\0"):
+                where = _in_page(at - first)
+                yield f"what is in no section, at {first:#x}: contents differ {where}"
+                break
 
 
 def _rows(what: str, expected: tuple[Any, ...], seen: tuple[Any, ...]) -> Iterator[str]:
@@ -181,13 +235,15 @@ def _plain(name: str) -> str:
 
 
 def _against(value: object, found: object) -> str:
-    if isinstance(value, bytes) and isinstance(found, bytes):
-        at = next(
-            (n for n, (a, b) in enumerate(zip(value, found, strict=False)) if a != b),
-            min(len(value), len(found)),
-        )
-        return f"differ at byte {at:#x} ({len(found)} bytes, expected {len(value)})"
+    if isinstance(value, Contents) and isinstance(found, Contents):
+        pages = zip(value.pages, found.pages, strict=False)
+        at = next((n for n, (a, b) in enumerate(pages) if a != b), len(found.pages))
+        return f"differ {_in_page(PAGE * at)} ({found.size} bytes, expected {value.size})"
     return f"is {_short(found)}, expected {_short(value)}"
+
+
+def _in_page(at: int) -> str:
+    return f"in the {PAGE} bytes at {at:#x}"
 
 
 def _short(value: object) -> str:

@@ -9,13 +9,17 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import BytesIO
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import IO, Final, NamedTuple
 
+from kpatch.errors import FileAccessError
 from kpatch.interrupts import held_back
-from kpatch.witness.readers.picture import Picture, differences
+from kpatch.storage.bulk import PIECE, Bulk
+from kpatch.witness.readers.picture import Picture, differences, left_over
 
 NAMES: Final = ("pyelftools", "LIEF")
 
@@ -36,13 +40,20 @@ class Reading(NamedTuple):
         return not self.differences
 
 
+class _Seen(NamedTuple):
+    """What a reader says, and the part of its picture that only the original tells to be right."""
+
+    reading: Reading
+    rest: Picture | None = None
+
+
 def read_by_each(data: bytes, expected: Picture) -> tuple[Reading, ...]:
     """Each reader's own view of ``data`` against what is expected.
 
     Raises ImportError, MemoryError or OSError where a reader cannot be had: that says nothing about
     the file.
     """
-    return tuple(_reading(name, data, expected) for name in NAMES)
+    return _judged(_seen_by_each(BytesIO(data), len(data), expected), data, expected)
 
 
 class Background:
@@ -77,7 +88,9 @@ class Background:
         if self._pipe is not None:
             # A process that is gone shows when it should answer.
             with contextlib.suppress(OSError), _stream(self._pipe, "wb") as stream:
-                pickle.dump(self._asked, stream)
+                # The original stays here: see left_over.
+                pickle.dump((len(data), replace(expected, original=None)), stream)
+                stream.write(data)
 
     def readings(self) -> tuple[Reading, ...]:
         """Wait for what the readers say; of no file they say nothing.
@@ -89,7 +102,7 @@ class Background:
             return ()
         found = None if self._pipe is None else _received(self._pipe)
         # By now others have let go of what the machine was short of, or the reason is told.
-        return read_by_each(*self._asked) if found is None else found
+        return read_by_each(*self._asked) if found is None else _judged(found, *self._asked)
 
     def end(self) -> None:
         """End the other process, whatever it does."""
@@ -104,16 +117,16 @@ class Background:
 _PROCESS: Final = multiprocessing.get_context("fork").Process
 
 
-def _received(pipe: Connection) -> tuple[Reading, ...] | None:
+def _received(pipe: Connection) -> tuple[_Seen, ...] | None:
     """What the other process says; None where it could not have a reader."""
     try:
         if pipe.poll(LIMIT):
-            readings: tuple[Reading, ...] | None = pipe.recv()
-            return readings
+            seen: tuple[_Seen, ...] | None = pipe.recv()
+            return seen
         why = f"no answer in {LIMIT:.0f} s"
     except (EOFError, OSError):
         why = "the process that read it died"
-    return tuple(Reading(name, "", (why,)) for name in NAMES)
+    return tuple(_Seen(Reading(name, "", (why,))) for name in NAMES)
 
 
 def _child(pipe: Connection, others_end: Connection) -> None:
@@ -126,12 +139,15 @@ def _child(pipe: Connection, others_end: Connection) -> None:
     # Beside it, so that whoever sends the file need not wait. What cannot be loaded is told below.
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=_load, daemon=True).start()
+    found = None
     with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
-        with _stream(pipe, "rb") as stream:
-            data, expected = pickle.load(stream)
-        found = None
-        with contextlib.suppress(ImportError, MemoryError, OSError):
-            found = read_by_each(data, expected)
+        with contextlib.suppress(ImportError, MemoryError, OSError, FileAccessError):
+            with _stream(pipe, "rb") as stream:
+                size, expected = pickle.load(stream)
+                # In a file where it is large, so that it is in memory once: where LIEF has it.
+                data = Bulk.join(_pieces(stream, size))
+            with data.opened() as opened:
+                found = _seen_by_each(opened, size, expected)
         pipe.send(found)
 
 
@@ -140,27 +156,56 @@ def _stream(pipe: Connection, mode: str) -> IO[bytes]:
     return os.fdopen(os.dup(pipe.fileno()), mode)
 
 
+def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    """The next ``size`` bytes. Raises EOFError where there are fewer."""
+    while size:
+        piece = stream.read(min(size, PIECE))
+        if not piece:
+            raise EOFError
+        yield piece
+        size -= len(piece)
+
+
 def _load() -> None:
     with contextlib.suppress(Exception):
         _lief()
 
 
-def _reading(name: str, data: bytes, expected: Picture) -> Reading:
+def _seen_by_each(opened: IO[bytes], size: int, expected: Picture) -> tuple[_Seen, ...]:
+    return tuple(_seen(name, opened, size, expected) for name in NAMES)
+
+
+def _judged(found: tuple[_Seen, ...], data: bytes, expected: Picture) -> tuple[Reading, ...]:
+    """What the readers say of ``data``, with what they left to who has the original."""
+    if expected.original is None:
+        return tuple(each.reading for each in found)
+    return tuple(
+        reading._replace(
+            differences=(*reading.differences, *left_over(data, expected.original, rest))
+        )
+        if rest is not None
+        else reading
+        for reading, rest in found
+    )
+
+
+def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> _Seen:
     version, read = _LOADED[name]()
+    opened.seek(0)
     try:
-        seen = read(data, expected.note_sections)
+        seen = read(opened, size, expected.note_sections)
     # The machine's reasons.
     except (ImportError, MemoryError, OSError):
         raise
     # Both raise what they like on a damaged file, pyelftools some ten kinds.
     except Exception as error:
-        return Reading(
-            name, version, (f"it cannot read the file: {type(error).__name__}: {error}",)
-        )
-    return Reading(name, version, differences(expected, seen, ordered=name != "LIEF"))
+        why = f"it cannot read the file: {type(error).__name__}: {error}"
+        return _Seen(Reading(name, version, (why,)))
+    reading = Reading(name, version, differences(expected, seen, ordered=name != "LIEF"))
+    return _Seen(reading, Picture(seen.header, (), (), (), outside=seen.outside))
 
 
-Read = Callable[[bytes, frozenset[str]], Picture]
+Read = Callable[[IO[bytes], int, frozenset[str]], Picture]
 
 
 # Imported in the functions: LIEF alone costs 0.4 s, and a process of its own pays for it.
@@ -173,7 +218,7 @@ def _pyelftools() -> tuple[str, Read]:
 def _lief() -> tuple[str, Read]:
     from kpatch.witness.readers import by_lief
 
-    return by_lief.VERSION, lambda data, _: by_lief.read(data)
+    return by_lief.VERSION, lambda opened, size, _: by_lief.read(opened, size)
 
 
 _LOADED: Final = {"pyelftools": _pyelftools, "LIEF": _lief}
