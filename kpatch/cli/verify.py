@@ -30,7 +30,7 @@ from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import SELECTORS, Host
 from kpatch.readback import has_note, others_reading
 from kpatch.report.documents import Document, with_verdict
-from kpatch.verify.proof.defaults import MAX_STATES
+from kpatch.verify.proof import MAX_STATES
 
 
 class Asked(NamedTuple):

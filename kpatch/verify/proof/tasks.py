@@ -26,9 +26,9 @@ from kpatch.verify.explore import (
 from kpatch.verify.machine.rounds import MOST_ENDLESS, explore_rounds
 from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.machine.setup import Setup, Subject
+from kpatch.verify.proof import MAX_STATES
 from kpatch.verify.proof.checks import Window
 from kpatch.verify.proof.controls import controls
-from kpatch.verify.proof.defaults import MAX_STATES
 from kpatch.verify.proof.fixes import FixModel, applicable
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
