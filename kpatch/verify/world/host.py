@@ -4,7 +4,9 @@ It has a GDT (one for all CPUs, or one each), the array ``common_tss``, a page o
 for each CPU, an IDT and page tables, all in one arena that every CPU shares. Addresses are of our
 choosing, within the top 2 GB as a kernel's are. The low bytes of a TSS's address differ from each
 other and from those of another CPU's, so that a descriptor with misplaced bytes, or with some that
-another CPU has left there, names no TSS or a wrong one.
+another CPU has left there, names no TSS or a wrong one. With FreeBSD 8's TR selector the TSSs lie
+at the other end of those 2 GB, and the GDT and its TSS descriptor on two sides of 16 MB: who takes
+a bit of an address for granted, or loses a carry, is wrong there.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from kpatch.elf.klink import LoadedModule
 from kpatch.errors import UsageError
 from kpatch.units import PAGE, Address
 from kpatch.verify.hardware.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
-from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down
+from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.kernel_text import FUNCTIONS, TAIL_AT, TEXT_AT, text
 
@@ -34,7 +36,9 @@ _MODULE_AT_8: Final = Address(0xFFFF_FFFF_826B_9000)
 MODULE_LIMIT: Final = 0x80_0000
 
 IDT_AT: Final = 0xFFFF_FFFF_80A5_7000
-GDT_AT: Final = 0xFFFF_FFFF_80A5_B000
+_GDT_AT: Final = Address(0xFFFF_FFFF_80A5_B000)
+_GDT_AT_8: Final = Address(0xFFFF_FFFF_80FF_FFC0)
+"""So near to the end of 16 MB that its TSS descriptor, at +0x48, is beyond it."""
 PCPU_AT: Final = 0xFFFF_FFFF_80B4_0000
 GDT_SEGS_AT: Final = 0xFFFF_FFFF_80A5_9000
 UNMAPPED_AT: Final = 0xFFFF_FFFF_80F0_0000
@@ -102,7 +106,8 @@ class HostModel:
 
     def gdt_of(self, cpu: int) -> Address:
         """The address of the GDT that a CPU uses."""
-        return Address(GDT_AT + (self.gdt_size * cpu if self.gdt == "private" else 0))
+        first = _GDT_AT_8 if self.tr_selector == _TR_OF_8 else _GDT_AT
+        return Address(first + (self.gdt_size * cpu if self.gdt == "private" else 0))
 
     def slot_of(self, cpu: int) -> Address:
         """The address of the TSS descriptor in that GDT."""
@@ -131,16 +136,17 @@ _SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {
 
 _COMMON_TSS: Final[Mapping[int, Address]] = {
     0x30: Address(0xFFFF_FFFF_80A5_C340),
-    0x48: Address(0xFFFF_FFFF_815A_30C0),
+    0x48: Address(0xFFFF_FFFF_FF5A_3CB0),
 }
-"""TR selector -> common_tss, in bits 16 to 24 the one the other's complement."""
+"""TR selector -> common_tss, in bits 16 to 30 the one the other's complement. An array of its size
+is aligned to 16 bytes (psABI 3.1.2), and may be to no more."""
 
 # TR selector -> common_tss on a host with two CPUs: across a border of 64 kB, or of 16 MB, so that
 # the two TSSs have other upper bytes as well. On larger hosts some CPUs would then differ from
 # each other in more bytes than others do, and no two could be taken for each other.
 _BETWEEN_TWO: Final[Mapping[int, Address]] = {
     0x30: Address(0xFFFF_FFFF_80A5_FFC0),
-    0x48: Address(0xFFFF_FFFF_80FF_FFC0),
+    0x48: Address(0xFFFF_FFFF_FEFF_FFB0),
 }
 
 
@@ -160,7 +166,9 @@ class HostMemory:
         self.pages.pages(PAGE)  # physical page 0 stays unused, so that address 0 means nothing
         self.space = AddressSpace(self.arena, self.pages)
         self.idt = self._new("host IDT", IDT_AT, PAGE)
-        self.gdt = self._new("host GDT", GDT_AT, PAGE)
+        at = page_down(model.gdt_of(0))
+        end = model.gdt_of(model.cpus - 1) + model.gdt_size
+        self.gdt = self._new("host GDT", at, page_up(end - at))
         first = page_down(model.tss_of(0))
         self.tss = self._new("common_tss", first, model.tss_of(model.cpus) - first)
         self.pcpu = self._new("pcpu", PCPU_AT, PAGE * model.cpus)
@@ -199,7 +207,7 @@ class HostMemory:
         known = {
             **FUNCTIONS,
             "common_tss": self.model.tss_of(0),
-            "gdt": Address(GDT_AT),
+            "gdt": self.model.gdt_of(0),
             "gdt_segs": Address(GDT_SEGS_AT),
             "__pcpu": Address(PCPU_AT),
         }

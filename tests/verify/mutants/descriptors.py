@@ -81,6 +81,32 @@ MUTANTS: Final = (
         passes=(at("leave"), at("leave", 4)),
     ),
     Mutant(
+        "of byte 3 of the base only what a small kernel has is written",
+        (after("shr r10d, 24", "and r10d, 0x81"),),
+        (DESCRIPTOR,),
+        at("leave", selector=0x48),
+        passes=(at("leave"),),
+    ),
+    Mutant(
+        "common_tss is taken to begin at a multiple of 64",
+        (after("movabs rax, =common_tss", "and rax, -64"),),
+        (DESCRIPTOR,),
+        at("leave", selector=0x48),
+        passes=(at("leave"),),
+    ),
+    Mutant(
+        "the carry into the GDT's next 64 kB is lost",
+        (
+            Lines(
+                TABLE,
+                "mov r9, [$state + $gdt + 2]; add cx, r9w; shr r9, 16; shl r9, 16; or rcx, r9",
+            ),
+        ),
+        (NO_FAULT,),
+        at("leave", selector=0x48),
+        passes=(at("leave"),),
+    ),
+    Mutant(
         "only the low word of the base is written",
         (
             Lines(KEPT, "movabs r10, 0xffff00ff0000ffff"),
