@@ -16,7 +16,7 @@ import click
 
 from kpatch.errors import BugError, FileAccessError, KpatchError, MachineError
 
-_LIBRARIES: Final = ("capstone", "keystone", "unicorn", "lief", "iced_x86", "zstandard", "elftools")
+_LIBRARIES: Final = ("keystone", "unicorn", "lief", "iced_x86", "zstandard", "elftools")
 _NO_MEMORY: Final = ("out of memory", "cannot allocate memory", "no memory")
 _LIMITS: Final = {
     errno.ENOMEM: "make room in memory, or raise the limit (ulimit -v)",

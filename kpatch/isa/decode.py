@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
-import capstone
-from capstone import x86
+from kpatch.isa import capstone_layout as layout
+from kpatch.isa.capstone_library import Decoded, Decoder, outlines
 
 MAX_LENGTH: Final = 15  # SDM vol. 2, 2.3.11: an instruction is at most 15 bytes long
 
@@ -159,10 +159,8 @@ class Instruction(NamedTuple):
 
 
 @cache
-def _decoder(detail: bool = True) -> Any:
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    engine.detail = detail
-    return engine
+def _decoder() -> Decoder:
+    return Decoder()
 
 
 class Outline(NamedTuple):
@@ -192,13 +190,12 @@ def outline(code: bytes, address: int = 0, most: int = 0) -> Iterator[Outline]:
 
     ``most`` is the number of instructions that are decoded; 0 for all.
     """
-    return map(Outline._make, _decoder(detail=False).disasm_lite(code, address, most))
+    return map(Outline._make, outlines(code, address, most))
 
 
 def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
     """Decode ``code`` from its first byte on; stop without error at the first invalid byte."""
-    for raw in _decoder().disasm(code, address):
-        yield _instruction(raw)
+    return map(_instruction, _decoder().decode(code, address, 0))
 
 
 class Raw(NamedTuple):
@@ -216,12 +213,11 @@ class Raw(NamedTuple):
 @lru_cache(maxsize=4096)  # a scan comes to the same few places again and again
 def decode_raw(code: bytes) -> Raw | None:
     """The one instruction at the start of ``code``, at address 0, with its effects."""
-    raw = next(iter(_decoder().disasm(code, 0, 1)), None)
-    if raw is None:
+    found = next(_decoder().decode(code, 0, 1), None)
+    if found is None:
         return None
-    access = raw.regs_access()
-    reads, writes = (tuple(map(_name_of, registers)) for registers in access)
-    return Raw(_with_access(raw, access), reads, writes, raw.eflags)
+    reads, writes = (tuple(map(_name_of, registers)) for registers in (found.reads, found.writes))
+    return Raw(_instruction(found), reads, writes, found.eflags)
 
 
 def decode_one(code: bytes, address: int = 0) -> Instruction | None:
@@ -232,31 +228,26 @@ def decode_one(code: bytes, address: int = 0) -> Instruction | None:
     each = found.instruction
     if address and len(each.operands) == 1 and isinstance(each.operands[0], Immediate):
         # It may be a distance, which Capstone adds to the address.
-        return next(map(_instruction, _decoder().disasm(code, address, 1)), None)
+        return next(map(_instruction, _decoder().decode(code, address, 1)), None)
     return each._replace(address=address)
 
 
-def _instruction(raw: Any) -> Instruction:
-    return _with_access(raw, raw.regs_access())
-
-
-def _with_access(raw: Any, access: tuple[Any, Any]) -> Instruction:
-    reads, writes = access
-    groups = set(raw.groups)
-    missing = _MISSING_ACCESS.get(raw.mnemonic, ())
+def _instruction(found: Decoded) -> Instruction:
+    groups = found.groups
+    missing = _MISSING_ACCESS.get(found.mnemonic, ())
     return Instruction(
-        address=raw.address,
-        raw=bytes(raw.bytes),
-        mnemonic=raw.mnemonic,
-        text=f"{raw.mnemonic} {raw.op_str}".rstrip(),
-        operands=tuple(_operand(operand) for operand in raw.operands),
-        reads=frozenset((*missing, *map(_whole_of, reads))),
-        writes=frozenset((*missing, *map(_whole_of, writes))),
-        is_call=x86.X86_GRP_CALL in groups,
+        address=found.address,
+        raw=found.raw,
+        mnemonic=found.mnemonic,
+        text=f"{found.mnemonic} {found.op_str}".rstrip(),
+        operands=tuple(_operand(*operand) for operand in found.operands),
+        reads=frozenset((*missing, *map(_whole_of, found.reads))),
+        writes=frozenset((*missing, *map(_whole_of, found.writes))),
+        is_call=layout.GRP_CALL in groups,
         # The group of jumps lacks loop, loope and loopne.
-        is_branch=x86.X86_GRP_JUMP in groups or raw.mnemonic.startswith("loop"),
-        is_return=x86.X86_GRP_RET in groups or x86.X86_GRP_IRET in groups,
-        immediate_at=raw.imm_offset,
+        is_branch=layout.GRP_JUMP in groups or found.mnemonic.startswith("loop"),
+        is_return=layout.GRP_RET in groups or layout.GRP_IRET in groups,
+        immediate_at=found.immediate_at,
     )
 
 
@@ -276,7 +267,7 @@ def _whole(name: str) -> str:
 @cache
 def _name_of(register: int) -> str:
     """A register's name as written; empty for none. To ask Capstone costs a call into C."""
-    return _decoder().reg_name(register) or ""
+    return _decoder().name(register)
 
 
 @cache
@@ -284,17 +275,17 @@ def _whole_of(register: int) -> str:
     return _whole(_name_of(register))
 
 
-def _operand(operand: Any) -> Operand:
-    if operand.type == x86.X86_OP_REG:
-        return Register(_name_of(operand.reg), _whole_of(operand.reg), operand.size)
-    if operand.type == x86.X86_OP_IMM:
-        return Immediate(operand.imm, operand.size)
-    memory = operand.mem
+def _operand(kind: int, size: int, value: Any) -> Operand:
+    if kind == layout.OP_REG:
+        return Register(_name_of(value), _whole_of(value), size)
+    if kind == layout.OP_IMM:
+        return Immediate(value, size)
+    segment, base, index, scale, displacement = value
     return Memory(
-        segment=_segment(_name_of(memory.segment)),
-        base=_name_of(memory.base) or None,
-        index=_name_of(memory.index) or None,
-        scale=memory.scale,
-        displacement=memory.disp,
-        size=operand.size,
+        segment=_segment(_name_of(segment)),
+        base=_name_of(base) or None,
+        index=_name_of(index) or None,
+        scale=scale,
+        displacement=displacement,
+        size=size,
     )

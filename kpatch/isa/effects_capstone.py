@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-from capstone import x86
-
+from kpatch.isa.capstone_layout import EFLAGS
 from kpatch.isa.decode import REGISTERS, SEGMENTS, Instruction, Memory, Register, decode_raw
 from kpatch.isa.effects import CLEARS_THE_REST, FLAG_NAMES, HIGH_BYTES, WHOLE, Effects, ordered
 from kpatch.units import ADDRESS_MASK
@@ -16,7 +15,8 @@ _SELECTOR: Final = 0x3
 
 
 def _bits(prefix: str) -> tuple[int, ...]:
-    return tuple(getattr(x86, f"X86_EFLAGS_{prefix}_{name}", 0) for name in FLAG_NAMES)
+    numbers = EFLAGS[prefix]
+    return tuple(1 << numbers[name] if name in numbers else 0 for name in FLAG_NAMES)
 
 
 _TEST, _UNDEFINED = _bits("TEST"), _bits("UNDEFINED")

@@ -10,7 +10,7 @@ import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-import capstone
+import keystone
 import pytest
 
 from kpatch.cli import boundary
@@ -22,8 +22,8 @@ from tests.verify.proof.calls import LONG, patched
 
 FOREIGN = {
     "memory": (MemoryError(), 18, "there is no memory for it"),
-    "memory of a library": (capstone.CsError(capstone.CS_ERR_MEM), 18, "there is no memory"),
-    "a library": (capstone.CsError(capstone.CS_ERR_ARCH), 18, "the library capstone failed"),
+    "memory of a library": (keystone.KsError(keystone.KS_ERR_NOMEM), 18, "there is no memory"),
+    "a library": (keystone.KsError(keystone.KS_ERR_ARCH), 18, "the library keystone failed"),
     "an import": (ImportError("no such thing", name="lief"), 18, "cannot load lief"),
     "descriptors": (OSError(errno.EMFILE, "Too many open files"), 18, "ulimit -n"),
     "processes": (BlockingIOError(errno.EAGAIN, "try again"), 18, "ulimit -u"),
@@ -136,14 +136,15 @@ def test_a_machine_without_room_is_exit_code_18_or_done(limit: int, amount: int)
 
 def test_a_library_that_an_interrupt_leaves_half_made_stays_silent() -> None:
     code = (
-        "import capstone, sys\n"
+        "import keystone.keystone, sys\n"
         "from kpatch.cli.main import run\n"
         "def interrupted(*_): raise KeyboardInterrupt\n"
-        "capstone.cs_version = interrupted\n"  # its Cs.__del__ reads what __init__ never set
+        # Its Ks.__del__ reads what __init__ never set.
+        "keystone.keystone.ks_version = interrupted\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "scan", str(sample("kqemu-7.ko"))],
+        [sys.executable, "-c", code, "apply", "--dry-run", str(sample("kqemu-7.ko"))],
         env=environment(),
         capture_output=True,
         timeout=300,
