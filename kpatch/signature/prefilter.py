@@ -30,7 +30,7 @@ _KEYS: Final = ("str", "ltr")
 
 # SDM vol. 2, 2.1.1 and 2.2.1: legacy prefixes in any order, then REX. Repeating one changes
 # nothing, so there may be more of them than there are kinds; no assembler emits more than four.
-_PREFIXES: Final = rb"[\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65\x40-\x4f]"
+_PREFIXES: Final = b"\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65" + bytes(range(0x40, 0x50))
 _MOST_PREFIXES: Final = 4
 
 IMAGE_ALIGNMENT: Final = 4
@@ -76,7 +76,7 @@ def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list
             if at < end:
                 found.add(at)
             at -= 1
-            if at < 0 or not re.match(_PREFIXES, data[at : at + 1], re.DOTALL):
+            if at < 0 or data[at] not in _PREFIXES:
                 break
     return sorted(found)
 
