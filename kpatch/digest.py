@@ -15,7 +15,7 @@ def digest(data: bytes) -> str:
     return digest_of((data,))
 
 
-def digest_of(pieces: Iterable[bytes | memoryview]) -> str:
+def digest_of(pieces: Iterable[bytes | bytearray | memoryview]) -> str:
     """The same of all ``pieces`` in a row."""
     # Imported here: it loads OpenSSL, and most files in a folder need no digest.
     import hashlib

@@ -17,9 +17,9 @@ from kpatch.patch.pieces import note_section
 from kpatch.patch.plan import Plan
 from kpatch.witness.readers.picture import (
     NoteRow,
-    Parts,
     Picture,
     RelocationRow,
+    SectionParts,
     SectionRow,
     SymbolRow,
     with_contents,
@@ -124,7 +124,7 @@ def after(plan: Plan, patched: bytes) -> Picture:
     )
 
 
-def _parts(module: Module) -> Parts:
+def _parts(module: Module) -> SectionParts:
     view = memoryview(module.data)
     return {s.index: (view[s.offset : s.end],) for s in module.sections if s.has_bytes}
 
@@ -259,7 +259,7 @@ def _table_of(target: int, rows: list[SectionRow]) -> int:
 def _grow(
     plan: Plan,
     rows: list[SectionRow],
-    parts: Parts,
+    parts: SectionParts,
     added: list[SymbolRow],
     placed: list[Placed],
 ) -> None:
@@ -292,6 +292,6 @@ def _grow(
         parts[number] = (contents,)
 
 
-def _resize(rows: list[SectionRow], parts: Parts, number: int, size: int) -> None:
+def _resize(rows: list[SectionRow], parts: SectionParts, number: int, size: int) -> None:
     rows[number] = rows[number]._replace(offset=None, size=size)
     parts.pop(number, None)

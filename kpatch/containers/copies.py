@@ -37,7 +37,7 @@ def keep_copy(path: Path, data: Bulk) -> Copy:
     """
     packed, suffix = data, ".orig"
     if data.part(0, len(ELF_MAGIC)) == ELF_MAGIC:
-        packed, suffix = Bulk(compress(data.whole())), ".orig.gz"
+        packed, suffix = Bulk.join(compress(data)), ".orig.gz"
     known_by = data.digest()
     for infix in ("", f".{known_by[:8]}", f".{known_by}"):
         copy = path.with_name(path.name + infix + suffix)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from kpatch.containers.compression import MAGICS, Compression, decompress
 from kpatch.errors import DamagedFileError
+from kpatch.storage.bulk import Bulk
 
 GZIP_MAGIC: Final = MAGICS[Compression.GZIP]
 MOST_BYTES: Final = 32 << 20
@@ -135,9 +137,10 @@ def comes_back(original: GzipFile) -> bool:
     return _settings_of(original) is not None
 
 
-def compress(payload: bytes) -> bytes:
-    """A gzip file without name and time: the same payload gives the same bytes."""
-    return _write(GzipHeader(0, 0, 2, 255, b"", b"", b"", 0), payload, _DEFAULT)
+def compress(payload: Bulk) -> Iterator[bytes]:
+    """A gzip file without name and time, in pieces: the same payload gives the same bytes."""
+    yield _packed(GzipHeader(0, 0, 2, 255, b"", b"", b"", 0))
+    yield from _member(payload.pieces(), _DEFAULT)
 
 
 def _settings_of(original: GzipFile) -> GzipSettings | None:
@@ -155,6 +158,10 @@ def _settings_of(original: GzipFile) -> GzipSettings | None:
 
 
 def _write(header: GzipHeader, payload: bytes, settings: GzipSettings) -> bytes:
+    return b"".join((_packed(header), *_member((payload,), settings)))
+
+
+def _packed(header: GzipHeader) -> bytes:
     flags, extra = header.flags, header.extra
     written = _FIXED.pack(GZIP_MAGIC, flags, header.time, header.extra_flags, header.system)
     written += struct.pack("<H", len(extra)) + extra if flags & _FEXTRA else b""
@@ -162,13 +169,17 @@ def _write(header: GzipHeader, payload: bytes, settings: GzipSettings) -> bytes:
     written += header.comment + b"\0" if flags & _FCOMMENT else b""
     # RFC 1952, 2.3.1: the low half of the header's CRC-32.
     written += struct.pack("<H", zlib.crc32(written) & 0xFFFF) if flags & _FHCRC else b""
-    trailer = _TRAILER.pack(zlib.crc32(payload), len(payload) & 0xFFFFFFFF)
-    return written + _deflate(payload, settings) + trailer
+    return written
 
 
-def _deflate(payload: bytes, settings: GzipSettings) -> bytes:
+def _member(payload: Iterable[bytes], settings: GzipSettings) -> Iterator[bytes]:
+    """What stands behind the header: the pieces of ``payload`` deflated, their CRC-32 and size."""
     deflater = zlib.compressobj(settings.level, zlib.DEFLATED, -15, settings.memory)
-    return deflater.compress(payload) + deflater.flush()
+    checksum = size = 0
+    for piece in payload:
+        checksum, size = zlib.crc32(piece, checksum), size + len(piece)
+        yield deflater.compress(piece)
+    yield deflater.flush() + _TRAILER.pack(checksum, size & 0xFFFFFFFF)
 
 
 def _text(data: bytes, at: int) -> tuple[bytes, int]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from kpatch.elf import constants as elf
-from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Pieces
 from kpatch.elf.layouts import (
     AMD64,
     E_SHNUM,
@@ -25,7 +25,7 @@ from kpatch.elf.layouts import (
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError, LinkerRefusalError
 
-__all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "append"]
+__all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "append", "appended"]
 
 
 def append(
@@ -42,11 +42,31 @@ def append(
     if the bytes to overwrite are not there, and LinkerRefusalError if the file, or what is to
     be added to it, is beyond what the kernel linker takes.
     """
-    image = overwritten(module, overwrites)
+    return b"".join(
+        appended(
+            module,
+            overwrites=overwrites,
+            sections=sections,
+            symbols=symbols,
+            relocations=relocations,
+        )
+    )
+
+
+def appended(
+    module: Module,
+    *,
+    overwrites: Sequence[Overwrite] = (),
+    sections: Sequence[NewSection] = (),
+    symbols: Sequence[NewSymbol] = (),
+    relocations: Sequence[NewRelocation] = (),
+) -> Pieces:
+    """The same in pieces; all that is new behind the end of the module is the last. Raises so."""
+    whole = overwritten(module, overwrites)
     if not (sections or symbols or relocations):
-        return bytes(image)
+        return whole
     _require_editable(module)
-    growing = _Growing(module, image)
+    growing = _Growing(module, whole)
     for section in sections:
         growing.add_section(section)
     for symbol in symbols:
@@ -56,9 +76,13 @@ def append(
     return growing.finish()
 
 
-def overwritten(module: Module, overwrites: Sequence[Overwrite]) -> bytearray:
-    """A copy of the file with the overwrites done. Raises DamagedFileError if one does not fit."""
-    image = bytearray(module.data)
+def overwritten(module: Module, overwrites: Sequence[Overwrite]) -> Pieces:
+    """The file with the overwrites done, its header first.
+
+    Raises DamagedFileError if one does not fit.
+    """
+    view = memoryview(module.data)
+    whole: list[bytes | memoryview] = [view[:HEADER_SIZE]]
     behind = HEADER_SIZE
     for edit in sorted(overwrites, key=lambda overwrite: overwrite.offset):
         where = f"file offset 0x{edit.offset:x}"
@@ -76,9 +100,18 @@ def overwritten(module: Module, overwrites: Sequence[Overwrite]) -> bytearray:
                 where=where,
                 todo="get the file again",
             )
-        image[edit.offset : edit.end] = edit.new
+        whole += (view[behind : edit.offset], edit.new)
         behind = edit.end
-    return image
+    return [*whole, view[behind:]]
+
+
+def _between(pieces: Pieces, start: int, end: int) -> bytearray:
+    """The bytes from ``start`` to ``end`` of all ``pieces`` in a row."""
+    found, at = bytearray(), 0
+    for piece in pieces:
+        found += piece[max(start - at, 0) : max(end - at, 0)]
+        at += len(piece)
+    return found
 
 
 class _Row(NamedTuple):
@@ -99,9 +132,10 @@ class _Row(NamedTuple):
 class _Growing:
     """The file while it grows: its section headers, and the contents that go to its end."""
 
-    def __init__(self, module: Module, image: bytearray) -> None:
+    def __init__(self, module: Module, whole: Pieces) -> None:
         self._module = module
-        self._image = image
+        self._whole = whole
+        self._tail = bytearray()  # what comes behind it
         shoff = module.header.shoff
         table = module.data[shoff : shoff + module.header.shnum * AMD64.section.size]
         self._rows = [_Row(*row) for row in AMD64.section.iter_unpack(table)]
@@ -159,20 +193,25 @@ class _Growing:
         table = self._moved(self._table_for(target))
         table += AMD64.rela.pack(new.offset, symbol << 32 | new.type, new.addend)
 
-    def finish(self) -> bytes:
+    def finish(self) -> Pieces:
         for index, contents in sorted(self._at_end.items()):
             row = self._rows[index]
             self._pad(min(max(row.align, 1), MOST_FILE_ALIGNMENT))
-            self._rows[index] = row._replace(offset=len(self._image), size=len(contents))
-            self._image += contents
+            self._rows[index] = row._replace(offset=self._end, size=len(contents))
+            self._tail += contents
         self._pad(TABLE_ALIGNMENT)
         if len(self._rows) >= elf.SHN_LORESERVE:
             _refuse(f"the module would have {len(self._rows)} sections")
-        self._image[E_SHOFF] = len(self._image).to_bytes(8, "little")
-        self._image[E_SHNUM] = len(self._rows).to_bytes(2, "little")
+        header = bytearray(self._whole[0])
+        header[E_SHOFF] = self._end.to_bytes(8, "little")
+        header[E_SHNUM] = len(self._rows).to_bytes(2, "little")
         for row in self._rows:
-            self._image += AMD64.section.pack(*row)
-        return bytes(self._image)
+            self._tail += AMD64.section.pack(*row)
+        return [header, *self._whole[1:], self._tail]
+
+    @property
+    def _end(self) -> int:
+        return len(self._module.data) + len(self._tail)
 
     def _add_row(
         self, name: str, kind: int, flags: int, align: int, *, size: int = 0, info: int = 0
@@ -211,7 +250,7 @@ class _Growing:
         """The contents of a section that go to the end of the file, copied on first use."""
         if index not in self._at_end:
             section = self._module.sections[index]
-            self._at_end[index] = self._image[section.offset : section.end]
+            self._at_end[index] = _between(self._whole, section.offset, section.end)
         return self._at_end[index]
 
     def _add_name(self, table_index: int, name: str) -> int:
@@ -226,7 +265,7 @@ class _Growing:
         return position
 
     def _pad(self, alignment: int) -> None:
-        self._image += bytes(-len(self._image) % alignment)
+        self._tail += bytes(-self._end % alignment)
 
 
 def _require_editable(module: Module) -> None:

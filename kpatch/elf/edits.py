@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from kpatch.elf import constants as elf
 from kpatch.units import FileOffset, SectionOffset
+
+Pieces: TypeAlias = "Sequence[bytes | bytearray | memoryview]"
+"""Bytes in a row: most of a changed file is the file, and so need not be copied."""
+
+_PART: Final = 1 << 20
+
+
+def begins_with(data: bytes, pieces: Pieces) -> bool:
+    """Whether ``pieces`` in a row are the first bytes of ``data``, found without a large copy."""
+    at = 0
+    for piece in pieces:
+        for start in range(0, len(piece), _PART):
+            part = bytes(piece[start : start + _PART])
+            if data[at : at + len(part)] != part:
+                return False
+            at += len(part)
+    return True
+
+
+def consists_of(data: bytes, pieces: Pieces) -> bool:
+    """Whether they are all of ``data``."""
+    return sum(map(len, pieces)) == len(data) and begins_with(data, pieces)
 
 
 class Overwrite(NamedTuple):

@@ -51,7 +51,7 @@ def without(module: Module, removal: Removal, overwrites: Sequence[Overwrite] = 
         raise LinkerRefusalError(
             "its symbols cannot be renumbered", where=module.name, todo="use its kept copy"
         )
-    image = bytes(overwritten(module, overwrites))
+    image = b"".join(overwritten(module, overwrites))
     numbers = _numbers(module, removal)
     parts = []
     for section, row in zip(module.sections, _rows(module), strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kpatch.elf.editor import append
+from kpatch.elf.editor import appended
+from kpatch.elf.edits import Pieces, consists_of
 from kpatch.elf.klink import require
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError
@@ -25,9 +26,9 @@ def write(plan: Plan) -> bytes:
     return sealed(with_note(plan, plan.note.pack()))
 
 
-def with_note(plan: Plan, note: bytes) -> bytes:
+def with_note(plan: Plan, note: bytes) -> Pieces:
     """The patched file with ``note`` in the section of its note. Raises as :func:`write` does."""
-    return append(
+    return appended(
         plan.module,
         overwrites=plan.overwrites,
         sections=(*plan.sections, note_section(note)),
@@ -45,7 +46,7 @@ def read_back(plan: Plan, patched: bytes) -> Module:
     module = read_module(patched, plan.module.name)
     require(module)
     note = read_note(module)
-    if note is None or put_back(module, note) != plan.module.data:
+    if note is None or not consists_of(plan.module.data, put_back(module, note)):
         raise DamagedFileError(
             "the patched file does not give back the original",
             where=plan.module.name,

@@ -11,8 +11,9 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from kpatch.digest import digest, digest_of
+from kpatch.digest import digest_of
 from kpatch.elf import constants as elf
+from kpatch.elf.edits import Pieces
 from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError
@@ -231,13 +232,14 @@ def _natural(value: Any) -> int:
     return value
 
 
-def sealed(data: bytes) -> bytes:
-    """``data`` with its one all-zero digest replaced by the digest of the whole.
+def sealed(pieces: Pieces) -> bytes:
+    """``pieces`` in a row, with the all-zero digest in the last replaced by that of the whole.
 
-    ``data`` is a patched file whose note was packed without a digest.
+    They are a patched file whose note was packed without a digest.
     """
-    before, behind = _around(data, NO_DIGEST)
-    return b"".join((before, digest(data).encode("ascii"), behind))
+    *first, last = pieces
+    before, behind = _around(bytes(last), NO_DIGEST)
+    return b"".join((*first, before, digest_of(pieces).encode("ascii"), behind))
 
 
 def seal_holds(data: bytes, note: Note) -> bool:
@@ -249,7 +251,7 @@ def seal_holds(data: bytes, note: Note) -> bool:
     return digest_of((before, NO_DIGEST.encode("ascii"), behind)) == note.patched_sha256
 
 
-def _around(data: bytes, value: str) -> tuple[memoryview, memoryview]:
+def _around(data: bytes | bytearray, value: str) -> tuple[memoryview, memoryview]:
     """What stands in front of the digest ``value`` in a patched file, and behind; no copies.
 
     Raises ValueError where it is not there.

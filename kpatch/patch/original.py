@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kpatch.digest import digest
+from kpatch.digest import digest_of
+from kpatch.elf.edits import Pieces
 from kpatch.elf.layouts import E_SHNUM, E_SHOFF, HEADER_SIZE
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
@@ -22,32 +23,36 @@ def original_of(module: Module, note: Note | None = None) -> bytes:
             todo="nothing to take back",
         )
     original = put_back(module, note)
-    if digest(original) != note.original_sha256:
+    if digest_of(original) != note.original_sha256:
         raise _changed(module, "the original's SHA-256 does not come back")
-    return original
+    return b"".join(original)
 
 
-def put_back(module: Module, note: Note) -> bytes:
-    """What the note makes of the file, whatever its digest.
+def put_back(module: Module, note: Note) -> Pieces:
+    """What the note makes of the file, in pieces, whatever its digest.
 
-    Raises DamagedFileError where a replaced byte is not what the note says it became, and where
-    the ELF header differs by more than where the section headers are.
+    Raises DamagedFileError where a replaced byte is not what the note says it became, or is
+    replaced twice, and where the ELF header differs by more than where the section headers are.
     """
     if not HEADER_SIZE <= note.original_size <= len(module.data):
         raise _changed(module, f"it cannot hold an original of {note.original_size} bytes")
-    original = bytearray(module.data[: note.original_size])
-    for change in note.replaced:
-        found = bytes(original[change.offset : change.offset + len(change.before)])
-        if found != change.after:
+    original = memoryview(module.data)[: note.original_size]
+    found: list[bytes | memoryview] = [note.original_header]
+    behind = HEADER_SIZE
+    for change in sorted(note.replaced, key=lambda change: change.offset):
+        end = change.offset + len(change.after)
+        if change.offset < behind or bytes(original[change.offset : end]) != change.after:
             raise _changed(
                 module, f"the {change.what} at file offset {change.offset:#x} was changed"
             )
-        original[change.offset : change.offset + len(change.before)] = change.before
+        found += (original[behind : change.offset], change.before)
+        behind = end
+    header = bytearray(original[:HEADER_SIZE])
     for field in (E_SHOFF, E_SHNUM):
-        original[field] = note.original_header[field]
-    if original[:HEADER_SIZE] != note.original_header:
+        header[field] = note.original_header[field]
+    if header != note.original_header:
         raise _changed(module, "its ELF header is another one")
-    return bytes(original)
+    return [*found, original[behind:]]
 
 
 def _changed(module: Module, what: str) -> DamagedFileError:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kpatch.elf.content import differing, loaded_digest
-from kpatch.elf.edits import Overwrite
+from kpatch.elf.edits import Overwrite, begins_with, consists_of
 from kpatch.elf.klink import require
 from kpatch.elf.module import Module, Section, read_module
 from kpatch.elf.remover import Removal, without
@@ -46,8 +46,8 @@ def require_genuine(module: Module, found: Unpatched) -> None:
     if note == said:
         # What comes out is compared, so it need not be read back.
         again = with_note(plan, _written_note(module))
-        if again == module.data or (
-            module.data.startswith(again) and not seal_holds(module.data, note)
+        if consists_of(module.data, again) or (
+            begins_with(module.data, again) and not seal_holds(module.data, note)
         ):
             return
     raise DamagedFileError(

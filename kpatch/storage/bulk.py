@@ -144,9 +144,11 @@ def is_made_of(whole: Bulk, pieces: Iterable[bytes]) -> bool:
     """Do ``pieces`` in a row give ``whole``? The first that does not fit ends it."""
     at = 0
     for piece in pieces:
-        if whole.part(at, at + len(piece)) != piece:
-            return False
-        at += len(piece)
+        for start in range(0, len(piece), PIECE):
+            part = piece[start : start + PIECE]
+            if whole.part(at, at + len(part)) != part:
+                return False
+            at += len(part)
     return at == whole.size
 
 

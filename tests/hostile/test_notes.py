@@ -156,7 +156,7 @@ def test_a_seal_made_anew_does_not_make_a_lie_true(tmp_path: Path) -> None:
     blank = data.replace(digest.encode(), b"0" * 64)
     lie = blank.replace(b'"cpuid":52', b'"cpuid":60')
     assert lie != blank
-    for done in answers(sealed(lie), tmp_path, *CALLS[4:], VERIFY):
+    for done in answers(sealed([lie]), tmp_path, *CALLS[4:], VERIFY):
         assert done.code in ANSWERS
 
 

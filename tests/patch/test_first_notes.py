@@ -27,7 +27,7 @@ def patched_by_the_first_release() -> bytes:
         del each["section"], each["at"]
     document["patched_sha256"] = NO_DIGEST
     text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
-    return sealed(data[:at] + text.ljust(length) + data[at + length :])
+    return sealed([data[:at] + text.ljust(length) + data[at + length :]])
 
 
 def test_what_the_first_release_patched_is_patched() -> None:

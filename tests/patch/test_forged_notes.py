@@ -82,7 +82,7 @@ def test_a_note_of_another_version_is_believed_where_it_is_true() -> None:
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_with_all_its_digests_right_gives_no_original(lie: str, is_sealed: bool) -> None:
     plan = plan_of_sample()
-    told = over(LIES[lie](plan.note._replace(version="0.9")), with_note(plan, b""))
+    told = over(LIES[lie](plan.note._replace(version="0.9")), b"".join(with_note(plan, b"")))
     module = forged(told, is_sealed=is_sealed)
     if is_sealed:
         assert assess(module).verdict is Verdict.CHANGED
@@ -103,10 +103,10 @@ def plan_of_sample() -> Plan:
 
 def forged(note: Note, *, is_sealed: bool) -> Module:
     """What kpatch makes of the sample, with another note."""
-    data = with_note(plan_of_sample(), note.pack())
+    data = b"".join(with_note(plan_of_sample(), note.pack()))
     if not is_sealed:
         data = data.replace(NO_DIGEST.encode(), b"1" * len(NO_DIGEST))
-    return read_module(sealed(data) if is_sealed else data, "forged.ko")
+    return read_module(sealed([data]) if is_sealed else data, "forged.ko")
 
 
 @pytest.mark.parametrize("stride", [0, 4097, 1 << 63])

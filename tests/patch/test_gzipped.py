@@ -16,13 +16,18 @@ from hypothesis import strategies as st
 from kpatch.containers import gzip as gzipped
 from kpatch.containers.gzip import (
     comes_back,
-    compress,
     names_settings,
     original_gzip,
     patched_gzip,
     read_gzip,
 )
 from kpatch.errors import DamagedFileError
+from kpatch.storage.bulk import Bulk
+
+
+def compress(payload: bytes) -> bytes:
+    return b"".join(gzipped.compress(Bulk(payload)))
+
 
 FHCRC, FEXTRA, FNAME, FCOMMENT = 2, 4, 8, 16  # RFC 1952, 2.3.1
 PAYLOADS = st.binary(max_size=200) | st.binary(min_size=1, max_size=9).map(lambda b: b * 500)

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.digest import digest
+from kpatch.elf import constants as elf
 from kpatch.elf import klink
+from kpatch.elf.editor import NewSection, append
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.patch.apply import apply_plan
@@ -18,6 +20,7 @@ from kpatch.patch.diff import diff_modules
 from kpatch.patch.note import read_note, sealed
 from kpatch.patch.original import original_of
 from kpatch.patch.prepare import prepare
+from tests.children import peak_of
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -160,6 +163,16 @@ def test_the_samples_come_back_too(name: str) -> None:
     assert original_of(read_module(patched(data))) == data
 
 
+def test_a_module_is_patched_with_one_copy_of_it_and_given_back_with_one() -> None:
+    size = 8 << 20
+    section = NewSection(".debug_info", elf.SHT_PROGBITS, 0, 1, bytes(size))
+    small = read_module((SAMPLES / "kqemu-7.ko").read_bytes())
+    plan = prepare(found(append(small, sections=[section])))
+    assert peak_of(lambda: apply_plan(plan)) < size + (4 << 20)
+    after = read_module(apply_plan(plan))
+    assert peak_of(lambda: original_of(after)) < size + (4 << 20)
+
+
 @pytest.mark.parametrize("name", ["kqemu-7-fix-a.ko", "kqemu-7-fix-b.ko"])
 def test_a_replaced_source_fix_comes_back_too(name: str) -> None:
     data = (SAMPLES / name).read_bytes()
@@ -176,7 +189,7 @@ def test_a_note_may_not_lie_about_the_original() -> None:
     seal = read_note(read_module(whole))
     assert seal is not None
     forged = whole.replace(genuine, digest(b"another file").encode())
-    forged = sealed(forged.replace(seal.patched_sha256.encode(), b"0" * 64))
+    forged = sealed([forged.replace(seal.patched_sha256.encode(), b"0" * 64)])
     with pytest.raises(DamagedFileError, match="SHA-256 does not come back"):
         original_of(read_module(forged))
     assert verdict_of(forged) is Verdict.CHANGED

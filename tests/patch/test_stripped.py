@@ -233,7 +233,7 @@ def test_a_note_over_a_foreign_original_is_not_intact() -> None:
     ).pack()
     assert len(forged) <= section.size
     padded = forged + bytes(section.size - len(forged))
-    data = sealed(module.data[: section.offset] + padded + module.data[section.end :])
+    data = sealed([module.data[: section.offset] + padded + module.data[section.end :]])
     found = assess(read_module(data, "forged.ko"))
     assert found.verdict is Verdict.CHANGED
     with pytest.raises(DamagedFileError):
@@ -247,7 +247,7 @@ def test_a_broken_trampoline_under_a_new_seal_is_not_patched_already() -> None:
     data = bytearray(module.data)
     at = data.index(b"\x87", code.offset)  # xchg becomes mov: no lock any more
     data[at] = 0x89
-    resealed = sealed(bytes(data).replace(note.patched_sha256.encode(), NO_DIGEST.encode()))
+    resealed = sealed([bytes(data).replace(note.patched_sha256.encode(), NO_DIGEST.encode())])
     broken = read_module(resealed, "broken.ko")
     found = assess(broken)
     assert found.verdict is Verdict.CHANGED and "patching its original again" in found.reason
@@ -268,7 +268,7 @@ def test_a_note_that_names_another_kernel_is_not_intact(cpuid: int, stride: int)
     lie = note._replace(cpuid=cpuid, tss_stride=stride, patched_sha256=NO_DIGEST)
     forged = lie.pack()
     assert len(forged) == section.size
-    data = sealed(module.data[: section.offset] + forged + module.data[section.end :])
+    data = sealed([module.data[: section.offset] + forged + module.data[section.end :]])
     assert assess(read_module(data, "forged.ko")).verdict is Verdict.CHANGED
 
 

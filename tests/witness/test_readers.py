@@ -28,8 +28,9 @@ from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
 from kpatch.readback import others_reading
 from kpatch.storage import bulk
+from kpatch.units import PAGE
 from kpatch.witness.readers import readback
-from kpatch.witness.readers.picture import PAGE, Contents, Picture, contents_of
+from kpatch.witness.readers.picture import PageDigests, Picture, page_digests
 from kpatch.witness.readers.readback import NAMES, read_by_each
 from tests.children import in_child, peak_of
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
@@ -297,10 +298,10 @@ def test_what_is_expected_holds_no_copy_of_the_module() -> None:
 
 def test_contents_are_the_same_however_they_are_cut() -> None:
     data = os.urandom(3 * PAGE + 5)
-    whole = contents_of([data])
-    assert whole == Contents(len(data), whole.pages) and len(set(whole.pages)) == 4
+    whole = page_digests([data])
+    assert whole == PageDigests(len(data), whole.pages) and len(set(whole.pages)) == 4
     for cut in (0, 1, PAGE - 1, PAGE, 2 * PAGE + 1, len(data)):
-        assert contents_of([data[:cut], memoryview(data)[cut:]]) == whole
+        assert page_digests([data[:cut], memoryview(data)[cut:]]) == whole
 
 
 def test_an_interrupt_while_the_process_starts_is_not_lost() -> None:

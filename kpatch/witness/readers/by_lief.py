@@ -20,8 +20,8 @@ from kpatch.witness.readers.picture import (
     RelocationRow,
     SectionRow,
     SymbolRow,
-    contents_of,
     outside,
+    page_digests,
     unpadded,
 )
 
@@ -96,7 +96,7 @@ def _section(section: Any) -> SectionRow:
         info=section.information,
         align=section.alignment,
         entsize=section.entry_size,
-        contents=None if kind in WITHOUT_BYTES else contents_of((section.content,)),
+        contents=None if kind in WITHOUT_BYTES else page_digests((section.content,)),
     )
 
 

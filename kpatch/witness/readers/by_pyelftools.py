@@ -16,8 +16,8 @@ from kpatch.witness.readers.picture import (
     RelocationRow,
     SectionRow,
     SymbolRow,
-    contents_of,
     outside,
+    page_digests,
     unpadded,
 )
 
@@ -98,7 +98,7 @@ def _section(opened: IO[bytes], section: Any, names: int) -> SectionRow:
         info=section["sh_info"],
         align=section["sh_addralign"],
         entsize=section["sh_entsize"],
-        contents=None if kind in WITHOUT_BYTES else contents_of(_bytes_of(opened, section)),
+        contents=None if kind in WITHOUT_BYTES else page_digests(_bytes_of(opened, section)),
     )
 
 

@@ -13,23 +13,20 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from kpatch.digest import digest_of
+from kpatch.units import PAGE
 
 WITHOUT_BYTES: Final = (0, 8)
 """SHT_NULL, SHT_NOBITS (gABI, "Section Header"): nothing in the file."""
 
 
-PAGE: Final = 4096
-"""Bytes that have a digest of their own, so that a message can say where contents differ."""
-
-
-class Contents(NamedTuple):
-    """Bytes: how many, and the SHA-256 of each PAGE of them."""
+class PageDigests(NamedTuple):
+    """Bytes: how many, and the SHA-256 of each PAGE of them, which tells where they differ."""
 
     size: int
     pages: tuple[str, ...]
 
 
-def contents_of(pieces: Iterable[bytes | memoryview]) -> Contents:
+def page_digests(pieces: Iterable[bytes | memoryview]) -> PageDigests:
     """All ``pieces`` in a row."""
     size, pages = 0, []
     page: list[memoryview] = []
@@ -45,7 +42,7 @@ def contents_of(pieces: Iterable[bytes | memoryview]) -> Contents:
                 page, room = [], PAGE
     if page:
         pages.append(digest_of(page))
-    return Contents(size, tuple(pages))
+    return PageDigests(size, tuple(pages))
 
 
 class SectionRow(NamedTuple):
@@ -61,17 +58,17 @@ class SectionRow(NamedTuple):
     info: int
     align: int
     entsize: int
-    contents: Contents | None = None
+    contents: PageDigests | None = None
 
 
-Parts = dict[int, tuple[bytes | memoryview, ...]]
+SectionParts = dict[int, tuple[bytes | memoryview, ...]]
 """By the number of a section, its contents in a row: none of them a copy of many bytes."""
 
 
-def with_contents(rows: Iterable[SectionRow], parts: Parts) -> tuple[SectionRow, ...]:
+def with_contents(rows: Iterable[SectionRow], parts: SectionParts) -> tuple[SectionRow, ...]:
     """The rows, with the digests of the ``parts`` that are given for them."""
     return tuple(
-        row._replace(contents=contents_of(parts[number])) if number in parts else row
+        row._replace(contents=page_digests(parts[number])) if number in parts else row
         for number, row in enumerate(rows)
     )
 
@@ -235,7 +232,7 @@ def _plain(name: str) -> str:
 
 
 def _against(value: object, found: object) -> str:
-    if isinstance(value, Contents) and isinstance(found, Contents):
+    if isinstance(value, PageDigests) and isinstance(found, PageDigests):
         pages = zip(value.pages, found.pages, strict=False)
         at = next((n for n, (a, b) in enumerate(pages) if a != b), len(found.pages))
         return f"differ {_in_page(PAGE * at)} ({found.size} bytes, expected {value.size})"
