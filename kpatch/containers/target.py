@@ -17,7 +17,7 @@ from kpatch.storage.bulk import Bulk
 
 if TYPE_CHECKING:
     from kpatch.containers.compression import Compression
-    from kpatch.containers.package.archive import PackagedModule
+    from kpatch.containers.package.archive import Package, PackagedModule
     from kpatch.containers.sniff import Kind
 
 ModuleChange = Callable[[str, bytes], bytes]
@@ -49,6 +49,7 @@ class Target(NamedTuple):
     kind: "Kind | None"
     compression: "Compression | None"
     modules: tuple[Inside, ...]
+    package: "Package | None" = None
 
     @property
     def only_module(self) -> Module:
@@ -97,8 +98,9 @@ def open_target(path: Path) -> Target:
         return Target(path, data, kind, compression, (Inside(name, lambda: payload),))
     from kpatch.containers.package import modules_in
 
-    inside = tuple(_inside(name, module) for module in modules_in(data, name))
-    return Target(path, data, kind, compression, inside)
+    modules = modules_in(data, name)
+    inside = tuple(_inside(name, module) for module in modules)
+    return Target(path, data, kind, compression, inside, modules[0].package)
 
 
 def _refuse_foreign(data: Bulk, name: str) -> None:
@@ -198,6 +200,9 @@ def _package(target: Target, change: ModuleChange) -> Changed:
 
     prefix = f"{target.path}: "
     result = replace_module(
-        target.data, str(target.path), lambda name, data: change(prefix + name, data)
+        target.data,
+        str(target.path),
+        lambda name, data: change(prefix + name, data),
+        target.package,
     )
     return Changed(result.data, result.notices, is_exact=False)

@@ -12,7 +12,11 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
+from kpatch.containers.package.archive import open_package
+from kpatch.storage.bulk import Bulk
+from tests.children import peak_of
 from tests.cli.harness import command_line, environment, sample
+from tests.package.makers import package
 
 _MOST: Final = 256 << 10
 """KiB of a whole process: zstd's level 19 alone takes half of it. The archive, and the one that is
@@ -55,6 +59,15 @@ def _peak(*arguments: str | Path) -> tuple[int, int]:
     )
     code, peak = done.stdout.split()
     return int(code), int(peak)
+
+
+def test_of_many_members_each_takes_less_than_768_bytes() -> None:
+    count = 2000
+    names = (f"usr/local/{'d' * 100}/{number:080}" for number in range(count))
+    raw = Bulk(
+        package({"+MANIFEST": b"{}", **dict.fromkeys(names, b"")}, format_=tarfile.USTAR_FORMAT)
+    )
+    assert peak_of(lambda: open_package(raw)) < count * 768
 
 
 def test_a_package_of_140_mib_takes_at_most_256(tmp_path: Path) -> None:

@@ -58,21 +58,25 @@ def modules_in(data: Bulk, name: str = "") -> tuple[PackagedModule, ...]:
     except KpatchError as error:
         raise error.within(name) from None
     return tuple(
-        PackagedModule(module.names[0], package.archive, module.member)
-        for module in package.modules
+        PackagedModule(module.names[0], package, module.member) for module in package.modules
     )
 
 
-def replace_module(data: Bulk, name: str, patch: Callable[[str, bytes], bytes]) -> PackageResult:
+def replace_module(
+    data: Bulk,
+    name: str,
+    patch: Callable[[str, bytes], bytes],
+    opened: Package | None = None,
+) -> PackageResult:
     """The package with its one module gone through ``patch``, and the checksums mended.
 
-    ``patch`` gets the member's name and the module, and returns the new module. When that is
-    the old one, the package comes back as it is. ``name`` is the package's, for messages.
-    Raises what ``open_package``, ``sole_module``, ``contents.mend`` and ``manifest.mend``
-    raise, and whatever ``patch`` raises, said of ``name``.
+    ``opened`` is what ``data`` was found to be, if that is known. ``patch`` gets the member's name
+    and the module, and returns the new module. When that is the old one, the package comes back as
+    it is. ``name`` is the package's, for messages. Raises what ``open_package``, ``sole_module``,
+    ``contents.mend`` and ``manifest.mend`` raise, and whatever ``patch`` raises, said of ``name``.
     """
     try:
-        package = open_package(data)
+        package = opened or open_package(data)
         module = sole_module(package)
         old = package.archive.contents(module.member)
         try:
@@ -89,7 +93,8 @@ def replace_module(data: Bulk, name: str, patch: Callable[[str, bytes], bytes]) 
 def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
     """The result for a module that did change, from ``old`` to ``new``."""
     rewritten = rewrite(package, new)
-    result = _compressed_like(package, rewritten.raw)
+    encoder = find_encoder(package.data, package.archive.raw, package.compression)
+    result = Bulk.join(encoder.compress(rewritten.raw))
     notices = list(rewritten.notices)
     if package.is_signed:
         notices.append("the package is signed; the signature no longer holds")
@@ -103,11 +108,11 @@ def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
 
 def _undo_notices(package: Package, result: Bulk, old: bytes) -> list[str]:
     """Undo the change, and say what does not come back byte for byte."""
-    changed = open_package(result)
-    raw = rewrite(changed, old).raw
+    changed, raw = _undone(result, old)
     if raw != package.archive.raw:
         return ["reverting gives back the same files, in an archive that is not the same bytes"]
-    if _compressed_like(changed, raw) != package.data:
+    encoder = find_encoder(result, changed, package.compression)
+    if Bulk.join(encoder.compress(raw)) != package.data:
         return [
             "reverting gives back the same archive, but other compressed bytes: no "
             f"{package.compression.value} level known here makes those of the original"
@@ -115,6 +120,10 @@ def _undo_notices(package: Package, result: Bulk, old: bytes) -> list[str]:
     return []
 
 
-def _compressed_like(package: Package, raw: Bulk) -> Bulk:
-    encoder = find_encoder(package.data, package.archive.raw, package.compression)
-    return Bulk.join(encoder.compress(raw))
+def _undone(result: Bulk, old: bytes) -> tuple[Bulk, Bulk]:
+    """What is in ``result``, and what is when the module is ``old`` again.
+
+    Its members, which may be very many, are let go: who compresses needs the memory.
+    """
+    changed = open_package(result)
+    return changed.archive.raw, rewrite(changed, old).raw

@@ -22,20 +22,6 @@ MAX_METADATA: Final = 1 << 20
 
 
 @dataclass(frozen=True)
-class PackagedModule:
-    """A kernel module in a package: the name of the member, and the file, read when asked for."""
-
-    name: str
-    archive: TarArchive
-    member: Member
-
-    @property
-    def data(self) -> bytes:
-        """The file. Raises DamagedFileError for one that is too large."""
-        return self.archive.contents(self.member)
-
-
-@dataclass(frozen=True)
 class Package:
     """A package whose names and kinds of members hold no surprise."""
 
@@ -54,6 +40,20 @@ class Package:
         """
         has_extra = self.compression is Compression.GZIP and bool(self.data.part(3, 4)[0] & 0x04)
         return has_extra or any(_is_signature(m.name) for m in self.archive.members)
+
+
+@dataclass(frozen=True)
+class PackagedModule:
+    """A kernel module in a package: the name of the member, and the file, read when asked for."""
+
+    name: str
+    package: Package
+    member: Member
+
+    @property
+    def data(self) -> bytes:
+        """The file. Raises DamagedFileError for one that is too large."""
+        return self.package.archive.contents(self.member)
 
 
 def open_package(data: Bulk) -> Package:
@@ -76,7 +76,7 @@ def open_package(data: Bulk) -> Package:
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     _check_are_reached_through_folders(by_path)
-    names = names_of_files(archive.members)
+    names = names_of_files(by_path)
     _check_metadata(metadata, names)
     return Package(data, compression, archive, metadata, modules_of(names, by_path))
 

@@ -20,15 +20,14 @@ class ModuleFile(NamedTuple):
     names: tuple[str, ...]
 
 
-def names_of_files(members: Iterable[Member]) -> dict[str, list[str]]:
+def names_of_files(by_path: Mapping[str, Member]) -> dict[str, list[str]]:
     """The names of each regular file, by its path: its own, then the hard links to it.
 
     pkg and bsdtar write a file of several names once, and a link to it for each other name.
     """
     names: dict[str, list[str]] = {}
     file_of: dict[str, str | None] = {}  # None for what is no file
-    for member in members:
-        path = paths.plain(member.name)
+    for path, member in by_path.items():
         file_of[path] = path if member.is_regular else None
         if member.is_regular:
             names[path] = [member.name]
@@ -54,7 +53,13 @@ def modules_of(
     A symbolic link to one of them is one more way to the same file. Raises DamagedFileError for
     another link, or a device, in such a place: the kernel would load what stays unpatched.
     """
-    files = {paths.plain(name) for all_names in names.values() for name in all_names}
+    # Of a large package's members hardly any lies there, and a path for each takes memory.
+    files = {
+        paths.plain(name)
+        for all_names in names.values()
+        for name in all_names
+        if paths.is_module(name)
+    }
     for path, member in by_path.items():
         if paths.is_module(path) and not member.is_directory and path not in files:
             _require_link_to_module(path, member, files)

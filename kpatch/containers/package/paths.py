@@ -14,7 +14,8 @@ def plain(name: str) -> str:
     """``name`` without a leading slash, empty parts and dots: both ``/boot/modules/kqemu.ko``
     (pkg) and ``boot/modules/kqemu.ko`` (pkg_install) are ``boot/modules/kqemu.ko``.
     """
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    path = "/".join(part for part in name.split("/") if part not in ("", "."))
+    return name if path == name else path  # mostly, and it need not be in memory twice
 
 
 def climbs(name: str) -> bool:
