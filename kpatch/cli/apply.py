@@ -28,10 +28,9 @@ from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
 from kpatch.report.command_line import command_line
-from kpatch.report.documents import Document
-from kpatch.report.file_documents import applied
+from kpatch.report.file_documents import applied, mark_patched, mark_would_patch
 from kpatch.report.style import Style
-from kpatch.report.typed import Applied
+from kpatch.report.typed import Applied, FileEntry
 
 
 @click.command("apply")
@@ -76,7 +75,7 @@ def command(
     chosen = list(files.expand(paths))
     files.require_output(output, chosen)
 
-    def patch(path: Path) -> tuple[list[Document], int]:
+    def patch(path: Path) -> tuple[list[FileEntry], int]:
         if output is None:
             _require_no_copy(path)
         target = targets.open_target(path)
@@ -158,7 +157,7 @@ def _show(document: Applied, done: Repaired, signatures: Signatures, console: Co
     from kpatch.report.diff_documents import difference
     from kpatch.report.diff_text import unified
 
-    document["status"] = "would-patch"
+    mark_would_patch(document)
     patched = done.module.called(f"{name} (patched)")
     found = diff_modules(done.assessment.module, patched, signatures=signatures)
     document["diff"] = difference(found)
@@ -174,7 +173,7 @@ def _show(document: Applied, done: Repaired, signatures: Signatures, console: Co
 def _write(document: Applied, place: Path, target: Target, changed: Changed, *, copy: bool) -> None:
     in_place, is_new = document["in_place"], changed.data != target.data
     if is_new:
-        document["status"] = "patched"
+        mark_patched(document)
     if is_new or not in_place:
         stored = targets.store(
             target, changed.data, place, in_place=in_place, keep=copy and in_place

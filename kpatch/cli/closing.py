@@ -7,14 +7,14 @@ stands in front of them all, so their text waits for it, in a temporary file whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from kpatch.errors import NotAffectedError
 from kpatch.storage.bulk import PIECE
 
 if TYPE_CHECKING:
-    from kpatch.report.documents import Document
+    from kpatch.report.typed import FileEntry
 
 _INDENT: Final = "\n    "
 """In front of a line of a file's entry: two levels of the whole document."""
@@ -28,7 +28,7 @@ class Closing:
         self._words: Counter[str] = Counter()
         self._entries = _spool() if as_json else None
 
-    def add(self, results: Iterable[Document]) -> None:
+    def add(self, results: Iterable[FileEntry]) -> None:
         """Count the documents of a file. Raises OSError where a temporary file cannot be had."""
         for entry in results:
             self._words[_outcome(entry)] += 1
@@ -65,16 +65,14 @@ def _spool() -> IO[bytes]:
     return tempfile.SpooledTemporaryFile(PIECE)
 
 
-def _text(entry: Document) -> bytes:
+def _text(entry: FileEntry) -> bytes:
     import json
 
-    from kpatch.report import documents
-
-    text = json.dumps(documents.with_verdict(entry), indent=2, sort_keys=True)
+    text = json.dumps(entry, indent=2, sort_keys=True)
     return (_INDENT + text.replace("\n", _INDENT)).encode("ascii")
 
 
-def _outcome(entry: Document) -> str:
+def _outcome(entry: Mapping[str, Any]) -> str:
     """One word for the closing line; what needs no repair is not called refused."""
     if entry.get("status") == "patched":
         return "patched"
@@ -82,6 +80,4 @@ def _outcome(entry: Document) -> str:
         return "nothing to do"
     if "error" in entry and entry["error"]["exit_code"] == NotAffectedError.exit_code:
         return "nothing to do"
-    from kpatch.report import documents
-
-    return documents.verdict_of(entry)
+    return str(entry["verdict"])

@@ -24,12 +24,12 @@ from kpatch.errors import (
 )
 from kpatch.kernel.host import Host
 from kpatch.report.style import Style
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from kpatch.report.documents import Document
-    from kpatch.report.typed import Refused
+    from kpatch.report.typed import FileEntry, Refused
     from kpatch.signature.model import Signature
 
     _ParamType: TypeAlias = click.ParamType[Path]
@@ -176,7 +176,7 @@ def each_file(
     command: str,
     paths: Iterable[Path],
     console: Console,
-    action: Callable[[Path], tuple[list[Document], int]],
+    action: Callable[[Path], tuple[list[FileEntry], int]],
     named: Collection[Path] | None = None,
 ) -> int:
     """Run ``action`` on every file and return the exit code: the highest of them all.
@@ -193,13 +193,13 @@ def each_file(
             found, exit_code = action(path)
         except OtherModuleError as error:
             error.within(str(path))
-            refused = _refusal(path, error)
-            found, exit_code = [refused], error.exit_code
-            if named is None or path in named:
+            is_named = named is None or path in named
+            found = [_refusal(path, error, passed_over=not is_named)]
+            exit_code = error.exit_code
+            if is_named:
                 console.complain(error)
             else:
                 passed_over += 1
-                refused["status"] = "passed-over"
                 exit_code = DONE
                 if console.verbose:
                     console.say(f"passed over: {error}")
@@ -219,14 +219,14 @@ def each_file(
     return code
 
 
-def _refusal(path: Path, error: KpatchError) -> Refused:
+def _refusal(path: Path, error: KpatchError, *, passed_over: bool = False) -> Refused:
     from kpatch.report import documents
 
-    return documents.refusal(str(path), error)
+    return documents.refusal(str(path), error, passed_over=passed_over)
 
 
 def _nothing_for_us(count: int) -> OtherModuleError:
     return OtherModuleError(
-        f"none of the {count} files in the folders is a module for this",
+        f"the folders hold {counted(count, 'file')}, and no module for this",
         todo="-v says of each what it is",
     )

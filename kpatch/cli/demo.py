@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,10 @@ from kpatch.errors import DONE, FINDING
 from kpatch.patch.sides import as_patched
 from kpatch.proving import case_of
 from kpatch.report.demo_text import demo_text
-from kpatch.report.documents import Document
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import FileEntry
+    from kpatch.report.typed_proof import Demonstrated
 
 
 @click.command("demo")
@@ -63,8 +67,8 @@ def command(
 
     require(machine)
 
-    def demonstrate(path: Path) -> tuple[list[Document], int]:
-        shown: list[Document] = []
+    def demonstrate(path: Path) -> tuple[list[FileEntry], int]:
+        shown: list[Demonstrated] = []
         for inside in targets.open_target(path).modules:
             found = repair.scan(inside.data, inside.name, signatures=signatures)
             case = case_of(as_patched(found, signatures))
@@ -75,6 +79,6 @@ def command(
             if not console.json:
                 console.data(demo_text(inside.name, document, console.style))
         holds = all(document["holds"] for document in shown)
-        return shown, DONE if holds else FINDING
+        return [*shown], DONE if holds else FINDING
 
     return each_file("demo", paths, console, demonstrate, named=paths)

@@ -22,10 +22,10 @@ from kpatch.errors import DONE, FINDING
 from kpatch.kernel.host import Host
 from kpatch.patch.diff import CONTEXT, diff_modules
 from kpatch.patch.sides import named_sides
-from kpatch.report.diff_documents import difference
+from kpatch.report.diff_documents import diff_document
 from kpatch.report.diff_text import side_by_side, summary, unified
-from kpatch.report.documents import Document
 from kpatch.report.style import Style
+from kpatch.report.typed import FileEntry
 from kpatch.report.typed_diff import Compared
 
 
@@ -67,14 +67,14 @@ def command(
     # Read out here: an error of B is not one of A.
     given = targets.open_target(after).only_module if after is not None else None
 
-    def compare(path: Path) -> tuple[list[Document], int]:
+    def compare(path: Path) -> tuple[list[FileEntry], int]:
         one, other = targets.open_target(path).only_module, given
         if other is None:
             one, other = named_sides(
                 one, host=host, signatures=signatures, replace_source_fix=replace_source_fix
             )
         found = diff_modules(one, other, CONTEXT if context is None else context, signatures)
-        document = difference(found)
+        document = diff_document(found)
         if not console.json:
             chosen = "unified" if form == "columns" and context is not None else form
             console.data(_FORMS[chosen](document, console.style))

@@ -25,11 +25,10 @@ from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict, assess
 from kpatch.patch.before import Means
 from kpatch.report import documents
-from kpatch.report.documents import Document
 from kpatch.report.explain_text import explanation, sentence, wrapped
 from kpatch.report.file_documents import explained
 from kpatch.report.fold import NARROWEST, WIDEST
-from kpatch.report.typed import Explained
+from kpatch.report.typed import Explained, FileEntry
 from kpatch.report.typed_proof import CounterexampleFacts
 
 _PAGES = "docs/"
@@ -60,8 +59,8 @@ def command(
         return _answer(_of_page(about), console)
     if path.is_file() or "/" in about or about.endswith(_FILES):
 
-        def explain(place: Path) -> tuple[list[Document], int]:
-            found: list[Document] = []
+        def explain(place: Path) -> tuple[list[FileEntry], int]:
+            found: list[FileEntry] = []
             for inside in targets.open_target(place).modules:
                 module = read_module(inside.data, inside.name)
                 found.append(_of_module(module, str(place), host, signatures, console))
@@ -80,7 +79,7 @@ def _asked(words: tuple[str, ...]) -> str:
     return " ".join(words)
 
 
-def _answer(document: Document, console: Console) -> int:
+def _answer(document: Explained, console: Console) -> int:
     if console.json:
         console.document(documents.envelope("explain", [document], DONE))
     else:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from kpatch.cli.machines import MachineTests
     from kpatch.cli.verify import Asked
     from kpatch.patch.assess import Assessment
-    from kpatch.report.documents import Document
+    from kpatch.report.typed import FileEntry
+    from kpatch.report.typed_proof import Verified
     from kpatch.witness.readers.readback import Background
 
 _MODELS = {
@@ -52,7 +53,7 @@ class WantedProof(NamedTuple):
 class ShownModule(NamedTuple):
     """What one module came to: its document, the text of that, the exit code."""
 
-    document: Document
+    document: FileEntry
     text: str
     code: int
     is_interrupted: bool = False
@@ -168,7 +169,7 @@ def _only(obligations: tuple[Obligation, ...]) -> Obligation:
     return first
 
 
-def _exit_code(document: Document) -> int:
+def _exit_code(document: Verified) -> int:
     tested = [machine["verdict"] == "passed" for machine in document["machines"]]
     if not all((*(reader["agrees"] for reader in document["readers"]), *tested)):
         return VerificationError.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,10 @@ from kpatch.cli.console import Console
 from kpatch.entry import as_text
 from kpatch.errors import DONE, FINDING
 from kpatch.patch.lint import lint
-from kpatch.report.documents import Document
 from kpatch.report.file_documents import linted
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import FileEntry
 
 
 @click.command("lint-signatures")
@@ -31,7 +34,7 @@ def command(paths: tuple[Path, ...], examples: Path | None, console: Console) ->
     The exit code is 0 if nothing was found, 1 if a lint found something, 2 if FILE does not parse.
     """
 
-    def check(path: Path) -> tuple[list[Document], int]:
+    def check(path: Path) -> tuple[list[FileEntry], int]:
         folder = examples or path.parent
         text = as_text(files.read(path), str(path))
         found = lint(text, str(path), lambda name: files.read(folder / name))

@@ -27,8 +27,8 @@ from kpatch.kernel.host import Host
 from kpatch.patch.assess import assess
 from kpatch.patch.sides import both_sides
 from kpatch.proving import case_of, prove_case
-from kpatch.report.documents import Document
 from kpatch.report.page.document import page_document
+from kpatch.report.typed import FileEntry
 from kpatch.report.typed_proof import ProofFacts
 
 
@@ -63,7 +63,7 @@ def command(
     """
     place = _place(file, output, console)
 
-    def write(path: Path) -> tuple[list[Document], int]:
+    def write(path: Path) -> tuple[list[FileEntry], int]:
         module = targets.open_target(path).only_module
         sides = both_sides(module, host=host, signatures=signatures)
         proof = None if no_verify else _proof(sides.after, signatures, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,8 +25,10 @@ from kpatch.containers.copies import contents_of, copies_of
 from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE, DamagedFileError
 from kpatch.patch.giveback import GivenBack, is_original_of
-from kpatch.report.documents import Document
 from kpatch.report.file_documents import reverted
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import FileEntry
 
 
 @click.command("revert")
@@ -52,7 +55,7 @@ def command(
     chosen = list(files.expand(paths))
     files.require_output(output, chosen)
 
-    def revert(path: Path) -> tuple[list[Document], int]:
+    def revert(path: Path) -> tuple[list[FileEntry], int]:
         target = targets.open_target(path)
         place = files.destination(path, output)
         taken: list[GivenBack] = []

@@ -25,7 +25,7 @@ from kpatch.errors import KpatchError
 from kpatch.kernel.host import Host
 
 if TYPE_CHECKING:
-    from kpatch.report.documents import Document
+    from kpatch.report.typed import FileEntry
 
 
 @click.command("scan")
@@ -52,7 +52,7 @@ def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console
     )
     found = workers.in_order(partial(scan_file, wish), chosen)
 
-    def told(path: Path) -> tuple[list[Document], int]:
+    def told(path: Path) -> tuple[list[FileEntry], int]:
         outcome = next(found)
         if isinstance(outcome, KpatchError):
             raise outcome

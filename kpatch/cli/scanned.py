@@ -19,7 +19,7 @@ from kpatch.report.verdict_text import verdict_line
 
 if TYPE_CHECKING:
     from kpatch.patch.assess import Assessment
-    from kpatch.report.documents import Document
+    from kpatch.report.typed import Assessed, CountedOnly, FileEntry
     from kpatch.signature.model import Signature
 
 
@@ -27,7 +27,7 @@ class Scanned(NamedTuple):
     """What there is to say of one file: to print, as documents, and its exit code."""
 
     texts: list[str]
-    documents: "list[Document]"
+    documents: "list[FileEntry]"
     code: int
 
 
@@ -79,7 +79,7 @@ def scan_file(wish: Wish, path: Path) -> Scanned:
     return done
 
 
-def _verdict(wish: Wish, document: "Document") -> str:
+def _verdict(wish: Wish, document: "Assessed | CountedOnly") -> str:
     return verdict_line(document["file"], document["verdict"], wish.style)
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -29,8 +29,10 @@ from kpatch.containers import target as targets
 from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import SELECTORS, Host
 from kpatch.readback import has_note, others_reading
-from kpatch.report.documents import Document, with_verdict
 from kpatch.verify.proof import MAX_STATES
+
+if TYPE_CHECKING:
+    from kpatch.report.typed import FileEntry
 
 
 class Asked(NamedTuple):
@@ -155,13 +157,13 @@ def command(
         console.say(f"kpatch: {ignored}")
 
     chosen = list(files.expand(paths))
-    traced: list[Document] = []
+    traced: list[FileEntry] = []
     place = None if trace is None else output_beside("--trace", trace, chosen)
     interrupted = False
 
-    def verify(path: Path) -> tuple[list[Document], int]:
+    def verify(path: Path) -> tuple[list[FileEntry], int]:
         nonlocal interrupted
-        found: list[Document] = []
+        found: list[FileEntry] = []
         code = DONE
         for inside in targets.open_target(path).modules:
             is_likely = replay is None and has_note(inside.data)
@@ -184,7 +186,7 @@ def command(
             interrupted = shown.is_interrupted
             if interrupted:
                 break
-        traced.extend(with_verdict(entry) for entry in found)
+        traced.extend(found)
         return found, code
 
     def until_interrupted() -> Iterator[Path]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kpatch.patch.listing import Line
     from kpatch.report.typed_diff import (
         Compared,
+        Differing,
         HunkFacts,
         LineFacts,
         NamedFacts,
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
         SpanFacts,
         TableFacts,
     )
+
+
+def diff_document(found: ModuleDiff) -> Differing:
+    """What ``diff`` says of two modules: what differs, and whether anything does."""
+    return {**difference(found), "verdict": "same" if found.is_empty else "different"}
 
 
 def difference(found: ModuleDiff) -> Compared:

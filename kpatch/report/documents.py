@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         Assessed,
         Beside,
         ConflictFacts,
+        CountedOnly,
         Envelope,
         ErrorFacts,
         EvidenceFacts,
         Facts,
+        FileEntry,
         KernelFacts,
         MatchFacts,
         Refused,
@@ -45,45 +47,23 @@ SCHEMA = 1
 
 
 def envelope(
-    command: str, files: Sequence[Document], exit_code: int, beside: Beside | None = None
+    command: str, files: Sequence[FileEntry], exit_code: int, beside: Beside | None = None
 ) -> Envelope:
-    """The whole answer of one command. Every file's entry gets its ``verdict``, in one word."""
+    """The whole answer of one command."""
     return {
         **(beside or {}),
         "schema": SCHEMA,
         "kpatch": __version__,
         "command": command,
         "exit_code": exit_code,
-        "files": [with_verdict(entry) for entry in files],
+        "files": list(files),
     }
 
 
-def with_verdict(entry: Document) -> dict[str, Any]:
-    """The entry with its verdict in the one place where every document has it."""
-    return {**entry, "verdict": verdict_of(entry)}
-
-
-def verdict_of(entry: Document) -> str:
-    """What the command found of one file, in one word."""
-    status = entry.get("status", "")
-    if "verdict" in entry:
-        return str(entry["verdict"])
-    if status == "patched":
-        return str(entry["proof"]["verdict"]) if entry["proof"] else "not-verified"
-    if status:
-        return str(status)
-    if "scenes" in entry:
-        return "shown" if entry["holds"] else "not-shown"
-    if "findings" in entry:
-        return "wrong" if entry["findings"] else "right"
-    if "hunks" in entry:
-        return "same" if entry["before"]["sha256"] == entry["after"]["sha256"] else "different"
-    return "replayed" if "lanes" in entry else str(entry.get("standing", ""))
-
-
-def refusal(file: str, error: KpatchError) -> Refused:
-    """A file that was refused, and why."""
-    return {"file": file, "status": "refused", "error": failure(error)}
+def refusal(file: str, error: KpatchError, *, passed_over: bool = False) -> Refused:
+    """A file that was refused, or passed over in a folder, and why."""
+    status = "passed-over" if passed_over else "refused"
+    return {"file": file, "verdict": status, "status": status, "error": failure(error)}
 
 
 def failure(error: KpatchError) -> ErrorFacts:
@@ -97,7 +77,7 @@ def failure(error: KpatchError) -> ErrorFacts:
     }
 
 
-def counted_only(file: str) -> dict[str, str]:
+def counted_only(file: str) -> CountedOnly:
     """A file that its bytes tell to be nothing for kpatch; it is only counted."""
     return {"file": file, "verdict": "not-kqemu"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kpatch.report import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from kpatch.containers.target import Changed, Target
@@ -26,6 +26,7 @@ def applied(
         "file": str(target.path),
         "output": str(place),
         "in_place": in_place,
+        "verdict": "already-patched",
         "status": "already-patched",
         "before": documents.contents(target.data, done.assessment.module),
         "after": documents.contents(changed.data, done.module),
@@ -46,13 +47,27 @@ def applied(
     return document
 
 
+def mark_would_patch(document: Applied) -> None:
+    """Say that a dry run ended before the patch was written."""
+    document["status"] = document["verdict"] = "would-patch"
+
+
+def mark_patched(document: Applied) -> None:
+    """Say that the patch is in the file, and how far it is proven."""
+    proof = document["proof"]
+    document["status"] = "patched"
+    document["verdict"] = proof["verdict"] if proof else "not-verified"
+
+
 def reverted(
     target: Target, changed: Changed, taken: GivenBack, place: Path, notices: Sequence[str]
 ) -> Reverted:
     """What ``revert`` made of ``target``, at ``place``."""
+    status = "reverted" if taken.is_original else "taken-out"
     return {
         "file": str(target.path),
-        "status": "reverted" if taken.is_original else "taken-out",
+        "verdict": status,
+        "status": status,
         "output": str(place),
         "before": _facts(target.data),
         "after": _facts(changed.data),
@@ -64,10 +79,11 @@ def _facts(data: Bulk) -> Facts:
     return {"size": data.size, "sha256": data.digest()}
 
 
-def linted(file: str, found: Iterable[LintFinding]) -> Linted:
+def linted(file: str, found: Collection[LintFinding]) -> Linted:
     """What the lints found in one signature file."""
     return {
         "file": file,
+        "verdict": "wrong" if found else "right",
         "findings": [
             {"lint": finding.lint, "what": finding.what, "todo": finding.todo} for finding in found
         ],

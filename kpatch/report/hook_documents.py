@@ -46,6 +46,7 @@ def step(report: Report) -> StepFacts:
     document: StepFacts = {
         "step": report.step,
         "file": str(report.path),
+        "verdict": report.standing.value,
         "standing": report.standing.value,
         "sha256": report.sha256,
         "line": report.line,

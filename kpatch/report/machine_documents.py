@@ -93,6 +93,7 @@ def demonstrated(file: str, shown: Demonstration) -> Demonstrated:
     """The panic of 2008 on one module, and that it is gone."""
     return {
         "file": file,
+        "verdict": "shown" if shown.holds else "not-shown",
         "machine": shown.machine,
         "name": shown.name,
         "version": shown.version,

@@ -50,7 +50,7 @@ def verified(
 
 def replayed(file: str, obligation: str, shown: Lanes) -> ReplayFacts:
     """One schedule that was run; ``obligation`` is the title of what it belongs to."""
-    return {"file": file, "obligation": obligation, "lanes": lanes(shown)}
+    return {"file": file, "verdict": "replayed", "obligation": obligation, "lanes": lanes(shown)}
 
 
 def proof_document(proof: Proof) -> ProofFacts:

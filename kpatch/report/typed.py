@@ -4,11 +4,11 @@ Those of proofs and machines are in ``typed_proof``, of differences and the page
 ``typed_diff``, of the hook in ``typed_hook``.
 
 ``schema.json`` says the same, and what each value may be, to those who read them; a test holds the
-two together. The entry of one file in an answer has its ``verdict`` on top.
+two together.
 """
 
 # Annotations are evaluated here: a key that may be missing is told by its type.
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from kpatch.report.typed_diff import Compared, SectionFacts, SizeFacts, TrampolineFacts
 from kpatch.report.typed_hook import ActionFacts, GuideFacts, SurveyFacts
@@ -23,6 +23,12 @@ class ErrorFacts(TypedDict):
     what: str
     where: str
     todo: str
+
+
+class FileEntry(TypedDict):
+    """What every entry of a file has, whatever else: what the command found of it, in one word."""
+
+    verdict: str
 
 
 class Beside(TypedDict, total=False):
@@ -41,15 +47,23 @@ class Envelope(Beside):
     kpatch: str
     command: str
     exit_code: int
-    files: list[dict[str, Any]]
+    files: list[FileEntry]
 
 
 class Refused(TypedDict):
     """A file that was refused, or passed over in a folder, and why."""
 
     file: str
+    verdict: str
     status: str
     error: ErrorFacts
+
+
+class CountedOnly(TypedDict):
+    """A file that its bytes tell to be nothing for kpatch; it is only counted."""
+
+    file: str
+    verdict: str
 
 
 class Facts(TypedDict):
@@ -193,6 +207,7 @@ class Applied(TypedDict):
     file: str
     output: str
     in_place: bool
+    verdict: str
     status: str
     before: Facts
     after: Facts
@@ -208,6 +223,7 @@ class Reverted(TypedDict):
     """What ``revert`` made of one file."""
 
     file: str
+    verdict: str
     status: str
     output: str
     before: Facts
@@ -227,6 +243,7 @@ class Linted(TypedDict):
     """What the lints found in one signature file."""
 
     file: str
+    verdict: str
     findings: list[LintFacts]
 
 

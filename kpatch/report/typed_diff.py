@@ -77,6 +77,12 @@ class Compared(TypedDict):
     omitted: list[OmittedFacts]
 
 
+class Differing(Compared):
+    """What ``diff`` says of two modules."""
+
+    verdict: str
+
+
 class SizeFacts(TypedDict):
     """Bytes before and after."""
 

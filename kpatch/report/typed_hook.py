@@ -56,6 +56,7 @@ class StepFacts(TypedDict):
 
     step: str
     file: str
+    verdict: str
     standing: str
     sha256: str
     line: str

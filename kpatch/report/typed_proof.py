@@ -173,6 +173,7 @@ class ReplayFacts(TypedDict):
     """One schedule that ``verify --replay`` ran."""
 
     file: str
+    verdict: str
     obligation: str
     lanes: LanesFacts
 
@@ -214,6 +215,7 @@ class Demonstrated(TypedDict):
     """What ``demo`` showed of one module."""
 
     file: str
+    verdict: str
     machine: str
     name: str
     version: str

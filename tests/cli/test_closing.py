@@ -10,9 +10,10 @@ import pytest
 
 from kpatch.cli.closing import Closing
 from kpatch.report import documents
+from kpatch.report.typed import CountedOnly
 
 
-def _entries(count: int, size: int = 8) -> Iterator[dict[str, str]]:
+def _entries(count: int, size: int = 8) -> Iterator[CountedOnly]:
     for number in range(count):
         yield {
             "file": f"{number}\u2028\n" + "x" * size,
