@@ -19,6 +19,7 @@ from kpatch.errors import (
     OtherModuleError,
     VerificationError,
 )
+from kpatch.units import counted
 
 # Imported for the types only: not everybody who loads this pays for the emulator, or for what
 # looks for sites.
@@ -170,4 +171,5 @@ def _why_not(proof: Proof) -> str:
     unproven = [check for check in proof.checks if not check.holds]
     if unproven:
         return unproven[0].reason
-    return f"not proven: {len(proof.missing)} explorations were not run"
+    missing = counted(len(proof.missing), "exploration")
+    return f"not proven: {missing} not run"

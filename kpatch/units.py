@@ -2,6 +2,8 @@
 
 A byte of the file has a file offset. Inside a section it has a section offset; inside the
 monitor image (an array in a section) an image offset. Once loaded it has an address.
+
+And how messages write a number of things.
 """
 
 from typing import Final, NewType
@@ -23,3 +25,8 @@ ADDRESS_MASK: Final = (1 << 64) - 1
 
 PAGE: Final = 4096
 """Bytes of a page of memory on x86."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts, for nouns that take an s: ``1 byte``, ``0 bytes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

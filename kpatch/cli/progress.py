@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kpatch.cli.console import Console, is_terminal
 from kpatch.proving import Proving
 from kpatch.report.printable import printable
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -55,13 +56,15 @@ class _Bar:
         if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
             if not self._has_spoken:
                 self._has_spoken = True
-                self._console.say(f"{self._name}: proving it, in {standing.of} explorations")
+                self._console.say(
+                    f"{self._name}: proving it, in {counted(standing.of, 'exploration')}"
+                )
             return
         if self._progress is None:
             self._progress = _opened(self._console)
             self._progress.add_task("", total=standing.of, name=self._name, states="")
         progress = standing.progress
-        states = f"{progress.states} states" if progress else ""
+        states = counted(progress.states, "state") if progress else ""
         self._progress.update(
             self._progress.task_ids[0], completed=standing.done, total=standing.of, states=states
         )

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk, TooMuchError
+from kpatch.units import counted
 
 MAX_UNPACKED: Final = 512 << 20
 """No package holds more than this many bytes, unpacked."""
@@ -195,7 +196,7 @@ def _stream_pieces(
     position = start
     if not _has(data, MAGICS[kind], position):
         raise DamagedFileError(
-            f"{data.size - position} bytes follow the {kind.value} stream",
+            f"{counted(data.size - position, 'byte')} behind the {kind.value} stream",
             where=f"byte {position}",
             todo=_TODO,
         )

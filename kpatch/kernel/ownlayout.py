@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch.kernel.kernels import KernelTable, OneGdt
 from kpatch.kernel.weigh import Conflict, Evidence, Weighed
+from kpatch.units import counted
 
 # Only named in annotations: most calls name no kernel file.
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _numbers_by_code(kernel: KernelFile, weighed: Weighed) -> OwnLayout:
         Evidence(
             "--kernel",
             f"the code of {kernel.name} takes %gs:{offset:#x} as a CPU's number",
-            f"{seen[offset]} times, as {whose} has it",
+            f"{counted(seen[offset], 'time')}, as {whose} has it",
             (),
             "proven",
         )

@@ -67,7 +67,7 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     calls = sorted(found, key=lambda call: call[0])
     rules = traces.signature.sites
     if len(calls) != len(rules):
-        raise _broken(module, f"{len(calls)} calls lead to its {len(rules)} trampolines")
+        raise _broken(module, f"of its {len(rules)} trampolines {len(calls)} are called")
     contents = module.contents(code)
     ends = [*(target for target, _ in calls[1:]), len(contents)]
     return tuple(

@@ -22,6 +22,7 @@ from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.ports.build import Examined, Shown, Standing
 from kpatch.proving import Proving, require_proven
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.signature.model import Signature
@@ -154,6 +155,6 @@ def _phrase(proof: Proof) -> str:
     proven = proof.obligations
     states = sum(explored.result.states for explored in proven)
     return (
-        f"proven in {len(proven)} explorations with {states} states; "
-        f"{len(proof.explored) - len(proven)} controls refuted, as they must be"
+        f"proven in {counted(len(proven), 'exploration')} with {counted(states, 'state')}; "
+        f"{counted(len(proof.explored) - len(proven), 'control')} refuted, as they must be"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch.report.documents import obligations
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import ProofFacts
@@ -34,4 +35,5 @@ def extent(proof: ProofFacts) -> Extent:
 def how_far(proof: ProofFacts) -> str:
     """``90 explorations (1, 2 and 4 CPUs; memory models sc and tso)``."""
     done = extent(proof)
-    return f"{done.explorations} explorations ({done.cpus} CPUs; memory models {done.models})"
+    explorations = counted(done.explorations, "exploration")
+    return f"{explorations} ({done.cpus} CPUs; memory models {done.models})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kpatch.report.documents import obligations
 from kpatch.report.style import Style
 from kpatch.report.table import drawn
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import ExploredFacts, ProofFacts
@@ -30,7 +31,8 @@ def coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     yield (
         f"{len(proven)} of {document['obligations']} explorations proven "
         f"{', '.join(filter(None, words))}".rstrip()
-        + f": {states} states, {transitions} transitions, {document['seconds']:.1f} s"
+        + f": {counted(states, 'state')}, {counted(transitions, 'transition')}, "
+        + f"{document['seconds']:.1f} s"
     )
     yield from _table(proven, style, width) if width and proven else _by_model(proven)
     if proven:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+from kpatch.units import counted
 from kpatch.witness.machine.result import NOBODY
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ def _scene(scene: SceneFacts) -> Iterator[str]:
     elif scene["outcome"] == "reset":
         yield "The machine reset itself: a fault while a fault was delivered."
     for process in scene["processes"]:
-        yield f"CPU {process['cpu']}: {process['rounds']} calls of the switch" + (
-            f", its stack overwritten {process['clobbered']} times" if process["clobbered"] else ""
+        yield f"CPU {process['cpu']}: {counted(process['rounds'], 'call')} of the switch" + (
+            f", its stack overwritten {counted(process['clobbered'], 'time')}"
+            if process["clobbered"]
+            else ""
         )
     yield from scene["registers"]
     if scene["said"]:

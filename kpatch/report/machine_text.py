@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kpatch.report.style import Style
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import MachineFacts, TriedFacts
@@ -44,14 +45,15 @@ def _advice(machine: MachineFacts) -> Iterator[str]:
 
 
 def _run(run: TriedFacts, style: Style) -> str:
-    counted = f"{run['rounds']} rounds, {run['wrong_tss']} wrong TSSs, {run['faults']} faults"
+    wrong = "1 wrong TSS" if run["wrong_tss"] == 1 else f"{run['wrong_tss']} wrong TSSs"
+    said = f"{counted(run['rounds'], 'round')}, {wrong}, {counted(run['faults'], 'fault')}"
     if run["outcome"] == "unfinished":
-        counted += f", unfinished after {run['seconds']:.0f} s"
+        said += f", unfinished after {run['seconds']:.0f} s"
     if run["kind"] == "control":
         word = "fails, as it must" if run["holds"] else "did not fail: the verdict is withheld"
-        return f"control: {run['name']} {style.paint(_good(run['holds']), word)}: {counted}"
+        return f"control: {run['name']} {style.paint(_good(run['holds']), word)}: {said}"
     word = "right" if run["holds"] else "wrong" if run["findings"] else "not done"
-    return f"{run['name']}: {style.paint(_good(run['holds']), word)}: {counted}"
+    return f"{run['name']}: {style.paint(_good(run['holds']), word)}: {said}"
 
 
 def _good(holds: bool) -> str:

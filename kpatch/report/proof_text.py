@@ -14,6 +14,7 @@ from kpatch.report.machine_text import machine_lines
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.report.verdict_text import MEANING, verdict_line
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import (
@@ -192,8 +193,9 @@ def _title(each: ExploredFacts) -> str:
 
 def _explored(each: ExploredFacts) -> str:
     return (
-        f"{_title(each)}: {each['verdict']}, {each['states']} states, "
-        f"{each['transitions']} transitions, symmetry {each['symmetry']}, {each['seconds']:.2f} s"
+        f"{_title(each)}: {each['verdict']}, {counted(each['states'], 'state')}, "
+        f"{counted(each['transitions'], 'transition')}, symmetry {each['symmetry']}, "
+        f"{each['seconds']:.2f} s"
     )
 
 
@@ -207,7 +209,8 @@ def _why(each: ExploredFacts) -> str:
 def _end(each: ExploredFacts) -> str:
     """What ended an exploration early, and where it was."""
     return (
-        f"{_bound(each)} after {each['states']} states, {each['frontier']} of them not looked into"
+        f"{_bound(each)} after {counted(each['states'], 'state')}, {each['frontier']} of them "
+        "not looked into"
     )
 
 

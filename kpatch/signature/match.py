@@ -22,6 +22,7 @@ from kpatch.signature.pattern import (
     RegisterHole,
     Unordered,
 )
+from kpatch.units import counted
 
 _ADDRESS_SIZE = 8
 """Bytes of a register that can hold a kernel address."""
@@ -238,7 +239,7 @@ def _match_memory(
     pattern: MemoryPattern, operand: Memory, bound: dict[str, str | int]
 ) -> str | None:
     if pattern.size and pattern.size != operand.size:
-        return f"the operand is {operand.size} bytes wide"
+        return f"the operand is {counted(operand.size, 'byte')} wide"
     if pattern.segment != operand.segment or operand.index is not None:
         return ""
     if isinstance(pattern.base, RegisterHole):

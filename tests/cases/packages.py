@@ -240,7 +240,7 @@ FORMS: Final[dict[str, tuple[str, Callable[[Path], bytes]]]] = {
 
 REFUSED: Final[dict[str, tuple[str, Callable[[Path], bytes], int, str]]] = {
     "a sum of another type": (".pkg", entry('"2$SUM"'), 11, "is of type 2"),
-    "junk behind the stream": (".pkg", compressed("zstd", behind=b"junk\n"), 10, "5 bytes follow"),
+    "junk behind the stream": (".pkg", compressed("zstd", behind=b"junk\n"), 10, "5 bytes behind"),
     "a symbolic link that leads out": (
         ".pkg", member("/boot/modules/kq3.ko", b"/opt/kqemu.ko"), 10,
         "/opt/kqemu.ko, and the package has no module there"),

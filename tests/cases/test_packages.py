@@ -102,7 +102,7 @@ def test_padding_between_xz_streams_is_read_as_xz_reads_it(padding: int, tmp_pat
     by_xz = subprocess.run(["xz", "-dc", path], capture_output=True, check=False)
     assert (by_xz.returncode == 0) == (padding != 6)
     if padding == 6:
-        with pytest.raises(DamagedFileError, match="bytes follow the xz stream"):
+        with pytest.raises(DamagedFileError, match="bytes behind the xz stream"):
             decompress(path.read_bytes(), Compression.XZ)
     else:
         assert decompress(path.read_bytes(), Compression.XZ) == by_xz.stdout == ORIGINAL

@@ -50,4 +50,4 @@ def test_a_folder_with_nothing_for_kpatch_is_refused(
 ) -> None:
     (folder / "kqemu-7.ko").unlink()
     assert run([command, str(folder)]) == 11
-    assert "none of the 1 files" in capsys.readouterr().err
+    assert "the folders hold 1 file, and no module" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def test_unpacking_stops_at_the_limit() -> None:
 def test_padding_behind_the_gzip_data_is_ignored_but_nothing_else_is() -> None:
     packed = gzip.compress(b"kernel")
     assert unpacked(packed + bytes(512)) == b"kernel"
-    with pytest.raises(DamagedFileError, match="follow the gzip stream"):
+    with pytest.raises(DamagedFileError, match="behind the gzip stream"):
         unpacked(packed + b"more")
 
 

@@ -115,7 +115,7 @@ def test_bytes_that_only_start_like_gzip_are_refused_in_words(tail: bytes) -> No
     ("data", "why"),
     [
         (gzipped.GZIP_MAGIC, "cut short"),
-        (compress(b"a") + b"\1", "1 bytes follow the gzip stream"),
+        (compress(b"a") + b"\1", "1 byte behind the gzip stream"),
         (compress(b"a") + compress(b"b")[:-1], "cut short"),
         (compress(b"ab")[:-4] + b"\3\0\0\0", "incorrect length check"),
         (compress(b"ab")[:-8] + bytes(4) + b"\2\0\0\0", "incorrect data check"),

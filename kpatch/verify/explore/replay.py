@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kpatch.units import counted
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.program import Cell, Local, OpKind, Pending, Program, Value, Violation
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
@@ -67,7 +68,7 @@ class ConcreteRun:
     def obstacle(self, move: Move) -> str:
         """Why a move cannot be made, or nothing."""
         if move.cpu >= self.program.cpus:
-            return f"there are {self.program.cpus} CPUs"
+            return f"the host has {counted(self.program.cpus, 'CPU')}"
         pending = self.program.pending(move.cpu, self.locals[move.cpu])
         kind = pending.kind
         drained = not self.buffers[move.cpu]
@@ -76,7 +77,7 @@ class ConcreteRun:
         if move.kind is MoveKind.TAKE:
             if kind is not OpKind.IDLE:
                 return "the CPU has a guest"
-            return "" if move.guest < len(self.pool) else f"{len(self.pool)} guests wait"
+            return "" if move.guest < len(self.pool) else f"waiting guests: {len(self.pool)}"
         if kind in (OpKind.IDLE, OpKind.FAULT):
             return f"the CPU is at {kind.value}"
         if kind is OpKind.DONE and not self.program.moves:

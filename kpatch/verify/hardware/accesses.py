@@ -7,6 +7,7 @@ from typing import Final
 
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 
+from kpatch.units import counted
 from kpatch.verify.hardware.cpustate import CHUNK, Access, Execution, Territory
 from kpatch.verify.hardware.guestmemory import GuestMemory
 from kpatch.verify.hardware.hooks import Hooks
@@ -95,7 +96,10 @@ class Ledger:
             for arena in self._arenas:
                 if arena.base <= physical and physical + size <= arena.end:
                     self._undo.append((arena, physical, arena.read(physical, size)))
-            self._fail("footprint", f"writes {size} bytes of {place_name(self._places, physical)}")
+            self._fail(
+                "footprint",
+                f"writes {counted(size, 'byte')} of {place_name(self._places, physical)}",
+            )
 
     def _on_read(
         self, _: int, access: int, physical: int, size: int, value: int, data: None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kpatch.errors import VerificationError
+from kpatch.units import counted
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.explore.schedule import Move, MoveKind, Schedule, impossible
 from kpatch.verify.hardware.cpu import Engine
@@ -110,14 +111,14 @@ class LiveMachine:
 
     def _obstacle(self, move: Move) -> str:
         if move.cpu >= len(self._cpus):
-            return f"there are {len(self._cpus)} CPUs"
+            return f"the host has {counted(len(self._cpus), 'CPU')}"
         cpu = self._cpus[move.cpu]
         if move.kind is MoveKind.DRAIN:
             return "" if cpu.buffer else "its store buffer is empty"
         if move.kind is MoveKind.TAKE:
             if cpu.phase is not OpKind.IDLE:
                 return "the CPU has a guest"
-            return "" if move.guest < len(self._pool) else f"{len(self._pool)} guests wait"
+            return "" if move.guest < len(self._pool) else f"waiting guests: {len(self._pool)}"
         if cpu.phase in (OpKind.IDLE, OpKind.FAULT):
             return f"the CPU is at {cpu.phase.value}"
         if cpu.phase is OpKind.DONE and not self._scenario.moves:

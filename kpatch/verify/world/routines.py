@@ -8,7 +8,7 @@ from typing import Final
 
 from kpatch.errors import UnknownModuleError
 from kpatch.isa.decode import Instruction, decode
-from kpatch.units import PAGE
+from kpatch.units import PAGE, counted
 from kpatch.verify.world.dataflow import CALLED, Code, Constant, Event, Field, follow
 
 LARGEST_STATE: Final = 1 << 20
@@ -115,7 +115,9 @@ class Events:
         """The words of the stack that the routine takes off before its ``ret``."""
         words, odd = divmod(self._depth, 8)
         if odd or not 0 <= words <= _MOST_POPPED:
-            raise unknown(f"the {self.name} returns from {self._depth} bytes up", self.start)
+            raise unknown(
+                f"the {self.name} returns from {counted(self._depth, 'byte')} up", self.start
+            )
         flags = {
             event.value.number
             for event in self._named("load flags")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from kpatch.units import ImageOffset
+from kpatch.units import ImageOffset, counted
 from kpatch.verify.world.routines import LARGEST_STATE, Events, Routines, unknown
 
 _MARKS: Final = 3
@@ -95,7 +95,9 @@ def bind(image: bytes, marks: tuple[int, ...]) -> SwitchLayout:
     is not a world switch of the known shape.
     """
     if len(marks) != _MARKS:
-        raise unknown(f"its header has {len(marks)} marks of the switch, not {_MARKS}", 0)
+        raise unknown(
+            f"its header has {counted(len(marks), 'mark')} of the switch, not {_MARKS}", 0
+        )
     entry, monitor_side, kernel_side = marks
     code = Routines(image)
     to_monitor = Events("entry routine", entry, code.until(entry, "retf"))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from kpatch.units import counted
+
 MachineOutcome = Literal["done", "unfinished", "hang", "reset", "broken"]
 
 MONITOR: Final = 100
@@ -126,14 +128,14 @@ def _of_cpu(cpu: CpuReport) -> Iterator[str]:
         )
     if cpu.faults:
         yield (
-            f"{cpu.faults} faults, the first of vector {cpu.vector} with error code "
+            f"{counted(cpu.faults, 'fault')}, the first of vector {cpu.vector} with error code "
             f"{cpu.error:#x} at {cpu.rip:#x}"
         )
     if cpu.registers:
-        yield f"callee-saved registers or rsp were lost {cpu.registers} times"
+        yield f"callee-saved registers or rsp were lost {counted(cpu.registers, 'time')}"
     if cpu.controls:
         names = ", ".join(n for bit, n in enumerate(_CONTROLS) if cpu.wrong >> bit & 1)
-        yield f"{names} did not come back, {cpu.controls} times"
+        yield f"{names} did not come back, {counted(cpu.controls, 'time')}"
     if cpu.stack:
         yield "the caller's stack was written"
     if cpu.monitor:

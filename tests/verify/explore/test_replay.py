@@ -58,7 +58,7 @@ def test_a_parked_guest_goes_on_where_it_was_taken() -> None:
 
 
 IMPOSSIBLE = {
-    "2": "there are 2 CPUs",
+    "2": "the host has 2 CPUs",
     "0 0 0": "the CPU has finished",
     "0d": "its store buffer is empty",
     "0t0": "the CPU has a guest",
@@ -96,7 +96,7 @@ def test_under_sc_what_is_not_locked_loads_and_stores_in_two_moves() -> None:
 
 def test_a_guest_that_is_not_there_cannot_be_taken() -> None:
     toy = Toy([[rest(), pause()]] * 2, {"x": "0"}, moves=True)
-    with pytest.raises(UsageError, match="1 guests wait"):
+    with pytest.raises(UsageError, match="waiting guests: 1"):
         replay(toy, from_text("0 0t1"), MemoryModel.SC)
 
 

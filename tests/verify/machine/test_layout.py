@@ -231,7 +231,7 @@ def test_a_switch_is_understood_by_what_it_does(shape: str, tmp_path: Path) -> N
     ("macros", "why"),
     [
         ({"PUSH_KERNEL": BACK + "lea nexus(%rip), %rax; push %rax"}, "does not go on at"),
-        ({"EPILOGUE": "lea 1(%rsp), %rsp"}, "1 bytes up"),
+        ({"EPILOGUE": "lea 1(%rsp), %rsp"}, "1 byte up"),
         ({"EPILOGUE": "sub $8, %rsp"}, "-8 bytes up"),
     ],
 )

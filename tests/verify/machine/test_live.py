@@ -111,7 +111,7 @@ def test_a_long_random_run_of_the_patch_ends_with_every_cpu_in_its_own_tss(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("2", "there are 2 CPUs"),
+        ("2", "the host has 2 CPUs"),
         ("0*5 0d*2 0*2 0d 0*60", "the CPU has finished"),
         ("0*60", "its store buffer has to drain first"),
         ("0d", "its store buffer is empty"),
