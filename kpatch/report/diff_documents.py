@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kpatch.patch.codediff import Hunk, Row, Span
-    from kpatch.patch.diff import FileFacts, ModuleDiff, TableChange
+    from kpatch.patch.diff import FileFacts, ModuleDiff
     from kpatch.patch.listing import Line
+    from kpatch.patch.tablediff import TableChange
     from kpatch.report.typed_diff import (
         Compared,
         Differing,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.patch.annotate import AnnotatedTrampoline, annotated
-from kpatch.patch.diff import diff_modules, section_type
+from kpatch.patch.diff import diff_modules
 from kpatch.patch.sides import Sides
+from kpatch.patch.tablediff import section_type
 from kpatch.report import documents
 from kpatch.report.diff_documents import difference
 
