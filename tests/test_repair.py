@@ -15,12 +15,13 @@ import pytest
 
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
-from kpatch.elf.module import read_module
+from kpatch.elf.module import Module, read_module
 from kpatch.errors import KpatchError
 from kpatch.kernel.detect import detect
 from kpatch.kqemu.identify import identify
 from kpatch.patch import matching
 from kpatch.patch.assess import Verdict
+from kpatch.patch.sides import both_sides, named_sides
 from kpatch.proving import case_of
 from kpatch.repair import apply, scan
 from kpatch.signature.load import load_signatures, parse_signature
@@ -74,6 +75,14 @@ def test_apply_works_nothing_out_twice(tmp_path: Path, monkeypatch: pytest.Monke
     assert expected - {"parse_signature"} <= {name for name, _ in seen} <= expected
     assert set(seen.values()) == {1}
     assert seen["read_module", before] == seen["digest", before] == 1
+
+
+@pytest.mark.parametrize("sides", [both_sides, named_sides])
+def test_the_sides_of_a_module_are_had_by_one_look(sides: Callable[[Module], object]) -> None:
+    module = read_module(sample("kqemu-7.ko").read_bytes(), "kqemu.ko")
+    with calls() as seen:
+        sides(module)
+    assert seen["identify", b""] == seen["detect", b""] == 1
 
 
 def test_the_count_can_fail() -> None:

@@ -35,10 +35,10 @@ def both_sides(
 
     Raises the refusals of :func:`~kpatch.patch.prepare.prepare`, and DamagedFileError.
     """
-    before = assess(module, signatures=signatures).before
-    found = assess(before.module if before else module, host=host, signatures=signatures)
-    if before is not None:
-        return Sides(found, _same_plan(found, module), module)
+    found = assess(module, host=host, signatures=signatures)
+    if found.before is not None:
+        original = assess(found.before.module, host=host, signatures=signatures)
+        return Sides(original, _same_plan(original, module), module)
     if found.verdict is Verdict.SOURCE_FIXED:
         return Sides(found, None, module)
     plan = prepare(found)
@@ -56,11 +56,10 @@ def named_sides(
 
     Raises what :func:`both_sides` raises.
     """
-    before = assess(module, signatures=signatures).before
-    if before is not None:
-        what = "original" if before.means is Means.ORIGINAL else "without the patch"
-        return before.module.called(f"{module.name} ({what})"), module
     found = assess(module, host=host, signatures=signatures)
+    if found.before is not None:
+        what = "original" if found.before.means is Means.ORIGINAL else "without the patch"
+        return found.before.module.called(f"{module.name} ({what})"), module
     made = apply_plan(prepare(found, replace_source_fix=replace_source_fix))
     return module, read_module(made, f"{module.name} (patched)")
 
