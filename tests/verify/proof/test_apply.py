@@ -44,8 +44,9 @@ BROKEN = {
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prove less than apply does, for speed."""
+    """Prove less than apply does, in this process, for speed."""
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: _FEW)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
 
 
 def install(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
