@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -60,6 +61,8 @@ ELSEWHERE = {
 
 ``docs/ports.md`` has a test that runs all its lines: tests/ports/test_page.py.
 """
+TERMINAL = {"COLUMNS": "80", "TERM": "dumb"}
+Call = Callable[[list[str], Path], tuple[int, str]]
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
 
 
@@ -135,15 +138,29 @@ def _escaped(text: str) -> str:
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
-def page(text: str) -> str:
+def called(words: list[str], folder: Path) -> tuple[int, str]:
+    """The exit code of ``kpatch`` with these arguments in a folder, and all that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kpatch", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **TERMINAL},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def page(text: str, call: Call = called) -> str:
     """A Markdown page with the outputs of its console blocks written anew."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(ROOT / "samples" / "kqemu-7.ko", folder / "kqemu.ko")
-        return _BLOCK.sub(lambda found: f"```console\n{_block(found[1], folder)}```", text)
+        return _BLOCK.sub(lambda found: f"```console\n{_block(found[1], folder, call)}```", text)
 
 
-def _block(block: str, folder: Path) -> str:
+def _block(block: str, folder: Path, call: Call) -> str:
     shown = []
     for line in block.splitlines():
         if not line.startswith("$ "):
@@ -154,18 +171,10 @@ def _block(block: str, folder: Path) -> str:
         words = shlex.split(line[2:].split("  #")[0])
         if words[0] != "kpatch":
             raise SystemExit(f"{line}: only kpatch is run here; name it in ELSEWHERE")
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "dumb"},
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        output = (done.stdout + done.stderr).rstrip("\n").splitlines()
-        if done.returncode not in (0, 1, 17, 18):
-            raise SystemExit(f"{line}: exit code {done.returncode}: {done.stderr}")
+        code, printed = call(words[1:], folder)
+        if code not in (0, 1, 17, 18):
+            raise SystemExit(f"{line}: exit code {code}: {printed}")
+        output = printed.rstrip("\n").splitlines()
         shown += [re.sub(r"\d+\.\d+ s$", "N s", each) for each in output]
     return "".join(f"{line}\n" for line in shown)
 

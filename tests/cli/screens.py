@@ -1,6 +1,7 @@
 """What stands on a terminal of 60, 80 and 120 columns. ``python -m tests.cli.screens`` writes it.
 
-One process in one terminal runs all cases of all widths: a case costs no start of its own.
+One process in one terminal runs all cases of all widths: a case costs no start of its own, and no
+import of LIEF.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ CASES: Final = {
 }
 _PROGRAM: Final = """
 import fcntl, json, os, struct, sys, termios
+import kpatch.witness.readers.by_lief
 from kpatch.cli import main
 for columns, folder in json.loads(sys.argv[2]):
     os.chdir(folder)

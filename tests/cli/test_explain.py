@@ -12,7 +12,7 @@ import pytest
 
 from kpatch.patch.lint import LINTS
 from tests.cli import schema
-from tests.cli.harness import REPOSITORY, copied, kpatch, package_bytes, patched_bytes, run
+from tests.cli.harness import REPOSITORY, copied, package_bytes, patched_bytes, run
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,10 @@ def _messages(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def test_a_page_that_a_message_names_is_printed(tmp_path: Path) -> None:
+def test_a_page_that_a_message_names_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     named = set()
     for path in (REPOSITORY / "kpatch").rglob("*.py"):
         for text in _messages(ast.parse(path.read_text(encoding="utf-8"))):
@@ -61,7 +64,7 @@ def test_a_page_that_a_message_names_is_printed(tmp_path: Path) -> None:
             named |= set(found)
     assert named
     for each in named:
-        done = kpatch("explain", each, cwd=tmp_path)
+        done = run("explain", each)
         assert done.out == (REPOSITORY / each).read_text(encoding="utf-8")
     assert "docs/limits.md" in run("explain", "docs/nothing.md").complaint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -28,7 +29,6 @@ from tests.cli.harness import (
     GOLDEN,
     REPOSITORY,
     copied,
-    kpatch,
     run,
 )
 from tests.cli.terminal import ESCAPE, on_terminal, screen
@@ -39,7 +39,8 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Applied, str]:
     """The document and the terminal's screens of one ``apply``, 80 columns wide."""
     folder = tmp_path_factory.mktemp("applied")
     path = copied("kqemu-7.ko", folder, "kqemu.ko")
-    done = kpatch("apply", "--json", "kqemu.ko", cwd=folder)
+    with contextlib.chdir(folder):
+        done = run("apply", "--json", "kqemu.ko")
     schema.check(done.document, "apply", 0)
     shutil.move(folder / "kqemu.ko.orig.gz", folder / "old.gz")
     copied("kqemu-7.ko", folder, path.name)
@@ -89,7 +90,7 @@ def test_a_dumb_terminal_gets_one_line(tmp_path: Path) -> None:
 def test_several_files_get_a_line_each_and_a_closing_line(tmp_path: Path) -> None:
     for name in ("kqemu-7.ko", "kqemu-6.ko", "kqemu-7-twice.ko", "kqemu-i386.ko"):
         copied(name, tmp_path)
-    done = kpatch("apply", "--no-verify", *sorted(tmp_path.glob("*.ko")), cwd=tmp_path)
+    done = run("apply", "--no-verify", *sorted(tmp_path.glob("*.ko")))
     lines = done.err.splitlines()
     assert len(lines) == 5
     assert lines[-1] == "4 files: 2 patched, 1 refused, 1 nothing to do"

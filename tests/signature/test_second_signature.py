@@ -18,7 +18,7 @@ from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import LEAVE, scenario_named
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof.obligations import suite
-from tests.cli.harness import REPOSITORY, SAMPLES, kpatch, run
+from tests.cli.harness import REPOSITORY, SAMPLES, run
 
 _BUILD = """
 import json, sys
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_one_line(
         path.symlink_to("nowhere")
     else:
         path.write_bytes(contents)
-    done = kpatch("scan", "--signatures", tmp_path, SAMPLES / "kqemu-7.ko")
+    done = run("scan", "--signatures", tmp_path, SAMPLES / "kqemu-7.ko")
     assert (done.code, done.out) == (code, "")
     assert said in done.complaint and str(tmp_path) in done.complaint
     assert done.err.count("\n") == 1
