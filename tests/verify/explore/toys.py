@@ -126,6 +126,7 @@ class Toy:
         self.cells = {name: number for number, name in enumerate(self.memory)}
         self.states: list[tuple[int, int, Registers]] = []
         self.numbers: dict[tuple[int, int, Registers], int] = {}
+        self.operations: dict[tuple[int, int], Pending] = {}
         codes = list(dict.fromkeys(tuple(thread) for thread in self.threads))
         self.codes = codes
         self.code_of = [codes.index(tuple(thread)) for thread in self.threads]
@@ -141,7 +142,13 @@ class Toy:
         return self.local(self.code_of[cpu], 0, {})
 
     def pending(self, cpu: int, local: Local) -> Pending:
-        code, position, _ = self.states[local]
+        place = self.states[local][:2]
+        found = self.operations.get(place)
+        if found is None:
+            found = self.operations[place] = self._operation(*place)
+        return found
+
+    def _operation(self, code: int, position: int) -> Pending:
         if position == IDLE:
             return Pending(OpKind.IDLE, label="idle")
         if position == FAULTED:
