@@ -16,7 +16,7 @@ from kpatch.isa.decode import INT3, NOP
 from kpatch.patch.note import RESTORE, note_sections
 from kpatch.signature.model import Signature, SiteRule
 from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH
-from kpatch.units import SectionOffset
+from kpatch.units import SectionOffset, counted
 
 
 class Traces(NamedTuple):
@@ -67,7 +67,8 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     calls = sorted(found, key=lambda call: call[0])
     rules = traces.signature.sites
     if len(calls) != len(rules):
-        raise _broken(module, f"of its {len(rules)} trampolines {len(calls)} are called")
+        calls_found = counted(len(calls), "call")
+        raise _broken(module, f"it has {calls_found} of its {len(rules)} trampolines")
     contents = module.contents(code)
     ends = [*(target for target, _ in calls[1:]), len(contents)]
     return tuple(

@@ -30,6 +30,7 @@ from kpatch.signature.pattern import (
     SourceLine,
     SymbolAddress,
 )
+from kpatch.units import counted
 
 _MAGIC: Final = 0x7A5C_0000_C3A5_0000
 """Stands for symbol number n as ``_MAGIC + n``: needs all 64 bits, so movabs keeps them."""
@@ -176,7 +177,7 @@ def _compare(
     if sum(len(instruction.raw) for instruction in instructions) != len(code) or len(
         instructions
     ) != len(expected):
-        raise _differs(where, f"{len(expected)} instructions were written, other bytes came back")
+        raise _differs(where, f"other bytes came back of {counted(len(expected), 'instruction')}")
     addresses = [instruction.address for instruction in instructions] + [len(code)]
     targets = {name: addresses[index] for name, index in labels.items()}
     for wanted, found in zip(expected, instructions, strict=True):

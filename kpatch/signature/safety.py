@@ -24,6 +24,7 @@ from kpatch.isa.effects import effects_of
 from kpatch.signature.liveness import reader, still_needed
 from kpatch.signature.model import MOST_INSTRUCTIONS, NEEDS_ONE, Match, SiteMatch
 from kpatch.signature.moving import cannot_be_displaced, cannot_be_moved, is_moved
+from kpatch.units import counted
 
 CALL_LENGTH: Final = 12
 """movabs rax, imm64 (10 bytes) and call rax (2 bytes)."""
@@ -78,7 +79,8 @@ def _no_relocation(module: Module, match: Match, site: SiteMatch) -> None:
 def _long_enough(site: SiteMatch) -> None:
     if len(site.raw) < CALL_LENGTH:
         raise MatchError(
-            f"site '{site.rule.name}' has {len(site.raw)} bytes, the call needs {CALL_LENGTH}",
+            f"site '{site.rule.name}' has {counted(len(site.raw), 'byte')}, "
+            f"the call needs {CALL_LENGTH}",
             where=f"image offset {site.start:#x}",
             todo=NEEDS_ONE,
         )
