@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from kpatch.isa import capstone_layout as layout
 from kpatch.isa.capstone_library import Decoded, Decoder, outlines
+from kpatch.isa.mnemonics import mnemonic_of, operation_of
 
 MAX_LENGTH: Final = 15  # SDM vol. 2, 2.3.11: an instruction is at most 15 bytes long
 
@@ -90,11 +91,6 @@ class Memory(NamedTuple):
 
 
 Operand = Register | Immediate | Memory
-
-
-def operation_of(mnemonic: str) -> str:
-    """A mnemonic without prefixes: ``retf`` for ``bnd retf``."""
-    return mnemonic.rpartition(" ")[2]
 
 
 class Instruction(NamedTuple):
@@ -235,11 +231,12 @@ def decode_one(code: bytes, address: int = 0) -> Instruction | None:
 def _instruction(found: Decoded) -> Instruction:
     groups = found.groups
     missing = _MISSING_ACCESS.get(found.mnemonic, ())
+    mnemonic = mnemonic_of(found.mnemonic, found.op_str)
     return Instruction(
         address=found.address,
         raw=found.raw,
-        mnemonic=found.mnemonic,
-        text=f"{found.mnemonic} {found.op_str}".rstrip(),
+        mnemonic=mnemonic,
+        text=f"{mnemonic} {found.op_str}".rstrip(),
         operands=tuple(_operand(*operand) for operand in found.operands),
         reads=frozenset((*missing, *map(_whole_of, found.reads))),
         writes=frozenset((*missing, *map(_whole_of, found.writes))),

@@ -119,6 +119,18 @@ def test_a_far_return_is_told_from_a_near_one(code: str, is_far: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "operation"), [("ff28", "ljmp"), ("ff18", "lcall"), ("48ff28", "ljmp"),
+                            ("66ff18", "lcall"), ("3eff2c24", "ljmp"), ("65ff28", "ljmp"), ("ff2d00000000", "ljmp"), ("65ff20", "jmp"), ("f2ff28", "ljmp"),
+                            ("ff20", "jmp"), ("ff10", "call"), ("f2ff20", "jmp"), ("ffe0", "jmp"),
+                            ],
+)  # fmt: skip
+def test_a_far_jump_or_call_is_told_from_a_near_one(code: str, operation: str) -> None:
+    found = one(code)
+    assert found.operation == operation and operation in found.text
+    assert found.transfers_control and found.branch_target is None
+
+
+@pytest.mark.parametrize(
     "code", ["90", "4889c3", "0f22c0", "0f00d8", "0f0117", "8ed0", "0f01f8", "f390", "9b", "0f31"]
 )
 def test_what_goes_on_to_the_next_does_not_transfer_control(code: str) -> None:
