@@ -55,6 +55,7 @@ LEAVES_THE_CPU = {
     "system management": "rsm",
     "writing back the caches": "wbinvd",
     "the task priority": "xor eax, eax; mov cr8, rax",
+    "a table's base by a CPU, 24 bits of it by Unicorn": ".byte 0x66; sgdt [rsp - 0x40]",
 }
 NEEDS_THE_FPU = {
     "AVX": "vxorps ymm0, ymm0, ymm0",
