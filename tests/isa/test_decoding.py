@@ -120,7 +120,8 @@ def test_a_far_return_is_told_from_a_near_one(code: str, is_far: bool) -> None:
 
 @pytest.mark.parametrize(
     ("code", "operation"), [("ff28", "ljmp"), ("ff18", "lcall"), ("48ff28", "ljmp"),
-                            ("66ff18", "lcall"), ("3eff2c24", "ljmp"), ("65ff28", "ljmp"), ("ff2d00000000", "ljmp"), ("65ff20", "jmp"), ("f2ff28", "ljmp"),
+                            ("66ff18", "lcall"), ("3eff2c24", "ljmp"), ("65ff28", "ljmp"),
+                            ("ff2d00000000", "ljmp"), ("65ff20", "jmp"), ("f2ff28", "ljmp"),
                             ("ff20", "jmp"), ("ff10", "call"), ("f2ff20", "jmp"), ("ffe0", "jmp"),
                             ],
 )  # fmt: skip
