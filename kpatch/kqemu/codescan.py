@@ -104,7 +104,7 @@ class _ExecutableSection(NamedTuple):
 
 
 def find_ltr(module: Module, ignored: Collection[str] = ()) -> tuple[CodePlace, ...]:
-    """The ``ltr`` instructions in executable sections, at most 64, ``ignored`` names excepted.
+    """The ``ltr`` instructions in sections with code, at most 64, ``ignored`` names excepted.
 
     Raises MatchError where far more places look like one than in any kqemu.
     """
@@ -190,19 +190,30 @@ def _leads_to(module: Module, relocation: Relocation, section: int, offset: Sect
     )
 
 
+def holds_code(module: Module) -> bool:
+    """Whether anything says where the code of a module is."""
+    return any(section.is_code for section in module.sections) or bool(_functions(module))
+
+
+def _functions(module: Module) -> dict[int, set[int]]:
+    """Where functions start, by the index of their section."""
+    found: dict[int, set[int]] = {}
+    for symbol in module.symbols:
+        if symbol.type == elf.STT_FUNC and 0 < symbol.section < len(module.sections):
+            found.setdefault(symbol.section, set()).add(symbol.value)
+    return found
+
+
 def _codes(module: Module) -> Iterator[_ExecutableSection]:
+    """The sections with code. The kernel makes all that it loads executable, whatever the flags
+    say (link_elf_obj.c), so one with a function in it is one as well.
+    """
+    functions = _functions(module)
     for section in module.sections:
-        if section.is_code and section.type == elf.SHT_PROGBITS:
-            functions = {
-                symbol.value
-                for symbol in module.symbols
-                if symbol.section == section.index
-                and symbol.type == elf.STT_FUNC
-                and symbol.value < section.size
-            }
-            yield _ExecutableSection(
-                section, module.contents(section), tuple(sorted({0} | functions))
-            )
+        starts = functions.get(section.index, set())
+        if section.type == elf.SHT_PROGBITS and (section.is_code or starts):
+            inside = {start for start in starts if start < section.size}
+            yield _ExecutableSection(section, module.contents(section), tuple(sorted({0} | inside)))
 
 
 def _decode_on(code: bytes, position: int) -> Iterator[Outline]:

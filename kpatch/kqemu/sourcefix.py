@@ -85,7 +85,10 @@ def _fix_function(module: Module) -> FixFunction | None:
         if _plain_name(symbol) not in (_NAME_A, _NAME_B_OR_C):
             continue
         # An undefined symbol is in section 0, which holds no code.
-        if symbol.section < len(module.sections) and module.sections[symbol.section].is_code:
+        if not 0 < symbol.section < len(module.sections):
+            continue
+        # Without the flag for code a section is executable too: the kernel looks at no flags.
+        if symbol.type == elf.STT_FUNC or module.sections[symbol.section].is_code:
             return FixFunction(symbol, symbol.section, SectionOffset(symbol.value), symbol.size)
     return None
 

@@ -16,6 +16,7 @@ from kpatch.errors import (
 )
 from kpatch.kernel.detect import Detection, detect
 from kpatch.kernel.host import Host
+from kpatch.kqemu.codescan import holds_code
 from kpatch.kqemu.identify import Identity
 from kpatch.kqemu.sourcefix import SourceFix, recognise
 from kpatch.patch.assessment import Assessment, Verdict, stripped
@@ -86,11 +87,23 @@ def assess_unpatched(
     if source_fix is not None:
         fixed = _already_fixed(source_fix)
         return found.assessment(Verdict.SOURCE_FIXED, fixed.what, fixed)
+    if not holds_code(module):
+        unseen = _nothing_says_where_its_code_is()
+        return found.assessment(Verdict.UNKNOWN_BUILD, unseen.what, unseen)
     try:
         detection.require_affected()
     except NotAffectedError as error:
         return found.assessment(Verdict.NOT_AFFECTED, error.what, error)
     return _affected(found)
+
+
+def _nothing_says_where_its_code_is() -> UnknownModuleError:
+    """The refusal of a module in which a source fix would not be seen."""
+    return UnknownModuleError(
+        "none of its sections is marked as code, and no symbol names a function, so that nobody "
+        "can tell whether it carries a source fix",
+        todo="use the module as it was built: a tool changed the flags of its sections",
+    )
 
 
 def _affected(found: _Found) -> Assessment:

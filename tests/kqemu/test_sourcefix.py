@@ -185,6 +185,16 @@ def test_a_stripped_fix_is_seen_by_its_instruction(source: str, variant: str) ->
     assert any("ltr" in sentence for sentence in found.evidence)
 
 
+@pytest.mark.parametrize("name", ["kqemu_tss_workaround", "kqemu_load"])
+def test_a_fix_is_seen_in_a_section_that_is_not_marked_as_code(name: str) -> None:
+    """The kernel makes all that it loads executable and looks at no flag: the fix runs."""
+    data = objcopied(compiled(slot_fix(name)), "--set-section-flags", ".text=alloc,load,data")
+    found = recognise(read_module(data))
+    assert found is not None
+    assert found.ltr_sites
+    assert (found.function is not None) == (name == "kqemu_tss_workaround")
+
+
 def test_a_clone_of_the_function_keeps_its_name() -> None:
     renamed = objcopied(
         compiled(slot_fix("kqemu_tss_workaround")),
