@@ -27,6 +27,7 @@ from kpatch.verify.machine.arrival import back_in_kernel
 from kpatch.verify.world.guest import MONITOR_BASE
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.places import Places
+from kpatch.verify.world.sinks import writes_cr3
 from kpatch.verify.world.world import World
 
 # What the switch leaves in DS, ES, FS and GS is the guest's; kqemu_exec restores them.
@@ -89,7 +90,7 @@ def _compared(ours: Alone, theirs: Alone, places: Places) -> Differences:
         if not failures[0]:
             registers = _HANDED_OVER if on_the_way else COMPARED
             changes = (
-                *_registers(ours, theirs, registers),
+                *other_registers(ours.registers, theirs.registers, registers),
                 *_memory(ours, theirs),
                 *ours.changed(),
             )
@@ -166,6 +167,33 @@ class Alone:
                 where = places.name(access.physical)
                 yield f"'{self.engine.info(address).label}' reads {where}"
 
+    def path(self, places: Places) -> tuple[tuple[int, ...], ...]:
+        """The patch's instructions in the last round, and what they did to the patch's memory."""
+        locks = self.world.lock_regions
+        return tuple(
+            (
+                *(address for address in run.trace if places.is_patch(address)),
+                *(
+                    number
+                    for seen in run.accesses
+                    if any(lock.holds_physical(seen.physical, seen.size) for lock in locks)
+                    for number in seen
+                ),
+            )
+            for run in self._runs
+        )
+
+    def window(self, places: Places) -> int:
+        """Instructions in the last round from the change of cr3 to the last ``ltr``."""
+        trace = [address for run in self._runs for address in run.trace]
+        loads = [at for at, address in enumerate(trace) if self.engine.info(address).is_ltr]
+        back = [at for at, address in enumerate(trace) if self._is_back(address, places)]
+        return loads[-1] - back[-1] if loads and back else 0
+
+    def _is_back(self, address: int, places: Places) -> bool:
+        found = None if places.is_patch(address) else places.instruction(address)
+        return found is not None and writes_cr3(found)
+
     def changed(self) -> Iterator[str]:
         """What of the module and the copy of its image is not what it was."""
         for region, before in self._kept.items():
@@ -174,11 +202,11 @@ class Alone:
             for lock in locks:
                 at = lock.virtual - region.virtual
                 now[at : at + lock.size] = before[at : at + lock.size]
-            yield from _unequal(region, bytes(now), before, "it was")
+            yield from unequal(region, bytes(now), before, "it was")
 
 
-def _registers(ours: Alone, theirs: Alone, names: Iterable[str]) -> Iterator[str]:
-    one, other = ours.registers, theirs.registers
+def other_registers(one: Registers, other: Registers, names: Iterable[str]) -> Iterator[str]:
+    """What differs in these registers, in the tables, and in the flags that a caller keeps."""
     for name in names:
         if one[name] != other[name]:
             yield f"{name} is {one[name]:#x}, unpatched {other[name]:#x}"
@@ -191,7 +219,7 @@ def _registers(ours: Alone, theirs: Alone, names: Iterable[str]) -> Iterator[str
 
 def _memory(ours: Alone, theirs: Alone) -> Iterator[str]:
     for region in compared(ours.world):
-        yield from _unequal(region, ours.contents(region), theirs.contents(region), "unpatched")
+        yield from unequal(region, ours.contents(region), theirs.contents(region), "unpatched")
 
 
 def compared(world: World) -> Iterator[Region]:
@@ -212,7 +240,7 @@ def compared(world: World) -> Iterator[Region]:
         at = slot + 16
 
 
-def _unequal(region: Region, one: bytes, other: bytes, what: str) -> Iterator[str]:
+def unequal(region: Region, one: bytes, other: bytes, what: str) -> Iterator[str]:
     """The first byte of a region that differs."""
     if one != other:
         at = next(n for n, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from kpatch.kernel.host import SELECTORS
 from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.machine.numbers import Numbers
 from kpatch.verify.machine.pretences import mistaken
 from kpatch.verify.machine.scenarios import (
     LEAVE,
@@ -17,9 +18,10 @@ from kpatch.verify.machine.scenarios import (
     WRONG_MASK_UP,
 )
 from kpatch.verify.machine.setup import Setup
-from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
+from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect, try_numbers
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, measure_window
+from kpatch.verify.world.host import MODELLED
 from kpatch.verify.world.places import Site
 
 _COMPARED_ON: Final = (
@@ -42,22 +44,37 @@ class Whole(NamedTuple):
 
 def whole_switch(case: Case) -> Whole:
     """The window, and the checks beside the explorations."""
-    return Whole(measure_window(case), run_checks(case))
+    found, window = each_number_of(case), measure_window(case)
+    if window.patched is not None:
+        # On whichever CPU, and in whichever round, it was the longest.
+        window = replace(window, patched=max(window.patched, found.window))
+    return Whole(window, run_checks(case, found))
 
 
-def run_checks(case: Case) -> tuple[Check, ...]:
-    """What is to be proven of the patched switch beside the explorations."""
+def run_checks(case: Case, found: Numbers | None = None) -> tuple[Check, ...]:
+    """What is to be proven of the patched switch beside the explorations; ``found`` is what was
+    found with each number, if that is known.
+    """
     reads, same = same_effect_of(case, _COMPARED_ON)
     taken = mistaken_of(case)
-    if taken:
-        same = replace(same, wrong=(*same.wrong, taken))
+    told = (found or each_number_of(case)).found
+    wrong = (*((taken,) if taken else ()), *map(_there, told.wrong))
+    reads = replace(reads, wrong=tuple(dict.fromkeys((*reads.wrong, *told.reads))))
+    same = replace(
+        same,
+        wrong=(*same.wrong, *wrong),
+        unknown=(*same.unknown, *map(_there, told.unknown)),
+    )
     return (*inputs_of(case), reads, same)
 
 
 def inputs_of(case: Case) -> tuple[Check, ...]:
     """What the switch depends on, and what it stores: it does not depend on the host."""
     setup = case.setup(case.module, _COMPARED_ON[0], Bounds())
-    return check_inputs(setup, case.module, case.cpuid, _sites(case))
+    inputs, *others = check_inputs(setup, case.module, case.cpuid, _sites(case))
+    asked = sorted(case.module.undefined - case.original.undefined - MODELLED)
+    strange = tuple(f"whether a kernel has '{name}', which the patch asks for" for name in asked)
+    return (replace(inputs, unknown=(*inputs.unknown, *strange)), *others)
 
 
 def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Check]:
@@ -73,7 +90,16 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Chec
 def mistaken_of(case: Case) -> str:
     """What the switch takes for a struct pcpu that it knows; empty if nothing."""
     found = mistaken(case.setup(case.module, _UNKNOWN, Bounds()).world)
-    return f"{_UNKNOWN.scenario.name}: {found}" if found else ""
+    return _there(found) if found else ""
+
+
+def each_number_of(case: Case) -> Numbers:
+    """What the switch does with each number that a CPU may have."""
+    return try_numbers(case.setup(case.module, _UNKNOWN, Bounds()), case.cpuid, _sites(case))
+
+
+def _there(found: str) -> str:
+    return f"{_UNKNOWN.scenario.name}: {found}"
 
 
 def _on(setup: Setup, host: Obligation) -> Setup:

@@ -38,7 +38,7 @@ from kpatch.verify.world.origins import (
     pointer,
 )
 from kpatch.verify.world.places import Places, Site
-from kpatch.verify.world.sinks import changes_system, dependencies, stored_to, writes_cr3
+from kpatch.verify.world.sinks import changes_system, dependencies, outlives, stored_to, writes_cr3
 from kpatch.verify.world.transfer import Transfer
 from kpatch.verify.world.world import World
 
@@ -189,8 +189,9 @@ class _InputWalk:
             self._places, machine, instruction, effects.effects, kernel=self._kernel, patch=own
         )
         self._note(step, own)
-        if own and self._kernel and changes_system(step):
-            self.unknown.setdefault(f"what '{instruction.text}' leaves to the monitor")
+        if own and (changes_system if self._kernel else outlives)(step):
+            whose = "monitor" if self._kernel else "kernel"
+            self.unknown.setdefault(f"what '{instruction.text}' leaves to the {whose}")
         if writes_cr3(instruction):
             self._ended = machine if self._ended is None else self._ended.joined(machine)
             return []

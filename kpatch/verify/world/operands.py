@@ -58,16 +58,19 @@ class Operands:
         self.mnemonic = instruction.operation
 
     def address(self, operand: Memory) -> int | None:
-        """The address of a memory operand; None if it is not known."""
+        """The address of a memory operand; None if it is not known, or cut to 32 bits."""
         total = operand.displacement
         for name, scale in ((operand.base, 1), (operand.index, operand.scale)):
             if name == "rip":
                 total += self.instruction.end
             elif name is not None and name not in ("riz", "eiz"):
-                held = number(self.before.registers[REGISTERS[name][0]])
+                whole, width = REGISTERS.get(name, (name, 0))
+                held = number(self.before.registers[whole]) if width == 8 else None
                 if held is None:
                     return None
-                total += held * scale
+                # SDM vol. 2, POP: an address by rsp is calculated behind the increment.
+                popped = 8 if self.mnemonic == "pop" and whole == "rsp" else 0
+                total += (held + popped) * scale
         return total & ADDRESS_MASK
 
     def address_origins(self, operand: Memory) -> Origins:

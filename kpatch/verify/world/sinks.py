@@ -24,6 +24,9 @@ _SYSTEM_STATE: Final = frozenset({
     "std", "popf", "popfd", "lidt", "lgdt", "lldt", "ltr", "lmsw", "clts", "swapgs",
 })  # fmt: skip
 """Change what the monitor finds, beside moves to control, debug and segment registers."""
+_MADE_GOOD: Final = frozenset({"cr0", "ss", "ds", "es", "fs", "gs"})
+"""Loaded anew behind the exit: cr0 and ss by the switch, the others by C."""
+_OUTLIVES: Final = frozenset({"lidt", "lldt", "swapgs"})
 
 
 def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
@@ -96,6 +99,16 @@ def changes_system(step: Transfer) -> bool:
         popped = zip(FLAGS, step.top(), strict=True)
         return any(byte.origins & whole != {name} for name, byte in popped)
     return step.mnemonic in _SYSTEM_STATE
+
+
+def outlives(step: Transfer) -> bool:
+    """Whether it may change, at the exit, what the kernel keeps: explorations compare that as far
+    as the emulated kernel sets it, and other kernels set other bits of cr4, or a debug register.
+    """
+    target = step.instruction.operands[0] if step.instruction.operands else None
+    if step.mnemonic in ("mov", "pop"):
+        return isinstance(target, Register) and target.name not in {*REGISTERS, *_MADE_GOOD}
+    return step.mnemonic in _OUTLIVES
 
 
 def writes_cr3(instruction: Instruction) -> bool:

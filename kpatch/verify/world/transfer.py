@@ -35,7 +35,7 @@ _TABLES: Final = {"sgdt": GDT, "str": SELECTOR, "sidt": "IDTR", "sldt": "LDTR", 
 _SUMS: Final[dict[str, Callable[[int, int], int]]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "and": lambda a, b: a & b,
     "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
-    "shl": lambda a, b: a << (b & 63), "shr": lambda a, b: a >> (b & 63),
+    "shl": lambda a, b: a << b, "shr": lambda a, b: a >> b,
     "inc": lambda a, _: a + 1, "dec": lambda a, _: a - 1,
 }  # fmt: skip
 
@@ -158,7 +158,9 @@ class Transfer(Operands):
         size = len(values[0])
         names = origins(sum(values, ()))
         if one is not None and other is not None and names <= POINTS:
-            if self.mnemonic in ("add", "sub", "and", "or", "xor"):
+            if self.mnemonic in ("shl", "shr"):  # SDM vol. 2, SAL/SAR/SHL/SHR: by 5 or 6 bits
+                other &= 63 if size == 8 else 31
+            elif self.mnemonic in ("add", "sub", "and", "or", "xor"):
                 other = int.from_bytes(other.to_bytes(8, "little")[:size], "little")
             self.store(target, known(_SUMS[self.mnemonic](one, other), size, names))
         elif self.mnemonic == "and" and other is not None and not origins(values[1]):

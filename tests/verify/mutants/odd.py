@@ -26,6 +26,18 @@ UNTOLD: Final = (
 )
 """Wrong, and not proven: `inputs` cannot tell what the monitor makes of it."""
 
+KEPT: Final = (
+    Variant("MCE is cleared, as it mostly is", (leave("mov r9, cr4; and r9d, -65; mov cr4, r9"),)),
+    Variant("a bit of dr6 is cleared", (leave("mov r9, dr6; and r9, -0x2001; mov dr6, r9"),)),
+    Variant("a bit of cr2 is cleared", (leave("mov r9, cr2; and r9, -3; mov cr2, r9"),)),
+    Variant("an LDT is taken away", (leave("xor eax, eax; lldt ax"),)),
+    Variant(
+        "what comes behind a move to cr3",
+        (leave("mov r9, cr3; mov cr3, r9; cmp rbx, 5; jne fine; jmp r12; fine:"),),
+    ),
+)
+"""Wrong on other kernels than those that are emulated, and not proven: the kernel keeps it."""
+
 RIGHT_ODD: Final = (
     Variant("junk is moved about", (leave("mov r9, rbx; mov r10, r9; xchg r9, r10"),)),
     Variant("junk is saved and taken back", (leave("push rbx; xor ebx, ebx; pop rbx"),)),

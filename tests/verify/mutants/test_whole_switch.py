@@ -10,11 +10,27 @@ from kpatch.verify.machine import pretences
 from kpatch.verify.proof.checks import SENTENCES, Check
 from kpatch.verify.proof.tasks import Bounds, Case
 from kpatch.verify.proof.verdict import Proof
-from kpatch.verify.proof.whole_switch import inputs_of, mistaken_of, run_checks, same_effect_of
+from kpatch.verify.proof.whole_switch import (
+    each_number_of,
+    inputs_of,
+    mistaken_of,
+    run_checks,
+    same_effect_of,
+    whole_switch,
+)
 from tests.children import peak_of
-from tests.verify.mutants.guards import BROAD, NARROW, NUMBERS
+from tests.verify.mutants.guards import (
+    BROAD,
+    ELSEWHERE,
+    LONG,
+    NARROW,
+    NEW_WAYS,
+    NUMBERS,
+    elsewhere,
+)
 from tests.verify.mutants.harmless import FENCED, HARMLESS
-from tests.verify.mutants.odd import RIGHT_ODD, UNTOLD
+from tests.verify.mutants.machine_state import entry
+from tests.verify.mutants.odd import KEPT, RIGHT_ODD, UNTOLD
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
 from tests.verify.mutants.whole_switch import READS, SAME, WRONG, Wrong
 
@@ -31,9 +47,41 @@ def test_a_wrong_patch_breaks_the_property_that_it_should(mutant: Wrong) -> None
     assert mutant.broken in [each.name for each in checks if each.wrong]
 
 
-@pytest.mark.parametrize("variant", (*BROAD, *NUMBERS), ids=lambda each: each.name)
+@pytest.mark.parametrize("variant", BROAD, ids=lambda each: each.name)
 def test_a_struct_pcpu_that_is_taken_for_another_is_found(variant: Variant) -> None:
     assert mistaken_of(variant.case).startswith("unknown-layout-private: with 0x")
+
+
+@pytest.mark.parametrize("variant", NUMBERS, ids=lambda each: each.name)
+def test_the_tss_of_another_cpu_is_found_for_each_number(variant: Variant) -> None:
+    (wrong,) = each_number_of(variant.case).found.wrong
+    assert wrong.startswith("with 0x")
+
+
+@pytest.mark.parametrize("variant", NEW_WAYS, ids=lambda each: each.name)
+def test_what_cpus_that_no_host_has_do_otherwise_is_not_proven(variant: Variant) -> None:
+    found = each_number_of(variant.case).found
+    assert not found.wrong
+    number = variant.name.split()[-2]
+    assert found.unknown[0] == f"what CPU {number} does, which no explored one does"
+
+
+@pytest.mark.parametrize(("broken", "name", "code"), ELSEWHERE, ids=lambda each: each)
+def test_what_other_cpus_than_the_first_do_is_found(broken: str, name: str, code: str) -> None:
+    found = each_number_of(elsewhere(name, code).case).found
+    assert bool(found.reads) == (broken == READS)
+    assert bool(found.wrong) == (broken == SAME)
+
+
+def test_the_window_is_that_of_the_cpu_that_takes_longest() -> None:
+    assert not whole_switch(LONG.case).window.holds
+    assert each_number_of(RIGHT.case).window == whole_switch(RIGHT.case).window.patched == 43
+
+
+def test_a_symbol_that_no_kernel_is_known_to_have_is_not_proven() -> None:
+    case = Variant("a symbol", (entry("movabs rdx, =kpatch_nobody"),)).case
+    (inputs, *_) = inputs_of(case)
+    assert inputs.unknown == ("whether a kernel has 'kpatch_nobody', which the patch asks for",)
 
 
 def test_what_is_taken_for_a_struct_pcpu_breaks_a_check() -> None:
@@ -51,6 +99,12 @@ def test_a_guard_may_look_otherwise_and_take_less(variant: Variant) -> None:
 def test_what_only_one_cpu_hands_over_to_the_monitor_is_not_proven(variant: Variant) -> None:
     unknown = [each.unknown for each in inputs_of(variant.case) if each.name == "inputs"]
     assert all("leaves to the monitor" in why for (why,) in unknown)
+
+
+@pytest.mark.parametrize("variant", KEPT, ids=lambda each: each.name)
+def test_what_the_kernel_keeps_is_not_touched_in_a_proven_patch(variant: Variant) -> None:
+    unknown = [each.unknown for each in inputs_of(variant.case) if each.name == "inputs"]
+    assert all("leaves to the kernel" in why for (why,) in unknown)
 
 
 @pytest.mark.parametrize("variant", (*RIGHT_ODD, *HARMLESS), ids=lambda each: each.name)

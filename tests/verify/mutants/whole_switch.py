@@ -53,6 +53,14 @@ def _effect(name: str, *changes: Change) -> Wrong:
     return Wrong(name, SAME, changes)
 
 
+_HIDDEN: Final = (
+    "call here; here:; pop r10; mov r9d, 1; {make}; shl r9d, 5; add r10, r9; add r10, {past};"
+    "jmp r10; jmp fine"
+    + 30 * "; nop"
+    + "; cmp rbx, 5; jne fine; mov byte [$state + 0x330], 1; fine:"
+)
+"""Code 32 bytes behind where it goes on, where ``make`` leaves 1 in r9."""
+
 WRONG: Final[tuple[Wrong, ...]] = (
     _inputs("one value of rbx at the exit", _if("movabs r9, 0x1122334455667788; cmp rbx, r9")),
     _inputs("one value of rbx at the entry", entry("cmp rbx, 77; jne fine; xor eax, eax; fine:")),
@@ -263,6 +271,14 @@ WRONG: Final[tuple[Wrong, ...]] = (
     _inputs(
         "what it has left below the stack pointer",
         leave("mov qword [rsp + -8], rax; cmp qword [rsp + -8], rax; jne fine; fine:"),
+    ),
+    _inputs(
+        "a way by a shift that a CPU takes modulo 32",
+        leave(_HIDDEN.format(make="shl r9d, 32", past=26)),
+    ),
+    _inputs(
+        "a way by a pop beside rsp",
+        leave(_HIDDEN.format(make="push 0; push r9; pop qword [rsp]; pop r9", past=31)),
     ),
     _inputs("the way back, read after it is popped", leave("mov r9, qword [rsp + -16]; jmp r9")),
 )
