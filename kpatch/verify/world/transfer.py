@@ -136,6 +136,9 @@ class Transfer(Operands):
         self.after.flags = dict.fromkeys(self.after.flags, names)
 
     def _leave(self) -> None:
+        if _OPERAND_SIZE in self.instruction.raw[:2]:
+            self._anything()  # it takes two bytes off
+            return
         self.before = self.before.copy()
         self.before.registers["rsp"] = self.before.registers["rbp"]
         self.after.registers["rbp"] = self.pop()
