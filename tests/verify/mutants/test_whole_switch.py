@@ -6,6 +6,9 @@ import importlib
 
 import pytest
 
+from kpatch.isa.decode import decode_one
+from kpatch.isa.effects import FLAG_NAMES, effects_of
+from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.machine import pretences
 from kpatch.verify.proof.checks import SENTENCES, Check
 from kpatch.verify.proof.tasks import Bounds, Case
@@ -18,7 +21,11 @@ from kpatch.verify.proof.whole_switch import (
     same_effect_of,
     whole_switch,
 )
+from kpatch.verify.world.origins import NONE, Machine, known, number
+from kpatch.verify.world.places import Places
+from kpatch.verify.world.transfer import Transfer
 from tests.children import peak_of
+from tests.verify.mutants.changes import CPUID
 from tests.verify.mutants.guards import (
     BROAD,
     ELSEWHERE,
@@ -82,6 +89,17 @@ def test_a_symbol_that_no_kernel_is_known_to_have_is_not_proven() -> None:
     case = Variant("a symbol", (entry("movabs rdx, =kpatch_nobody"),)).case
     (inputs, *_) = inputs_of(case)
     assert inputs.unknown == ("whether a kernel has 'kpatch_nobody', which the patch asks for",)
+
+
+def test_where_a_leave_of_two_bytes_puts_the_stack_is_not_known() -> None:
+    case, raw = RIGHT.case, bytes.fromhex("66c9")
+    places = Places(case.setup(case.module, LEAVE, Bounds()).world, case.module, CPUID)
+    machine = Machine(dict.fromkeys(GENERAL, known(0)), dict.fromkeys(FLAG_NAMES, NONE))
+    instruction = decode_one(raw, 0)
+    merged = effects_of(raw)
+    assert instruction is not None and merged is not None
+    step = Transfer(places, machine, instruction, merged.effects, kernel=True, patch=True)
+    assert number(step.run().registers["rsp"]) is None
 
 
 def test_what_is_taken_for_a_struct_pcpu_breaks_a_check() -> None:
