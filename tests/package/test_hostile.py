@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.containers.sniff import Kind, sniff
+from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import DamagedFileError, KpatchError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
 from tests.package.makers import (
@@ -111,6 +112,20 @@ def test_a_module_or_manifest_must_be_a_file(name: str, type_: bytes) -> None:
             {"+MANIFEST": MANIFEST, PKG_NAME: MODULE, "/boot/kernel/kqemu.ko": MODULE},
             "2 kernel modules",
         ),
+        *(
+            # kldxref lists what begins as a module does, and kldload takes one of these.
+            ({"+MANIFEST": MANIFEST, PKG_NAME: MODULE, name: ELF_MAGIC}, "2 kernel modules")
+            for name in ("boot/modules/kqemu.ko.", "/boot/modules/KQEMU.KO", "boot/kernel/x")
+        ),
+        # Without a list the name is tried before the one in ".ko".
+        (
+            {"+MANIFEST": MANIFEST, PKG_NAME: MODULE, "boot/modules/kqemu": b"x"},
+            "2 kernel modules",
+        ),
+        (
+            {"+MANIFEST": MANIFEST, PKG_NAME: MODULE, "/boot/kernel/kqemu.ko.gz": b"x"},
+            "one that is compressed by itself",
+        ),
     ],
 )
 def test_a_package_without_one_module_is_unknown(members: dict[str, bytes], message: str) -> None:
@@ -118,6 +133,17 @@ def test_a_package_without_one_module_is_unknown(members: dict[str, bytes], mess
     assert isinstance(error, UnknownModuleError)
     assert message in str(error)
     assert error.todo
+
+
+def test_what_no_kernel_lists_beside_the_module_is_no_second_one() -> None:
+    """No ELF file; left out by kldxref; in no folder of modules."""
+    others = {
+        "/boot/modules/readme": b"text",
+        "/boot/modules/kqemu.ko.symbols": ELF_MAGIC,
+        "/usr/local/bin/qemu": ELF_MAGIC,
+    }
+    data = package({"+MANIFEST": MANIFEST, PKG_NAME: MODULE, **others})
+    assert replace_module(data, "x.pkg", to_patched).changed == ("+MANIFEST", PKG_NAME)
 
 
 def test_a_manifest_without_the_module_is_refused() -> None:

@@ -78,7 +78,25 @@ def open_package(data: Bulk) -> Package:
     _check_are_reached_through_folders(by_path)
     names = names_of_files(by_path)
     _check_metadata(metadata, names)
-    return Package(data, compression, archive, metadata, modules_of(names, by_path))
+    modules = modules_of(archive, names, by_path)
+    _check_no_other_is_compressed(modules, archive)
+    return Package(data, compression, archive, metadata, modules)
+
+
+def _check_no_other_is_compressed(modules: Sequence[ModuleFile], archive: TarArchive) -> None:
+    """Beside a module there may be none that is compressed by itself.
+
+    loader(8) looks into one folder after the other, and in each for both (FreeBSD's
+    sys/boot/common/module.c, and gzipfs.c in lib/libstand): so it may take either.
+    """
+    for member in archive.members:
+        if modules and paths.is_compressed_module(member.name):
+            raise UnknownModuleError(
+                f"holds {shown(modules[0].names[0])}, and one that is compressed by itself: "
+                "nobody can tell which is loaded",
+                where=shown(member.name),
+                todo="extract the modules and patch each by itself",
+            )
 
 
 def _not_a_package(data: Bulk, around: str) -> UnknownModuleError:

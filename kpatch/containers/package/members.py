@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kpatch.containers.package import paths, tar
-from kpatch.containers.package.tar import Member, shown
+from kpatch.containers.package.tar import Member, TarArchive, shown
+from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import DamagedFileError
 
 DISTRUST: Final = "no packaging tool writes this; do not install the package"
@@ -46,12 +47,14 @@ def names_of_files(by_path: Mapping[str, Member]) -> dict[str, list[str]]:
 
 
 def modules_of(
-    names: Mapping[str, Sequence[str]], by_path: Mapping[str, Member]
+    archive: TarArchive, names: Mapping[str, Sequence[str]], by_path: Mapping[str, Member]
 ) -> tuple[ModuleFile, ...]:
     """The files that lie where modules are kept, under one of their names.
 
-    A symbolic link to one of them is one more way to the same file. Raises DamagedFileError for
-    another link, or a device, in such a place: the kernel would load what stays unpatched.
+    What kldxref lists is one whatever it is called: ``kldload kqemu`` takes the first file listed
+    as that module (linker_hints_lookup in FreeBSD's sys/kern/kern_linker.c). A symbolic link to
+    one of them is one more way to the same file. Raises DamagedFileError for another link, or a
+    device, in such a place: the kernel would load what stays unpatched.
     """
     # Of a large package's members hardly any lies there, and a path for each takes memory.
     files = {
@@ -65,7 +68,10 @@ def modules_of(
             _require_link_to_module(path, member, files)
     found: list[ModuleFile] = []
     for path, all_names in names.items():
-        first = next((name for name in all_names if paths.is_module(name)), None)
+        counts = paths.is_module
+        if not any(map(counts, all_names)) and _is_elf(archive, by_path[path]):
+            counts = paths.is_listed
+        first = next(filter(counts, all_names), None)
         if first is not None:
             others = tuple(name for name in all_names if name != first)
             found.append(ModuleFile(by_path[path], (first, *others)))
@@ -84,3 +90,7 @@ def _require_link_to_module(path: str, member: Member, files: Iterable[str]) -> 
             where=shown(member.name),
             todo="extract the file that it leads to, and patch it by itself",
         )
+
+
+def _is_elf(archive: TarArchive, member: Member) -> bool:
+    return archive.raw.part(member.data, member.data + len(ELF_MAGIC)) == ELF_MAGIC

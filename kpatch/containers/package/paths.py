@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_MODULE: Final = re.compile(r"(.*/)?(kqemu\.ko|boot/(modules|kernel)/[^/]+\.ko)")
+_MODULE: Final = re.compile(r"(.*/)?(kqemu\.ko|boot/(modules|kernel)/([^/]+\.ko|kqemu))")
+"""kldload(8) tries a name as it is, and then with ``.ko`` (linker_ext_list in FreeBSD's
+sys/kern/kern_linker.c)."""
+_IN_MODULE_FOLDER: Final = re.compile(r"boot/(modules|kernel)/[^/]+")
+_NOT_LISTED: Final = ".symbols"
 _DEBUG: Final = "usr/lib/debug/"
 _COMPRESSED_MODULE: Final = re.compile(r"(.*/)?kqemu\.ko\.(gz|bz2|xz|zst)")
 
@@ -27,6 +31,14 @@ def is_module(name: str) -> bool:
     """Is it a place where a kernel module is kept? No kernel loads one from the debug folder."""
     path = plain(name)
     return _MODULE.fullmatch(path) is not None and not path.startswith(_DEBUG)
+
+
+def is_listed(name: str) -> bool:
+    """Does kldxref(8) look into a file of this name? Whatever it is called: in a folder of modules
+    it leaves out ``.symbols`` alone (FreeBSD's usr.sbin/kldxref/kldxref.c).
+    """
+    path = plain(name)
+    return _IN_MODULE_FOLDER.fullmatch(path) is not None and not path.endswith(_NOT_LISTED)
 
 
 def is_compressed_module(name: str) -> bool:
