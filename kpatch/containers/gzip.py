@@ -2,8 +2,8 @@
 
 The header of the original (name, time, system) is kept, so the same input gives the same output.
 A patched file also says, in an extra field of the header (RFC 1952, 2.3.1.1), with which settings
-of zlib the original came out; so taking the patch back gives the original's bytes, wherever zlib
-made them.
+of zlib the original came out, and its SHA-256; so taking the patch back gives the original's bytes,
+wherever zlib made them, and knows whether it did.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from kpatch.containers.compression import MAGICS, Compression, decompress
+from kpatch.digest import digest
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk
 
@@ -25,17 +26,23 @@ MOST_BYTES: Final = 32 << 20
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _FIXED: Final = struct.Struct("<3sBIBB")
 _TRAILER: Final = struct.Struct("<II")
-_FIELD: Final = struct.Struct("<2sHBBB")
+_FIELD: Final = struct.Struct("<2sHBBB32s")
 _FIELD_NAME: Final = b"KP"
+_FIRST_FIELD: Final = struct.Struct("<2sHBBB")
+"""That of the first release, without the SHA-256: what it gives back is never known to be exact."""
 _MOST_EXTRA: Final = 0xFFFF
 
 
 class GzipSettings(NamedTuple):
-    """How an original was written: zlib's two levels, and whether it had an extra field."""
+    """How an original was written: zlib's two levels, and whether it had an extra field.
+
+    ``sha256`` is that of the original, empty where nobody said it.
+    """
 
     level: int
     memory: int
     had_extra: bool
+    sha256: bytes = b""
 
 
 _DEFAULT: Final = GzipSettings(9, 8, False)
@@ -111,25 +118,16 @@ def patched_gzip(original: GzipFile, payload: bytes) -> bytes:
     return _write(header, payload, _DEFAULT)
 
 
-def original_gzip(patched: GzipFile, payload: bytes) -> bytes:
-    """``patched`` with its original's payload, written with the settings that it names."""
-    header = patched.header
-    extra, settings = _split_extra(header.extra)
-    if settings is None:
-        return _write(header, payload, _DEFAULT)
-    flags = header.flags if settings.had_extra else header.flags & ~_FEXTRA
-    return _write(replace(header, extra=extra, flags=flags), payload, settings)
+def original_gzip(patched: GzipFile, payload: bytes) -> tuple[bytes, bool]:
+    """``patched`` with its original's payload, written with the settings that it names.
 
-
-def names_settings(patched: GzipFile) -> bool:
-    """True if :func:`original_gzip` gives the original file byte for byte.
-
-    That holds for what this zlib writes: so the patched file must be what it writes, too. Another
-    program may have a field of the same name, and another zlib makes other bytes.
+    And whether that is the original file, byte for byte, as its SHA-256 says. A field of our name
+    may be another program's, and another zlib may make other bytes.
     """
-    if _split_extra(patched.header.extra)[1] is None:
-        return False
-    return _write(patched.header, patched.payload, _DEFAULT) == patched.data
+    settings, extra = _named(patched.header)
+    flags = patched.header.flags if settings.had_extra else patched.header.flags & ~_FEXTRA
+    made = _write(replace(patched.header, extra=extra, flags=flags), payload, settings)
+    return made, bytes.fromhex(digest(made)) == settings.sha256
 
 
 def comes_back(original: GzipFile) -> bool:
@@ -153,7 +151,7 @@ def _settings_of(original: GzipFile) -> GzipSettings | None:
         for level in range(9, -1, -1):
             settings = GzipSettings(level, memory, had_extra)
             if _write(header, original.payload, settings) == original.data:
-                return settings
+                return settings._replace(sha256=bytes.fromhex(digest(original.data)))
     return None
 
 
@@ -187,13 +185,17 @@ def _text(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at:end], end + 1
 
 
-def _split_extra(extra: bytes) -> tuple[bytes, GzipSettings | None]:
-    """The extra field of the original, and the settings, where the last field names some."""
-    at = len(extra) - _FIELD.size
-    if at < 0:
-        return extra, None
-    name, length, level, memory, had_extra = _FIELD.unpack_from(extra, at)
-    is_ours = name == _FIELD_NAME and length == _FIELD.size - 4
-    if not is_ours or level > 9 or not 1 <= memory <= 9 or had_extra > 1:
-        return extra, None
-    return extra[:at], GzipSettings(level, memory, bool(had_extra))
+def _named(header: GzipHeader) -> tuple[GzipSettings, bytes]:
+    """What the last field of ``header`` names, and the original's extra field without it.
+
+    Without one of ours, what is usual.
+    """
+    for form in (_FIELD, _FIRST_FIELD):
+        at = len(header.extra) - form.size
+        if at < 0:
+            continue
+        name, length, level, memory, had_extra, *sums = form.unpack_from(header.extra, at)
+        is_ours = name == _FIELD_NAME and length == form.size - 4
+        if is_ours and level <= 9 and 1 <= memory <= 9 and had_extra <= 1:
+            return GzipSettings(level, memory, bool(had_extra), *sums), header.extra[:at]
+    return _DEFAULT._replace(had_extra=bool(header.flags & _FEXTRA)), header.extra

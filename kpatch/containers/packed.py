@@ -12,7 +12,6 @@ from kpatch.containers.compression import Compression, unpacked
 from kpatch.containers.gzip import (
     MOST_BYTES,
     comes_back,
-    names_settings,
     original_gzip,
     patched_gzip,
     read_gzip,
@@ -67,8 +66,7 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
 def with_original(packed: Packed, payload: bytes) -> Repacked:
     """The file with its original's ``payload``."""
     if packed.kind is Compression.GZIP:
-        patched = read_gzip(packed.data)
-        return Repacked(original_gzip(patched, payload), names_settings(patched))
+        return Repacked(*original_gzip(read_gzip(packed.data), payload))
     return Repacked(_repacked(packed, payload), is_exact=False)
 
 

@@ -7,6 +7,7 @@ import io
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 from kpatch.containers import gzip as gzipped
 from kpatch.containers.gzip import (
     comes_back,
-    names_settings,
     original_gzip,
     patched_gzip,
     read_gzip,
@@ -68,7 +68,7 @@ def test_the_original_file_comes_back_byte_for_byte(data: bytes, other: bytes) -
     assert comes_back(original)
     patched = read_gzip(patched_gzip(original, other))
     assert patched.payload == other
-    assert original_gzip(patched, original.payload) == data
+    assert original_gzip(patched, original.payload) == (data, True)
 
 
 @given(gzip_files(), PAYLOADS)
@@ -148,8 +148,7 @@ def test_a_field_of_our_name_in_an_original_is_its_own(
     data = plain[:3] + bytes([FEXTRA]) + plain[4:10] + struct.pack("<H", len(extra)) + extra
     original = read_gzip(data + plain[10:])
     patched = read_gzip(patched_gzip(original, b"other"))
-    assert names_settings(patched)
-    assert original_gzip(patched, b"abc") == original.data
+    assert original_gzip(patched, b"abc") == (original.data, True)
 
 
 def test_a_field_of_our_name_in_what_another_program_compressed_names_nothing() -> None:
@@ -158,7 +157,26 @@ def test_a_field_of_our_name_in_what_another_program_compressed_names_nothing() 
     payload = b"patched by us, packed by others " * 99
     plain = gzip.compress(payload, 1)
     data = plain[:3] + bytes([FEXTRA]) + plain[4:10] + struct.pack("<H", len(extra)) + extra
-    assert not names_settings(read_gzip(data + plain[10:]))
+    assert not original_gzip(read_gzip(data + plain[10:]), b"original")[1]
+
+
+@pytest.mark.parametrize("extra", [b"", b"x" * (0xFFFF - 7)])
+def test_a_field_of_our_name_in_what_zlib_did_not_make_names_no_original(extra: bytes) -> None:
+    """No field of ours is added then, and its own stays the last one."""
+    extra += b"KP" + struct.pack("<HBBB", 3, 9, 8, 1)
+    plain = compress(b"abc" * 99)
+    head = plain[:3] + bytes([FEXTRA]) + plain[4:10] + struct.pack("<H", len(extra)) + extra
+    original = read_gzip(head + plain[10:] + (b"" if len(extra) > 7 else compress(b"")))
+    assert not comes_back(original)
+    back, is_exact = original_gzip(read_gzip(patched_gzip(original, b"other")), original.payload)
+    assert (read_gzip(back).payload, is_exact) == (original.payload, False)
+
+
+def test_what_the_first_release_patched_gives_the_original_and_does_not_say_so() -> None:
+    patched = read_gzip(patched_gzip(read_gzip(compress(b"abc")), b"other"))
+    extra = b"KP" + struct.pack("<HBBB", 3, *patched.header.extra[4:7])
+    first = gzipped.GzipFile(replace(patched.header, extra=extra), patched.payload, b"")
+    assert original_gzip(first, b"abc") == (compress(b"abc"), False)
 
 
 @given(st.lists(gzip_files(), min_size=2, max_size=4), st.integers(0, 600))
@@ -170,8 +188,9 @@ def test_several_members_and_padding_are_read_as_gunzip_does(
     assert found.payload == gzip.decompress(data)
     assert not comes_back(found)
     patched = read_gzip(patched_gzip(found, b"other"))
-    assert patched.payload == b"other" and not names_settings(patched)
-    assert read_gzip(original_gzip(patched, found.payload)).payload == found.payload
+    assert patched.payload == b"other"
+    back, is_exact = original_gzip(patched, found.payload)
+    assert (read_gzip(back).payload, is_exact) == (found.payload, False)
 
 
 def test_an_extra_field_that_is_full_stays_and_gets_no_settings() -> None:
@@ -191,7 +210,7 @@ def test_data_that_zlib_did_not_make_is_said_not_to_come_back() -> None:
     original = read_gzip(data)
     assert original.payload == b"abc"
     assert not comes_back(original)
-    assert read_gzip(original_gzip(original, b"abc")).payload == b"abc"
+    assert read_gzip(original_gzip(original, b"abc")[0]).payload == b"abc"
 
 
 @settings(max_examples=10)
