@@ -137,7 +137,9 @@ def require_replaceable(path: Path) -> Path:
 def _require_name(path: Path) -> None:
     hop = path
     for _ in range(_MOST_LINKS):
-        if Path.cwd().joinpath(hop).parts[1:2] in (("dev",), ("proc",)):
+        with naming(path, "find it", "name it from / on: this folder is gone"):
+            parts = hop.absolute().parts
+        if parts[1:2] in (("dev",), ("proc",)):
             raise FileAccessError(
                 "it stands for an open file, which cannot be replaced by that name",
                 where=str(path),
@@ -201,9 +203,9 @@ def output_file(path: Path) -> Path:
     """
     with naming(path, "find it", "check the permissions"):
         exists = path.exists()
-        if not exists and not path.is_symlink() and not path.parent.is_dir():
-            raise FileAccessError(
-                "there is no such folder", where=str(path.parent), todo="make it first"
-            )
         real = path.resolve() if path.is_symlink() else path
+        if not exists and not real.parent.is_dir():
+            raise FileAccessError(
+                "there is no such folder", where=str(real.parent), todo="make it first"
+            )
     return require_replaceable(path) if exists else real

@@ -64,6 +64,10 @@ def explain(path: Path, error: OSError, *, writing: bool = True) -> tuple[str, s
         return f"there is no space on the disk ({said})", "make room, and run kpatch again"
     if error.errno in _NO_HANDLES:
         return f"no more files can be open ({said})", "raise the limit (ulimit -n)"
+    if error.errno == errno.ENAMETOOLONG and writing:
+        return f"the name is too long ({said})", "use a shorter one; --no-copy keeps no copy"
+    if error.errno == errno.EFBIG:
+        return f"no file may be so large ({said})", "raise the limit (ulimit -f)"
     if error.errno == errno.EROFS:
         return f"the file system cannot be written ({said})", "mount it for writing, or use -o"
     if error.errno == errno.EBUSY and writing:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli import schema
-from tests.cli.harness import copied, listing, names, patched_bytes, run, sample
+from tests.cli.harness import copied, environment, listing, names, patched_bytes, run, sample
 
 _COMMANDS = pytest.mark.parametrize("command", ["scan", "apply", "diff", "revert", "verify"])
 
@@ -163,3 +165,31 @@ def test_mode_and_owner_stay(tmp_path: Path) -> None:
         assert (after.st_uid, after.st_gid, after.st_mode) == (*owner, before.st_mode)
     copy = tmp_path / "kqemu-7.ko.orig.gz"
     assert (copy.stat().st_uid, copy.stat().st_mode & 0o7777) == (owner[0], 0o551)
+
+
+def test_a_deleted_folder_under_the_feet_keeps_nobody_from_naming_a_file(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    script = (
+        "import os, sys; from kpatch.cli import main; os.mkdir('gone'); os.chdir('gone'); "
+        "os.rmdir('../gone'); sys.exit(main.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "apply", "--no-verify", path],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == patched_bytes()
+
+
+def test_a_link_into_a_folder_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    link = tmp_path / "new.ko"
+    link.symlink_to("none/new.ko")
+    done = run("apply", "--no-verify", "-o", link, path)
+    assert (done.code, names(tmp_path)) == (18, ["kqemu-7.ko", "new.ko"])
+    assert f"{tmp_path / 'none'}: there is no such folder; make it first" in done.complaint
