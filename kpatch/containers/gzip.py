@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from kpatch.containers.compression import MAGICS, Compression, decompress
+from kpatch.containers.compression import MAGICS, Compression
 from kpatch.digest import digest
 from kpatch.errors import DamagedFileError
-from kpatch.storage.bulk import Bulk
+from kpatch.storage.bulk import PIECE, Bulk, is_made_of
 
 GZIP_MAGIC: Final = MAGICS[Compression.GZIP]
 MOST_BYTES: Final = 32 << 20
@@ -100,15 +100,6 @@ def _read_header(data: bytes) -> GzipHeader:
     return GzipHeader(flags, time, extra_flags, system, extra, name, comment, at)
 
 
-def read_gzip(data: bytes, name: str = "") -> GzipFile:
-    """Read a gzip file, as gunzip does. Raises DamagedFileError, said of ``name``."""
-    try:
-        payload = decompress(data, Compression.GZIP, MOST_BYTES)
-        return GzipFile(read_header(data), payload, data)
-    except DamagedFileError as error:
-        raise error.within(name) from None
-
-
 def patched_gzip(original: GzipFile, payload: bytes) -> bytes:
     """``original`` with a patched payload. It names the settings that the original came out of."""
     settings, header = _settings_of(original), original.header
@@ -150,13 +141,25 @@ def _settings_of(original: GzipFile) -> GzipSettings | None:
     for memory in (8, 9):
         for level in range(9, -1, -1):
             settings = GzipSettings(level, memory, had_extra)
-            if _write(header, original.payload, settings) == original.data:
+            if _is_written(original, settings):
                 return settings._replace(sha256=bytes.fromhex(digest(original.data)))
     return None
 
 
+def _is_written(file: GzipFile, settings: GzipSettings) -> bool:
+    """Whether these settings give the bytes of ``file``. The first piece that does not ends it."""
+    return is_made_of(Bulk(file.data), _written(file.header, file.payload, settings))
+
+
 def _write(header: GzipHeader, payload: bytes, settings: GzipSettings) -> bytes:
-    return b"".join((_packed(header), *_member((payload,), settings)))
+    return b"".join(_written(header, payload, settings))
+
+
+def _written(header: GzipHeader, payload: bytes, settings: GzipSettings) -> Iterator[bytes]:
+    yield _packed(header)
+    # Blocks of level 0, alone, depend on how much zlib is given at once.
+    step = PIECE if settings.level else max(len(payload), 1)
+    yield from _member((payload[at : at + step] for at in range(0, len(payload), step)), settings)
 
 
 def _packed(header: GzipHeader) -> bytes:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from kpatch.containers.compression import Compression, unpacked
 from kpatch.containers.gzip import (
     MOST_BYTES,
+    GzipFile,
     comes_back,
     original_gzip,
     patched_gzip,
-    read_gzip,
+    read_header,
 )
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk
@@ -55,7 +56,7 @@ def unpack(data: Bulk, kind: Compression, name: str) -> Packed:
 def with_patched(packed: Packed, payload: bytes) -> Repacked:
     """The file with the patched ``payload``."""
     if packed.kind is Compression.GZIP:
-        original = read_gzip(packed.data)
+        original = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(patched_gzip(original, payload), comes_back(original))
     new = _repacked(packed, payload)
     return Repacked(
@@ -66,7 +67,8 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
 def with_original(packed: Packed, payload: bytes) -> Repacked:
     """The file with its original's ``payload``."""
     if packed.kind is Compression.GZIP:
-        return Repacked(*original_gzip(read_gzip(packed.data), payload))
+        patched = GzipFile(read_header(packed.data), packed.payload, packed.data)
+        return Repacked(*original_gzip(patched, payload))
     return Repacked(_repacked(packed, payload), is_exact=False)
 
 

@@ -15,14 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.containers import gzip as gzipped
+from kpatch.containers.compression import Compression
 from kpatch.containers.gzip import (
     comes_back,
     original_gzip,
     patched_gzip,
-    read_gzip,
 )
+from kpatch.containers.packed import unpack
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk
+
+
+def read_gzip(data: bytes, name: str = "") -> gzipped.GzipFile:
+    payload = unpack(Bulk(data), Compression.GZIP, name).payload
+    try:
+        return gzipped.GzipFile(gzipped.read_header(data), payload, data)
+    except DamagedFileError as error:
+        raise error.within(name) from None
 
 
 def compress(payload: bytes) -> bytes:
