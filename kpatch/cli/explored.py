@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kpatch import expected
+from kpatch import storage as files
 from kpatch.cli import progress
 from kpatch.cli.common import code_of
 from kpatch.errors import DONE, UsageError, VerificationError
+from kpatch.patch.assess import Verdict
 from kpatch.proving import case_of, prove_case
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.proof_documents import replayed, verified
@@ -115,8 +118,28 @@ def show_exploration(
             width=console.fold_at,
             path=path,
             given=console.given,
+            repair=_repair(assessed, path),
+            image=_image(assessed),
         )
     return ShownModule(document, text, _exit_code(document), proof.is_interrupted)
+
+
+def _repair(assessed: Assessment, path: str) -> str:
+    """The words of ``kpatch`` that repair what was explored; empty where none do."""
+    if files.kept_for(Path(path)):
+        return ""
+    if assessed.verdict is Verdict.AFFECTED and assessed.refusal is None:
+        return "apply"
+    fix = assessed.source_fix
+    return "apply --replace-source-fix" if fix is not None and fix.variant in ("A", "B") else ""
+
+
+def _image(assessed: Assessment) -> str:
+    """Where the monitor image begins, as scan names places; empty where that is not known."""
+    if assessed.match is None:
+        return ""
+    image = assessed.match.image
+    return f"{image.section.name}+{image.at:#x}"
 
 
 def _obligations(asked: Asked) -> tuple[Obligation, ...]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         Verified,
     )
 
+_IN_IMAGE = " image+0x"
+"""What lanes call a place in the monitor image begins with this."""
+
 _FEW = 4
 """Explorations that ended early are told one by one, if they are no more."""
 
@@ -39,19 +42,26 @@ def proof_text(
     width: int = 0,
     path: str = "",
     given: Given = (),
+    repair: str = "",
+    image: str = "",
 ) -> str:
     """Render the document of :class:`kpatch.verify.proof.verdict.Proof` about the module ``file``.
 
     ``width`` is that of a terminal, where what was proven is a table and lines fold; 0 for none.
     ``path`` is the file to name in a command, where the module is inside another; the command
-    repeats the options ``given``.
+    repeats the options ``given``. A violation ends with the command of the words ``repair``.
+    ``image`` is where the monitor image begins, for lanes that count from there.
     """
     shown = printable(document)
     witnesses: list[str] = []
     if "readers" in shown:  # What verify found has other witnesses beside the proof.
         witnesses = list(_witnesses(shown, style))
     command = command_line("verify", path or file, given)
-    lines = _lines(file, command, shown, witnesses, style, verbose, width)
+    lines = list(_lines(file, command, shown, witnesses, style, verbose, width))
+    if image and any(_IN_IMAGE in line for line in lines):
+        lines.append(f" {_IN_IMAGE}0 is {printable(image)}")
+    if repair and document["verdict"] == "violated":
+        lines.append(f"  next: {command_line(repair, path or file, given)}")
     return fold("\n".join(lines), width)
 
 

@@ -15,7 +15,7 @@ from kpatch.signature.load import load_signatures
 from kpatch.signature.scan import find
 from kpatch.verify.machine.scenarios import SCENARIOS
 from tests.cli import schema
-from tests.cli.harness import Done, patched_bytes, run, sample
+from tests.cli.harness import Done, copied, patched_bytes, run, sample
 
 _SMALL = ("verify", "--cpus", "2", "--model", "sc", "--scenario", SCENARIOS[0].name, "--jobs", "1")
 _UNPATCHED = sample("kqemu-7.ko")
@@ -40,6 +40,14 @@ def test_a_patched_module_is_proven(patched: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{patched}: PROVEN\n")
     assert "not modelled: NMIs" in done.out, "what the word does not cover"
+
+
+def test_only_what_can_be_repaired_is_followed_by_the_repair(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path, "kqemu.ko")
+    assert run(*_SMALL, path).out.endswith(f"\n  next: kpatch apply {path}\n")
+    kept = path.rename(tmp_path / "kqemu.ko.orig")
+    done = run(*_SMALL, kept)
+    assert ": VIOLATED\n" in done.out and "next:" not in done.out
 
 
 @pytest.mark.parametrize(
