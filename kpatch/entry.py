@@ -13,6 +13,8 @@ Word = TypeVar("Word", bound=str)
 
 U32_LIMIT = 1 << 32
 
+_GIVE_TOML = "give a signature file (.toml), or correct this one"
+
 
 def read_text(path: Path, name: str = "") -> str:
     """The text of a data file, which messages call ``name``.
@@ -44,7 +46,7 @@ def as_text(data: bytes, name: str) -> str:
         raise SignatureError(
             f"is not UTF-8: the byte at offset {error.start:#x} is {error.object[error.start]:#x}",
             where=name,
-            todo="correct the data file",
+            todo=_GIVE_TOML,
         ) from error
 
 
@@ -53,9 +55,7 @@ def parse(text: str, file: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SignatureError(
-            f"is not TOML: {error}", where=file, todo="correct the data file"
-        ) from error
+        raise SignatureError(f"is not TOML: {error}", where=file, todo=_GIVE_TOML) from error
 
 
 class Entry:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -24,10 +25,10 @@ from kpatch.cli.common import (
 from kpatch.cli.console import Console, is_terminal
 from kpatch.containers import target as targets
 from kpatch.containers.target import Changed, Target
-from kpatch.errors import DONE, UsageError
+from kpatch.errors import DONE, KernelUnknownError, UsageError
 from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
-from kpatch.report.command_line import command_line
+from kpatch.report.command_line import command_line, with_version
 from kpatch.report.file_documents import applied, mark_patched, mark_would_patch
 from kpatch.report.style import Style
 from kpatch.report.typed import Applied, FileEntry
@@ -64,8 +65,9 @@ def command(
     signatures: Signatures,
     console: Console,
 ) -> int:
-    """Repair each FILE: a module, a .ko.gz, a package, or a folder of them.
+    """Repair each FILE: a module, plain or compressed, a package, or a folder of them.
 
+    A compressed module is a .ko.gz, .ko.xz, .ko.zst or .ko.bz2.
     The patch is proven first, over every interleaving of several CPUs; what cannot be proven is
     not written. The original is kept beside FILE, as FILE.orig.gz or FILE.orig. A file that is
     patched already stays as it is. If the module does not say which kernel it is for, give
@@ -97,7 +99,7 @@ def command(
             return done[-1].module.data
 
         place = files.destination(path, output)
-        with untouched():
+        with untouched(), _said_with_the_file(path, console):
             changed = targets.changed(target, change, patched=True)
         document = applied(target, changed, done[0], place, in_place=output is None)
         _show_evidence(document, console)
@@ -122,6 +124,17 @@ def _require_no_copy(path: Path) -> None:
             where=str(path),
             todo="to patch it write to another place with -o",
         )
+
+
+@contextmanager
+def _said_with_the_file(path: Path, console: Console) -> Iterator[None]:
+    """A refusal that asks for the kernel ends with the command to run."""
+    try:
+        yield
+    except KernelUnknownError as error:
+        if "--osversion" in error.todo:
+            error.todo += f": {with_version(str(path), console.given)}"
+        raise
 
 
 def _show_evidence(document: Applied, console: Console) -> None:

@@ -128,9 +128,10 @@ def _of_term(about: str) -> Explained:
     if Path(about).is_dir():
         raise UsageError(f"'{about}' is a folder", todo="name one file, or a word")
     near = get_close_matches(word, _listed(), 3, 0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
         f"'{about}' is no file and no term",
-        todo=f"did you mean {' or '.join(near)}?" if near else "see 'kpatch explain --list'",
+        todo=f"{meant}'kpatch explain --list' names all terms",
     )
 
 

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 def command(
     paths: tuple[Path, ...], output: Path | None, signatures: Signatures, console: Console
 ) -> int:
-    """Take the patch back out of each FILE: a module, a .ko.gz, a package, or a folder of them.
+    """Take the patch back out of each FILE: a module, a package, or a folder of them.
 
+    A module may be compressed (.ko.gz, .xz, .zst, .bz2).
     The original is made from the patched file alone, and its SHA-256 is checked before anything
     is replaced. A compressed file or a package is given back as it was where its kept copy is
     there; else its contents are the original's, compressed again. A file that another tool stripped

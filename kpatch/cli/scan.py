@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 def command(paths: tuple[Path, ...], host: Host, signatures: Signatures, console: Console) -> int:
     """Say what each FILE is: affected, patched, fixed by source, not affected, not kqemu.
 
-    FILE is a module, a .ko.gz or a package; a folder stands for all of them in it. Nothing is
-    changed. The exit code is 0 if nothing needs attention, 1 if something is affected, unknown,
-    changed or fixed by source unsoundly, and higher where a file could not be read.
+    FILE is a module, a compressed one (.ko.gz, .xz, .zst, .bz2) or a package; a folder stands for
+    all of them in it. Nothing is changed. The exit code is 0 if nothing needs attention, 1 if
+    something is affected, unknown, changed or fixed by source unsoundly, and higher where a file
+    could not be read.
     """
     chosen = list(files.expand(paths))
     wish = Wish(

@@ -21,9 +21,7 @@ _NAME_B_OR_C: Final = "kqemu_tss_fixup"
 _WANTED_BY_C: Final = frozenset({"mp_ncpus", "gdt"})
 
 _SLOT_FIX: Final = (
-    "it reloads TR after the world switch has returned; the switch itself still loads a wrong "
-    "TSS first, without a lock, so that two CPUs can fault there; on a kernel with a GDT per "
-    "CPU it overwrites the slot of CPU 0"
+    "it reloads TR behind the world switch, which still loads a wrong TSS first, without a lock"
 )
 _JUDGEMENTS: Final[dict[Variant, str]] = {
     "A": _SLOT_FIX,

@@ -99,9 +99,13 @@ def _proven(proof: ProofFacts) -> str:
 
 def _left_out(proof: ProofFacts) -> str:
     window = proof["window"]
-    size = f" ({window['patched']} instructions, were {window['unpatched']})" if window else ""
+    size = (
+        f" ({window['patched']} instructions; {window['unpatched']} before the patch)"
+        if window
+        else ""
+    )
     return (
-        f"Other numbers of CPUs; kernels whose CPU number is not at %gs:{proof['cpuid']:#x}; NMIs, "
+        f"Other CPU counts; kernels whose CPU number is not at %gs:{proof['cpuid']:#x}; NMIs, "
         f"machine checks before TR is back{size}; DMA, other kernel code. It ran on emulated "
         "CPUs only."
     )

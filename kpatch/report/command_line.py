@@ -32,6 +32,12 @@ def command_line(words: str, path: str, given: Given = ()) -> str:
     return f"kpatch {words} {''.join(options)}{quoted(f'./{path}' if path[:1] == '-' else path)}"
 
 
+def with_version(path: str, given: Given) -> str:
+    """The repair for a kernel of which the user alone knows the version."""
+    others = [each for each in given if each[0] not in _KERNEL]
+    return command_line("apply --osversion VERSION", path, others)
+
+
 def quoted(word: str) -> str:
     """``word`` as one word of a shell, printable whatever is in it."""
     if word and _PLAIN.issuperset(word):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kpatch.report import documents
+from kpatch.report.linker_text import linker_warning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -22,6 +23,7 @@ def applied(
     target: Target, changed: Changed, done: Repaired, place: Path, *, in_place: bool
 ) -> Applied:
     """What ``apply`` made of ``target``, before it is written to ``place``."""
+    module = documents.assessment(done.assessment)
     document: Applied = {
         "file": str(target.path),
         "output": str(place),
@@ -30,10 +32,10 @@ def applied(
         "status": "already-patched",
         "before": documents.contents(target.data, done.assessment.module),
         "after": documents.contents(changed.data, done.module),
-        "module": documents.assessment(done.assessment),
+        "module": module,
         "proof": None,
         "readers": [],
-        "notices": list(changed.notices),
+        "notices": [*changed.notices, *linker_warning(module["linker"])],
     }
     if done.proof is not None:
         # Imported here, as what is below: without a proof nobody pays for the emulator.

@@ -65,8 +65,9 @@ _MACHINE: Final = {
     "reloads TR.",
     "trampoline": "The code that a site calls after the patch, in a section of its own.",
     "source fix": "A fix of 2008 in the port's source. A (kqemu_tss_workaround) and B "
-    "(kqemu_tss_fixup) repair TR afterwards, without a lock of their own; C moves the CPU to a GDT "
-    "of its own first, and is sound.",
+    "(kqemu_tss_fixup) repair TR afterwards, without a lock of their own: two CPUs can fault in "
+    "the switch before, and where every CPU has a GDT they overwrite the slot of CPU 0. C moves "
+    "the CPU to a GDT of its own first, and is sound.",
     "guard": "The entry trampoline checks that the u32 behind cpuid is 1 << cpuid. If not, the "
     "exit does what the unpatched module did, under the lock.",
     "window": "Instructions under the host's page tables while TR is not this CPU's. A patch may "

@@ -16,6 +16,7 @@ def guides_text(guides: Sequence[Guide]) -> Iterator[str]:
         yield from _steps(guide)
         yield ""
     yield "check a tree with: kpatch hook --ports-dir /usr/ports"
+    yield "install the hook with: kpatch hook --ports-dir /usr/ports --install"
 
 
 def survey_text(survey: Survey, guides: Sequence[Guide]) -> Iterator[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 from kpatch.errors import KpatchError
-from kpatch.report.command_line import Given, command_line
+from kpatch.report.command_line import Given, command_line, with_version
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.report.verdict_text import verdict_line
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Assessed, KernelFacts
+
+_REPLACE: Final = "--replace-source-fix"
 
 
 def scan_text(
@@ -32,7 +35,7 @@ def scan_text(
     document = printable(document)
     verdict = document["verdict"]
     lines = [verdict_line(document["file"], verdict, style), f"  {document['reason']}"]
-    lines += _short(document)
+    lines += _short(document, path)
     if verbose:
         lines += _evidence(document)
     if verbose > 1:
@@ -53,7 +56,7 @@ def not_kqemu_text(name: str, refusal: KpatchError, style: Style) -> str:
     return "\n".join([head, f"  {printable(refusal.what)}", *todo])
 
 
-def _short(document: Assessed) -> Iterator[str]:
+def _short(document: Assessed, path: str) -> Iterator[str]:
     match, kernel = document.get("match"), document.get("kernel")
     if match and document["verdict"] in ("affected", "fixed-by-source"):
         for site in match["sites"]:
@@ -64,16 +67,23 @@ def _short(document: Assessed) -> Iterator[str]:
             )
     if kernel and document["verdict"] in ("affected", "fixed-by-source", "not-affected"):
         yield f"  kernel: {_kernel(kernel)}"
+    if document["linker"]:
+        # Imported here: hardly any module breaks a rule.
+        from kpatch.report.linker_text import linker_warning
+
+        yield from (f"  {warning}" for warning in linker_warning(document["linker"]))
     refusal = document.get("refusal")
-    if refusal and refusal["todo"]:
+    if refusal and refusal["todo"] and not (path and _REPLACE in refusal["todo"]):
         yield f"  {refusal['todo']}"
 
 
 def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
     """The command to run now. A refusal has said what to do, but for the file's name."""
     refusal = document.get("refusal")
-    if path and refusal and "--replace-source-fix" in refusal["todo"]:
-        yield f"  next: {command_line('apply --replace-source-fix', path, given)}"
+    if path and refusal and _REPLACE in refusal["todo"]:
+        yield f"  next: {command_line(f'apply {_REPLACE}', path, given)}"
+    elif path and refusal and "--osversion" in refusal["todo"]:
+        yield f"  next: {with_version(path, given)}"
     if not path or refusal:
         return
     if document["verdict"] == "affected":
@@ -89,12 +99,36 @@ def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
 def _kernel(kernel: KernelFacts) -> str:
     if any(conflict["matters"] for conflict in kernel["conflicts"]):
         return "in doubt: the evidence contradicts itself, see 'conflict'"
-    names = ", ".join(kernel["kernels"]) or "unknown"
+    names = _ranges(kernel["kernels"]) or "unknown"
     cpuid = "in doubt" if kernel["cpuid"] is None else f"%gs:{kernel['cpuid']:#x}"
     gdt = kernel["gdt"]
     if gdt == "private" and not kernel["not_affected"]:
         gdt = "probably private, not certain"  # by traces alone, which settle nothing
     return f"{names}; GDT {gdt}; cpuid {cpuid}"
+
+
+def _ranges(names: Sequence[str]) -> str:
+    """The kernels ``names``; those that follow each other in the table as first and last."""
+    # Imported here: most files in a folder have no kernel.
+    from kpatch.kernel.kernels import builtin_table
+
+    following = dict(pairwise(kernel.name for kernel in builtin_table().kernels))
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and following.get(runs[-1][-1]) == name:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(map(_extent, runs))
+
+
+def _extent(run: Sequence[str]) -> str:
+    """``8-CURRENT (before 800046)`` and the kernels after that are 8-CURRENT together."""
+    first, last = run[0], run[-1]
+    plain = first.split(" (")[0]
+    if first == last:
+        return first
+    return plain if plain == last.split(" (")[0] else f"{first} to {last}"
 
 
 def _evidence(document: Assessed) -> Iterator[str]:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from kpatch.elf import constants as elf
+from kpatch.elf.module import read_module
 from tests.cli import schema
 from tests.cli.harness import MANIFEST, Done, copied, kpatch, listing, look, names, run, sample
+from tests.elf.objects import with_section_field
 
 _BY_NAME = pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: str(entry["file"]))
 _FINDINGS = {"affected", "unknown-build", "patched-then-changed"}
@@ -136,6 +139,34 @@ def test_no_refusal_is_a_traceback_in_a_process_of_its_own(tmp_path: Path) -> No
     assert all(
         line.startswith(f"kpatch: {path}: ") for line, path in zip(lines, paths, strict=True)
     )
+
+
+def test_a_module_that_the_kernel_would_load_wrong_is_told(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    module = read_module(path.read_bytes())
+    (strings,) = (
+        number for number, each in enumerate(module.sections) if each.name == ".rodata.str1.1"
+    )
+    path.write_bytes(with_section_field(module.data, strings, "type", elf.SHT_NOTE))
+    warning = "the kernel loads the module, and it is wrong; compile the module again"
+    assert run("scan", path).out.count(warning) == 1
+    assert run("apply", "--dry-run", path).err.count(warning) == 1
+    (entry,) = run("apply", "--dry-run", "--json", path).document["files"]
+    assert [notice for notice in entry["notices"] if warning in notice]
+    sound = run("apply", "--dry-run", "--json", sample("kqemu-7.ko")).document["files"]
+    assert sound[0]["notices"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "kernels"),
+    [
+        ((), "7.0 to 7.2, 8-CURRENT;"),
+        (("--osversion=700112",), "7.0-STABLE (700112);"),
+        (("--osversion=800020",), "8-CURRENT (before 800046);"),
+    ],
+)
+def test_kernels_that_follow_each_other_are_one_range(options: list[str], kernels: str) -> None:
+    assert f"\n  kernel: {kernels}" in run("scan", *options, sample("kqemu-7.ko")).out
 
 
 def assert_refused(done: Done, path: Path) -> None:
