@@ -37,10 +37,11 @@ BITS: Final = 32
 
 
 class Numbers(NamedTuple):
-    """What was found, and the longest window of all rounds."""
+    """What was found, the longest window of all rounds, and what ran on the kernel's side."""
 
     found: Differences
     window: int
+    ran: frozenset[int]
 
 
 def is_known(number: int, mask: int) -> bool:
@@ -68,12 +69,14 @@ def _all(alone: Alone, places: Places) -> Numbers:
     reads: dict[str, None] = {}
     unknown: list[str] = []
     ways = set()
+    ran: set[int] = set()
     # What each parity leaves: rounds with zeros and with junk in the registers, in turn.
     left: list[_Left] = []
     for number, mask in ((0, 0), (0, 0), *((each, 1 << each) for each in range(BITS))):
         wrong = [complaint] if (complaint := tried(alone, number, mask)) else []
         reads |= dict.fromkeys(alone.reads(places))
         window = max(window, alone.window(places))
+        ran.update(alone.on_kernel_side(places))
         now = _Left.of(alone)
         if mask == 0:
             left.append(now)
@@ -81,13 +84,13 @@ def _all(alone: Alone, places: Places) -> Numbers:
             wrong = list(now.unlike(left[number % 2]))
         if wrong:
             what = f"{described(number, mask)}: {wrong[0]}"
-            return Numbers(Differences((what,), (), tuple(reads)), window)
+            return Numbers(Differences((what,), (), tuple(reads)), window, frozenset(ran))
         way = alone.path(places)
         if number < MAXCPU:
             ways.add(way)
         elif way not in ways:
             unknown.append(f"what CPU {number} does, which no explored one does")
-    return Numbers(Differences((), tuple(unknown), tuple(reads)), window)
+    return Numbers(Differences((), tuple(unknown), tuple(reads)), window, frozenset(ran))
 
 
 def described(number: int, mask: int) -> str:

@@ -24,7 +24,7 @@ from kpatch.verify.hardware.cpustate import Execution
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.machine.arrival import back_in_kernel
-from kpatch.verify.world.guest import MONITOR_BASE
+from kpatch.verify.world.guest import COPY_AT, MONITOR_BASE
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.sinks import writes_cr3
@@ -183,9 +183,25 @@ class Alone:
             for run in self._runs
         )
 
+    def on_kernel_side(self, places: Places) -> Iterator[int]:
+        """The instructions of the last round up to the change to the monitor's page tables, and
+        from where the kernel has the CPU again.
+        """
+        trace = iter(self._trace())
+        for address in trace:
+            yield address
+            found = places.instruction(address)
+            if found is not None and writes_cr3(found):
+                break
+        back = COPY_AT + self.world.guest.layout.kernel_side
+        yield from itertools.dropwhile(lambda address: address != back, trace)
+
+    def _trace(self) -> list[int]:
+        return [address for run in self._runs for address in run.trace]
+
     def window(self, places: Places) -> int:
         """Instructions in the last round from the change of cr3 to the last ``ltr``."""
-        trace = [address for run in self._runs for address in run.trace]
+        trace = self._trace()
         loads = [at for at, address in enumerate(trace) if self.engine.info(address).is_ltr]
         back = [at for at, address in enumerate(trace) if self._is_back(address, places)]
         return loads[-1] - back[-1] if loads and back else 0

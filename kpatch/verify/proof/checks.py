@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,13 +78,20 @@ def check_inputs(
     module: Module,
     cpuid: int,
     sites: tuple[Site, ...],
+    ran: Set[int] = frozenset(),
 ) -> tuple[Check, ...]:
-    """What the patched switch depends on: see :mod:`kpatch.verify.world.inputs`."""
+    """What the patched switch depends on: see :mod:`kpatch.verify.world.inputs`.
+
+    ``ran`` are addresses of instructions that a CPU has run on the kernel's side. Each of them has
+    to be on a way that was followed: otherwise a CPU calculates something else than is thought.
+    """
     found = findings(setup.world, module, cpuid, sites)
+    beside = sorted(ran - found.followed)
+    unknown = (*found.unknown, *(f"how a CPU comes to {at:#x}" for at in beside[:1]))
     return (
-        Check("inputs", found.junk, found.unknown),
-        Check("stores", found.stores, found.unknown),
-        Check("defined-flags", found.undefined, found.unknown),
+        Check("inputs", found.junk, unknown),
+        Check("stores", found.stores, unknown),
+        Check("defined-flags", found.undefined, unknown),
     )
 
 

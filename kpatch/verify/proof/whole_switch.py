@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -57,7 +57,8 @@ def run_checks(case: Case, found: Numbers | None = None) -> tuple[Check, ...]:
     """
     reads, same = same_effect_of(case, _COMPARED_ON)
     taken = mistaken_of(case)
-    told = (found or each_number_of(case)).found
+    found = found or each_number_of(case)
+    told = found.found
     wrong = (*((taken,) if taken else ()), *map(_there, told.wrong))
     reads = replace(reads, wrong=tuple(dict.fromkeys((*reads.wrong, *told.reads))))
     same = replace(
@@ -65,13 +66,15 @@ def run_checks(case: Case, found: Numbers | None = None) -> tuple[Check, ...]:
         wrong=(*same.wrong, *wrong),
         unknown=(*same.unknown, *map(_there, told.unknown)),
     )
-    return (*inputs_of(case), reads, same)
+    return (*inputs_of(case, found.ran), reads, same)
 
 
-def inputs_of(case: Case) -> tuple[Check, ...]:
-    """What the switch depends on, and what it stores: it does not depend on the host."""
+def inputs_of(case: Case, ran: Set[int] = frozenset()) -> tuple[Check, ...]:
+    """What the switch depends on, and what it stores: it does not depend on the host. ``ran`` is
+    what a CPU has run of it, on a host with the same addresses.
+    """
     setup = case.setup(case.module, _COMPARED_ON[0], Bounds())
-    inputs, *others = check_inputs(setup, case.module, case.cpuid, _sites(case))
+    inputs, *others = check_inputs(setup, case.module, case.cpuid, _sites(case), ran)
     asked = sorted(case.module.undefined - case.original.undefined - MODELLED)
     strange = tuple(f"whether a kernel has '{name}', which the patch asks for" for name in asked)
     return (replace(inputs, unknown=(*inputs.unknown, *strange)), *others)

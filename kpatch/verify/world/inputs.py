@@ -13,12 +13,13 @@ code segment to its ``ret``. (Between them nothing of the patch runs.)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from kpatch.elf.module import Module
 from kpatch.isa.decode import Instruction
 from kpatch.isa.effects import FLAG_NAMES, beyond_baseline, effects_of
 from kpatch.verify.hardware.registers import GENERAL
+from kpatch.verify.world.findings import Findings
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
@@ -45,17 +46,6 @@ from kpatch.verify.world.world import World
 _MOST_STEPS: Final = 20_000
 _STRING_STORES: Final = frozenset({"movs", "stos", "insb", "insd", "insw"})
 _NOTHING: Final[frozenset[int]] = frozenset()
-
-
-class Findings(NamedTuple):
-    """``junk`` and ``undefined``: what the switch depends on and may not; ``stores``: what the
-    patch stores to the state; ``unknown``: what could not be told.
-    """
-
-    junk: tuple[str, ...]
-    undefined: tuple[str, ...]
-    stores: tuple[str, ...]
-    unknown: tuple[str, ...]
 
 
 def findings(
@@ -85,8 +75,7 @@ def findings(
     at_exit = [site for site in sites if site not in at_entry]
     leave = _InputWalk(places, _displaced(at_exit), kernel=False, kept=walk.kept)
     leave.follow(COPY_AT + layout.kernel_side, back)
-    both = zip(walk.found(ended.saved), leave.found(_NOTHING), strict=True)
-    return Findings(*(tuple(dict.fromkeys((*one, *other))) for one, other in both))
+    return walk.found(ended.saved).joined(leave.found(_NOTHING))
 
 
 def _displaced(sites: Iterable[Site]) -> frozenset[bytes]:
@@ -145,6 +134,7 @@ class _InputWalk:
         self._displaced = displaced
         self._kernel = kernel
         self._ended: Machine | None = None
+        self._reached: dict[int, Machine] = {}
         self.kept = kept
 
     def found(self, saved: frozenset[int]) -> Findings:
@@ -152,11 +142,17 @@ class _InputWalk:
         stores = tuple(
             f"'{text}' stores to the state" for text, at in self.stores.items() if at - saved
         )
-        return Findings(tuple(self.junk), tuple(self.undefined), stores, tuple(self.unknown))
+        return Findings(
+            tuple(self.junk),
+            tuple(self.undefined),
+            stores,
+            tuple(self.unknown),
+            frozenset(self._reached),
+        )
 
     def follow(self, start: int, machine: Machine) -> Machine | None:
         """Every way to its end, to a fixed point; what holds at all ends."""
-        reached = {start: machine}
+        reached = self._reached = {start: machine}
         pending = [start]
         for _ in range(_MOST_STEPS):
             if not pending:

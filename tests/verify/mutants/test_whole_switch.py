@@ -23,7 +23,7 @@ from kpatch.verify.proof.whole_switch import (
 )
 from kpatch.verify.world.origins import NONE, Machine, known, number
 from kpatch.verify.world.places import Places
-from kpatch.verify.world.transfer import Transfer
+from kpatch.verify.world.transfer import _SUMS, Transfer
 from tests.children import peak_of
 from tests.verify.mutants.changes import CPUID
 from tests.verify.mutants.guards import (
@@ -36,7 +36,7 @@ from tests.verify.mutants.guards import (
     elsewhere,
 )
 from tests.verify.mutants.harmless import FENCED, HARMLESS
-from tests.verify.mutants.machine_state import entry
+from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.odd import KEPT, RIGHT_ODD, UNTOLD
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
 from tests.verify.mutants.whole_switch import READS, SAME, WRONG, Wrong
@@ -83,6 +83,21 @@ def test_what_other_cpus_than_the_first_do_is_found(broken: str, name: str, code
 def test_the_window_is_that_of_the_cpu_that_takes_longest() -> None:
     assert not whole_switch(LONG.case).window.holds
     assert each_number_of(RIGHT.case).window == whole_switch(RIGHT.case).window.patched == 43
+
+
+def test_what_a_cpu_runs_beside_the_ways_that_were_followed_is_not_proven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dataflow that calculates otherwise than a CPU does is made here: 1 << 32 was 0 in it."""
+    shifted = "mov r8d, 2; shl r8d, 32; add r8d, 8"
+    code = f"{shifted}; call next; next:; pop r9; add r9, r8; jmp r9; jmp fine; nop; fine:"
+    case = Variant("behind a shift", (leave(code),)).case
+    ran = each_number_of(case).ran
+    assert [each.reason for each in inputs_of(case, ran) if not each.holds] == []
+    monkeypatch.setitem(_SUMS, "shl", lambda number, count: number << count if count else 0)
+    assert [each.reason for each in inputs_of(case) if not each.holds] == []
+    (inputs, *_) = inputs_of(case, ran)
+    assert [why.rpartition(" ")[0] for why in inputs.unknown] == ["how a CPU comes to"]
 
 
 def test_a_symbol_that_no_kernel_is_known_to_have_is_not_proven() -> None:

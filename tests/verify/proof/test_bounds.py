@@ -14,6 +14,7 @@ import pytest
 from kpatch.report.proof_documents import proof_document
 from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
+from kpatch.units import counted
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine import scenarios
 from kpatch.verify.proof.obligations import suite
@@ -33,7 +34,7 @@ def test_no_bound_on_states_makes_a_proof(states: int, tmp_path: Path) -> None:
     done = verify(*LEAVE, "--max-states", str(states), patched(tmp_path))
     assert done.code == 1
     assert "NOT-PROVEN" in done.out.splitlines()[0]
-    assert f"max-states {states} reached after {states} states" in done.out
+    assert f"max-states {states} reached after {counted(states, 'state')}" in done.out
 
 
 @pytest.mark.parametrize("seconds", ["1e-9", "0.000001"])
