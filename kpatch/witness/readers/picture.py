@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from kpatch.digest import digest_of
-from kpatch.units import PAGE
+from kpatch.units import PAGE, counted
 
 WITHOUT_BYTES: Final = (0, 8)
 """SHT_NULL, SHT_NOBITS (gABI, "Section Header"): nothing in the file."""
@@ -201,7 +201,7 @@ def _left_over(data: bytes, original: bytes, seen: Picture) -> Iterator[str]:
     end = number["shoff"] + number["shentsize"] * number["shnum"]
     for first, behind in seen.outside:
         if first >= end:  # the section headers come last
-            yield f"{behind - first} bytes too many at the end of the file"
+            yield f"{counted(behind - first, 'byte')} too many at the end of the file"
             continue
         for at in range(first, behind, PAGE):
             found = data[at : min(at + PAGE, behind)]
