@@ -17,6 +17,8 @@ class BoundKind(Enum):
     """States of the second search, for the counterexample with the fewest preemptions."""
     STARTS = auto()
     """Ways in which a round leaves the patch's memory."""
+    NOT_FOLLOWED = auto()
+    """Code that a CPU came to, and that the check of the inputs did not."""
     INTERRUPTED = auto()
 
 

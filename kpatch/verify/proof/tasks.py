@@ -23,6 +23,7 @@ from kpatch.verify.explore import (
     explore,
     from_text,
 )
+from kpatch.verify.explore.bound import Bound, BoundKind
 from kpatch.verify.machine.rounds import MOST_ENDLESS, explore_rounds
 from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.machine.setup import Setup, Subject
@@ -30,6 +31,7 @@ from kpatch.verify.proof import MAX_STATES
 from kpatch.verify.proof.checks import Window
 from kpatch.verify.proof.controls import controls
 from kpatch.verify.proof.fixes import FixModel, applicable
+from kpatch.verify.proof.followed import followed, ran_beside
 from kpatch.verify.proof.lanes import Lanes, confirmed, lanes_of
 from kpatch.verify.proof.obligations import Obligation
 
@@ -81,7 +83,8 @@ class Bounds:
 class Case:
     """What is proven about: the module, its original (itself if unpatched), the match, cpuid.
 
-    It is no value: it keeps a subject of each module that it was asked for, and those keep engines.
+    It is no value: it keeps a subject of each module that it was asked for, and those keep engines;
+    and the ways through the patch, by the address of the module.
     """
 
     module: Module
@@ -90,6 +93,9 @@ class Case:
     cpuid: int
     fix: FixModel = field(default_factory=FixModel)
     _subjects: dict[int, Subject] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    _ways: dict[int, frozenset[int]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
 
@@ -114,6 +120,15 @@ class Case:
             model=obligation.model,
             mode="instruction" if bounds.every_instruction else "visible",
         )
+
+    def ran_beside(self, setup: Setup) -> int | None:
+        """What :func:`~kpatch.verify.proof.followed.ran_beside` finds in a machine of this module,
+        which is followed once wherever it lies.
+        """
+        base = setup.world.loaded.base
+        if base not in self._ways:
+            self._ways[base] = followed(setup, self.match, self.cpuid)
+        return ran_beside(setup, self.match, self.cpuid, self._ways[base])
 
 
 @dataclass(frozen=True)
@@ -210,6 +225,8 @@ def run_task(
         lambda program: explore(program, options, report=progress or _nobody),
         lambda program: explore(program, brief, report=progress or _nobody),
     )
+    if task.kind == "obligation" and case.is_patched and result.verdict is Answer.PROVEN:
+        result = _as_far_as_followed(result, case.ran_beside(setup))
     shown = tuple(
         (
             counterexample,
@@ -220,6 +237,14 @@ def run_task(
         for counterexample in result.counterexamples[:_SHOWN]
     )
     return Explored(task, result, shown, setup.shares_memory)
+
+
+def _as_far_as_followed(result: Result, beside: int | None) -> Result:
+    """Not proven, where a CPU ran what the dataflow did not follow, at ``beside``."""
+    if beside is None:
+        return result
+    bound = Bound(BoundKind.NOT_FOLLOWED, f"code that was not followed, at {beside:#x},")
+    return replace(result, verdict=Answer.NOT_PROVEN, bound=bound)
 
 
 def replayed_lanes(case: Case, obligation: Obligation, schedule: Schedule, bounds: Bounds) -> Lanes:

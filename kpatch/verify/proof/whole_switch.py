@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kpatch.kernel.host import SELECTORS
-from kpatch.signature.moving import run_elsewhere
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.numbers import Numbers
 from kpatch.verify.machine.pretences import mistaken
@@ -19,10 +18,10 @@ from kpatch.verify.machine.scenarios import (
 )
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect, try_numbers
+from kpatch.verify.proof.followed import sites_of
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, measure_window
 from kpatch.verify.world.host import MODELLED
-from kpatch.verify.world.places import Site
 
 _COMPARED_ON: Final = (
     Obligation(LEAVE, 2, MemoryModel.SC),
@@ -74,7 +73,7 @@ def inputs_of(case: Case, ran: Set[int] = frozenset()) -> tuple[Check, ...]:
     what a CPU has run of it, on a host with the same addresses.
     """
     setup = case.setup(case.module, _COMPARED_ON[0], Bounds())
-    inputs, *others = check_inputs(setup, case.module, case.cpuid, _sites(case), ran)
+    inputs, *others = check_inputs(setup, case.module, case.cpuid, sites_of(case.match), ran)
     asked = sorted(case.module.undefined - case.original.undefined - MODELLED)
     strange = tuple(f"whether a kernel has '{name}', which the patch asks for" for name in asked)
     return (replace(inputs, unknown=(*inputs.unknown, *strange)), *others)
@@ -87,7 +86,7 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Chec
         case.setup(module, first, Bounds()) for module in (case.module, case.original)
     )
     pairs = ((host.scenario.name, _on(patched, host), _on(original, host)) for host in hosts)
-    return check_same_effect(pairs, case.cpuid, _sites(case))
+    return check_same_effect(pairs, case.cpuid, sites_of(case.match))
 
 
 def mistaken_of(case: Case) -> str:
@@ -98,7 +97,9 @@ def mistaken_of(case: Case) -> str:
 
 def each_number_of(case: Case) -> Numbers:
     """What the switch does with each number that a CPU may have."""
-    return try_numbers(case.setup(case.module, _UNKNOWN, Bounds()), case.cpuid, _sites(case))
+    return try_numbers(
+        case.setup(case.module, _UNKNOWN, Bounds()), case.cpuid, sites_of(case.match)
+    )
 
 
 def _there(found: str) -> str:
@@ -108,10 +109,3 @@ def _there(found: str) -> str:
 def _on(setup: Setup, host: Obligation) -> Setup:
     """The same module on another host; what was decoded of it is kept."""
     return replace(setup, scenario=host.scenario, cpus=host.cpus, tr_selector=host.tr_selector)
-
-
-def _sites(case: Case) -> tuple[Site, ...]:
-    return tuple(
-        Site(range(site.start, site.end), frozenset(one.raw for one in run_elsewhere(site)))
-        for site in case.match.sites.values()
-    )

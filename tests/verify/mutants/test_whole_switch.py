@@ -8,6 +8,7 @@ import pytest
 
 from kpatch.isa.decode import decode_one
 from kpatch.isa.effects import FLAG_NAMES, effects_of
+from kpatch.verify.explore.bound import BoundKind
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.machine import pretences
 from kpatch.verify.proof.checks import SENTENCES, Check
@@ -91,13 +92,16 @@ def test_what_a_cpu_runs_beside_the_ways_that_were_followed_is_not_proven(
     """A dataflow that calculates otherwise than a CPU does is made here: 1 << 32 was 0 in it."""
     shifted = "mov r8d, 2; shl r8d, 32; add r8d, 8"
     code = f"{shifted}; call next; next:; pop r9; add r9, r8; jmp r9; jmp fine; nop; fine:"
-    case = Variant("behind a shift", (leave(code),)).case
+    changes = (leave(code),)
+    case = Variant("behind a shift", changes).case
     ran = each_number_of(case).ran
     assert [each.reason for each in inputs_of(case, ran) if not each.holds] == []
     monkeypatch.setitem(_SUMS, "shl", lambda number, count: number << count if count else 0)
     assert [each.reason for each in inputs_of(case) if not each.holds] == []
     (inputs, *_) = inputs_of(case, ran)
     assert [why.rpartition(" ")[0] for why in inputs.unknown] == ["how a CPU comes to"]
+    bound = Variant("the same", changes).explored(LEAVE).result.bound
+    assert bound is not None and bound.kind is BoundKind.NOT_FOLLOWED
 
 
 def test_a_symbol_that_no_kernel_is_known_to_have_is_not_proven() -> None:
