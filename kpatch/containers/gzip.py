@@ -29,7 +29,7 @@ _TRAILER: Final = struct.Struct("<II")
 _FIELD: Final = struct.Struct("<2sHBBB32s")
 _FIELD_NAME: Final = b"KP"
 _FIRST_FIELD: Final = struct.Struct("<2sHBBB")
-"""That of the first release, without the SHA-256: what it gives back is never known to be exact."""
+"""That of earlier builds, without the SHA-256: what it gives back is never known to be exact."""
 _MOST_EXTRA: Final = 0xFFFF
 
 

@@ -89,14 +89,20 @@ def _check_no_other_is_compressed(modules: Sequence[ModuleFile], archive: TarArc
     loader(8) looks into one folder after the other, and in each for both (FreeBSD's
     sys/boot/common/module.c, and gzipfs.c in lib/libstand): so it may take either.
     """
-    for member in archive.members:
-        if modules and paths.is_compressed_module(member.name):
-            raise UnknownModuleError(
-                f"holds {shown(modules[0].names[0])}, and one that is compressed by itself: "
-                "nobody can tell which is loaded",
-                where=shown(member.name),
-                todo="extract the modules and patch each by itself",
-            )
+    member = _compressed_module(archive) if modules else None
+    if member is not None:
+        raise UnknownModuleError(
+            f"holds {shown(modules[0].names[0])}, and one that is compressed by itself: "
+            "nobody can tell which is loaded",
+            where=shown(member.name),
+            todo="extract the modules and patch each by itself",
+        )
+
+
+def _compressed_module(archive: TarArchive) -> Member | None:
+    """The first kernel module that is compressed by itself, if there is one."""
+    compressed = (each for each in archive.members if paths.is_compressed_module(each.name))
+    return next(compressed, None)
 
 
 def _not_a_package(data: Bulk, around: str) -> UnknownModuleError:
@@ -132,13 +138,13 @@ def sole_module(package: Package) -> ModuleFile:
 
 def without_module(package: Package) -> OtherModuleError:
     """The refusal of a package that has no kernel module, or only one that is compressed."""
-    for member in package.archive.members:
-        if paths.is_compressed_module(member.name):
-            return OtherModuleError(
-                "the kernel module is compressed by itself",
-                where=shown(member.name),
-                todo="extract and unpack it, and patch it by itself",
-            )
+    member = _compressed_module(package.archive)
+    if member is not None:
+        return OtherModuleError(
+            "the kernel module is compressed by itself",
+            where=shown(member.name),
+            todo="extract and unpack it, and patch it by itself",
+        )
     return OtherModuleError(
         "no kernel module in this package", todo="give it a package of kqemu-kmod"
     )

@@ -68,10 +68,10 @@ def modules_of(
             _require_link_to_module(path, member, files)
     found: list[ModuleFile] = []
     for path, all_names in names.items():
-        counts = paths.is_module
-        if not any(map(counts, all_names)) and _is_elf(archive, by_path[path]):
-            counts = paths.is_listed
-        first = next(filter(counts, all_names), None)
+        first = next(filter(paths.is_module, all_names), None)
+        listed = None if first else next(filter(paths.is_listed, all_names), None)
+        if listed and _is_elf(archive, by_path[path]):  # few lie there: hardly any file is read
+            first = listed
         if first is not None:
             others = tuple(name for name in all_names if name != first)
             found.append(ModuleFile(by_path[path], (first, *others)))
