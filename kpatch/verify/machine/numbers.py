@@ -9,6 +9,7 @@ Numbers that no host has go a way that others have gone, with the same lock.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kpatch.verify.hardware.descriptors import BUSY, TSS_SIZE, changed, tss_descriptor
@@ -56,10 +57,19 @@ def numbers(world: World, places: Places) -> Numbers:
     ``world`` is one with an unknown struct pcpu, and a GDT for each CPU: there the TSS that the
     slot names has to be loaded where nobody is known, as the unpatched switch does it.
     """
-    alone = Alone(world, CPU)
-    alone.round()  # with junk; from now on the slot is what is written there
-    try:
+    with practised(world) as alone:
         return _all(alone, places)
+
+
+@contextmanager
+def practised(world: World) -> Iterator[Alone]:
+    """The CPU that is tried, after a round with junk: from then on the slot is what is written
+    there.
+    """
+    alone = Alone(world, CPU)
+    try:
+        alone.round()
+        yield alone
     finally:
         alone.engine.close()
 

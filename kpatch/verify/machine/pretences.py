@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from kpatch.verify.machine.numbers import BITS, CPU, Pretence, described, is_known, tried
-from kpatch.verify.machine.same_effect import Alone
+from kpatch.verify.machine.numbers import BITS, Pretence, described, is_known, practised, tried
 from kpatch.verify.world.world import World
 
 _NUMBERS: Final = (0, 2, 31)
@@ -44,13 +43,9 @@ def mistaken(world: World) -> str:
     ``world`` is one with an unknown struct pcpu, and a GDT for each CPU: there the TSS that the
     slot names has to be loaded, as the unpatched switch does it. Each round tries another pair.
     """
-    alone = Alone(world, CPU)
-    alone.round()  # with junk; from now on the slot is what is written there
-    try:
+    with practised(world) as alone:
         for number, mask in PRETENCES:
             complaint = tried(alone, number, mask)
             if complaint:
                 return f"{described(number, mask)}: {complaint}"
-    finally:
-        alone.engine.close()
     return ""

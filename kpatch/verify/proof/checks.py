@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from kpatch.elf.module import Module
-from kpatch.verify.machine.numbers import Numbers, numbers
 from kpatch.verify.machine.same_effect import differences
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.world.inputs import findings
@@ -112,8 +111,3 @@ def check_same_effect(
         wrong += (f"{name}: {finding}" for finding in found.wrong)
         unknown += (f"{name}: {finding}" for finding in found.unknown)
     return Check("reads", tuple(reads)), Check("same-effect", tuple(wrong), tuple(unknown))
-
-
-def try_numbers(setup: Setup, cpuid: int, sites: tuple[Site, ...]) -> Numbers:
-    """Each number that a CPU may have, on a host whose struct pcpu is unknown."""
-    return numbers(setup.world, Places(setup.world, setup.subject.module, cpuid, sites))

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from kpatch.kernel.host import SELECTORS
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.machine.numbers import Numbers
+from kpatch.verify.machine.numbers import Numbers, numbers
 from kpatch.verify.machine.pretences import mistaken
 from kpatch.verify.machine.scenarios import (
     LEAVE,
@@ -17,11 +17,12 @@ from kpatch.verify.machine.scenarios import (
     WRONG_MASK_UP,
 )
 from kpatch.verify.machine.setup import Setup
-from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect, try_numbers
+from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_effect
 from kpatch.verify.proof.followed import sites_of
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, measure_window
 from kpatch.verify.world.host import MODELLED
+from kpatch.verify.world.places import Places
 
 _COMPARED_ON: Final = (
     Obligation(LEAVE, 2, MemoryModel.SC),
@@ -97,9 +98,8 @@ def mistaken_of(case: Case) -> str:
 
 def each_number_of(case: Case) -> Numbers:
     """What the switch does with each number that a CPU may have."""
-    return try_numbers(
-        case.setup(case.module, _UNKNOWN, Bounds()), case.cpuid, sites_of(case.match)
-    )
+    world = case.setup(case.module, _UNKNOWN, Bounds()).world
+    return numbers(world, Places(world, case.module, case.cpuid, sites_of(case.match)))
 
 
 def _there(found: str) -> str:
