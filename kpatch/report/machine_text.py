@@ -45,8 +45,8 @@ def _advice(machine: MachineFacts) -> Iterator[str]:
 
 
 def _run(run: TriedFacts, style: Style) -> str:
-    wrong = "1 wrong TSS" if run["wrong_tss"] == 1 else f"{run['wrong_tss']} wrong TSSs"
-    said = f"{counted(run['rounds'], 'round')}, {wrong}, {counted(run['faults'], 'fault')}"
+    counts = (run["rounds"], "round"), (run["wrong_tss"], "wrong TSS"), (run["faults"], "fault")
+    said = ", ".join(counted(*each) for each in counts)
     if run["outcome"] == "unfinished":
         said += f", unfinished after {run['seconds']:.0f} s"
     if run["kind"] == "control":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kpatch.errors import UsageError
 from kpatch.kernel.host import SELECTORS
+from kpatch.units import counted
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import SCENARIOS, Scenario
 from kpatch.verify.world.host import MAXCPU
@@ -24,9 +25,8 @@ class Obligation:
     @property
     def title(self) -> str:
         """Short and unique within a suite, as ``two-rounds, 4 CPUs, tso``."""
-        cpus = "1 CPU" if self.cpus == 1 else f"{self.cpus} CPUs"
         selector = "" if self.tr_selector == SELECTORS[0] else f", TR {self.tr_selector:#x}"
-        return f"{self.scenario.name}, {cpus}, {self.model.value}{selector}"
+        return f"{self.scenario.name}, {counted(self.cpus, 'CPU')}, {self.model.value}{selector}"
 
 
 def suite(
