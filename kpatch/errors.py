@@ -5,26 +5,33 @@ A message has three parts: what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 DONE = 0
 FINDING = 1
+
+Option: TypeAlias = Literal["--osversion", "--replace-source-fix"]
+"""What a person can say to ``kpatch apply`` so that it does not refuse."""
 
 
 class KpatchError(Exception):
     """Anything kpatch refuses or cannot do. Never raised itself, only its subclasses are.
 
-    ``left`` says what it left as it was; a command that writes fills it in.
+    ``option`` is the one of ``apply`` that would have it done. ``left`` says what it left as it
+    was; a command that writes fills it in.
     """
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "error"
 
-    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: str = "", todo: str = "", option: Option | None = None
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.todo = todo
+        self.option = option
         self.left = ""
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ from kpatch.containers.target import Changed, Target
 from kpatch.errors import DONE, KernelUnknownError, UsageError
 from kpatch.kernel.host import Host
 from kpatch.repair import Repaired
-from kpatch.report.command_line import command_line, with_version
+from kpatch.report.command_line import command_line, repair_with
 from kpatch.report.file_documents import applied, mark_patched, mark_would_patch
 from kpatch.report.style import Style
 from kpatch.report.typed import Applied, FileEntry
@@ -132,8 +132,8 @@ def _said_with_the_file(path: Path, console: Console) -> Iterator[None]:
     try:
         yield
     except KernelUnknownError as error:
-        if "--osversion" in error.todo:
-            error.todo += f": {with_version(str(path), console.given)}"
+        if error.option == "--osversion":
+            error.todo += f": {repair_with(error.option, str(path), console.given)}"
         raise
 
 

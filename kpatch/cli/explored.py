@@ -131,7 +131,7 @@ def _repair(assessed: Assessment, path: str) -> str:
     if assessed.verdict is Verdict.AFFECTED and assessed.refusal is None:
         return "apply"
     fix = assessed.source_fix
-    return "apply --replace-source-fix" if fix is not None and fix.variant in ("A", "B") else ""
+    return "apply --replace-source-fix" if fix is not None and fix.is_replaceable else ""
 
 
 def _image(assessed: Assessment) -> str:

@@ -87,7 +87,7 @@ def _exit_code(result: "Assessment") -> int:
     from kpatch.patch.assess import Verdict
 
     fix = result.source_fix
-    unsound = result.verdict is Verdict.SOURCE_FIXED and fix is not None and fix.variant != "C"
+    unsound = result.verdict is Verdict.SOURCE_FIXED and fix is not None and not fix.is_sound
     findings = {Verdict.AFFECTED, Verdict.CHANGED, Verdict.UNKNOWN_BUILD}
     other_kernel = result.is_patched and result.refusal is not None
     return FINDING if result.verdict in findings or unsound or other_kernel else DONE

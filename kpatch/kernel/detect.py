@@ -95,13 +95,15 @@ class Detection(NamedTuple):
             raise KernelUnknownError(self.uncovered, todo=_ADD_IT)
         for conflict in self.conflicts:
             if conflict.matters:
-                todo = _GET_ANOTHER if conflict.in_module else _SETTLES
-                raise KernelUnknownError(f"conflict: {conflict.what}", todo=todo)
+                what = f"conflict: {conflict.what}"
+                if conflict.in_module:
+                    raise KernelUnknownError(what, todo=_GET_ANOTHER)
+                raise _unsettled(what)
         if self.exact is not None:
             return self.exact
         strides = {kernel.tss_stride for kernel in self.candidates}
         if self.cpuid is None or len(strides) != 1:
-            raise KernelUnknownError(_doubt(self.candidates), todo=_SETTLES)
+            raise _unsettled(_doubt(self.candidates))
         return HostLayout(self.cpuid, strides.pop())
 
     def require_cpuid(self) -> int:
@@ -226,6 +228,10 @@ def _word(
     sure: Confidence | None = None,
 ) -> Evidence:
     return Evidence(source, seen, means, versions, confidence=sure)
+
+
+def _unsettled(what: str) -> KernelUnknownError:
+    return KernelUnknownError(what, todo=_SETTLES, option="--osversion")
 
 
 def _doubt(kernels: Sequence[Kernel]) -> str:

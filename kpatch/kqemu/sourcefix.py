@@ -54,6 +54,16 @@ class SourceFix(NamedTuple):
     calls: tuple[CallSite, ...]
     ltr_sites: tuple[CodePlace, ...]
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether the module needs no repair beside it."""
+        return self.variant == "C"
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether it is one of those that do nothing but what the patch does better."""
+        return self.variant in ("A", "B")
+
 
 def recognise(module: Module, *, ignored: Collection[str] = ()) -> SourceFix | None:
     """The source fix in an amd64 module, or None.

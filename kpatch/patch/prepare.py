@@ -20,7 +20,7 @@ def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan
     cpuid's place is in doubt.
     """
     module, fix = assessment.module, assessment.source_fix
-    replaces = replace_source_fix and fix is not None and fix.variant in ("A", "B")
+    replaces = replace_source_fix and fix is not None and fix.is_replaceable
     if assessment.refusal is not None and not (
         replaces and assessment.verdict is Verdict.SOURCE_FIXED
     ):

@@ -128,10 +128,9 @@ def _affected(found: _Found) -> Assessment:
 
 def _already_fixed(fix: SourceFix) -> AlreadyFixedError:
     name = "an unknown source fix" if fix.variant == "unknown" else f"source fix {fix.variant}"
-    advice = {
-        "A": "'kpatch apply --replace-source-fix' switches it off and patches",
-        "B": "'kpatch apply --replace-source-fix' switches it off and patches",
-        "C": "nothing to repair",
-        "unknown": "build it without that fix, then patch it",
-    }
-    return AlreadyFixedError(f"it carries {name}: {fix.judgement}", todo=advice[fix.variant])
+    what = f"it carries {name}: {fix.judgement}"
+    if fix.is_replaceable:
+        todo = "'kpatch apply --replace-source-fix' switches it off and patches"
+        return AlreadyFixedError(what, todo=todo, option="--replace-source-fix")
+    todo = "nothing to repair" if fix.is_sound else "build it without that fix, then patch it"
+    return AlreadyFixedError(what, todo=todo)

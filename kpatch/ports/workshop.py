@@ -63,7 +63,7 @@ def _in_a_build() -> Iterator[None]:
         error.what = error.what.replace("--osversion", "KPATCH_OSVERSION (or the tree's OSVERSION)")
         for kind, todo in _REMEDIES:
             if isinstance(error, kind):
-                error.todo = todo
+                error.todo, error.option = todo, None
         raise
 
 
@@ -142,8 +142,7 @@ class ModuleWorkshop:
         return Shown(_phrase(proof), proof)
 
     def _standing_of_fix(self, found: Assessment) -> Standing:
-        variant = found.source_fix.variant if found.source_fix else "unknown"
-        if variant == "C":
+        if found.source_fix is not None and found.source_fix.is_sound:
             return Standing.SOUND_SOURCE_FIX
         if self._replace_source_fix:
             return Standing.AFFECTED

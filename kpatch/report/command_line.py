@@ -32,10 +32,12 @@ def command_line(words: str, path: str, given: Given = ()) -> str:
     return f"kpatch {words} {''.join(options)}{quoted(f'./{path}' if path[:1] == '-' else path)}"
 
 
-def with_version(path: str, given: Given) -> str:
-    """The repair for a kernel of which the user alone knows the version."""
-    others = [each for each in given if each[0] not in _KERNEL]
-    return command_line("apply --osversion VERSION", path, others)
+def repair_with(option: str, path: str, given: Given) -> str:
+    """The repair with an ``option`` that a refusal left to the user, who alone knows VERSION."""
+    if option in _KERNEL:
+        given = [each for each in given if each[0] not in _KERNEL]
+        option = f"{option} VERSION"
+    return command_line(f"apply {option}", path, given)
 
 
 def quoted(word: str) -> str:

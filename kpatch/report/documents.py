@@ -68,13 +68,16 @@ def refusal(file: str, error: KpatchError, *, passed_over: bool = False) -> Refu
 
 def failure(error: KpatchError) -> ErrorFacts:
     """What went wrong."""
-    return {
+    facts: ErrorFacts = {
         "error": error.kind,
         "exit_code": error.exit_code,
         "what": error.what,
         "where": error.where,
         "todo": error.todo,
     }
+    if error.option is not None:
+        facts["option"] = error.option
+    return facts
 
 
 def counted_only(file: str) -> CountedOnly:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kpatch.errors import KpatchError
-from kpatch.report.command_line import Given, command_line, with_version
+from kpatch.report.command_line import Given, command_line, repair_with
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.report.verdict_text import verdict_line
 
 if TYPE_CHECKING:
-    from kpatch.report.typed import Assessed, KernelFacts
-
-_REPLACE: Final = "--replace-source-fix"
+    from kpatch.report.typed import Assessed, ErrorFacts, KernelFacts
 
 
 def scan_text(
@@ -73,20 +71,24 @@ def _short(document: Assessed, path: str) -> Iterator[str]:
 
         yield from (f"  {warning}" for warning in linker_warning(document["linker"]))
     refusal = document.get("refusal")
-    if refusal and refusal["todo"] and not (path and _REPLACE in refusal["todo"]):
+    if refusal and refusal["todo"] and not (path and _says_it_all(refusal)):
         yield f"  {refusal['todo']}"
+
+
+def _says_it_all(refusal: ErrorFacts) -> bool:
+    """Whether the command that does it needs no words beside it: one with a VERSION does."""
+    return refusal.get("option") == "--replace-source-fix"
 
 
 def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
     """The command to run now. A refusal has said what to do, but for the file's name."""
     refusal = document.get("refusal")
-    if path and refusal and _REPLACE in refusal["todo"]:
-        yield f"  next: {command_line(f'apply {_REPLACE}', path, given)}"
-    elif path and refusal and "--osversion" in refusal["todo"]:
-        yield f"  next: {with_version(path, given)}"
-    if not path or refusal:
+    if not path:
         return
-    if document["verdict"] == "affected":
+    if refusal:
+        if "option" in refusal:
+            yield f"  next: {repair_with(refusal['option'], path, given)}"
+    elif document["verdict"] == "affected":
         yield f"  next: {command_line('apply', path, given)}"
     elif document["verdict"] in ("patched", "patched-then-stripped"):
         # The note says nothing of a proof: anybody could write that.

@@ -16,13 +16,14 @@ from kpatch.report.typed_proof import ProofFacts, ReadingFacts
 
 
 class ErrorFacts(TypedDict):
-    """An error: its kind, its exit code, and the three parts of its message."""
+    """An error: its kind, its exit code, the three parts of its message, an option that helps."""
 
     error: str
     exit_code: int
     what: str
     where: str
     todo: str
+    option: NotRequired[str]
 
 
 class FileEntry(TypedDict):

@@ -59,6 +59,21 @@ def test_each_sample_that_must_not_be_patched_is_refused_with_its_name(
     assert caught.value.todo
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("kqemu-7-ambiguous.ko", "--osversion"),
+        ("kqemu-7-fix-a.ko", "--replace-source-fix"),
+        ("kqemu-7-fix-b.ko", "--replace-source-fix"),
+        ("kqemu-7-fix-c.ko", None),
+        ("other.ko", None),
+    ],
+)
+def test_a_refusal_carries_the_option_that_has_it_done(name: str, option: str | None) -> None:
+    refusal = assess(sample(name)).refusal
+    assert refusal is not None and refusal.option == option
+
+
 def test_only_the_fixes_that_can_be_switched_off_are_replaced() -> None:
     with pytest.raises(AlreadyFixedError, match="source fix C"):
         prepare(assess(sample("kqemu-7-fix-c.ko")), replace_source_fix=True)
