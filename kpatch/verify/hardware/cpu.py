@@ -216,7 +216,7 @@ class Engine:
         self._taken = taken
         self._milestone = budget // 2
         self._trace.begin(run.trace, self._quiet, stops, self._milestone - taken - 1)
-        self._cycle = CycleFinder(self._milestone)
+        self._cycle = CycleFinder()
         self._stopped = False
         self._due: CodeInfo | None = (
             None  # the instruction after which there is something to look at
@@ -250,11 +250,13 @@ class Engine:
             self._fail("no-fault", info.refused)
         elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
             self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
-        elif info.loads_segment and self._controls.is_own_table(self._reader.read()):
+        elif info.loads_segment and self._controls.is_own_table(self._reader.read_controls()):
             self._fail("no-fault", "loads a segment from a GDT of the patch's own")
         elif taken > self._budget:
             self._fail("progress", f"no end after {self._budget} instructions")
-        elif self._cycle.closes(taken, address, self._ledger.count, self._reader):
+        elif taken >= self._milestone and self._cycle.closes(
+            address, self._ledger.count, self._reader
+        ):
             self._fail("progress", "goes round for ever, and nothing changes")
         if info.changes_controls or info.is_ltr:
             self._due = info
@@ -269,13 +271,14 @@ class Engine:
         due, self._due = self._due, None
         if due is None:
             return True
-        registers = self._reader.read()
-        complaint = self._controls.complaint(registers, self._root) if due.changes_controls else ""
-        if complaint:
-            self._fail("no-fault", f"beyond what the emulation models: {complaint}")
-        elif due.is_ltr:
-            self._run.loaded.append(LoadedTask.of(registers, self._read_virtual))
-        return not complaint
+        if due.changes_controls:
+            complaint = self._controls.complaint(self._reader.read_controls(), self._root)
+            if complaint:
+                self._fail("no-fault", f"beyond what the emulation models: {complaint}")
+                return False
+        if due.is_ltr:
+            self._run.loaded.append(LoadedTask.of(self._reader.read(), self._read_virtual))
+        return True
 
     def _read_virtual(self, address: int, size: int) -> bytes:
         for region in self._places:

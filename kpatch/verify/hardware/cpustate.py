@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from kpatch.verify.explore.program import Violation
-from kpatch.verify.hardware.registers import Registers, TableRegister
+from kpatch.verify.hardware.registers import ControlRegisters, Registers, TableRegister
 
 CHUNK: Final = 64
 """Private memory is kept in a snapshot by chunks of this many bytes."""
@@ -114,15 +114,15 @@ class Controls:
         default_factory=dict, init=False, compare=False, repr=False
     )
 
-    def complaint(self, registers: Registers, root: int) -> str:
+    def complaint(self, registers: ControlRegisters, root: int) -> str:
         """What is wrong with the registers; empty if nothing. ``root`` is what cr3 was."""
-        key = root, registers.controls
+        key = root, registers.key
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = self._complaint(registers, root)
         return known
 
-    def _complaint(self, registers: Registers, root: int) -> str:
+    def _complaint(self, registers: ControlRegisters, root: int) -> str:
         paging = registers["cr0"] & 0x8000_0001 == 0x8000_0001 and registers["cr4"] & 0x20
         checks = (
             (bool(paging), "paging or protection is off"),
@@ -141,7 +141,7 @@ class Controls:
         )
         return ", ".join(text for good, text in checks if not good)
 
-    def is_own_table(self, registers: Registers) -> bool:
+    def is_own_table(self, registers: ControlRegisters) -> bool:
         """Whether GDTR names a table of the patch's own."""
         known = self._known_tables.get(registers.gdtr)
         if known is None:

@@ -62,12 +62,9 @@ class Hooks:
         self._kept: list[tuple[Any, Any]] = []  # handles, and functions that the library calls
         self._raised: BaseException | None = None
 
-    def add(self, kind: int, called: Callable[..., Any], low: int = 1, high: int = 0) -> None:
-        """Call ``called(handle of the engine, ..., None)`` on each event of a kind.
-
-        In between are what the library says about it: for code its address and size, for
-        accesses the kind, address, size and value, for an interrupt its number. From ``low`` to
-        ``high`` only, if they are in this order. Raises UcError.
+    def add(self, kind: int, called: Callable[..., Any]) -> None:
+        """Call ``called(handle of the engine, ..., None)`` on each event of a kind; in between is
+        what the library says about it: of an interrupt its number. Raises UcError.
         """
 
         def event(*said: Any) -> Any:
@@ -76,6 +73,21 @@ class Hooks:
             except BaseException as error:
                 self._caught(error)
                 return None
+
+        self._add(kind, event, 1, 0)
+
+    def add_accesses(
+        self, kind: int, called: Callable[[int, int], None], low: int = 1, high: int = 0
+    ) -> None:
+        """Call ``called(address, size)`` before each access of a kind to memory. From ``low`` to
+        ``high`` only, if they are in this order. Raises UcError.
+        """
+
+        def event(_: int, access: int, address: int, size: int, value: int, data: None) -> None:
+            try:
+                called(address, size)
+            except BaseException as error:
+                self._caught(error)
 
         self._add(kind, event, low, high)
 

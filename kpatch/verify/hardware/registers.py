@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from unicorn import Uc, UcError
 from unicorn import x86_const as x86
@@ -24,14 +24,13 @@ GENERAL: Final = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 _NAMES: Final = (
-    *GENERAL, "rip", "rflags",
+    *GENERAL, "rip",
     "cr2", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "fs", "gs", "fs_base", "gs_base",
-    "cr0", "cr3", "cr4", "cs", "ss", "ds", "es",
+    "rflags", "cr0", "cr3", "cr4", "cs", "ss", "ds", "es",
 )  # fmt: skip
 _TABLES: Final = ("ldtr", "gdtr", "tr", "idtr")
 _AT: Final = {name: _SLOT * number for number, name in enumerate((*_NAMES, *_TABLES))}
-_CONTROLS: Final = slice(_AT["cr0"], _AT["tr"])
-_GDTR: Final = slice(_AT["gdtr"], _AT["tr"])
+_CONTROLS: Final = slice(_AT["rflags"], _AT["tr"])
 
 
 @cache
@@ -67,6 +66,34 @@ class TableRegister:
 
 
 @dataclass(frozen=True)
+class ControlRegisters:
+    """What says which code and which memory there is: TF and IF; cr0, cr3 and cr4, the selectors
+    of code and data, LDTR and GDTR.
+    """
+
+    raw: bytes
+
+    def __getitem__(self, name: str) -> int:
+        """The value of one that is a plain number."""
+        at = _AT[name] - _CONTROLS.start
+        return int.from_bytes(self.raw[at : at + 8], "little")
+
+    @property
+    def key(self) -> tuple[int, bytes]:
+        """Equal for registers that say the same; the other flags do not count."""
+        return self.raw[1] & 3, self.raw[_SLOT:]
+
+    @property
+    def gdtr(self) -> bytes:
+        """GDTR as it is kept."""
+        return self.raw[-_SLOT:]
+
+    def table(self, name: str) -> TableRegister:
+        """The value of ``ldtr`` or ``gdtr``."""
+        return _table(self.raw, _AT[name] - _CONTROLS.start)
+
+
+@dataclass(frozen=True)
 class Registers:
     """The registers of one CPU. Equal registers behave equally."""
 
@@ -76,38 +103,26 @@ class Registers:
         """The value of a register that is a plain number."""
         return int.from_bytes(self.raw[(at := _AT[name]) : at + 8], "little")
 
-    @property
-    def controls(self) -> tuple[int, bytes]:
-        """What says which code and which memory there is: TF and IF; cr0, cr3 and cr4, the
-        selectors of code and data, LDTR and GDTR.
-        """
-        return self["rflags"] & 0x300, self.raw[_CONTROLS]
-
-    @property
-    def gdtr(self) -> bytes:
-        """GDTR as it is kept."""
-        return self.raw[_GDTR]
-
     def table(self, name: str) -> TableRegister:
         """The value of ``tr``, ``ldtr``, ``gdtr`` or ``idtr``."""
-        at = _AT[name]
-        selector, base, limit, flags = _MMR.unpack_from(self.raw, at)
-        return TableRegister(selector, base, limit, flags >> 8 & 0xF)
+        return _table(self.raw, _AT[name])
+
+
+def _table(raw: bytes, at: int) -> TableRegister:
+    selector, base, limit, flags = _MMR.unpack_from(raw, at)
+    return TableRegister(selector, base, limit, flags >> 8 & 0xF)
 
 
 class RegisterReader:
     """Reads all registers of one engine; and quickly those that each run needs."""
 
     def __init__(self, engine: Uc) -> None:
-        count = len(_IDS)
         self._engine = engine
-        self._count = ctypes.c_int(count)
+        self._all = _Batch(_IDS, _MmrSlot)
+        controls = _IDS[_CONTROLS.start // _SLOT : _CONTROLS.stop // _SLOT]
+        self._controls = _Batch(controls, _MmrSlot)
         self._number = ctypes.c_uint64()
         self._at_number = ctypes.byref(self._number)
-        self._values = (ctypes.c_char * (_SLOT * count))()
-        start = ctypes.addressof(self._values)
-        self._ids = (ctypes.c_int * count)(*_IDS)
-        self._pointers = (ctypes.c_void_p * count)(*(start + _SLOT * n for n in range(count)))
 
     @property
     def rip(self) -> int:
@@ -122,19 +137,44 @@ class RegisterReader:
 
     def write(self, numbers: Mapping[str, int]) -> None:
         """Set registers that are plain numbers."""
-        count = len(numbers)
-        ids = (ctypes.c_int * count)(*map(number_of, numbers))
-        values = (ctypes.c_uint64 * count)(*numbers.values())
-        start = ctypes.addressof(values)
-        pointers = (ctypes.c_void_p * count)(*(start + 8 * n for n in range(count)))
-        self._check(self._engine._do_reg_write_batch(ids, pointers, ctypes.c_int(count)))
+        batch = _written(tuple(numbers))
+        batch.values[:] = list(numbers.values())
+        self._check(self._engine._do_reg_write_batch(batch.ids, batch.pointers, batch.count))
 
     def read(self) -> Registers:
         """The registers as they are now."""
-        self._check(self._engine._do_reg_read_batch(self._ids, self._pointers, self._count))
-        return Registers(self._values.raw)
+        return Registers(self._read(self._all))
+
+    def read_controls(self) -> ControlRegisters:
+        """Of these registers, those that say which code and which memory there is."""
+        return ControlRegisters(self._read(self._controls))
+
+    def _read(self, batch: _Batch) -> bytes:
+        self._check(self._engine._do_reg_read_batch(batch.ids, batch.pointers, batch.count))
+        return bytes(batch.values)
 
     @staticmethod
     def _check(status: int) -> None:
         if status:
             raise UcError(status)
+
+
+class _Batch:
+    """Some registers by number, and where the library finds or puts their values."""
+
+    def __init__(self, numbers: Sequence[int], slot: Any) -> None:
+        count, size = len(numbers), ctypes.sizeof(slot)
+        self.count = ctypes.c_int(count)
+        self.ids = (ctypes.c_int * count)(*numbers)
+        self.values = (slot * count)()
+        start = ctypes.addressof(self.values)
+        self.pointers = (ctypes.c_void_p * count)(*(start + size * n for n in range(count)))
+
+
+_MmrSlot: Final = ctypes.c_char * _SLOT
+
+
+@cache
+def _written(names: tuple[str, ...]) -> _Batch:
+    """The registers of one kind of write: there are few."""
+    return _Batch([number_of(name) for name in names], ctypes.c_uint64)

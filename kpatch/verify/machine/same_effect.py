@@ -202,11 +202,13 @@ class Alone:
     def window(self, places: Places) -> int:
         """Instructions in the last round from the change of cr3 to the last ``ltr``."""
         trace = self._trace()
-        loads = [at for at, address in enumerate(trace) if self.engine.info(address).is_ltr]
-        back = [at for at, address in enumerate(trace) if self._is_back(address, places)]
-        return loads[-1] - back[-1] if loads and back else 0
+        last = range(len(trace) - 1, -1, -1)
+        load = next((at for at in last if self.engine.info(trace[at]).is_ltr), None)
+        back = next((at for at in last if self._is_back(trace[at], places)), None)
+        return load - back if load is not None and back is not None else 0
 
-    def _is_back(self, address: int, places: Places) -> bool:
+    @staticmethod
+    def _is_back(address: int, places: Places) -> bool:
         found = None if places.is_patch(address) else places.instruction(address)
         return found is not None and writes_cr3(found)
 

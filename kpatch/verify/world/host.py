@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 from kpatch.elf.klink import LoadedModule
@@ -261,8 +262,7 @@ def pcpu_page(model: HostModel, cpu: int, pretence: tuple[int, int] | None) -> b
     passes for a CPU's number, nor for its mask. A pretence stands at every address that is 4 more
     than a multiple of 8, as cpuid does in the kernels that are known.
     """
-    junk = range(0xA5000000 | cpu << 16, (0xA5000000 | cpu << 16) + PAGE, 4)
-    page = bytearray(struct.pack(f"<{len(junk)}I", *junk))
+    page = bytearray(_junk(cpu))
     if pretence is not None:
         page[4:-4] = struct.pack("<II", *pretence) * (PAGE // 8 - 1)
     struct.pack_into("<Q", page, 0, 0xFFFF_FF00_0100_0000 + 0x400 * cpu)
@@ -270,3 +270,9 @@ def pcpu_page(model: HostModel, cpu: int, pretence: tuple[int, int] | None) -> b
         others = ((1 << model.cpus) - 1) & ~(1 << cpu)
         struct.pack_into("<III", page, model.cpuid_offset, cpu, 1 << cpu, others)
     return bytes(page)
+
+
+@cache
+def _junk(cpu: int) -> bytes:
+    junk = range(0xA5000000 | cpu << 16, (0xA5000000 | cpu << 16) + PAGE, 4)
+    return struct.pack(f"<{len(junk)}I", *junk)

@@ -47,11 +47,18 @@ class Places:
             for section in sections
             if section.index in world.loaded.sections
         )
+        self._is_patch: dict[int, bool] = {}  # asked again and again, of the same few
 
     def is_patch(self, address: int) -> bool:
         """Whether it is code of the patch: at a site, or the module's own, as the trampolines
         are. (The image lies in the module's data.)
         """
+        known = self._is_patch.get(address)
+        if known is None:
+            known = self._is_patch[address] = self._lies_in_the_patch(address)
+        return known
+
+    def _lies_in_the_patch(self, address: int) -> bool:
         return any(region.holds(address) for region in self.patch) or any(
             address in site for site in self._sites
         )
