@@ -15,10 +15,10 @@ from typing import Final
 
 from kpatch.containers.compression import RECORD
 from kpatch.containers.package.pax import EXTENSIONS, Extension, told_by
+from kpatch.containers.package.tar_header import BLOCK, TarHeader, read_header
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk
 
-BLOCK: Final = 512
 END_BLOCKS: Final = 2 * BLOCK
 MAX_MEMBERS: Final = 100_000
 MAX_EXTENSION: Final = 1 << 20
@@ -37,14 +37,6 @@ HARD_LINK: Final = b"1"
 SYMBOLIC_LINK: Final = b"2"
 DIRECTORY: Final = b"5"
 WITHOUT_DATA: Final = (HARD_LINK, SYMBOLIC_LINK, b"3", b"4", DIRECTORY, b"6")
-
-_OTHER_NUMBERS: Final = (slice(100, 108), slice(108, 116), slice(116, 124), slice(136, 148))
-_OCTAL: Final = re.compile(rb" *[0-7]*[ \0]*|[\x80\xff].*", re.DOTALL)
-"""Mode, user, group and time: in octal or GNU's base 256, or other readers take no header there."""
-
-_POSIX: Final = b"ustar\x0000"
-_GNU: Final = b"ustar  \0"
-_V7: Final = bytes(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +131,7 @@ def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> Iterator[byte
         if not (member.is_regular and member.is_plain):
             raise DamagedFileError("has its size in an extended header", where=shown(member.name))
         yield from archive.raw.pieces(start, member.header)
-        yield _resize(archive.raw.part(member.header, member.data), len(new))
+        yield read_header(archive.raw, member.header).resized(len(new))
         yield new + bytes(-len(new) % BLOCK)
         start = member.end
         growth += len(new) + -len(new) % BLOCK - (member.end - member.data)
@@ -174,48 +166,45 @@ def _read_member(raw: Bulk, start: int) -> Member:
     extensions: list[Extension] = []
     position = start
     for _ in range(MAX_EXTENSIONS + 1):
-        header = _header(raw, position)
-        type_ = header[156:157]
+        header = read_header(raw, position)
         data = position + BLOCK
-        if type_ not in EXTENSIONS:
-            told = told_by(extensions, is_gnu=header[257:265] == _GNU)
-            return _member(raw, start, position, header, told)
-        size = _number(header[124:136], position)
+        if header.type not in EXTENSIONS:
+            return _member(raw, start, header, told_by(extensions, is_gnu=header.is_gnu))
+        size = header.size
         if size > MAX_EXTENSION or data + size > raw.size:
             raise DamagedFileError(
                 f"an extended header has more than {MAX_EXTENSION >> 20} MiB, or is cut short",
                 where=f"byte {position}",
             )
-        extensions.append(Extension(type_, raw.part(data, data + size), position))
+        extensions.append(Extension(header.type, raw.part(data, data + size), position))
         position = data + size + -size % BLOCK
     raise DamagedFileError("too many extended headers in a row", where=f"byte {start}")
 
 
-def _member(raw: Bulk, start: int, position: int, header: bytes, told: Mapping[str, str]) -> Member:
-    """The member whose own ``header`` is at ``position``, its extended headers already read."""
-    own_name = _header_name(header, position)
+def _member(raw: Bulk, start: int, header: TarHeader, told: Mapping[str, str]) -> Member:
+    """The member with this ``header``, of which the extended ones have ``told`` more."""
+    own_name = header.name
     name = told.get("path", own_name)
     if len(name) > MAX_NAME:
         raise DamagedFileError(
             f"a name is longer than {MAX_NAME} characters", where=f"byte {start}"
         )
-    type_ = header[156:157]
-    size = _number(header[124:136], position)
+    type_, size = header.type, header.size
     if "size" in told:
         if not re.fullmatch(r"[0-9]{1,15}", told["size"]):
             raise DamagedFileError("the size is not a number", where=shown(name))
         size = int(told["size"])
-    own_link = _text(header[157:257])
+    own_link = header.link
     _require_one_kind(name, type_, size, own_link, told)
     if type_ == b"\0" and name.endswith("/") != own_name.endswith("/"):
         raise DamagedFileError("one of its two names is that of a folder", where=shown(name))
-    data = position + BLOCK
+    data = header.position + BLOCK
     end = data + size + -size % BLOCK
     if end > raw.size:
         what = f"its {size} bytes go past the end of the archive"
         raise DamagedFileError(what, where=shown(name))
     link = told.get("linkpath", own_link)
-    return Member(name, link, type_, start, position, data, size, end, "size" not in told)
+    return Member(name, link, type_, start, header.position, data, size, end, "size" not in told)
 
 
 def _require_one_kind(
@@ -232,69 +221,3 @@ def _require_one_kind(
     # Old archives mark a folder by its name alone (type NUL); what else ends so is in doubt.
     if name.endswith("/") and type_ != DIRECTORY and (type_ != b"\0" or size):
         raise DamagedFileError("a file with the name of a folder", where=shown(name))
-
-
-def _header(raw: Bulk, position: int) -> bytes:
-    """The header block at ``position``, its checksum right."""
-    header = raw.part(position, position + BLOCK)
-    if len(header) < BLOCK:
-        raise DamagedFileError("the archive is cut short", where=f"byte {position}")
-    if _number(header[148:156], position) != _checksum(header):
-        raise DamagedFileError("not a tar header (wrong checksum)", where=f"byte {position}")
-    if not all(_OCTAL.fullmatch(header[field]) for field in _OTHER_NUMBERS):
-        raise DamagedFileError("a field is not an octal number", where=f"byte {position}")
-    return header
-
-
-def _checksum(header: bytes) -> int:
-    """Sum of all bytes, the checksum field itself counted as spaces."""
-    return sum(header[:148]) + sum(header[156:]) + 8 * ord(" ")
-
-
-def _number(field: bytes, position: int) -> int:
-    """An octal field. The base-256 form is for 8 GiB and more, or for tricks: refused."""
-    digits = field.strip(b" \0")
-    if not re.fullmatch(rb"[0-7]*", digits):
-        raise DamagedFileError("a field is not an octal number", where=f"byte {position}")
-    return int(digits or b"0", 8)
-
-
-def _header_name(header: bytes, position: int) -> str:
-    """The name field; with the prefix field when the header is POSIX's, not GNU's.
-
-    Readers differ in what they take for a prefix, so where a header of another form has something
-    in that place it is refused.
-    """
-    magic = header[257:265]
-    if magic not in (_POSIX, _GNU, _V7):
-        raise DamagedFileError("not the header of a known tar format", where=f"byte {position}")
-    unused = header[500:] if magic == _POSIX else header[345:]
-    if unused.count(0) != len(unused):
-        raise DamagedFileError(
-            "a header has something where its format has nothing", where=f"byte {position}"
-        )
-    name = _text(header[:100])
-    prefix = _text(header[345:500]) if magic == _POSIX else ""
-    return f"{prefix}/{name}" if prefix else name
-
-
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-def _resize(header: bytes, size: int) -> bytes:
-    """The header block with another size, and the checksum that belongs to it."""
-    resized = header[:124] + _octal_like(header[124:136], size) + header[136:]
-    checksum = _octal_like(header[148:156], _checksum(resized))
-    return resized[:148] + checksum + resized[156:]
-
-
-def _octal_like(field: bytes, value: int) -> bytes:
-    """``value`` in octal, filled and ended as the old ``field`` is."""
-    match = re.fullmatch(rb"( *)([0-7]+)([ \0]*)", field)
-    fill = b" " if match and match[1] else b"0"
-    tail = match[3] if match else b" "
-    digits = b"%o" % value
-    if len(digits) + len(tail) > len(field):
-        tail = tail[-1:]
-    return digits.rjust(len(field) - len(tail), fill) + tail
