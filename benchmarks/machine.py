@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.measure import sized
 from kpatch.elf.module import Module, read_module
-from kpatch.isa.decode import Instruction, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Instruction
 from kpatch.machinetest import settings_for, subject_of
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess

@@ -23,7 +23,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.before import Means
+from kpatch.patch.assessment import Means
 from kpatch.report import documents
 from kpatch.report.explain_text import explanation, sentence, wrapped
 from kpatch.report.file_documents import explained

@@ -7,8 +7,9 @@ from functools import cache
 from typing import Final
 
 from kpatch.isa.capstone_layout import EFLAGS
-from kpatch.isa.decode import REGISTERS, SEGMENTS, Instruction, Memory, Register, decode_raw
+from kpatch.isa.decode import decode_raw
 from kpatch.isa.effects import CLEARS_THE_REST, FLAG_NAMES, HIGH_BYTES, WHOLE, Effects, ordered
+from kpatch.isa.instruction import REGISTERS, SEGMENTS, Instruction, Memory, Register
 from kpatch.units import ADDRESS_MASK
 
 _SELECTOR: Final = 0x3

@@ -17,8 +17,8 @@ from iced_x86 import (
     RflagsBits,
 )
 
-from kpatch.isa.decode import REGISTERS, Memory
 from kpatch.isa.effects import CLEARS_THE_REST, FLAG_NAMES, HIGH_BYTES, WHOLE, Effects, ordered
+from kpatch.isa.instruction import REGISTERS, Memory
 
 _BITS: Final = tuple(getattr(RflagsBits, name) for name in FLAG_NAMES)
 _READS: Final = frozenset({

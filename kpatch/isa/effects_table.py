@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.isa.decode import Immediate, Instruction, Memory, Register
 from kpatch.isa.effects import CF, Effects
+from kpatch.isa.instruction import Immediate, Instruction, Memory, Register
 
 _READS: Final = ("reads",)
 _WRITES: Final = ("writes", "may_write")

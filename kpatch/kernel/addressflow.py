@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from kpatch.isa.calling import DESTROYED
-from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register
+from kpatch.isa.instruction import Immediate, Instruction, Memory, Operand, Register
 from kpatch.units import ADDRESS_MASK
 
 _MOST_STEPS: Final = 50_000

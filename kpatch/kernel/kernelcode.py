@@ -17,7 +17,8 @@ from typing import Final, Literal, NamedTuple
 
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Symbol
-from kpatch.isa.decode import Immediate, Instruction, Memory, Register, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Immediate, Instruction, Memory, Register
 from kpatch.kernel.addressflow import Known, Use, address_of, uses, value_of
 from kpatch.kernel.kernels import OneGdt
 from kpatch.units import ADDRESS_MASK

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.errors import MatchError
-from kpatch.isa.decode import Instruction, Outline, decode_one, outline
+from kpatch.isa.decode import Outline, decode_one, outline
+from kpatch.isa.instruction import Instruction
 from kpatch.isa.mnemonics import operation_of
 from kpatch.units import SectionOffset
 

@@ -20,7 +20,7 @@ from kpatch.errors import (
 from kpatch.kernel.detect import detect
 from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.kqemu.identify import KQEMU, Identity, identify
-from kpatch.patch.assessment import Assessment, Verdict, stripped
+from kpatch.patch.assessment import Assessment, Means, Verdict, stripped
 from kpatch.patch.fast_path import (
     not_for_amd64,
     of_another_system,
@@ -83,7 +83,7 @@ def _elsewhere(module: Module, identity: Identity) -> Assessment:
 def _patched(
     module: Module, identity: Identity, note: Note, known: Sequence[Signature]
 ) -> Assessment:
-    from kpatch.patch.before import Means, unpatched
+    from kpatch.patch.before import unpatched
 
     try:
         before = unpatched(module, note, known)

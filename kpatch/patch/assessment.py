@@ -3,7 +3,7 @@
 # Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from kpatch.elf.klink import BrokenRule, check
 from kpatch.elf.module import Module
@@ -13,9 +13,6 @@ from kpatch.kqemu.identify import Identity
 from kpatch.kqemu.sourcefix import SourceFix
 from kpatch.patch.note import Note
 from kpatch.signature.model import Match
-
-if TYPE_CHECKING:
-    from kpatch.patch.before import Unpatched
 
 
 class Verdict(Enum):
@@ -29,6 +26,30 @@ class Verdict(Enum):
     NOT_AFFECTED = "not-affected"
     UNKNOWN_BUILD = "unknown-build"
     NOT_KQEMU = "not-kqemu"
+
+
+class Means(Enum):
+    """How the module before the patch was found."""
+
+    ORIGINAL = "original"
+    TAKEN_OUT = "taken-out"
+    REBUILT = "rebuilt"
+
+
+class Unpatched(NamedTuple):
+    """The module before the patch, and what the patch was made for (offsets in bytes).
+
+    Only with Means.ORIGINAL it is the file that was patched. With TAKEN_OUT it is what the other
+    tool would have made of it, with REBUILT it does the same. Its sections have the numbers that
+    they have in the patched module.
+    """
+
+    module: Module
+    means: Means
+    match: Match
+    cpuid: int
+    tss_stride: int
+    note: Note | None
 
 
 class Assessment(NamedTuple):
@@ -49,7 +70,7 @@ class Assessment(NamedTuple):
     detection: Detection | None = None
     match: Match | None = None
     linker: tuple[BrokenRule, ...] = ()
-    before: "Unpatched | None" = None
+    before: Unpatched | None = None
 
     @property
     def is_patched(self) -> bool:
@@ -57,7 +78,7 @@ class Assessment(NamedTuple):
         return self.verdict in (Verdict.PATCHED, Verdict.STRIPPED)
 
 
-def stripped(module: Module, identity: Identity, before: "Unpatched | None") -> Assessment:
+def stripped(module: Module, identity: Identity, before: Unpatched | None) -> Assessment:
     """The verdict on a patched module that another tool has stripped."""
     note = before.note if before else None
     if note is None:

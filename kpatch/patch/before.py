@@ -7,11 +7,11 @@ linked again, or which has lost its note, is known by content (:mod:`kpatch.patc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, UnknownModuleError
+from kpatch.patch.assessment import Means, Unpatched
 from kpatch.patch.note import RESTORE, SECTION, Note, seal_holds
 from kpatch.patch.original import original_of
 from kpatch.patch.traces import traces_of
@@ -19,30 +19,6 @@ from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
 
 _STRIPPED: Final = "patched by kpatch; then all {} were stripped, and no kernel can load it"
-
-
-class Means(Enum):
-    """How the module before the patch was found."""
-
-    ORIGINAL = "original"
-    TAKEN_OUT = "taken-out"
-    REBUILT = "rebuilt"
-
-
-class Unpatched(NamedTuple):
-    """The module before the patch, and what the patch was made for (offsets in bytes).
-
-    Only with Means.ORIGINAL it is the file that was patched. With TAKEN_OUT it is what the other
-    tool would have made of it, with REBUILT it does the same. Its sections have the numbers that
-    they have in the patched module.
-    """
-
-    module: Module
-    means: Means
-    match: Match
-    cpuid: int
-    tss_stride: int
-    note: Note | None
 
 
 def unpatched(

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from kpatch.elf.module import Module, read_module
 from kpatch.entry import parse
-from kpatch.isa.decode import REGISTERS
+from kpatch.isa.instruction import REGISTERS
 from kpatch.signature.model import Example, Match, Signature, SiteRule
 from kpatch.signature.pattern import (
     Choice,

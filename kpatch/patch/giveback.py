@@ -9,7 +9,8 @@ from kpatch.digest import digest
 from kpatch.elf.module import Module, read_module
 from kpatch.elf.remover import dense
 from kpatch.errors import DamagedFileError, KpatchError, OtherModuleError
-from kpatch.patch.before import Means, by_content, unpatched
+from kpatch.patch.assessment import Means
+from kpatch.patch.before import by_content, unpatched
 from kpatch.patch.fast_path import without_sections
 from kpatch.patch.note import RESTORE, read_note
 from kpatch.signature.image import is_split_off, symbols_only

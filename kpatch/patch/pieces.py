@@ -10,7 +10,8 @@ from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError, MatchError, SignatureError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import INT3, NOP, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import INT3, NOP
 from kpatch.patch.note import SECTION
 from kpatch.patch.trampoline import Trampoline
 from kpatch.signature.model import NEEDS_ONE, Match, Signature, SiteMatch

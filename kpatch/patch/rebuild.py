@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from kpatch.errors import DamagedFileError, SignatureError
 from kpatch.isa.assemble import assemble
 from kpatch.isa.calling import SCRATCH
-from kpatch.isa.decode import NOP, Instruction, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import NOP, Instruction
 from kpatch.patch.note import RESTORE
 from kpatch.patch.traces import PatchedSite
 from kpatch.patch.trampoline import assembler_text

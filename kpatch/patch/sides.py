@@ -10,7 +10,7 @@ from kpatch.errors import KpatchError
 from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Assessment, Verdict, assess
-from kpatch.patch.before import Means
+from kpatch.patch.assessment import Means
 from kpatch.patch.plan import Plan
 from kpatch.patch.prepare import prepare
 from kpatch.signature.model import Signature

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.errors import DamagedFileError
-from kpatch.isa.decode import INT3, NOP
+from kpatch.isa.instruction import INT3, NOP
 from kpatch.patch.note import RESTORE, note_sections
 from kpatch.signature.model import Signature, SiteRule
 from kpatch.signature.safety import CALL_FIELD, CALL_LENGTH

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import Instruction, decode, register_view
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Instruction, register_view
 from kpatch.signature.match import Bindings, match_instruction
 from kpatch.signature.model import TrampolineRule
 from kpatch.signature.pattern import (

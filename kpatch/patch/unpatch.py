@@ -17,7 +17,7 @@ from kpatch.elf.remover import Removal, without
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.kqemu.sourcefix import recognise
 from kpatch.patch.apply import apply_plan, with_note
-from kpatch.patch.before import Means, Unpatched
+from kpatch.patch.assessment import Means, Unpatched
 from kpatch.patch.neutralise import RET, neutralise
 from kpatch.patch.note import NO_DIGEST, RESTORE, SECTION, Note, seal_holds
 from kpatch.patch.plan import Neutralised, Plan, make_plan

@@ -2,7 +2,7 @@
 
 Every way through the code is followed to its end. A way that leaves what can be followed counts
 as a reader: what cannot be proven dead is alive. What an instruction reads is what either of two
-decoders says that it reads; what it writes is what both say (:mod:`kpatch.isa.effects`).
+decoders says that it reads; what it writes is what both say (:mod:`kpatch.isa.agreed`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
-from kpatch.isa.effects import STATUS_FLAGS, WHOLE, Effects, Merged, effects_of
+from kpatch.isa.agreed import Merged, effects_of
+from kpatch.isa.decode import decode_one
+from kpatch.isa.effects import STATUS_FLAGS, WHOLE, Effects
+from kpatch.isa.instruction import MAX_LENGTH, Instruction
 from kpatch.signature.model import MOST_INSTRUCTIONS
 
 FLAGS: Final = "rflags"

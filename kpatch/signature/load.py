@@ -11,6 +11,7 @@ from typing import Final
 from kpatch.data import signatures_folder
 from kpatch.entry import Entry, parse, read_text
 from kpatch.errors import SignatureError, UsageError
+from kpatch.signature.language import KnownNames, parse_pattern, parse_trampoline
 from kpatch.signature.model import (
     Example,
     ImageRule,
@@ -19,7 +20,6 @@ from kpatch.signature.model import (
     SiteRule,
     TrampolineRule,
 )
-from kpatch.signature.pattern import KnownNames, parse_pattern, parse_trampoline
 from kpatch.units import ImageOffset, SectionOffset
 
 SCHEMA: Final = 1

@@ -8,7 +8,7 @@ Pure logic: it knows no file and no image. A name binds once; every later use mu
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
+from kpatch.isa.instruction import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.signature.pattern import (
     Choice,
     Element,

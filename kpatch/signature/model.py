@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Section
-from kpatch.isa.decode import Instruction
+from kpatch.isa.instruction import Instruction
 from kpatch.signature.match import Bindings
 from kpatch.signature.pattern import Element, SourceLine
 from kpatch.units import FileOffset, ImageOffset, SectionOffset

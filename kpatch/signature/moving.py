@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from kpatch.isa.decode import Instruction, Memory, Register
-from kpatch.isa.effects import Effects, effects_of, names_of
+from kpatch.isa.agreed import effects_of
+from kpatch.isa.effects import Effects, names_of
+from kpatch.isa.instruction import Instruction, Memory, Register
 from kpatch.signature.match import Bindings
 from kpatch.signature.model import SiteMatch
 from kpatch.signature.pattern import Placeholder

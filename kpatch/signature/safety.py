@@ -19,8 +19,9 @@ from typing import Final
 from kpatch.elf.constants import relocation_name
 from kpatch.elf.module import Module
 from kpatch.errors import MatchError
-from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one, outline
-from kpatch.isa.effects import effects_of
+from kpatch.isa.agreed import effects_of
+from kpatch.isa.decode import decode_one, outline
+from kpatch.isa.instruction import MAX_LENGTH, Instruction, Memory, Register
 from kpatch.signature.liveness import reader, still_needed
 from kpatch.signature.model import MOST_INSTRUCTIONS, NEEDS_ONE, Match, SiteMatch
 from kpatch.signature.moving import cannot_be_displaced, cannot_be_moved, is_moved

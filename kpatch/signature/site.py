@@ -11,7 +11,8 @@ from itertools import islice
 from typing import NamedTuple, cast, overload
 
 from kpatch.errors import MatchError
-from kpatch.isa.decode import MAX_LENGTH, Instruction, Outline, decode, decode_one, outline
+from kpatch.isa.decode import Outline, decode, decode_one, outline
+from kpatch.isa.instruction import MAX_LENGTH, Instruction
 from kpatch.signature.match import Bindings, Hit, Miss, match_at
 from kpatch.signature.model import (
     MOST_INSTRUCTIONS,

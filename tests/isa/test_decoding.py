@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import (
+from kpatch.isa.decode import decode, decode_one, outline
+from kpatch.isa.instruction import (
     MAX_LENGTH,
     REGISTERS,
     Immediate,
     Instruction,
     Memory,
     Register,
-    decode,
-    decode_one,
-    outline,
     register_view,
 )
 from tests.strategies.machine_code import REGISTERS as WHOLE

@@ -6,20 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpatch.isa.effects import (
-    AF,
-    CF,
-    DF,
-    OF,
-    PF,
-    SF,
-    STATUS_FLAGS,
-    WHOLE,
-    ZF,
-    Effects,
-    effects_of,
-    merge,
-)
+from kpatch.isa.agreed import effects_of, merge
+from kpatch.isa.effects import AF, CF, DF, OF, PF, SF, STATUS_FLAGS, WHOLE, ZF, Effects
 from kpatch.isa.effects_capstone import by_capstone
 from kpatch.isa.effects_iced import by_iced
 from kpatch.isa.effects_table import settled

@@ -20,7 +20,7 @@ from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, Unk
 from kpatch.kernel.host import Host
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
-from kpatch.patch.before import Means
+from kpatch.patch.assessment import Means
 from kpatch.patch.giveback import given_back
 from kpatch.patch.note import NO_DIGEST, read_note, sealed
 from kpatch.patch.prepare import prepare

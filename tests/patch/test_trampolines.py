@@ -13,7 +13,8 @@ import pytest
 from kpatch.data import signatures_folder
 from kpatch.errors import SignatureError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import Instruction, decode, register_view
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Instruction, register_view
 from kpatch.patch import pieces
 from kpatch.patch import trampoline as trampolines
 from kpatch.patch.plan import Plan, make_plan

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
-from kpatch.isa.decode import MAX_LENGTH, Instruction, Memory, Register, decode_one
+from kpatch.isa.decode import decode_one
+from kpatch.isa.instruction import MAX_LENGTH, Instruction, Memory, Register
 from kpatch.verify.explore.program import OpKind
 from kpatch.verify.hardware.memory import Arena, Region
 

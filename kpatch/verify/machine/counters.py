@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kpatch.isa.decode import MAX_LENGTH, Immediate, Instruction, Memory, Register, decode_one
+from kpatch.isa.decode import decode_one
+from kpatch.isa.instruction import MAX_LENGTH, Immediate, Instruction, Memory, Register
 from kpatch.verify.machine.cells import CellRange
 from kpatch.verify.machine.setup import Setup
 from kpatch.verify.world.kernel_text import RETURN_AT

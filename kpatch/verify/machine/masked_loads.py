@@ -22,8 +22,10 @@ from collections.abc import Callable, Set
 from typing import Final
 
 from kpatch.errors import VerificationError
-from kpatch.isa.decode import MAX_LENGTH, Immediate, Instruction, Memory, Register, decode_one
-from kpatch.isa.effects import WHOLE, effects_of
+from kpatch.isa.agreed import effects_of
+from kpatch.isa.decode import decode_one
+from kpatch.isa.effects import WHOLE
+from kpatch.isa.instruction import MAX_LENGTH, Immediate, Instruction, Memory, Register
 from kpatch.verify.explore.program import Local, OpKind, Outcome, Pending, Value
 
 _SIZE: Final = 8

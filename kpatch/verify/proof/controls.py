@@ -18,7 +18,8 @@ from typing import Final
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import VerificationError
 from kpatch.isa.assemble import assemble
-from kpatch.isa.decode import NOP, Instruction, Memory, Register, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import NOP, Instruction, Memory, Register
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof.obligations import Obligation

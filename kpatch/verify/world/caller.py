@@ -18,7 +18,8 @@ from typing import Final
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.isa.calling import DESTROYED
-from kpatch.isa.decode import Immediate, Instruction, Memory, Operand, Register, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Immediate, Instruction, Memory, Operand, Register
 from kpatch.kqemu.codescan import CallSite
 from kpatch.units import SectionOffset
 from kpatch.verify.hardware.registers import GENERAL

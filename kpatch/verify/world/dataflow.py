@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from kpatch.isa.calling import ARGUMENT
-from kpatch.isa.decode import SEGMENTS, Instruction, Memory, Operand, Register
+from kpatch.isa.instruction import SEGMENTS, Instruction, Memory, Operand, Register
 
 
 @dataclass(frozen=True)

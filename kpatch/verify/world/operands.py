@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.isa.effects import FLAG_NAMES, Effects
+from kpatch.isa.instruction import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.units import ADDRESS_MASK
 from kpatch.verify.world.origins import (
     ADDRESSES,

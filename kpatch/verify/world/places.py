@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
-from kpatch.isa.decode import MAX_LENGTH, Instruction, decode_one
+from kpatch.isa.decode import decode_one
+from kpatch.isa.instruction import MAX_LENGTH, Instruction
 from kpatch.verify.hardware.memory import Region, place_name
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT

@@ -7,7 +7,8 @@ from itertools import takewhile
 from typing import Final
 
 from kpatch.errors import UnknownModuleError
-from kpatch.isa.decode import Instruction, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Instruction
 from kpatch.units import PAGE, counted
 from kpatch.verify.world.dataflow import CALLED, Code, Constant, Event, Field, follow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.isa.decode import REGISTERS, Immediate, Instruction, Memory, Register
+from kpatch.isa.instruction import REGISTERS, Immediate, Instruction, Memory, Register
 from kpatch.verify.world.origins import CHANGED_FLAGS, FLAGS, NONE, Origins, origins
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.transfer import Transfer

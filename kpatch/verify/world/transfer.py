@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from kpatch.isa.decode import REGISTERS, Immediate, Memory, Operand, Register
 from kpatch.isa.effects import FLAG_NAMES
+from kpatch.isa.instruction import REGISTERS, Immediate, Memory, Operand, Register
 from kpatch.verify.world.operands import HIGH, Operands
 from kpatch.verify.world.origins import (
     CHANGED_FLAGS,

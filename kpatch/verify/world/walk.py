@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from kpatch.isa.decode import Instruction
-from kpatch.isa.effects import FLAG_NAMES, beyond_baseline, effects_of
+from kpatch.isa.agreed import beyond_baseline, effects_of
+from kpatch.isa.effects import FLAG_NAMES
+from kpatch.isa.instruction import Instruction
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.world.findings import Findings
 from kpatch.verify.world.kernel_text import RETURN_AT

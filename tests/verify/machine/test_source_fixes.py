@@ -11,7 +11,8 @@ import pytest
 from kpatch.elf.klink import load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError
-from kpatch.isa.decode import Immediate, Memory, Register, decode
+from kpatch.isa.decode import decode
+from kpatch.isa.instruction import Immediate, Memory, Register
 from kpatch.kqemu.sourcefix import recognise
 from kpatch.units import Address
 from kpatch.verify.explore.options import MemoryModel

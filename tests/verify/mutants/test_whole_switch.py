@@ -6,8 +6,9 @@ import importlib
 
 import pytest
 
+from kpatch.isa.agreed import effects_of
 from kpatch.isa.decode import decode_one
-from kpatch.isa.effects import FLAG_NAMES, effects_of
+from kpatch.isa.effects import FLAG_NAMES
 from kpatch.verify.explore.bound import BoundKind
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.machine import pretences
