@@ -66,6 +66,12 @@ class Section(NamedTuple):
         return self.type not in (elf.SHT_NULL, elf.SHT_NOBITS)
 
     @property
+    def is_debug(self) -> bool:
+        """Whether it is debugging information: by its name, and not for use by its flag."""
+        named = self.name.startswith((".debug", ".zdebug", ".stab"))
+        return named and not self.flags & elf.SHF_ALLOC
+
+    @property
     def is_compressed(self) -> bool:
         """By its flag (gABI), or by the name that compressed debug sections had before 2015."""
         return bool(self.flags & elf.SHF_COMPRESSED) or self.name.startswith(".zdebug")

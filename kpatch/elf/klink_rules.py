@@ -41,7 +41,8 @@ def _rule(
 def _layout(module: Module) -> Breaches:
     header = module.header
     if header.elf_class != 64 or not header.little_endian:
-        yield f"the file is ELF{header.elf_class}, {_order(module)}", "ELF header"
+        order = "little" if header.little_endian else "big"
+        yield f"the file is ELF{header.elf_class}, {order}-endian", "ELF header"
 
 
 @_rule("version", "Its ELF version is current.", Consequence.REFUSED, _REBUILD)
@@ -90,11 +91,10 @@ def _contents(module: Module) -> Breaches:
 )
 def _one_symbol_table(module: Module) -> Breaches:
     tables = [section for section in module.sections if section.type == elf.SHT_SYMTAB]
-    if len(tables) != 1:
-        if tables:
-            yield f"the module has {len(tables)} symbol tables", "section headers"
-        else:
-            yield "the module has no symbol table: all symbols were stripped", "section headers"
+    if not tables:
+        yield "the module has no symbol table: all symbols were stripped", "section headers"
+    elif len(tables) > 1:
+        yield f"the module has {len(tables)} symbol tables", "section headers"
 
 
 @_rule("alignment-not-zero", "No loaded section has alignment 0.", Consequence.PANIC, _RECOMPILE)
@@ -210,7 +210,7 @@ def _symbols_have_addresses(module: Module) -> Breaches:
 def _local_take_effect(module: Module) -> Breaches:
     undone = Counter(
         (relocation.target, relocation.type)
-        for relocation, symbol in _with_symbols(module)
+        for relocation, symbol in _beside_debug(module)
         if symbol.is_local and not takes_effect(module, relocation)
     )
     for (target, kind), count in undone.items():
@@ -225,7 +225,7 @@ def _local_take_effect(module: Module) -> Breaches:
     _RECOMPILE,
 )
 def _symbols_placed(module: Module) -> Breaches:
-    for relocation, symbol in _with_symbols(module):
+    for relocation, symbol in _beside_debug(module):
         in_section = elf.SHN_UNDEF < symbol.section < elf.SHN_LORESERVE
         if relocation.type in SYMBOL_TYPES and in_section and not is_placed(module, symbol):
             yield f"symbol {symbol.name} is not in a loaded section", _of(module, relocation)
@@ -286,8 +286,9 @@ def _with_symbols(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
             yield relocation, module.symbols[relocation.symbol]
 
 
-def _order(module: Module) -> str:
-    return "little-endian" if module.header.little_endian else "big-endian"
+def _beside_debug(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
+    """The same, but for fields in debugging information, which nothing that runs reads."""
+    return (pair for pair in _with_symbols(module) if not module.sections[pair[0].target].is_debug)
 
 
 def _at(section: Section) -> str:

@@ -239,5 +239,13 @@ def test_a_section_that_is_not_loaded_may_have_any_alignment() -> None:
     assert check(changed(field(".strtab", "align", 0))) == ()
 
 
+@pytest.mark.parametrize("section", ["debug_info", "zdebug_line"])
+def test_what_is_left_undone_in_debugging_information_is_no_fault(section: str) -> None:
+    wrong = source(f"\n.section .{section}\n.long .text\n.quad .text\n")
+    assert check(changed(wrong)) == ()
+    loaded = source(f'\n.section .{section},"a"\n.long .text\n')
+    assert [finding.rule for finding in check(changed(loaded))] == ["local-relocations-take-effect"]
+
+
 def changed(make: Callable[[], bytes]) -> Module:
     return read_module(make(), "broken.ko")
