@@ -66,12 +66,12 @@ class Moves(NamedTuple):
     @classmethod
     def of(cls, made: Sequence[tuple[int, Effect]]) -> Moves:
         """From the shapes that move, and what they do."""
-        effects = tuple(effect for _, effect in made)
+        effects = tuple([effect for _, effect in made])
         return cls(
-            array("l", (mover for mover, _ in made)),
+            array("l", [mover for mover, _ in made]),
             effects,
-            bytes(each.changes for each in effects),
-            bytes(ENDS if each.ends_round else STAYS * each.outside for each in effects),
+            bytes([each.changes for each in effects]),
+            bytes([ENDS if each.ends_round else STAYS * each.outside for each in effects]),
             any(each.violations for each in effects),
             any(each.held_up for each in effects),
         )
@@ -124,7 +124,8 @@ class Counted:
             return key
         items: tuple[list[int], list[int]] = [], []
         for (is_guest, number), shift in self._slots.items():
-            items[is_guest].extend([number] * (key >> shift & self._mask))
+            if there := key >> shift & self._mask:
+                items[is_guest].extend([number] * there)
         return (*self._head_list[key & _HEADS], *sorted(items[False]), *sorted(items[True]))
 
     def is_final(self, key: int) -> bool:
@@ -154,6 +155,7 @@ class Counted:
     def _made(self, state: State) -> Iterator[Taken]:
         steps, cpus, memory = self._steps, self._cpus, state[0]
         named = self._named(memory)
+        others = tuple(range(named))
         guests = dict.fromkeys(state[cpus + 1 :])
         previous = -1
         for cpu in range(cpus):
@@ -162,7 +164,7 @@ class Counted:
                 if shape == previous:
                     continue
                 previous = shape
-            names, pattern = self._forms.names(cpu, (), tuple(range(named)))
+            names, pattern = self._forms.names(cpu, (), others)
             for effect in steps.effects(shape, memory, pattern):
                 yield Taken(cpu, names, effect, None)
             for guest in guests:
@@ -240,9 +242,12 @@ class Counted:
 
     def _sum(self, shapes: Sequence[int], guests: Sequence[int]) -> int:
         """One for each of these shapes and guests, in their counters."""
-        return sum(1 << self._shift(False, shape) for shape in shapes) + sum(
-            1 << self._shift(True, guest) for guest in guests
-        )
+        total = 0
+        for shape in shapes:
+            total += 1 << self._shift(False, shape)
+        for guest in guests:
+            total += 1 << self._shift(True, guest)
+        return total
 
     def _shift(self, is_guest: bool, number: int) -> int:
         """The place of a counter."""

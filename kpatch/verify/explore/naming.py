@@ -12,8 +12,7 @@ of its own. :class:`~kpatch.verify.explore.symmetry.SymmetricNaming` learns the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kpatch.verify.explore.program import Cell, Local, Pending, Program, Value, Violation
 
@@ -24,8 +23,7 @@ NamedLocal = tuple[int, Names]  # a local orbit, and the *other* CPUs that it re
 GUEST: Cell = -1  # where the values of parked guests live
 
 
-@dataclass(frozen=True)
-class NamedOutcome:
+class NamedOutcome(NamedTuple):
     """An Outcome in names."""
 
     next: NamedLocal

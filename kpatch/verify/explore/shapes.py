@@ -7,8 +7,8 @@ memory, or a guest, has its references numbered from 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from kpatch.verify.explore.naming import NamedLocal, NamedValue, Names, Naming
 from kpatch.verify.explore.program import Cell, OpKind
@@ -25,8 +25,7 @@ class ShapeKind(Enum):
     FAULT = 2
 
 
-@dataclass(frozen=True)
-class Cpu:
+class Cpu(NamedTuple):
     """One CPU in names: itself is 0."""
 
     local: NamedLocal

@@ -20,8 +20,8 @@ ignored CPU).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 from kpatch.errors import VerificationError
 from kpatch.verify.explore.naming import NamedOutcome, NamedValue, Names
@@ -37,8 +37,7 @@ _ENDS = (OpKind.REST, OpKind.DONE)
 _BETWEEN_ROUNDS = (*_ENDS, OpKind.IDLE)
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(NamedTuple):
     """What a move does, in names.
 
     ``step_count`` counts the steps of the program that it consists of. ``changes``: another CPU
@@ -62,8 +61,7 @@ class Effect:
     outside: bool
 
 
-@dataclass(frozen=True)
-class Advance:
+class Advance(NamedTuple):
     """A CPU on its way through one move.
 
     ``outside``: it is between two rounds, or has made no step of the next one that another CPU
@@ -151,7 +149,7 @@ class Steps:
 
     def _at_entry(self, run: Advance) -> Advance:
         self._entries_of_rounds.add(run.cpu.local[0])
-        return replace(run, outside=True)
+        return run._replace(outside=True)
 
     def _stores_next(self, cpu: Cpu) -> bool:
         return bool(self._naming.pending(cpu.local[0]).writes)

@@ -17,10 +17,9 @@ The sizes: a step with m names over n CPUs has n (n-1) ... (n-m+1) instances.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import permutations
 from math import perm
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from kpatch.verify.explore.naming import GUEST, NamedLocal, NamedOutcome, NamedValue, Names
 from kpatch.verify.explore.options import Budget
@@ -40,8 +39,7 @@ class SymmetryBrokenError(Exception):
     """
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """A step to learn, with names numbered by first appearance."""
 
     local: NamedLocal

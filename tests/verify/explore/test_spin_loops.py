@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from kpatch.verify.explore import Answer, MemoryModel, Options, explore
-from tests.verify.explore.naive import truth
+from tests.verify.explore.naive import Truth, truth
 from tests.verify.explore.test_reductions import agrees
 from tests.verify.explore.toys import (
     RIGHT,
@@ -119,6 +120,17 @@ DELICATE: dict[str, list[Thread]] = {
 }
 
 
+@cache
+def delicate(name: str, model: MemoryModel) -> tuple[Toy, Truth]:
+    """The program, and what the referee finds."""
+    held = "1" if name.startswith("a first attempt") else "0"
+    toy = Toy(DELICATE[name], {"x": held, "y": "0", "z": "0"})
+    expected = truth(toy, model is MemoryModel.TSO, 4)
+    assert expected is not None
+    assert not expected.overflow
+    return toy, expected
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("por", [True, False])
 @pytest.mark.parametrize("symmetry", [True, False])
@@ -126,11 +138,7 @@ DELICATE: dict[str, list[Thread]] = {
 def test_nothing_that_a_loop_can_see_is_lost(
     model: MemoryModel, por: bool, symmetry: bool, name: str
 ) -> None:
-    held = "1" if name.startswith("a first attempt") else "0"
-    toy = Toy(DELICATE[name], {"x": held, "y": "0", "z": "0"})
-    expected = truth(toy, model is MemoryModel.TSO, 4)
-    assert expected is not None
-    assert not expected.overflow
+    toy, expected = delicate(name, model)
     options = Options(model, por=por, symmetry=symmetry, buffer_entries=4, keep_finals=True)
     agrees(toy, explore(toy, options), expected)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from kpatch.verify.explore import Answer, MemoryModel, Options, Result, explore, from_text, replay
@@ -101,14 +103,20 @@ WRONG: dict[str, tuple[tuple[Instruction, ...], set[str]]] = {
 }
 
 
+@cache
+def wrong(name: str, cpus: int, model: MemoryModel) -> tuple[Toy, Result]:
+    """A wrong switch, and what is found."""
+    toy = switches(cpus, WRONG[name][0])
+    return toy, explore(toy, Options(model))
+
+
 @ANY_MODEL
 @pytest.mark.parametrize("cpus", [2, 3])
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_switch_is_refuted_for_the_right_reason(
     model: MemoryModel, cpus: int, name: str
 ) -> None:
-    thread, expected = WRONG[name]
-    result = explore(switches(cpus, thread), Options(model))
+    expected, (_, result) = WRONG[name][1], wrong(name, cpus, model)
     assert result.verdict is Answer.VIOLATED
     assert props(result) & expected == props(result)
     assert props(result)
@@ -117,8 +125,7 @@ def test_a_wrong_switch_is_refuted_for_the_right_reason(
 @ANY_MODEL
 @pytest.mark.parametrize("name", WRONG)
 def test_every_counterexample_replays_to_the_violation(model: MemoryModel, name: str) -> None:
-    toy = switches(3, WRONG[name][0])
-    result = explore(toy, Options(model))
+    toy, result = wrong(name, 3, model)
     for found in result.counterexamples:
         replayed = replay(toy, from_text(found.schedule), model)
         if found.prop == "progress":

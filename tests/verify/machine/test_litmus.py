@@ -20,6 +20,11 @@ SEEN = 64
 """From the start of the patch's memory to what the first CPU has seen."""
 
 PROGRAMS = list(catalogue())
+SMALL = [each for each in PROGRAMS if each.name != "iriw+own"]
+"""All but the one with the most states: what its instructions do, others show. Its final states
+are tested with toys."""
+
+OF_TWO = [each for each in PROGRAMS if len(each.cpus) == 2][::12]
 ANYTHING = replace(LEAVE, promised=frozenset())
 """The code does what it likes: only where it ends is looked at."""
 
@@ -79,7 +84,7 @@ def finals(litmus: Litmus, model: MemoryModel, *, reduced: bool) -> frozenset[st
     return frozenset(found)
 
 
-@pytest.mark.parametrize("litmus", PROGRAMS, ids=lambda each: str(each.name))
+@pytest.mark.parametrize("litmus", SMALL, ids=lambda each: str(each.name))
 def test_machine_code_ends_as_tso_allows(litmus: Litmus) -> None:
     assert finals(litmus, MemoryModel.TSO, reduced=True) == litmus.finals["tso"]
 
@@ -90,6 +95,6 @@ def test_machine_code_ends_as_sc_allows(litmus: Litmus) -> None:
 
 
 @pytest.mark.parametrize("model", list(MemoryModel))
-@pytest.mark.parametrize("litmus", PROGRAMS[:10:3], ids=lambda each: str(each.name))
+@pytest.mark.parametrize("litmus", OF_TWO, ids=lambda each: str(each.name))
 def test_so_it_does_without_reductions(litmus: Litmus, model: MemoryModel) -> None:
     assert finals(litmus, model, reduced=False) == litmus.finals[model.value]

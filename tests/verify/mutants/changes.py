@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,6 +20,8 @@ from kpatch.signature.scan import find
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 SIGNATURE = "kqemu-amd64-tr.toml"
+
+_TRAMPOLINE = re.compile(r"^\[site\.trampoline\]$.*?(?=^\[)", re.MULTILINE | re.DOTALL)
 
 CPUID = 0x34
 """Where struct pcpu of the sample's kernel has the CPU's number."""
@@ -38,6 +41,11 @@ def signature_text() -> str:
     return (Path(signatures_folder()) / SIGNATURE).read_text(encoding="utf-8")
 
 
+@cache
+def _found() -> Match:
+    return find(sample(), parse_signature(signature_text(), SIGNATURE))
+
+
 @dataclass(frozen=True)
 class Draft:
     """A patch before it is made.
@@ -52,8 +60,13 @@ class Draft:
     relocate: tuple[Relocate, ...] = ()
 
     def match(self) -> Match:
-        """The sites, as the drafted signature finds them."""
-        return find(sample(), parse_signature(self.text, SIGNATURE))
+        """The sites, which the shipped signature finds: changes are about its trampolines only."""
+        shipped, changed = map(_TRAMPOLINE.split, (signature_text(), self.text))
+        assert [part.rstrip() for part in shipped] == [part.rstrip() for part in changed]
+        signature, found = parse_signature(self.text, SIGNATURE), _found()
+        rules = {rule.name: rule for rule in signature.sites}
+        sites = {name: site._replace(rule=rules[name]) for name, site in found.sites.items()}
+        return found._replace(signature=signature, sites=sites)
 
     def module(self, name: str) -> Module:
         """The patched module."""
