@@ -22,6 +22,7 @@ from tests.cli.harness import Done, copied, look, names, run, sample
 from tests.verify.machine.workshop import image_bytes, match_of, with_image
 from tests.verify.mutants.changes import Draft, Lines, before, signature_text
 from tests.verify.mutants.locks import RELEASE
+from tests.verify.mutants.variant import RIGHT
 
 _FEW = suite([scenarios.LEAVE], [2], (MemoryModel.SC,))
 
@@ -38,8 +39,8 @@ BROKEN = {
     "own-tss": lines_of(before("ltr ax", RELEASE)),
     "progress": lines_of(Lines(RELEASE, "nop")),
     "restored": lines_of(before(RELEASE, "std")),
-    "window": lines_of(before("ltr ax", "; ".join(["mov r9, r9"] * 200))),
 }
+LINGERING = lines_of(before("ltr ax", "; ".join(["mov r9, r9"] * 200)))
 
 
 @pytest.fixture
@@ -47,6 +48,15 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prove less than apply does, in this process, for speed."""
     monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: _FEW)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+
+@pytest.fixture
+def explored_alone(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong has to be found by exploring: the whole switch is taken for that of a right
+    patch.
+    """
+    whole_switch = crew.whole_switch
+    monkeypatch.setattr(crew, "whole_switch", lambda case: whole_switch(RIGHT.case))
 
 
 def install(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,20 +70,32 @@ def install(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "signatures_folder", lambda: place)
 
 
-@pytest.mark.parametrize("prop", BROKEN)
-@pytest.mark.usefixtures("few")
-def test_a_broken_trampoline_is_refused_with_what_it_breaks(
-    prop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(BROKEN[prop], tmp_path, monkeypatch)
-    (tmp_path / "in").mkdir()
-    path = copied("kqemu-7.ko", tmp_path / "in")
+def breaks(prop: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``apply`` with this signature is refused, and leaves everything as it is."""
+    install(text, folder, monkeypatch)
+    (folder / "in").mkdir()
+    path = copied("kqemu-7.ko", folder / "in")
     old = look(path)
     done = run("apply", path)
     assert (done.code, done.out) == (17, "")
     assert done.complaint.startswith(f"kpatch: {path}: ")
     assert prop in done.complaint and "nothing was written" in done.complaint
     assert (look(path), names(path.parent)) == (old, [path.name])
+
+
+@pytest.mark.parametrize("prop", BROKEN)
+@pytest.mark.usefixtures("explored_alone")
+def test_a_broken_trampoline_is_refused_with_what_it_breaks(
+    prop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(prop, BROKEN[prop], tmp_path, monkeypatch)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_trampoline_that_lingers_is_refused_with_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks("window", LINGERING, tmp_path, monkeypatch)
 
 
 BUILDS = ["kqemu-7-near.ko", "kqemu-7-jump.ko", "kqemu-7-nodr7.ko", "kqemu-7-pushes.ko"]
@@ -91,7 +113,7 @@ def test_other_builds_of_the_switch_are_repaired_and_proven(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("explored_alone")
 def test_a_broken_trampoline_in_other_builds_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +124,7 @@ def test_a_broken_trampoline_in_other_builds_is_refused(
     assert "own-tss" in done.complaint
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("explored_alone")
 def test_no_output_is_written_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(BROKEN["own-tss"], tmp_path, monkeypatch)
     output = tmp_path / "new.ko"
@@ -110,7 +132,7 @@ def test_no_output_is_written_either(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not output.exists()
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("explored_alone")
 def test_without_the_proof_a_broken_trampoline_is_written_loudly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
