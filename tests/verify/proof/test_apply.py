@@ -23,6 +23,7 @@ from tests.verify.machine.workshop import image_bytes, match_of, with_image
 from tests.verify.mutants.changes import Draft, Lines, before, signature_text
 from tests.verify.mutants.locks import RELEASE
 from tests.verify.mutants.variant import RIGHT
+from tests.verify.proof.calls import whole_switch_of
 
 _FEW = suite([scenarios.LEAVE], [2], (MemoryModel.SC,))
 
@@ -55,8 +56,7 @@ def explored_alone(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong has to be found by exploring: the whole switch is taken for that of a right
     patch.
     """
-    whole_switch = crew.whole_switch
-    monkeypatch.setattr(crew, "whole_switch", lambda case: whole_switch(RIGHT.case))
+    monkeypatch.setattr(crew, "whole_switch", lambda case: whole_switch_of(RIGHT.case))
 
 
 def install(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
