@@ -85,6 +85,18 @@ def test_the_sides_of_a_module_are_had_by_one_look(sides: Callable[[Module], obj
     assert seen["identify", b""] == seen["detect", b""] == 1
 
 
+def test_a_report_looks_at_a_patched_module_and_its_original_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = suite([UP], [1], (MemoryModel.SC,))
+    monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(patched_bytes())
+    with calls() as seen:
+        run("report", "--json", path)
+    assert seen["identify", b""] == 2
+
+
 def test_the_count_can_fail() -> None:
     data = patched_bytes()
     with calls() as seen:

@@ -21,11 +21,10 @@ from kpatch.cli.common import (
 )
 from kpatch.cli.console import Console
 from kpatch.containers import target as targets
-from kpatch.elf.module import Module
 from kpatch.errors import UsageError
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import assess
-from kpatch.patch.sides import both_sides
+from kpatch.patch.sides import Sides, both_sides
 from kpatch.proving import case_of, prove_case
 from kpatch.report.page.document import page_document
 from kpatch.report.typed import FileEntry
@@ -66,7 +65,7 @@ def command(
     def write(path: Path) -> tuple[list[FileEntry], int]:
         module = targets.open_target(path).only_module
         sides = both_sides(module, host=host, signatures=signatures)
-        proof = None if no_verify else _proof(sides.after, signatures, console)
+        proof = None if no_verify else _proof(sides, signatures, console)
         document = page_document(sides, proof, signatures)
         if place is not None:
             # Imported here: the templates cost start-up time.
@@ -99,9 +98,14 @@ def _require_new(place: Path) -> Path:
     return files.output_file(place)
 
 
-def _proof(module: Module, signatures: Signatures, console: Console) -> ProofFacts:
+def _proof(sides: Sides, signatures: Signatures, console: Console) -> ProofFacts:
     from kpatch.report.proof_documents import proof_document
 
+    module = sides.after
     with progress.shown(console, name=module.name) as proving:
-        found = assess(module, signatures=signatures)
+        if module is sides.given.module:
+            # A refusal is about another kernel that was named; the patch is proven for its own.
+            found = sides.given._replace(refusal=None)
+        else:
+            found = assess(module, signatures=signatures)
         return proof_document(prove_case(case_of(found), proving))

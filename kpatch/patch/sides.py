@@ -17,12 +17,13 @@ from kpatch.signature.model import Signature
 
 
 class Sides(NamedTuple):
-    """The assessment of a module before the patch, and the module after it.
+    """What was ``given``, the module before the patch, and the module after it.
 
     ``plan`` leads from one to the other. It is None where the file is not ours to patch (``after``
     is then the module itself), or where another version of kpatch made the patch.
     """
 
+    given: Assessment
     before: Assessment
     plan: Plan | None
     after: Module
@@ -38,11 +39,11 @@ def both_sides(
     found = assess(module, host=host, signatures=signatures)
     if found.before is not None:
         original = assess(found.before.module, host=host, signatures=signatures)
-        return Sides(original, _same_plan(original, module), module)
+        return Sides(found, original, _same_plan(original, module), module)
     if found.verdict is Verdict.SOURCE_FIXED:
-        return Sides(found, None, module)
+        return Sides(found, found, None, module)
     plan = prepare(found)
-    return Sides(found, plan, read_module(apply_plan(plan), module.name))
+    return Sides(found, found, plan, read_module(apply_plan(plan), module.name))
 
 
 def named_sides(

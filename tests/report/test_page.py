@@ -44,7 +44,7 @@ def document() -> Reported:
     after = read_module(apply_plan(plan), module.name)
     wanted = suite((LEAVE,), (2,), (MemoryModel.SC,))
     proof = run_proof(case_of(assess(after)), wanted, Bounds(), jobs=1, report=lambda _: None)
-    return page_document(Sides(found, plan, after), proof_document(proof))
+    return page_document(Sides(found, found, plan, after), proof_document(proof))
 
 
 def evil() -> Reported:
@@ -56,7 +56,8 @@ def evil() -> Reported:
     assert section is not None and symbol is not None
     at = section.offset + symbol.value
     after: Module = read_module(data[:at] + b"\xc3" + data[at + 1 :], module.name)
-    return page_document(Sides(assess(module), None, after), None)
+    found = assess(module)
+    return page_document(Sides(found, found, None, after), None)
 
 
 class Tags(HTMLParser):
