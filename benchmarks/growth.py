@@ -30,13 +30,13 @@ from kpatch.containers.package.edit import Replacement
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.debuginfo import read_debug_info
-from kpatch.elf.editor import append
 from kpatch.elf.edits import NewSection
 from kpatch.elf.module import read_module
 from kpatch.errors import KpatchError
 from kpatch.patch.assess import assess
 from kpatch.patch.note import read_note
 from kpatch.storage.bulk import Bulk
+from tests.editing import append
 from tests.package import makers
 
 _FACTOR: Final = 4

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.measure import SAMPLE, kpatch, least, sized
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import append
 from kpatch.elf.edits import NewSection
 from kpatch.elf.module import read_module
+from tests.editing import append
 
 _MEGABYTES = sized(32, 4)
 _ROUNDS = sized(3, 1)

@@ -25,33 +25,6 @@ from kpatch.elf.layouts import (
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError, LinkerRefusalError
 
-__all__ = ["NewRelocation", "NewSection", "NewSymbol", "Overwrite", "append", "appended"]
-
-
-def append(
-    module: Module,
-    *,
-    overwrites: Sequence[Overwrite] = (),
-    sections: Sequence[NewSection] = (),
-    symbols: Sequence[NewSymbol] = (),
-    relocations: Sequence[NewRelocation] = (),
-) -> bytes:
-    """The module's file with all of this done to it.
-
-    An undefined symbol that the file has already is not added again. Raises DamagedFileError
-    if the bytes to overwrite are not there, and LinkerRefusalError if the file, or what is to
-    be added to it, is beyond what the kernel linker takes.
-    """
-    return b"".join(
-        appended(
-            module,
-            overwrites=overwrites,
-            sections=sections,
-            symbols=symbols,
-            relocations=relocations,
-        )
-    )
-
 
 def appended(
     module: Module,
@@ -61,7 +34,13 @@ def appended(
     symbols: Sequence[NewSymbol] = (),
     relocations: Sequence[NewRelocation] = (),
 ) -> Pieces:
-    """The same in pieces; all that is new behind the end of the module is the last. Raises so."""
+    """The module's file with all of this done to it, in pieces.
+
+    All that is new behind the end of the module is the last piece. An undefined symbol that the
+    file has already is not added again. Raises DamagedFileError if the bytes to overwrite are not
+    there, and LinkerRefusalError if the file, or what is to be added to it, is beyond what the
+    kernel linker takes.
+    """
     whole = overwritten(module, overwrites)
     if not (sections or symbols or relocations):
         return whole

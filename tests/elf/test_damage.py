@@ -10,12 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kpatch.elf.editor import NewSymbol, append
+from kpatch.elf.edits import NewSymbol
 from kpatch.elf.klink import check
 from kpatch.elf.metadata import linker_sets, read_metadata
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, LinkerRefusalError
 from tests.children import peak_of
+from tests.editing import append
 from tests.elf.objects import assembled, small_module, with_bytes, with_section_field
 
 SMALL = small_module()

@@ -7,16 +7,11 @@ from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
 from kpatch.elf import klink
-from kpatch.elf.editor import (
-    NewRelocation,
-    NewSection,
-    NewSymbol,
-    Overwrite,
-    append,
-)
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.entries import Relocation, Section, Symbol
 from kpatch.elf.module import Module, read_module
 from kpatch.units import FileOffset, SectionOffset
+from tests.editing import append
 from tests.elf.objects import small_module, with_bytes, with_section_field
 from tests.strategies.elf_edits import Edits, edits
 from tests.strategies.elf_files import modules

@@ -5,16 +5,11 @@ from __future__ import annotations
 import pytest
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import (
-    NewRelocation,
-    NewSection,
-    NewSymbol,
-    Overwrite,
-    append,
-)
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
 from kpatch.units import FileOffset, SectionOffset
+from tests.editing import append
 from tests.elf.objects import assembled, small_module, with_bytes
 from tests.elf.test_reading import MANY_SECTIONS
 from tests.strategies.elf_edits import Edits

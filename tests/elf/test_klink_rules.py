@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, append
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol
 from kpatch.elf.klink import Consequence, check, require
 from kpatch.elf.klink_rules import RULES
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import SectionOffset
+from tests.editing import append
 from tests.elf.objects import (
     MODULE_SOURCE,
     assembled,

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import NewRelocation, NewSection, NewSymbol, append
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol
 from kpatch.elf.klink import LARGEST_BLOCK, LoadedModule, load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import Address, SectionOffset
+from tests.editing import append
 from tests.elf.objects import assembled, retyped, small_module, with_bytes, with_section_field
 from tests.strategies.elf_builder import EXTERNALS
 from tests.strategies.elf_files import modules

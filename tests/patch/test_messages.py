@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import append
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError
@@ -18,6 +17,7 @@ from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import assess
 from kpatch.patch.prepare import prepare
 from kpatch.units import SectionOffset
+from tests.editing import append
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "kqemu-7.ko"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf import klink
-from kpatch.elf.editor import NewSection, append
+from kpatch.elf.edits import NewSection
 from kpatch.elf.module import read_module
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.patch.apply import apply_plan
@@ -21,6 +21,7 @@ from kpatch.patch.note import read_note, sealed
 from kpatch.patch.original import original_of
 from kpatch.patch.prepare import prepare
 from tests.children import peak_of
+from tests.editing import append
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"

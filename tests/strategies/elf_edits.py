@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import (
-    NewRelocation,
-    NewSection,
-    NewSymbol,
-    Overwrite,
-    append,
-)
+from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.module import Module, Section
 from kpatch.units import FileOffset, SectionOffset
+from tests.editing import append
 from tests.strategies.elf_builder import EXTERNALS
 
 _TYPES = (elf.R_X86_64_64, elf.R_X86_64_PC32, elf.R_X86_64_32S)

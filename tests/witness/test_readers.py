@@ -18,7 +18,7 @@ from hypothesis import given, reject, settings
 
 from kpatch import expected
 from kpatch.elf import constants as elf
-from kpatch.elf.editor import NewSection, append
+from kpatch.elf.edits import NewSection
 from kpatch.elf.layouts import AMD64
 from kpatch.elf.module import Module, Section, read_module
 from kpatch.errors import MatchError
@@ -33,6 +33,7 @@ from kpatch.witness.readers import readback
 from kpatch.witness.readers.picture import PageDigests, Picture, page_digests
 from kpatch.witness.readers.readback import NAMES, read_by_each
 from tests.children import in_child, peak_of
+from tests.editing import append
 from tests.strategies.kqemu_modules import DrawnModule, kqemu_modules
 
 SAMPLES = Path(__file__).parents[2] / "samples"
