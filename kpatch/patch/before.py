@@ -13,7 +13,7 @@ from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, UnknownModuleError
 from kpatch.patch.assessment import Means, Unpatched
 from kpatch.patch.note import RESTORE, SECTION, Note, seal_holds
-from kpatch.patch.original import original_of
+from kpatch.patch.original import has_its_header, original_of
 from kpatch.patch.traces import traces_of
 from kpatch.signature.model import Match, Signature
 from kpatch.signature.scan import find_any
@@ -103,11 +103,15 @@ def by_content(
 
 
 def _lies_as_written(module: Module, note: Note) -> bool:
-    """Whether every replaced byte is where the note says, so that no tool laid the file out."""
+    """Whether every replaced byte is where the note says, and no tool numbered sections anew."""
     sections = [(change, module.section_named(change.section)) for change in note.replaced]
-    return len(module.data) >= note.original_size and all(
-        section is None or section.offset + change.at == change.offset
-        for change, section in sections
+    return (
+        len(module.data) >= note.original_size
+        and has_its_header(module, note)
+        and all(
+            section is None or section.offset + change.at == change.offset
+            for change, section in sections
+        )
     )
 
 

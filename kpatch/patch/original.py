@@ -47,12 +47,17 @@ def put_back(module: Module, note: Note) -> Pieces:
             )
         found += (original[behind : change.offset], change.before)
         behind = end
-    header = bytearray(original[:HEADER_SIZE])
-    for field in (E_SHOFF, E_SHNUM):
-        header[field] = note.original_header[field]
-    if header != note.original_header:
+    if not has_its_header(module, note):
         raise _changed(module, "its ELF header is another one")
     return [*found, original[behind:]]
+
+
+def has_its_header(module: Module, note: Note) -> bool:
+    """Whether the ELF header is the original's but for where the section headers are."""
+    header = bytearray(module.data[:HEADER_SIZE])
+    for field in (E_SHOFF, E_SHNUM):
+        header[field] = note.original_header[field]
+    return header == note.original_header
 
 
 def _changed(module: Module, what: str) -> DamagedFileError:

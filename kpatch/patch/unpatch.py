@@ -92,6 +92,8 @@ def taken_out(
             module, traces, places, changes, note, (note.cpuid, note.tss_stride), signatures
         )
         if found is None:
+            for name in sorted(_wanted(traces) - module.undefined):
+                raise _not_whole(module, f"its symbol {name} has another name, or is gone")
             raise _not_whole(module, "its trampolines, sites or lock are other ones")
         if note.loaded_sha256 not in (NO_DIGEST, loaded_digest(found.module)):
             raise _not_whole(module, "parts of the module beside the patch were changed")

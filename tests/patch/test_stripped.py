@@ -90,6 +90,13 @@ def proven(module: Module) -> str:
     return run_proof(case, wanted, Bounds(), jobs=1, report=lambda _: None).verdict
 
 
+def test_a_kernel_symbol_that_was_renamed_is_named(tmp_path: Path) -> None:
+    module = through(("objcopy", "--redefine-sym", "common_tss=tss"), patched(), tmp_path)
+    found = assess(module)
+    assert found.verdict is Verdict.CHANGED
+    assert "its symbol common_tss has another name, or is gone" in found.reason
+
+
 def test_the_round_trip_through_every_tool(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
