@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Section
-from kpatch.isa.instruction import Instruction
+from kpatch.isa.instruction import Instruction, Memory
 from kpatch.signature.match import Bindings
 from kpatch.signature.pattern import Element, SourceLine
 from kpatch.units import FileOffset, ImageOffset, SectionOffset
@@ -121,6 +121,19 @@ class SiteMatch(NamedTuple):
     raw: bytes
     instructions: tuple[Instruction, ...]
     fillers: tuple[Instruction, ...]
+
+    @property
+    def own(self) -> tuple[Instruction, ...]:
+        """The instructions that the pattern names: all but those that fill a gap."""
+        return tuple(
+            instruction for instruction in self.instructions if instruction not in self.fillers
+        )
+
+    @property
+    def state(self) -> str | None:
+        """The register that the first memory operand of its own is addressed by."""
+        operands = (operand for instruction in self.own for operand in instruction.operands)
+        return next((operand.base for operand in operands if isinstance(operand, Memory)), None)
 
 
 class Match(NamedTuple):

@@ -71,7 +71,7 @@ def cannot_be_moved(each: Instruction, site: SiteMatch, names: Bindings) -> str:
         return f"it reads {names_of(effects.flags_read)}, which may come from an instruction of it"
     if _is_system(each):
         return "it has effects on the system"
-    state = _state(site)
+    state = site.state
     bound = {value for value in names.values() if isinstance(value, str)}
     touched = sorted({*effects.reads, *effects.may_write} & (bound - {state}))
     if touched:
@@ -135,23 +135,6 @@ def _is_system(each: Instruction) -> bool:
     )
 
 
-def _state(site: SiteMatch) -> str | None:
-    """The register that the site's first memory operand is addressed by."""
-    return next(
-        (
-            o.base
-            for instruction in _own(site)
-            for o in instruction.operands
-            if isinstance(o, Memory)
-        ),
-        None,
-    )
-
-
 def _fields(site: SiteMatch, state: str | None) -> Iterator[Memory]:
-    for instruction in _own(site):
+    for instruction in site.own:
         yield from (o for o in instruction.operands if isinstance(o, Memory) and o.base == state)
-
-
-def _own(site: SiteMatch) -> list[Instruction]:
-    return [instruction for instruction in site.instructions if instruction not in site.fillers]

@@ -182,14 +182,11 @@ def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int
 
 def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
     changed = set(site.rule.trampoline.clobbers)
-    for instruction in site.instructions:
-        if instruction not in site.fillers:
-            known = effects_of(instruction.raw)
-            changed |= set(known.effects.may_write if known else _GENERAL)
-    held = {value for value in match.names.values() if isinstance(value, str)}
-    base = next(iter(held & {_state_register(site)}), None)
-    if base in changed:
-        raise _refuse(match, site, f"the trampoline needs {base}, which holds the state")
+    for instruction in site.own:
+        known = effects_of(instruction.raw)
+        changed |= set(known.effects.may_write if known else _GENERAL)
+    if site.state in changed and site.state in match.names.values():
+        raise _refuse(match, site, f"the trampoline needs {site.state}, which holds the state")
     onward = match.image.header[site.rule.stop] if site.rule.stop else None
     for register in sorted(changed):
         reason = still_needed(data, site.end, register, onward)
@@ -200,11 +197,3 @@ def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
 _GENERAL: Final = frozenset(
     {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{n}" for n in range(8, 16))}
 )
-
-
-def _state_register(site: SiteMatch) -> str | None:
-    for instruction in site.instructions:
-        for operand in instruction.operands:
-            if isinstance(operand, Memory):
-                return operand.base
-    return None
