@@ -10,10 +10,11 @@ the same output: nothing depends on time, place or hash order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from kpatch.elf import constants as elf
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite, Pieces
+from kpatch.elf.headers import SectionHeader, section_headers
 from kpatch.elf.layouts import (
     AMD64,
     E_SHNUM,
@@ -93,21 +94,6 @@ def _between(pieces: Pieces, start: int, end: int) -> bytearray:
     return found
 
 
-class _Row(NamedTuple):
-    """A section header as it is stored; ``name`` is a position in the names' table."""
-
-    name: int
-    type: int
-    flags: int
-    address: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    align: int
-    entsize: int
-
-
 class _Growing:
     """The file while it grows: its section headers, and the contents that go to its end."""
 
@@ -115,9 +101,7 @@ class _Growing:
         self._module = module
         self._whole = whole
         self._tail = bytearray()  # what comes behind it
-        shoff = module.header.shoff
-        table = module.data[shoff : shoff + module.header.shnum * AMD64.section.size]
-        self._rows = [_Row(*row) for row in AMD64.section.iter_unpack(table)]
+        self._rows = section_headers(module)
         self._at_end: dict[int, bytearray] = {}  # section index -> contents to be placed
         self._new_sections: dict[str, int] = {}
         self._globals = {s.name: s for s in reversed(module.symbols) if s.name and not s.is_local}
@@ -197,7 +181,7 @@ class _Growing:
     ) -> int:
         """Adds a section header and says its index."""
         relocates = kind == elf.SHT_RELA
-        row = _Row(
+        row = SectionHeader(
             name=self._add_name(self._module.header.shstrndx, name),
             type=kind,
             flags=flags,

@@ -12,12 +12,13 @@ from typing import NamedTuple
 from kpatch.elf import constants as elf
 from kpatch.elf.editor import overwritten
 from kpatch.elf.edits import Overwrite
+from kpatch.elf.headers import SectionHeader, section_headers
 from kpatch.elf.layouts import AMD64, E_SHNUM, E_SHOFF, MOST_FILE_ALIGNMENT, TABLE_ALIGNMENT
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
 
 _E_SHSTRNDX = slice(62, 64)
-_NULL_ROW = (0, elf.SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
+_NULL_ROW = SectionHeader(0, elf.SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
 _SHT_GROUP = 17
 _SHT_LLVM_ADDRSIG = 0x6FFF4C03
 """Clang's table of symbol numbers, for linkers only. One whose sh_link is 0 is out of date, and
@@ -25,9 +26,9 @@ they ignore it (lld, InputFiles.cpp): `ld -r` and the strip programs leave it li
 
 
 class _Part(NamedTuple):
-    """A section header as ten numbers (gABI, Elf64_Shdr) and the section's contents."""
+    """A section header and the section's contents."""
 
-    row: tuple[int, ...]
+    row: SectionHeader
     contents: bytes
 
 
@@ -54,7 +55,7 @@ def without(module: Module, removal: Removal, overwrites: Sequence[Overwrite] = 
     image = b"".join(overwritten(module, overwrites))
     numbers = _numbers(module, removal)
     parts = []
-    for section, row in zip(module.sections, _rows(module), strict=True):
+    for section, row in zip(module.sections, section_headers(module), strict=True):
         contents = image[section.offset : section.end]
         if section.index in removal.sections:
             parts.append(_Part(_NULL_ROW, b""))
@@ -62,13 +63,13 @@ def without(module: Module, removal: Removal, overwrites: Sequence[Overwrite] = 
         if section.index == symtab.index:
             contents = _kept_symbols(contents, numbers)
             locals_left = sum(module.symbols[number].is_local for number in numbers)
-            row = (*row[:7], locals_left, *row[8:])
+            row = row._replace(info=locals_left)
         elif section.is_relocation_table:
             contents = _kept_relocations(module, section.index, contents, removal, numbers)
         elif section.type == _SHT_GROUP:
-            row = (*row[:7], numbers.get(row[7], 0), *row[8:])
+            row = row._replace(info=numbers.get(row.info, 0))
         elif section.type == _SHT_LLVM_ADDRSIG:
-            row = (*row[:6], 0, *row[7:])
+            row = row._replace(link=0)
         parts.append(_Part(row, contents))
     return _written(image, parts, module.header.shstrndx)
 
@@ -79,13 +80,13 @@ def dense(data: bytes) -> bytes:
     kept = [s.index for s in module.sections if s.index == 0 or s.type != elf.SHT_NULL]
     new = {old: number for number, old in enumerate(kept)}
     parts = []
-    rows = _rows(module)
+    rows = section_headers(module)
     for index in kept:
-        section, row = module.sections[index], list(rows[index])
+        section, row = module.sections[index], rows[index]
         contents = module.contents(section)
-        row[6] = new.get(row[6], 0)
+        row = row._replace(link=new.get(row.link, 0))
         if section.is_relocation_table or section.flags & elf.SHF_INFO_LINK:
-            row[7] = new.get(row[7], 0)
+            row = row._replace(info=new.get(row.info, 0))
         if section.type == elf.SHT_SYMTAB:
             contents = b"".join(
                 AMD64.symbol.pack(name, info, other, new.get(at, at), value, size)
@@ -97,7 +98,7 @@ def dense(data: bytes) -> bytes:
                 new.get(int.from_bytes(word, "little"), 0).to_bytes(4, "little")
                 for word in words[1:]
             )
-        parts.append(_Part(tuple(row), contents))
+        parts.append(_Part(row, contents))
     return _written(data, parts, new[module.header.shstrndx])
 
 
@@ -106,12 +107,6 @@ def _extended_numbers(module: Module, removal: Removal) -> bool:
     return any(
         s.type == elf.SHT_SYMTAB_SHNDX and s.index not in removal.sections for s in module.sections
     )
-
-
-def _rows(module: Module) -> list[tuple[int, ...]]:
-    shoff = module.header.shoff
-    table = module.data[shoff : shoff + module.header.shnum * AMD64.section.size]
-    return list(AMD64.section.iter_unpack(table))
 
 
 def _numbers(module: Module, removal: Removal) -> dict[int, int]:
@@ -155,17 +150,15 @@ def _written(image: bytes, parts: Sequence[_Part], names: int) -> bytes:
     """Header, contents in the order of the old file, section headers."""
     out = bytearray(image[: AMD64.header.size])
     rows = [part.row for part in parts]
-    for index in sorted(range(len(parts)), key=lambda part: parts[part].row[4]):
-        kind, align = rows[index][1], rows[index][8]
-        if kind == elf.SHT_NULL:
+    for index, (row, contents) in sorted(enumerate(parts), key=lambda part: part[1].row.offset):
+        if row.type == elf.SHT_NULL:
             continue
         # An alignment that is no power of two, or beyond a page, is the linker rules' business.
-        out += bytes(-len(out) % min(max(align, 1), MOST_FILE_ALIGNMENT))
-        size = rows[index][5]
-        if kind != elf.SHT_NOBITS:
-            size = len(parts[index].contents)
-        rows[index] = (*rows[index][:4], len(out), size, *rows[index][6:])
-        out += parts[index].contents if kind != elf.SHT_NOBITS else b""
+        out += bytes(-len(out) % min(max(row.align, 1), MOST_FILE_ALIGNMENT))
+        rows[index] = row._replace(offset=len(out))
+        if row.type != elf.SHT_NOBITS:
+            rows[index] = rows[index]._replace(size=len(contents))
+            out += contents
     out += bytes(-len(out) % TABLE_ALIGNMENT)
     out[E_SHOFF] = len(out).to_bytes(8, "little")
     out[E_SHNUM] = len(rows).to_bytes(2, "little")
