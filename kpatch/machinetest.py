@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError
+from kpatch.kernel.host import SELECTOR_OF_8
 from kpatch.verify.proof.controls import without_lock
 from kpatch.verify.proof.tasks import Case
 from kpatch.verify.world.host import HostModel
@@ -156,9 +157,9 @@ def trials(case: Case, settings: MachineSettings) -> tuple[Trial, ...]:
         Trial("the patch without its lock", lockless, replace(settings, stop=True), must_fail=True),
         *tests,
         Trial(
-            "the module on private GDTs, as FreeBSD 8.0 has them (TR 0x48)",
+            f"the module on private GDTs, as FreeBSD 8.0 has them (TR {SELECTOR_OF_8:#x})",
             subject,
-            replace(private, tr_selector=0x48),
+            replace(private, tr_selector=SELECTOR_OF_8),
             must_fail=False,
         ),
     )

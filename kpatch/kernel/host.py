@@ -23,5 +23,10 @@ class Host(NamedTuple):
 UNKNOWN_HOST: Final = Host()
 """For a user who says nothing: then the module's own traces decide."""
 
-SELECTORS: Final = (0x30, 0x48)
-"""What TR holds: 0x30 up to FreeBSD 7.3, 0x48 in 8.x."""
+SELECTOR_TO_7: Final = 0x30
+"""What TR holds up to FreeBSD 7.3 (GPROC0_SEL in sys/amd64/include/segments.h)."""
+
+SELECTOR_OF_8: Final = 0x48
+"""What it holds in 8.x."""
+
+SELECTORS: Final = (SELECTOR_TO_7, SELECTOR_OF_8)

@@ -18,6 +18,9 @@ Variant = Literal["A", "B", "C", "unknown"]
 
 _NAME_A: Final = "kqemu_tss_workaround"
 _NAME_B_OR_C: Final = "kqemu_tss_fixup"
+FUNCTIONS: Final = (_NAME_A, _NAME_B_OR_C)
+"""Names of the functions that are a fix, in the source as in the module."""
+
 _WANTED_BY_C: Final = frozenset({"mp_ncpus", "gdt"})
 
 _SLOT_FIX: Final = (
@@ -90,7 +93,7 @@ def recognise(module: Module, *, ignored: Collection[str] = ()) -> SourceFix | N
 
 def _fix_function(module: Module) -> FixFunction | None:
     for symbol in module.symbols:
-        if _plain_name(symbol) not in (_NAME_A, _NAME_B_OR_C):
+        if _plain_name(symbol) not in FUNCTIONS:
             continue
         # An undefined symbol is in section 0, which holds no code.
         if not 0 < symbol.section < len(module.sections):

@@ -11,11 +11,10 @@ from enum import Enum
 from pathlib import Path
 
 from kpatch.kernel.kernels import builtin_table
+from kpatch.kqemu.sourcefix import FUNCTIONS
 from kpatch.ports import makefile, stamp
 from kpatch.ports.ask import Answers
 from kpatch.ports.traps import Trap
-
-_FIXES = ("kqemu_tss_workaround", "kqemu_tss_fixup")  # FACTS of the sources: fixes A and B
 
 # The largest patch of the two ports has a few kB.
 _LARGEST_PATCH = 1 << 20
@@ -115,7 +114,7 @@ def of_patches(origin: str, patches: Path, flags: Sequence[str]) -> Iterator[Tra
     if "--replace-source-fix" in flags or not patches.is_dir():
         return
     for path in sorted(patches.glob("patch-*")):
-        if any(name in _text(path) for name in _FIXES):
+        if any(name in _text(path) for name in FUNCTIONS):
             yield Trap(
                 "source-fix",
                 f"{origin} puts a source fix into the module that still races (A or B):"

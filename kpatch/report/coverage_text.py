@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from kpatch.kernel.host import SELECTOR_TO_7
 from kpatch.report.documents import obligations
 from kpatch.report.style import Style
 from kpatch.report.table import drawn
@@ -13,7 +14,6 @@ from kpatch.units import counted
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import ExploredFacts, ProofFacts
 
-_USUAL_SELECTOR: Final = 0x30
 """What TR holds up to FreeBSD 7.3."""
 
 
@@ -41,7 +41,7 @@ def coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
 
 def selector_words(each: ExploredFacts, form: str) -> str:
     """The TR selector, where it is not the usual one."""
-    return "" if each["tr_selector"] == _USUAL_SELECTOR else form.format(each["tr_selector"])
+    return "" if each["tr_selector"] == SELECTOR_TO_7 else form.format(each["tr_selector"])
 
 
 def _by_model(proven: Sequence[ExploredFacts]) -> Iterator[str]:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from kpatch.errors import UsageError
-from kpatch.kernel.host import SELECTORS
+from kpatch.kernel.host import SELECTOR_TO_7
 from kpatch.verify.world.host import HostModel
 
 ALWAYS: Final = frozenset({"no-fault", "footprint", "progress", "descriptor", "restored"})
 OWN_TSS: Final = "own-tss"
-_TR_SELECTOR: Final = SELECTORS[0]
 ENDLESS: Final = 0xFFFF
 """As many rounds as a CPU likes: their number is not counted."""
 
@@ -39,7 +38,7 @@ class Scenario:
     promised: frozenset[str] = ALWAYS | {OWN_TSS}
 
     def host(
-        self, cpus: int, *, cpuid_offset: int = 0x34, tr_selector: int = _TR_SELECTOR
+        self, cpus: int, *, cpuid_offset: int = 0x34, tr_selector: int = SELECTOR_TO_7
     ) -> HostModel:
         """The host to prove it on. UsageError for a number of CPUs that no host has."""
         return HostModel(
@@ -47,7 +46,7 @@ class Scenario:
             gdt=self.gdt,
             cpuid_offset=cpuid_offset if self.layout_known else None,
             tr_selector=tr_selector,
-            pretence=self.pretence if tr_selector == _TR_SELECTOR else self.pretence_8,
+            pretence=self.pretence if tr_selector == SELECTOR_TO_7 else self.pretence_8,
         )
 
 

@@ -17,6 +17,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.klink import LoadedModule
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError, VerificationError
+from kpatch.kernel.host import SELECTOR_TO_7
 from kpatch.signature.model import Image
 from kpatch.units import Address
 from kpatch.verify.explore.options import MemoryModel
@@ -136,7 +137,7 @@ class Setup:
     scenario: Scenario
     cpus: int
     cpuid_offset: int = 0x34
-    tr_selector: int = 0x30
+    tr_selector: int = SELECTOR_TO_7
     model: MemoryModel = MemoryModel.SC
     mode: Mode = "visible"
     locks: bool = True

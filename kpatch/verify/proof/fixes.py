@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kpatch.elf.module import Module
-from kpatch.kernel.host import SELECTORS
+from kpatch.kernel.host import SELECTOR_TO_7
 from kpatch.kqemu.codescan import CallSite
 from kpatch.kqemu.sourcefix import FixFunction, recognise
 from kpatch.verify.proof.obligations import Obligation
@@ -59,7 +59,7 @@ def applicable(obligations: tuple[Obligation, ...], model: FixModel) -> tuple[Ob
             continue
         if model.private_only and scenario.gdt != "private" and not scenario.one_cpu:
             continue
-        if model.tail is not None and obligation.tr_selector != SELECTORS[0]:
+        if model.tail is not None and obligation.tr_selector != SELECTOR_TO_7:
             continue  # the fix has the selector of its kernel compiled in
         kept.append(obligation)
     return tuple(kept)

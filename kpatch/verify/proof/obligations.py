@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kpatch.errors import UsageError
-from kpatch.kernel.host import SELECTORS
+from kpatch.kernel.host import SELECTOR_OF_8, SELECTOR_TO_7
 from kpatch.units import counted
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import SCENARIOS, Scenario
@@ -20,12 +20,12 @@ class Obligation:
     scenario: Scenario
     cpus: int
     model: MemoryModel
-    tr_selector: int = SELECTORS[0]
+    tr_selector: int = SELECTOR_TO_7
 
     @property
     def title(self) -> str:
         """Short and unique within a suite, as ``two-rounds, 4 CPUs, tso``."""
-        selector = "" if self.tr_selector == SELECTORS[0] else f", TR {self.tr_selector:#x}"
+        selector = "" if self.tr_selector == SELECTOR_TO_7 else f", TR {self.tr_selector:#x}"
         return f"{self.scenario.name}, {counted(self.cpus, 'CPU')}, {self.model.value}{selector}"
 
 
@@ -57,7 +57,7 @@ def suite(
                 found[Obligation(scenario, number, model)] = None
             for scenario in chosen if count == min(cpus) else first_of_kind:
                 number = 1 if scenario.one_cpu else count
-                found[Obligation(scenario, number, model, SELECTORS[1])] = None
+                found[Obligation(scenario, number, model, SELECTOR_OF_8)] = None
     return tuple(found)
 
 

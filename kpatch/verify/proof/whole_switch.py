@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from kpatch.kernel.host import SELECTORS
+from kpatch.kernel.host import SELECTOR_OF_8
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.numbers import Numbers, numbers
 from kpatch.verify.machine.pretences import mistaken
@@ -26,7 +26,7 @@ from kpatch.verify.world.places import Places
 
 _COMPARED_ON: Final = (
     Obligation(LEAVE, 2, MemoryModel.SC),
-    Obligation(PRIVATE_GDT, 2, MemoryModel.SC, SELECTORS[1]),
+    Obligation(PRIVATE_GDT, 2, MemoryModel.SC, SELECTOR_OF_8),
     Obligation(WRONG_MASK_UP, 1, MemoryModel.SC),
 )
 """Hosts on which the patched switch is compared: each way through the shipped trampolines."""

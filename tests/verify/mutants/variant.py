@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from kpatch.kernel.host import SELECTORS
+from kpatch.kernel.host import SELECTOR_TO_7
 from kpatch.signature.model import Match
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.scenarios import scenario_named
@@ -20,7 +20,7 @@ BOUNDS = Bounds(max_states=200_000, beyond_violation=None)
 
 
 def at(
-    scenario: str, cpus: int = 2, model: MemoryModel = SC, selector: int = SELECTORS[0]
+    scenario: str, cpus: int = 2, model: MemoryModel = SC, selector: int = SELECTOR_TO_7
 ) -> Obligation:
     """Where a variant is put to the test."""
     return Obligation(scenario_named(scenario), cpus, model, selector)
