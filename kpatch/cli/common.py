@@ -158,15 +158,18 @@ def code_of(verdict: str) -> int:
     return codes.get(verdict, VerificationError.exit_code)
 
 
-def read_host(osversion: str | None, kernel: Path | None) -> Host:
-    """Read the two options. Raises UsageError and what reading a kernel file raises."""
+def read_host(osversion: str | None, kernel: Path | None, *, said_by: str = "--osversion") -> Host:
+    """Read the two options. Raises UsageError and what reading a kernel file raises.
+
+    ``said_by`` is what messages call the place that the version was given in.
+    """
     if osversion is None and kernel is None:
         return Host()
     # Imported here: most calls name no kernel.
     from kpatch.kernel.kernelfile import read_kernel
     from kpatch.kernel.versions import parse_osversion
 
-    number = None if osversion is None else parse_osversion(osversion)
+    number = None if osversion is None else parse_osversion(osversion, said_by)
     if kernel is None:
         return Host(number)
     return Host(number, read_kernel(files.read(kernel), str(kernel)))

@@ -213,15 +213,11 @@ def _step_command(
 
 
 def _host_of_build(osversion: str, kernel: Path | None) -> Host:
-    """The kernel that a build names. Its message names the variable, not our option.
+    """The kernel that a build names.
 
     A tree that does not know its OSVERSION gives an empty one: then the module decides.
     """
-    try:
-        return read_host(osversion.strip() or None, kernel)
-    except UsageError as error:
-        error.where = error.where.replace("--osversion", "KPATCH_OSVERSION")
-        raise
+    return read_host(osversion.strip() or None, kernel, said_by="KPATCH_OSVERSION")
 
 
 def _install(seen: Survey, places: UserPaths) -> tuple[Action, ...]:

@@ -62,8 +62,8 @@ def show(versions: Iterable[VersionRange]) -> str:
     return ", ".join(str(version) for version in versions)
 
 
-def parse_osversion(text: str) -> int:
-    """The ``__FreeBSD_version`` that ``--osversion TEXT`` gives.
+def parse_osversion(text: str, said_by: str = "--osversion") -> int:
+    """The ``__FreeBSD_version`` that ``text`` is, which the user gave with ``said_by``.
 
     Raises UsageError for anything but six or seven decimal digits: release names like ``7.0``
     stand for many versions, of which some have the bug and some do not.
@@ -76,5 +76,5 @@ def parse_osversion(text: str) -> int:
         what = f"{text!r} is a release name, not a __FreeBSD_version"
         if minor != "0":  # From 6.1 on a release x.y is x0y000; each x.0 had a number of its own.
             todo = f"for {major}.{minor}-RELEASE give {major}0{minor}000; " + todo
-        raise UsageError(what, where="--osversion", todo=todo)
-    raise UsageError(f"{text!r} is not a __FreeBSD_version", where="--osversion", todo=todo)
+        raise UsageError(what, where=said_by, todo=todo)
+    raise UsageError(f"{text!r} is not a __FreeBSD_version", where=said_by, todo=todo)
