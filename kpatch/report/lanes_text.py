@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kpatch.report.fold import folded
 from kpatch.report.style import Style
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import LanesFacts, LaneStepFacts
@@ -85,5 +86,4 @@ def _shortened(step: LaneStepFacts) -> Iterator[str]:
     if instructions:
         yield instructions[0]
     if len(instructions) > 1:
-        more = len(instructions) - 1
-        yield f"  and {more} local instruction{'s' * (more > 1)}"
+        yield f"  and {counted(len(instructions) - 1, 'local instruction')}"

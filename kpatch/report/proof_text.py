@@ -247,6 +247,5 @@ def _counterexample(
 ) -> Iterator[str]:
     yield f"    {found['prop']}: {found['what']}"
     word = "fewest possible" if found["fewest"] else "shortest found"
-    preemptions = f"{found['preemptions']} preemption{'s' * (found['preemptions'] != 1)}"
-    yield f"    {preemptions} ({word}); replay: {replay}"
+    yield f"    {counted(found['preemptions'], 'preemption')} ({word}); replay: {replay}"
     yield from (f"    {line}" for line in lanes_text(found["lanes"], style, max(width - 4, 0)))
