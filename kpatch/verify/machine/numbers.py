@@ -23,6 +23,7 @@ from kpatch.verify.machine.same_effect import (
     other_registers,
     unequal,
 )
+from kpatch.verify.machine.window import window_in
 from kpatch.verify.world.host import MAXCPU, pcpu_page
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.world import World
@@ -85,7 +86,7 @@ def _all(alone: Alone, places: Places) -> Numbers:
     for number, mask in ((0, 0), (0, 0), *((each, 1 << each) for each in range(BITS))):
         wrong = [complaint] if (complaint := tried(alone, number, mask)) else []
         reads |= dict.fromkeys(alone.reads(places))
-        window = max(window, alone.window(places))
+        window = max(window, window_in(alone, places))
         ran.update(alone.on_kernel_side(places))
         now = _Left.of(alone)
         if mask == 0:

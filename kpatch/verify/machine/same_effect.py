@@ -187,7 +187,7 @@ class Alone:
         """The instructions of the last round up to the change to the monitor's page tables, and
         from where the kernel has the CPU again.
         """
-        trace = iter(self._trace())
+        trace = iter(self.trace())
         for address in trace:
             yield address
             found = places.instruction(address)
@@ -196,21 +196,9 @@ class Alone:
         back = COPY_AT + self.world.guest.layout.kernel_side
         yield from itertools.dropwhile(lambda address: address != back, trace)
 
-    def _trace(self) -> list[int]:
+    def trace(self) -> list[int]:
+        """The addresses of the instructions of the last round, in order."""
         return [address for run in self._runs for address in run.trace]
-
-    def window(self, places: Places) -> int:
-        """Instructions in the last round from the change of cr3 to the last ``ltr``."""
-        trace = self._trace()
-        last = range(len(trace) - 1, -1, -1)
-        load = next((at for at in last if self.engine.info(trace[at]).is_ltr), None)
-        back = next((at for at in last if self._is_back(trace[at], places)), None)
-        return load - back if load is not None and back is not None else 0
-
-    @staticmethod
-    def _is_back(address: int, places: Places) -> bool:
-        found = None if places.is_patch(address) else places.instruction(address)
-        return found is not None and writes_cr3(found)
 
     def changed(self) -> Iterator[str]:
         """What of the module and the copy of its image is not what it was."""
