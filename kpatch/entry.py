@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from kpatch import storage as files
 from kpatch.errors import FileAccessError, SignatureError
 
 Word = TypeVar("Word", bound=str)
@@ -24,17 +25,15 @@ def read_text(path: Path, name: str = "") -> str:
     """
     name = name or path.name
     try:
-        data = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise SignatureError(
-            f"cannot be read: {error.strerror}", where=name, todo="put the data file there"
-        ) from error
-    except OSError as error:
-        raise FileAccessError(
-            f"cannot be read: {error.strerror}",
-            where=name,
-            todo="check the permissions, and the machine's limits and disk",
-        ) from error
+        data = files.read(path)
+    except FileAccessError as error:
+        missing = error.__cause__
+        if isinstance(missing, FileNotFoundError):
+            raise SignatureError(
+                f"cannot be read: {missing.strerror}", where=name, todo="put the data file there"
+            ) from missing
+        error.where = name
+        raise
     return as_text(data, name)
 
 

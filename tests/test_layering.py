@@ -16,8 +16,9 @@ from benchmarks import startup
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kpatch"
 FLOORS = (
-    ("units", "errors", "data", "digest", "entry", "interrupts"),
+    ("units", "errors", "data", "digest", "interrupts"),
     ("elf", "isa", "storage"),
+    ("entry",),
     ("containers",),
     ("signature", "kernel", "kqemu"),
     ("patch", "verify", "witness"),

@@ -22,7 +22,7 @@ _LIMITS: Final = {
     errno.ENOMEM: "make room in memory, or raise the limit (ulimit -v)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "wait until fewer files are open on this machine",
-    errno.EAGAIN: "raise the limit of processes (ulimit -u), or use --jobs 1",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u)",
 }
 _ROOM: Final = "make room in memory, or raise the limit (ulimit -v)"
 

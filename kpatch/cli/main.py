@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 from collections.abc import Callable
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+_STANDARD_ERROR = 2
 _MACHINE = 18  # errors.MachineError, which may be what cannot be loaded
 
 
 def main() -> None:
     """Run kpatch and exit with its code."""
+    _take_standard_numbers()
     sys.exit(run(sys.argv[1:], leave=os._exit))
 
 
@@ -42,6 +45,18 @@ def run(argv: list[str], leave: Callable[[int], object] | None = None) -> int:
             f"kpatch: cannot start: {str(error) or 'no memory'}; install kpatch again, or make room"
         )
         return _MACHINE
+
+
+def _take_standard_numbers() -> None:
+    """A standard stream that was closed leaves its number to the next file: to the new module, say,
+    and what a library of the system then prints as an error would go into that.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    with contextlib.suppress(OSError):
+        while (handle := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+            pass
+        os.close(handle)
 
 
 def _answered(argv: list[str]) -> int:

@@ -27,13 +27,13 @@ _GROUP_OBJ, _MASK = 0x04, 0x10
 def take_after(handle: int, model: Path, *, must_own: bool) -> tuple[str, ...]:
     """Give the open file what ``model`` has. Returns the names of what could not be given.
 
+    Where there is no ``model`` it keeps what a new file has there, by umask(2) or the folder's ACL.
     Without ``must_own`` the owner, and the bits that depend on it, come along where that is
     permitted. Raises FileAccessError where the owner must be given and cannot, and OSError.
     """
     try:
         status = model.stat()
     except FileNotFoundError:
-        os.fchmod(handle, 0o644)
         return ()
     attributes = _attributes(model)
     # Owner first: giving a file away clears its set-user-ID bits.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from kpatch.errors import FileAccessError, UnknownModuleError, UsageError
 from kpatch.storage.bulk import IN_MEMORY, PIECE, Bulk, TooMuchError
@@ -30,6 +31,10 @@ KEPT: Final = r"(\.[0-9a-f]{8}([0-9a-f]{56})?)?\.orig(\.gz)?"
 _KEPT_OF_FILE: Final = rf"(?P<file>.+({'|'.join(map(re.escape, _SUFFIXES))})){KEPT}"
 
 
+_OPEN_FILES: Final = tuple(("dev", name) for name in ("fd", "stdin", "stdout", "stderr"))
+"""Where each process finds its own open files (fd(4)); other files lie under /dev too, in shm."""
+
+
 def kept_for(path: Path) -> str:
     """The name of the file whose original ``path`` keeps, by its own name; empty for any other."""
     # Hardly any file is one: nobody else pays for the expression.
@@ -45,21 +50,50 @@ def read(path: Path) -> bytes:
 def read_bulk(path: Path) -> Bulk:
     """The same, as they were when they were read, but not in memory if they are many."""
     with naming(path, "read it", "check the name and the permissions"):
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise FileAccessError("it is not a file", where=str(path), todo="name a file")
-        if status.st_size <= IN_MEMORY:
-            with path.open("rb", buffering=0) as file:
-                return Bulk(file.readall())
-        try:
-            if status.st_size > LARGEST:
-                raise TooMuchError
-            with path.open("rb", buffering=0) as file:  # it may have grown since
-                return Bulk.join(iter(lambda: file.read(PIECE), b""), LARGEST)
-        except TooMuchError:
-            raise FileAccessError(
-                f"it has more than {LARGEST >> 20} MiB", where=str(path), todo="name a module"
-            ) from None
+        _require_plain(path, path.stat())
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            _require_plain(path, status)  # somebody may have put another there
+            data = _contents(file, status.st_size)
+            if data is None or _moment(os.fstat(file.fileno())) != _moment(status):
+                raise FileAccessError(
+                    "it changed while it was read, or only looks like a file",
+                    where=str(path),
+                    todo="run kpatch again, or copy it to a file on a disk first",
+                )
+            return data
+
+
+def _require_plain(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileAccessError("it is not a file", where=str(path), todo="name a file")
+    if status.st_size > LARGEST:
+        raise FileAccessError(
+            f"it has more than {LARGEST >> 20} MiB", where=str(path), todo="name a module"
+        )
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """An opener: neither a pipe put there just now nor a log in /proc keeps it waiting."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def _contents(file: BinaryIO, size: int) -> Bulk | None:
+    """All of ``file``, if it has ``size`` bytes: what has more is not read to an end that may never
+    come. None if not. Raises OSError.
+    """
+    if size <= IN_MEMORY:
+        data = file.read(size + 1)
+        return Bulk(data) if data is not None and len(data) == size else None
+    with contextlib.suppress(TooMuchError):
+        bulk = Bulk.join(iter(lambda: file.read(PIECE) or b"", b""), size)
+        return bulk if bulk.size == size else None
+    return None
+
+
+def _moment(status: os.stat_result) -> tuple[int, int]:
+    """What tells that a file was written to, if the clock of its disk is fine enough."""
+    return status.st_size, status.st_mtime_ns
 
 
 def expand(paths: Sequence[Path]) -> Iterator[Path]:
@@ -139,7 +173,7 @@ def _require_name(path: Path) -> None:
     for _ in range(_MOST_LINKS):
         with naming(path, "find it", "name it from / on: this folder is gone"):
             parts = hop.absolute().parts
-        if parts[1:2] in (("dev",), ("proc",)):
+        if parts[1:2] == ("proc",) or parts[1:3] in _OPEN_FILES:
             raise FileAccessError(
                 "it stands for an open file, which cannot be replaced by that name",
                 where=str(path),
@@ -151,7 +185,9 @@ def _require_name(path: Path) -> None:
 
 
 def require_output(output: Path | None, paths: Sequence[Path]) -> None:
-    """Raise UsageError where ``-o OUTPUT`` does not fit the files named."""
+    """Raise UsageError where ``-o OUTPUT`` does not fit the files named: each goes to a place of
+    its own, and to that of no other. Links in the folder count as what they lead to.
+    """
     if output is None:
         return
     if not is_folder(output):
@@ -162,9 +198,17 @@ def require_output(output: Path | None, paths: Sequence[Path]) -> None:
                 todo="make the folder first",
             )
         return
+    inputs = {os.path.realpath(path): path for path in paths}
     seen: dict[str, Path] = {}
     for path in paths:
-        other = seen.setdefault(path.name, path)
+        place = os.path.realpath(output / path.name)
+        if place in inputs and os.path.realpath(path) != place:
+            raise UsageError(
+                f"-o would write {path} over {inputs[place]}, which is to be left alone",
+                where=str(output / path.name),
+                todo="remove the link that leads there, or name another folder",
+            )
+        other = seen.setdefault(place, path)
         if other is not path:
             raise UsageError(
                 f"-o would write both {other} and {path} to {output / path.name}",

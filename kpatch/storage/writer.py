@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from kpatch.errors import FileAccessError
-from kpatch.interrupts import held_back
+from kpatch.interrupts import undisturbed
 from kpatch.storage.attributes import take_after
 from kpatch.storage.bulk import Bulk
 from kpatch.storage.files import read_bulk
 from kpatch.storage.reasons import explain, naming
 
-_TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.new")
+_TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.symbols")
+"""What a run that was killed leaves would be a second module in a folder of modules: these are the
+names that kldxref(8) passes over there (FreeBSD usr.sbin/kldxref/kldxref.c)."""
 _OLD: Final = 24 * 3600
 """Seconds after which a temporary file of ours has nobody any more who would rename it."""
 
@@ -28,6 +30,8 @@ _AT_FDCWD: Final = -100
 _NO_REPLACE, _EXCHANGE = 1, 2
 """RENAME_NOREPLACE and RENAME_EXCHANGE of renameat2(2)."""
 _NO_FLAGS: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
+_NO_FOLDER_SYNC: Final = (errno.EINVAL, errno.ENOTSUP)
+"""What fsync(2) says of a folder where the file system has no such thing."""
 
 PutInPlace = Callable[[Path], object]
 """Puts a finished temporary file in its place."""
@@ -62,15 +66,16 @@ def create(path: Path, data: Bulk | bytes, *, like: Path) -> tuple[str, ...]:
 
 
 def _put(path: Path, data: Bulk | bytes, place: PutInPlace, like: Path | None) -> tuple[str, ...]:
-    # The name is chosen before the file is made, so that no interrupt leaves one behind.
-    temporary = path.with_name(f".kpatch-{os.urandom(8).hex()}.new")
+    temporary = path.with_name(f".kpatch-{os.urandom(8).hex()}.symbols")
     todo = "check the folder's permissions and the space on the disk"
-    with naming(path, "write it", todo):
+    # No signal that can wait leaves the temporary file behind, or somebody else's under its name.
+    with undisturbed(), naming(path, "write it", todo):
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         made: os.stat_result | None = None
         try:
             _remove_old_ones(path.parent)
-            with open(temporary, "xb", opener=_private) as file:
+            opener = _private if (like or path).exists() else None
+            with open(temporary, "xb", opener=opener) as file:
                 made = os.fstat(file.fileno())
                 for piece in Bulk.of(data).pieces():
                     file.write(piece)
@@ -95,17 +100,16 @@ def _replace_expected(temporary: Path, path: Path, expected: Bulk) -> None:
     nothing that another program renames to ``path`` at the last moment is lost.
     """
     _require(path, path, expected)
-    with held_back():  # while the temporary name may be that of somebody else's file
-        if not _exchange(temporary, path):
-            temporary.replace(path)
-            return
-        try:
-            _require(temporary, path, expected)
-        except BaseException:
-            _exchange(temporary, path)
-            raise
-        with contextlib.suppress(OSError):  # _require_gone tries once more
-            temporary.unlink()
+    if not _exchange(temporary, path):
+        temporary.replace(path)
+        return
+    try:
+        _require(temporary, path, expected)
+    except BaseException:
+        _exchange(temporary, path)
+        raise
+    with contextlib.suppress(OSError):  # _require_gone tries once more
+        temporary.unlink()
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
@@ -141,7 +145,7 @@ def _discard(temporary: Path, made: os.stat_result | None) -> None:
         if made is None or os.path.samestat(made, temporary.lstat()):
             temporary.unlink(missing_ok=True)
             return
-        kept = temporary.with_suffix(".kept")  # no later run takes that for a file of ours
+        kept = temporary.with_suffix(".kept.symbols")  # no later run takes that for a file of ours
         temporary.rename(kept)
         raise FileAccessError(
             "other programs changed it meanwhile, more than once",
@@ -176,6 +180,9 @@ def _make_lasting(folder: int, path: Path) -> None:
     try:
         try:
             os.fsync(folder)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_SYNC:
+                raise
         finally:
             os.close(folder)
     except OSError as error:

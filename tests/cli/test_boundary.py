@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 import subprocess
@@ -13,9 +14,10 @@ from pathlib import Path
 import keystone
 import pytest
 
-from kpatch.cli import boundary
+from kpatch.cli import boundary, main
 from kpatch.elf.module import Module
 from kpatch.patch import assess
+from tests.children import in_child
 from tests.cli.harness import command_line, copied, environment, run, sample
 from tests.processes import is_on_its_way
 from tests.verify.proof.calls import LONG, patched
@@ -189,3 +191,18 @@ def test_an_interrupt_of_the_program_itself_leaves_no_traceback(tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)
     assert process.returncode in (1, 130, -signal.SIGINT) and b"Traceback" not in said
+
+
+def test_a_closed_stream_leaves_its_number_to_no_file_of_ours(tmp_path: Path) -> None:
+    """What a library prints as an error went into the new module."""
+
+    def without_error_stream() -> None:
+        os.close(2)
+        sys.stderr = None
+        main._take_standard_numbers()
+        with (tmp_path / "file").open("wb") as file:
+            assert file.fileno() > 2
+            os.write(2, b"said")
+        assert (tmp_path / "file").read_bytes() == b""
+
+    assert in_child(without_error_stream) == 0

@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from tests.children import in_child
 from tests.cli.harness import (
     command_line,
     copied,
@@ -22,12 +23,14 @@ from tests.cli.harness import (
     kpatch,
     names,
     patched_bytes,
+    run,
     sample,
 )
 from tests.processes import awaited, command_lines, is_on_its_way
 
 _OLD: Final = sample("kqemu-7.ko").read_bytes()
 _NEW: Final = patched_bytes()
+_COPY: Final = "kqemu-7.ko.orig.gz"
 
 
 @pytest.mark.parametrize("largest", [4096, len(_NEW) - 1])
@@ -75,6 +78,30 @@ def test_signals_at_random_times_leave_the_old_file_or_the_new_one(
             is_new = path.read_bytes() == _NEW  # where it came behind the replacement
             assert names(place) == [path.name, *([f"{path.name}.orig.gz"] if is_new else [])]
         assert nobody_is_left(path)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU"])
+def test_a_signal_while_the_file_is_written_waits_until_it_is(name: str, tmp_path: Path) -> None:
+    """Nothing else stays behind then; and what lies there meanwhile is no module to kldxref(8)."""
+    path = copied("kqemu-7.ko", tmp_path)
+    number = signal.Signals[name]
+
+    def struck() -> None:
+        fsync = os.fsync
+
+        def syncing(handle: int) -> None:
+            others = {each for each in names(tmp_path) if each not in (path.name, _COPY)}
+            assert all(each.endswith(".symbols") for each in others)
+            os.kill(os.getpid(), number)
+            fsync(handle)
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", syncing)
+            os._exit(run("apply", "--no-verify", path).code)
+
+    assert in_child(struck) == (130 if number == signal.SIGINT else -number)
+    assert path.read_bytes() == _NEW and names(tmp_path) == [path.name, _COPY]
 
 
 def test_an_interrupt_ends_the_whole_command_and_not_one_file_of_it(tmp_path: Path) -> None:
@@ -157,6 +184,6 @@ for call in json.loads(sys.argv[1]):
 
 def test_a_run_after_a_killed_one_succeeds_in_a_process_of_its_own(tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path)
-    (tmp_path / ".kpatch-0123456789abcdef.new").write_bytes(_NEW[:5000])
+    (tmp_path / ".kpatch-0123456789abcdef.symbols").write_bytes(_NEW[:5000])
     assert kpatch("apply", "--no-verify", path).code == 0
     assert path.read_bytes() == _NEW

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kpatch.errors import FileAccessError
-from kpatch.storage import replace, writer
+from kpatch.storage import files, replace, writer
 from kpatch.storage.bulk import Bulk
 from kpatch.storage.files import read_bulk
 from tests.cli.harness import copied, names, run
@@ -70,7 +70,7 @@ def test_what_two_other_programs_do_to_it_is_not_lost(
     with pytest.raises(FileAccessError, match="more than once") as caught:
         replace(path, b"ours", expected=b"old")
     (kept,) = (each for each in names(tmp_path) if each != path.name)
-    assert kept in str(caught.value) and kept.endswith(".kept")
+    assert kept in str(caught.value) and kept.endswith(".kept.symbols")
     left = {(tmp_path / each).read_bytes() for each in names(tmp_path)}
     assert left == ({b"first", b"second"} if moment == "after it" else {b"first"})
 
@@ -122,6 +122,21 @@ def test_after_the_rename_the_message_says_that_it_is_replaced(
     assert names(tmp_path) == [path.name, f"{path.name}.orig.gz"], "the only copy stays"
 
 
+def test_a_file_system_that_cannot_write_out_folders_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def only_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    replace(tmp_path / "file", b"new")
+    assert names(tmp_path) == ["file"]
+
+
 def test_an_old_file_that_cannot_be_removed_is_told_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,3 +157,50 @@ def test_an_old_file_that_cannot_be_removed_is_told_as_such(
     assert path.read_bytes() != before
     (left,) = set(names(tmp_path)) - {path.name}
     assert left in done.err and (tmp_path / left).read_bytes() == before
+
+
+def test_a_pipe_put_there_behind_the_first_look_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    look = Path.stat
+
+    def exchanging(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        seen = look(self, follow_symlinks=follow_symlinks)
+        path.unlink()
+        os.mkfifo(path)
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", exchanging)
+        with pytest.raises(FileAccessError, match="it is not a file"):
+            read_bulk(path)
+
+
+@pytest.mark.parametrize("mode", ["ab", "wb", "r+b"])
+@pytest.mark.parametrize("largest", [0, 1 << 20])
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_one_that_was(
+    mode: str, largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows, shrinks, or is written over in its place."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.utime(path, (1, 1))
+    require = files._require_plain
+
+    def written(place: Path, status: os.stat_result) -> None:
+        require(place, status)
+        with path.open(mode) as file:
+            file.write(b"n")
+
+    monkeypatch.setattr(files, "IN_MEMORY", largest)
+    monkeypatch.setattr(files, "_require_plain", written)
+    with pytest.raises(FileAccessError, match="it changed while it was read"):
+        read_bulk(path)
+
+
+def test_what_has_no_end_is_not_read_to_it() -> None:
+    """/proc is full of files of no bytes from which some come, or come for ever."""
+    with pytest.raises(FileAccessError, match="or only looks like a file"):
+        read_bulk(Path("/proc/self/status"))

@@ -14,7 +14,7 @@ import pytest
 
 from kpatch.errors import FileAccessError
 from kpatch.storage import replace
-from kpatch.storage.files import read_bulk
+from kpatch.storage.files import read_bulk, require_replaceable
 from kpatch.storage.reasons import explain
 from tests.cli.harness import command_line, copied, environment, look, names, run
 
@@ -168,8 +168,10 @@ def test_a_file_that_is_a_mount_point_is_told_as_one(tmp_path: Path) -> None:
 
 def test_what_an_earlier_run_left_goes_with_the_next(tmp_path: Path) -> None:
     path = copied("kqemu-7.ko", tmp_path)
-    left = tmp_path / ".kpatch-0123456789abcdef.new"
-    others = [tmp_path / name for name in (".kpatch-0123.new", "kpatch-0123456789abcdef.new")]
+    left = tmp_path / ".kpatch-0123456789abcdef.symbols"
+    others = [
+        tmp_path / name for name in (".kpatch-0123.symbols", "kpatch-0123456789abcdef.symbols")
+    ]
     for each in (left, *others):
         each.write_bytes(b"left")
     assert run("apply", "--no-verify", "--no-copy", path).code == 0
@@ -181,6 +183,11 @@ def test_what_an_earlier_run_left_goes_with_the_next(tmp_path: Path) -> None:
         patch.setattr(time, "time", lambda: now + 2 * 24 * 3600)
         assert run("revert", path).code == 0
     assert not left.exists() and all(each.exists() for each in others)
+
+
+def test_a_file_in_shared_memory_is_a_file() -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        assert require_replaceable(Path(file.name)) == Path(file.name)
 
 
 @pytest.mark.parametrize("command", [["apply", "--no-verify"], ["revert"]])

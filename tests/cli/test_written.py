@@ -10,6 +10,7 @@ import pytest
 
 from kpatch import repair
 from kpatch.repair import Repaired
+from kpatch.storage import replace
 from tests.cli.harness import copied, listing, look, names, patched_bytes, run, sample
 
 
@@ -58,6 +59,38 @@ def test_the_kept_copy_of_an_original_is_no_file_to_patch(tmp_path: Path) -> Non
     assert "that kpatch keeps of kqemu-7.ko; to patch it write to another place" in done.complaint
     assert run("apply", "--no-verify", "-o", tmp_path / "new.ko.gz", copy).code == 0
     assert run("revert", copy).code == 11
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("../second.ko", "which is to be left alone"),
+        ("second.ko", "-o would write both"),
+    ],
+)
+@pytest.mark.parametrize("command", [["apply", "--no-verify"], ["revert"]])
+def test_a_link_in_the_folder_leads_to_no_other_file_of_the_call(
+    command: list[str], target: str, said: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    files = [copied("kqemu-7.ko", tmp_path, each) for each in ("first.ko", "second.ko")]
+    (out / "first.ko").symlink_to(target)
+    before = listing(tmp_path)
+    done = run(*command, "-o", out, *files)
+    assert (done.code, listing(tmp_path)) == (2, before) and said in done.complaint
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_new_page_is_for_the_user_to_say(
+    umask: int, mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        replace(tmp_path / "page.html", b"text")
+    finally:
+        os.umask(before)
+    assert look(tmp_path / "page.html").mode == mode
 
 
 def test_a_module_that_is_patched_already_is_copied_to_the_output(tmp_path: Path) -> None:

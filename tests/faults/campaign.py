@@ -30,7 +30,7 @@ ERRORS: Final = ("EIO", "ENOSPC", "EINTR", "EMFILE", "EAGAIN", "ENOMEM")
 SIGNALS: Final = ("SIGKILL", "SIGTERM")
 _LINE: Final = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)")
 _HANGS: Final = 300
-_TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.new")
+_TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.symbols")
 _HASHLIB: Final = re.compile(
     r"ERROR:root:code for hash \w+ was not found\.\n"
     r"Traceback .*?\nValueError: unsupported hash type \w+\n",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
+import resource
 import signal
 import struct
 from collections.abc import Callable
@@ -337,6 +339,27 @@ def test_a_process_that_dies_has_read_nothing(monkeypatch: pytest.MonkeyPatch) -
     with others_reading(is_likely=True) as others:
         others.read(module.data, wanted)
         assert not any(reading.agrees for reading in others.readings())
+
+
+@pytest.mark.parametrize(("number", "agree"), [(signal.SIGKILL, True), (signal.SIGSEGV, False)])
+def test_a_process_that_somebody_kills_says_nothing_about_the_file(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, *, agree: bool
+) -> None:
+    """A crash does: a file that a reader cannot bear is not as it should be."""
+    module, wanted = sample()
+    this, load = os.getpid(), readback._LOADED["LIEF"]
+
+    def killed() -> tuple[str, readback.Read]:
+        if os.getpid() != this:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            faulthandler.disable()  # pytest's
+            os.kill(os.getpid(), number)
+        return load()
+
+    monkeypatch.setitem(readback._LOADED, "LIEF", killed)
+    with others_reading(is_likely=True) as others:
+        others.read(module.data, wanted)
+        assert all(reading.agrees for reading in others.readings()) == agree
 
 
 def test_names_that_are_no_text_are_read_alike() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import multiprocessing
 import os
 import signal
@@ -13,11 +14,10 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.sharedctypes import RawValue
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from kpatch.errors import VerificationError
+from kpatch.errors import MachineError
 from kpatch.verify.explore import Counterexample, Progress, Result
 from kpatch.verify.explore.bound import INTERRUPTED
 from kpatch.verify.proof.batches import TaskPlan
@@ -51,10 +51,22 @@ WHOLE: Final = -1
 """The number of the task that looks at the whole switch."""
 
 
-class Stop(Protocol):
-    """A number that all processes share: not 0 once somebody interrupted."""
+class Stop:
+    """What all processes share: whether somebody interrupted.
 
-    value: int
+    In memory without a name: a shared value of multiprocessing's needs a folder for its file, which
+    may not be had, and where there is no /dev/shm it leaves that behind.
+    """
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 1)
+
+    def __bool__(self) -> bool:
+        return self._shared[0] != 0
+
+    def set(self) -> None:
+        """From now on it is true, in every process."""
+        self._shared[0] = 1
 
 
 def run_proof(
@@ -68,12 +80,13 @@ def run_proof(
     """Run the controls and the obligations in ``jobs`` processes, and check the whole switch.
 
     An interrupt ends it early: the proof then says what is missing. One that comes too late for
-    that is raised as KeyboardInterrupt. Raises VerificationError if a control cannot be made, a
-    counterexample does not replay or a process dies, and what setting up the machine raises.
+    that is raised as KeyboardInterrupt. Raises VerificationError if a control cannot be made or a
+    counterexample does not replay, MachineError if a process dies, and what setting up the machine
+    raises.
     """
     started = time.monotonic()
     plan = TaskPlan.of(case, tasks(case, obligations), bounds)
-    stop: Stop = RawValue("b", 0)
+    stop = Stop()
     alone = jobs == 1 or len(plan.todo) <= 1
     done: dict[int, Explored] = {}
     whole: Whole | None = None
@@ -85,12 +98,12 @@ def run_proof(
                 whole = found
             else:
                 done[number] = found
-        if case.is_patched and whole is None and len(done) == len(plan.todo) and not stop.value:
+        if case.is_patched and whole is None and len(done) == len(plan.todo) and not stop:
             whole = whole_switch(case)
     complete = len(done) == len(plan.todo) and all(
         explored.result.bound != INTERRUPTED for explored in done.values()
     )
-    if stop.value and complete:
+    if stop and complete:
         raise KeyboardInterrupt
     return Proof(
         case=case,
@@ -109,12 +122,12 @@ def _one_by_one(
     todo = plan.todo
     order = [index for batch in plan.batches for index in batch if index not in done]
     for position, index in enumerate(order, len(todo) - len(order)):
-        if stop.value:
+        if stop:
             return
 
         def tell(progress: Progress, position: int = position, task: Task = todo[index]) -> None:
             report(ProofProgress(position, len(todo), task.name, progress))
-            if stop.value:
+            if stop:
                 raise KeyboardInterrupt
 
         report(ProofProgress(position, len(todo), todo[index].name, None))
@@ -134,7 +147,7 @@ def _shared(
         while waiting:
             if ended:
                 raise OSError("the pool cannot go on") from ended[0]
-            if stop.value:
+            if stop:
                 # What runs ends by itself and says what it covered.
                 waiting = {future for future in waiting if not future.cancel()}
             finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
@@ -151,8 +164,9 @@ def _shared(
     except BaseException as error:
         _give_up(pool)
         if isinstance(error, BrokenProcessPool):
-            raise VerificationError(
-                "a process of the proof died", todo="make room in memory, or use --jobs 1"
+            raise MachineError(
+                "a process of the proof died, or was killed",
+                todo="make room in memory, or raise the limits (ulimit -a), and run kpatch again",
             ) from error
         if not isinstance(error, OSError):
             raise
@@ -165,7 +179,7 @@ def _start(
     plan: TaskPlan, jobs: int, stop: Stop
 ) -> tuple[ProcessPoolExecutor, set[PendingBatch], Any]:
     """The processes at work. Raises OSError or RuntimeError where not all of them can be had."""
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    context = multiprocessing.get_context("fork")
     reports = context.SimpleQueue()
     pool = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin, initargs=(plan, reports, stop)
@@ -203,7 +217,7 @@ def _interrupts_noted(stop: Stop) -> Iterator[None]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.value = 1
+        stop.set()
         signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, note)
@@ -262,7 +276,7 @@ def _run(batch: Sequence[int]) -> list[tuple[int, ExploredParts | Whole]]:
     plan: TaskPlan = _MINE["plan"]
     found: list[tuple[int, ExploredParts | Whole]] = []
     for number in batch:
-        if _MINE["stop"].value:
+        if _MINE["stop"]:
             break
         if number == WHOLE:
             found.append((number, whole_switch(plan.case)))
@@ -271,7 +285,7 @@ def _run(batch: Sequence[int]) -> list[tuple[int, ExploredParts | Whole]]:
 
         def tell(progress: Progress, task: Task = task) -> None:
             _MINE["reports"].put((task.name, progress))
-            if _MINE["stop"].value:
+            if _MINE["stop"]:
                 raise KeyboardInterrupt
 
         explored = run_task(plan.case, task, plan.bounds, tell)

@@ -25,6 +25,12 @@ NAMES: Final = ("pyelftools", "LIEF")
 
 LIMIT: Final = 120.0
 """Seconds after which a reader counts as hanging. Both need less than one on a module of 1 MB."""
+_PIECE_OF_LIMIT: Final = 1.0
+
+_FROM_OUTSIDE: Final = (
+    *(signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU),
+)
+"""Signals that a reader does not bring upon itself, whatever it reads."""
 
 
 class Reading(NamedTuple):
@@ -100,7 +106,9 @@ class Background:
         """
         if self._asked is None:
             return ()
-        found = None if self._pipe is None else _received(self._pipe)
+        found = None
+        if self._pipe is not None and self._process is not None:
+            found = _received(self._pipe, self._process)
         # By now others have let go of what the machine was short of, or the reason is told.
         return read_by_each(*self._asked) if found is None else _judged(found, *self._asked)
 
@@ -117,14 +125,20 @@ class Background:
 _PROCESS: Final = multiprocessing.get_context("fork").Process
 
 
-def _received(pipe: Connection) -> tuple[_Seen, ...] | None:
-    """What the other process says; None where it could not have a reader."""
+def _received(pipe: Connection, process: BaseProcess) -> tuple[_Seen, ...] | None:
+    """What the other process says; None where it could not have a reader, or somebody killed it:
+    that says nothing about the file.
+    """
     try:
-        if pipe.poll(LIMIT):
+        # In pieces: the time in which all of kpatch is stopped counts as one, however long.
+        if any(pipe.poll(_PIECE_OF_LIMIT) for _ in range(round(LIMIT / _PIECE_OF_LIMIT))):
             seen: tuple[_Seen, ...] | None = pipe.recv()
             return seen
         why = f"no answer in {LIMIT:.0f} s"
     except (EOFError, OSError):
+        process.join(_PIECE_OF_LIMIT)
+        if -(process.exitcode or 0) in _FROM_OUTSIDE:
+            return None
         why = "the process that read it died"
     return tuple(_Seen(Reading(name, "", (why,))) for name in NAMES)
 

@@ -184,7 +184,7 @@ def test_a_process_of_the_proof_that_dies_is_a_refusal(
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(crew, "_run", die)
     done = refused(monkeypatch, copied("kqemu-7.ko", tmp_path))
-    assert done.code == 17 and "a process of the proof died" in done.complaint
+    assert done.code == 18 and "a process of the proof died" in done.complaint
 
 
 def die(task: Task) -> NoReturn:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from kpatch.verify.proof import workers as crew
+from tests.children import in_child
 from tests.cli.harness import environment
 from tests.verify.proof.calls import LEAVE, patched
 
@@ -62,3 +66,17 @@ def test_where_the_pool_gets_no_thread_of_its_own_the_proof_is_made_without_it(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["exit_code"] == 0
+
+
+def test_what_the_processes_share_needs_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a folder stays behind where there is no /dev/shm, and may not be had."""
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkstemp", "mkdtemp"):
+        monkeypatch.setattr(tempfile, name, none)
+    stop = crew.Stop()
+    assert not stop
+    assert in_child(stop.set) == 0
+    assert stop
