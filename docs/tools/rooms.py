@@ -17,7 +17,7 @@ from typing import Final
 
 PACKAGE: Final = Path(__file__).resolve().parents[2] / "kpatch"
 ATTIC: Final = ("__init__", "__main__")
-GROUND: Final = ("units", "errors", "data", "digest", "entry", "interrupts")
+GROUND: Final = ("units", "errors", "data", "digest", "interrupts")
 """Imported by nearly everybody: drawn as one room without arrows."""
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 128, 34, 22, 46, 20

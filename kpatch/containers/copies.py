@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from kpatch.containers.compression import recognise, unpacked
 from kpatch.containers.gzip import compress
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import FileAccessError, KpatchError
+from kpatch.interrupts import undisturbed
 from kpatch.storage.bulk import Bulk
 from kpatch.storage.files import KEPT
 from kpatch.storage.writer import create
@@ -26,6 +28,20 @@ class Copy(NamedTuple):
 
     path: Path
     is_new: bool
+
+
+@contextlib.contextmanager
+def kept(path: Path, data: Bulk) -> Iterator[Path]:
+    """Keep the original ``data`` of ``path`` while another file takes its place: where that fails
+    no new copy stays, and no signal comes between. Raises FileAccessError.
+    """
+    with undisturbed():
+        copy = keep_copy(path, data)
+        try:
+            yield copy.path
+        except BaseException:
+            _withdraw(copy, path, data)
+            raise
 
 
 def keep_copy(path: Path, data: Bulk) -> Copy:
@@ -59,7 +75,7 @@ def keep_copy(path: Path, data: Bulk) -> Copy:
     )
 
 
-def withdraw(copy: Copy, path: Path, data: Bulk) -> None:
+def _withdraw(copy: Copy, path: Path, data: Bulk) -> None:
     """Remove a copy that was made for nothing: ``path`` still holds ``data``."""
     if copy.is_new and _holds(path, data):
         with contextlib.suppress(OSError):

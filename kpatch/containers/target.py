@@ -134,16 +134,10 @@ def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool
     if not keep:
         return Stored(None, _notices(files.replace(place, data, expected=target.data)))
     # Imported here: scan keeps no copies.
-    from kpatch.containers.copies import keep_copy, withdraw
-    from kpatch.interrupts import undisturbed
+    from kpatch.containers.copies import kept
 
-    with undisturbed():  # no copy stays without the file
-        copy = keep_copy(place, target.data)
-        try:
-            return Stored(copy.path, _notices(files.replace(place, data, expected=target.data)))
-        except BaseException:
-            withdraw(copy, place, target.data)
-            raise
+    with kept(place, target.data) as copy:
+        return Stored(copy, _notices(files.replace(place, data, expected=target.data)))
 
 
 def _notices(lost: tuple[str, ...]) -> tuple[str, ...]:
