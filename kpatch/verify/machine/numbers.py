@@ -28,9 +28,6 @@ from kpatch.verify.world.host import MAXCPU, pcpu_page
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.world import World
 
-Pretence = tuple[int, int]
-"""What stands where the number of the CPU and its mask are expected: two u32."""
-
 CPU: Final = 0
 """The CPU that is tried: the one whose guest's addresses :class:`Places` knows."""
 _NOBODY: Final = 77

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from kpatch.kernel.host import SELECTOR_OF_8
 from kpatch.verify.explore import MemoryModel
 from kpatch.verify.machine.numbers import Numbers, numbers
-from kpatch.verify.machine.pretences import mistaken
+from kpatch.verify.machine.pretences import Mistaken, mistaken
 from kpatch.verify.machine.scenarios import (
     LEAVE,
     PRIVATE_GDT,
@@ -21,6 +21,7 @@ from kpatch.verify.proof.checks import Check, Window, check_inputs, check_same_e
 from kpatch.verify.proof.followed import sites_of
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, measure_window
+from kpatch.verify.world.guard import treated
 from kpatch.verify.world.host import MODELLED
 from kpatch.verify.world.places import Places
 
@@ -59,12 +60,12 @@ def run_checks(case: Case, found: Numbers | None = None) -> tuple[Check, ...]:
     taken = mistaken_of(case)
     found = found or each_number_of(case)
     told = found.found
-    wrong = (*((taken,) if taken else ()), *map(_there, told.wrong))
+    wrong = map(_there, (*((taken.wrong,) if taken.wrong else ()), *told.wrong))
     reads = replace(reads, wrong=tuple(dict.fromkeys((*reads.wrong, *told.reads))))
     same = replace(
         same,
         wrong=(*same.wrong, *wrong),
-        unknown=(*same.unknown, *map(_there, told.unknown)),
+        unknown=(*same.unknown, *map(_there, (*taken.unknown, *told.unknown))),
     )
     return (*inputs_of(case, found.ran), reads, same)
 
@@ -90,10 +91,11 @@ def same_effect_of(case: Case, hosts: Sequence[Obligation]) -> tuple[Check, Chec
     return check_same_effect(pairs, case.cpuid, sites_of(case.match))
 
 
-def mistaken_of(case: Case) -> str:
-    """What the switch takes for a struct pcpu that it knows; empty if nothing."""
-    found = mistaken(case.setup(case.module, _UNKNOWN, Bounds()).world)
-    return _there(found) if found else ""
+def mistaken_of(case: Case) -> Mistaken:
+    """What the switch takes for a struct pcpu that it knows, and is none."""
+    world, sites = case.setup(case.module, _UNKNOWN, Bounds()).world, sites_of(case.match)
+    places = Places(world, case.module, case.cpuid, sites)
+    return mistaken(world, places, treated(world, case.module, case.cpuid, sites))
 
 
 def each_number_of(case: Case) -> Numbers:

@@ -39,10 +39,8 @@ def findings(
     """
     places = Places(world, module, cpuid, sites)
     guest, layout = world.guest, world.guest.layout
-    at_entry = [site for site in sites if site.at.start < layout.kernel_side]
-    walk = Walk(places, _displaced(at_entry), kernel=True)
-    machine = started("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
-    ended = walk.follow(guest.entry, machine)
+    walk = Walk(places, displaced(world, sites, entry=True), kernel=True)
+    ended = walk.follow(guest.entry, at_entry(world))
     if ended is None:
         walk.unknown.setdefault("no way leads from the entry to the monitor")
         return walk.found(_NOTHING)
@@ -50,14 +48,23 @@ def findings(
     if back is None:
         walk.unknown.setdefault("where the entry saves the stack pointer")
         return walk.found(ended.saved)
-    at_exit = [site for site in sites if site not in at_entry]
-    leave = Walk(places, _displaced(at_exit), kernel=False, kept=walk.kept)
+    leave = Walk(places, displaced(world, sites, entry=False), kernel=False, kept=walk.kept)
     leave.follow(COPY_AT + layout.kernel_side, back)
     return walk.found(ended.saved).joined(leave.found(_NOTHING))
 
 
-def _displaced(sites: Iterable[Site]) -> frozenset[bytes]:
-    return frozenset[bytes]().union(*(site.displaced for site in sites))
+def at_entry(world: World) -> Machine:
+    """What is known of the CPU when the switch is called."""
+    guest = world.guest
+    return started("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
+
+
+def displaced(world: World, sites: Iterable[Site], *, entry: bool) -> frozenset[bytes]:
+    """The instructions that the sites of one side run elsewhere."""
+    exit_begins = world.guest.layout.kernel_side
+    return frozenset[bytes]().union(
+        *(site.displaced for site in sites if (site.at.start < exit_begins) == entry)
+    )
 
 
 def _back(places: Places, ended: Machine, host_rsp: int) -> Machine | None:

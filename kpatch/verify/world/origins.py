@@ -36,13 +36,18 @@ UNDEFINED: Final = "undefined"
 Origins = frozenset[str]
 NONE: Final[Origins] = frozenset()
 POINTS: Final[Origins] = frozenset({STACK})
+PAIR: Final[Origins] = frozenset({CPUID})
 
 
 class Byte(NamedTuple):
-    """One byte: its number, None where ways differ or it is not known, and its origins."""
+    """One byte: its number, None where ways differ or it is not known, and its origins. ``bits``
+    are functions of cpuid and what stands behind it, where they are followed
+    (:mod:`kpatch.verify.world.ways`).
+    """
 
     number: int | None = None
     origins: Origins = NONE
+    bits: tuple[int, ...] = ()
 
 
 Bytes = tuple[Byte, ...]
@@ -61,8 +66,9 @@ def pointer(number: int) -> Bytes:
 
 
 def of(origins: Iterable[str], size: int = 8) -> Bytes:
-    """A value that is not known."""
-    return (Byte(None, frozenset(origins)),) * size
+    """A value that is not known. No two of its bytes are the same."""
+    names = frozenset(origins)
+    return tuple(Byte(None, names) for _ in range(size))
 
 
 def number(value: Bytes) -> int | None:

@@ -35,10 +35,13 @@ class Places:
     def __init__(
         self, world: World, module: Module, cpuid: int, sites: tuple[Site, ...] = ()
     ) -> None:
-        """``cpuid`` is the offset that the patch was made for."""
+        """``cpuid`` is the offset that the patch was made for. ``pair`` are the offsets of the
+        number and of its mask.
+        """
         self.guest = world.guest
         self._world = world
         self._cpuid = cpuid
+        self.pair = range(cpuid, cpuid + _GUARDED)
         self._sites = tuple(range(COPY_AT + one.at.start, COPY_AT + one.at.stop) for one in sites)
         sections = [section for section in module.sections if section.is_code]
         self.patch = tuple(
@@ -121,7 +124,7 @@ class Places:
         """Where a byte at ``%gs:offset`` comes from."""
         if not in_kernel:
             return frozenset({"%gs, which is the guest's"})
-        if offset is not None and self._cpuid <= offset < self._cpuid + _GUARDED:
+        if offset in self.pair:
             return frozenset({CPUID})
         place = "an unknown offset" if offset is None else f"{offset:#x}"
         return frozenset({f"%gs:{place}, which is not cpuid"})
