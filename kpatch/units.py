@@ -6,7 +6,7 @@ monitor image (an array in a section) an image offset. Once loaded it has an add
 And how messages write a number of things.
 """
 
-from typing import Final, NewType
+from typing import Final, NewType, TypeAlias
 
 FileOffset = NewType("FileOffset", int)
 """From the first byte of the file."""
@@ -19,6 +19,9 @@ ImageOffset = NewType("ImageOffset", int)
 
 Address = NewType("Address", int)
 """In the kernel's address space, once the module is loaded; 64 bits."""
+
+Readable: TypeAlias = bytes | memoryview
+"""Bytes to look at. A view keeps all of its file: take ``bytes`` of what is kept."""
 
 ADDRESS_MASK: Final = (1 << 64) - 1
 """Arithmetic on addresses wraps here."""

@@ -37,7 +37,7 @@ def _lines(module: Module) -> Iterator[str]:
         if _is_merged(section):
             continue
         name = _name(section)
-        contents = digest_of((module.contents(section),))
+        contents = digest_of((module.view(section),))
         yield f"{name} {section.type} {section.size} {section.align} {contents}"
         for relocation in module.relocations_of(section.index):
             yield f"{name} {relocation.offset} {relocation.type} {_meaning(module, relocation)}"

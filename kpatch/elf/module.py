@@ -110,6 +110,10 @@ class Module:
         """The section's bytes in the file; ``b""`` for SHT_NOBITS."""
         return self.data[section.offset : section.end]
 
+    def view(self, section: Section) -> memoryview:
+        """The same without a copy, for what may be most of a large file."""
+        return memoryview(self.data)[section.offset : section.end]
+
     def file_offset(self, section: Section, offset: SectionOffset) -> FileOffset:
         """Where a byte of a section lies in the file."""
         return FileOffset(section.offset + offset)

@@ -22,6 +22,7 @@ from kpatch.isa.instruction import (
     Register,
 )
 from kpatch.isa.mnemonics import mnemonic_of, operation_of
+from kpatch.units import Readable
 
 _BRANCHES: Final = ("j", "call", "loop")
 
@@ -48,12 +49,12 @@ class Outline(NamedTuple):
         return None
 
 
-def outline(code: bytes, address: int = 0, most: int = 0) -> Iterator[Outline]:
+def outline(code: Readable, address: int = 0, most: int = 0) -> Iterator[Outline]:
     """Decode ``code`` from its first byte on, cheaply; stop at the first invalid byte.
 
     ``most`` is the number of instructions that are decoded; 0 for all.
     """
-    return map(Outline._make, outlines(code, address, most))
+    return map(Outline._make, outlines(bytes(code), address, most))
 
 
 @cache
@@ -61,9 +62,9 @@ def _decoder() -> Decoder:
     return Decoder()
 
 
-def decode(code: bytes, address: int = 0) -> Iterator[Instruction]:
+def decode(code: Readable, address: int = 0) -> Iterator[Instruction]:
     """Decode ``code`` from its first byte on; stop without error at the first invalid byte."""
-    return map(_instruction, _decoder().decode(code, address, 0))
+    return map(_instruction, _decoder().decode(bytes(code), address, 0))
 
 
 class Raw(NamedTuple):
@@ -88,9 +89,10 @@ def decode_raw(code: bytes) -> Raw | None:
     return Raw(_instruction(found), reads, writes, found.eflags)
 
 
-def decode_one(code: bytes, address: int = 0) -> Instruction | None:
+def decode_one(code: Readable, address: int = 0) -> Instruction | None:
     """The one instruction at the start of ``code``, or None where there is none."""
-    found = decode_raw(code[:MAX_LENGTH])
+    code = bytes(code[:MAX_LENGTH])
+    found = decode_raw(code)
     if found is None:
         return None
     each = found.instruction

@@ -122,7 +122,7 @@ def _first_int(module: Module, name: str) -> int | None:
         return None
     section = module.sections[symbol.section]
     end = symbol.value + INT_SIZE
-    contents = module.contents(section)
+    contents = module.view(section)
     if end > len(contents) or module.relocations_at(section.index, symbol.value, end):
         return None
     return int.from_bytes(contents[symbol.value : end], "little")

@@ -70,7 +70,7 @@ class _ExecutableSection(NamedTuple):
     """One executable section and the places where decoding may start."""
 
     section: Section
-    bytes: bytes
+    bytes: memoryview
     starts: tuple[int, ...]
 
     def instructions_over(
@@ -118,7 +118,7 @@ def find_ltr(module: Module, ignored: Collection[str] = ()) -> tuple[CodePlace, 
     return tuple(islice(found, _MOST_LTR))
 
 
-def _marks(name: str, code: bytes) -> Iterator[int]:
+def _marks(name: str, code: memoryview) -> Iterator[int]:
     most = _MOST_MARKS + len(code) // _BYTES_A_MARK
     for number, found in enumerate(_LTR.finditer(code)):
         if number == most:
@@ -172,7 +172,7 @@ def _place(code: _ExecutableSection, instruction: Instruction) -> CodePlace:
     return CodePlace(code.section.index, SectionOffset(instruction.address), len(instruction.raw))
 
 
-def _transfers(code: bytes, target: int) -> Iterator[int]:
+def _transfers(code: memoryview, target: int) -> Iterator[int]:
     """Where the bytes of a transfer to ``target`` may be."""
     for opcode, width in _TRANSFERS:
         for match in re.finditer(opcode, code):
@@ -214,10 +214,10 @@ def _codes(module: Module) -> Iterator[_ExecutableSection]:
         starts = functions.get(section.index, set())
         if section.type == elf.SHT_PROGBITS and (section.is_code or starts):
             inside = {start for start in starts if start < section.size}
-            yield _ExecutableSection(section, module.contents(section), tuple(sorted({0} | inside)))
+            yield _ExecutableSection(section, module.view(section), tuple(sorted({0} | inside)))
 
 
-def _decode_on(code: bytes, position: int) -> Iterator[Outline]:
+def _decode_on(code: memoryview, position: int) -> Iterator[Outline]:
     """Decode ``code`` from ``position`` on, one byte further where a byte begins no instruction."""
     undefined_at = re.compile(_UNDEFINED).match
     while position < len(code):

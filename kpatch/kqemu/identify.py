@@ -117,5 +117,9 @@ def _kqemu_traces(module: Module) -> Iterator[str]:
 def _has_string(module: Module, text: str) -> bool:
     """Whether a loaded section holds ``text`` as a whole C string."""
     wanted = text.encode("ascii") + b"\0"
-    loaded = (module.contents(section) for section in module.sections if section.is_loaded)
-    return any(contents.startswith(wanted) or b"\0" + wanted in contents for contents in loaded)
+    loaded = [(section.offset, section.end) for section in module.sections if section.is_loaded]
+    return any(
+        module.data.startswith(wanted, start, end)
+        or module.data.find(b"\0" + wanted, start, end) >= 0
+        for start, end in loaded
+    )

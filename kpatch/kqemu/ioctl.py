@@ -41,7 +41,7 @@ def requests_of(module: Module) -> Requests | None:
     for section in module.sections:
         if section.type != elf.SHT_PROGBITS or not section.flags & elf.SHF_EXECINSTR:
             continue
-        code = module.contents(section)
+        code = module.view(section)
         written = list(_written(code))
         numbers = [*written, *_reckoned(code, written)]
         for at, number in numbers:
@@ -53,13 +53,13 @@ def requests_of(module: Module) -> Requests | None:
     return None
 
 
-def _written(code: bytes) -> Iterator[tuple[int, int]]:
+def _written(code: memoryview) -> Iterator[tuple[int, int]]:
     """Every place that may hold a request of group q, and the request."""
     for found in _REQUEST.finditer(code):
         yield found.start(), int.from_bytes(found[1], "little")
 
 
-def _reckoned(code: bytes, known: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _reckoned(code: memoryview, known: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """The same for numbers that a compiler makes from one near by: adding is shorter."""
     for found in _ADDED.finditer(code):
         added = int.from_bytes(found[1], "little")

@@ -83,10 +83,10 @@ class Side:
             return []
         return list(stretch.lines(self.contents))
 
-    def meaning(self, stretch: Stretch) -> tuple[bytes, tuple[tuple[int, str], ...]]:
+    def meaning(self, stretch: Stretch) -> tuple[memoryview, tuple[tuple[int, str], ...]]:
         """Bytes and relocations of a stretch, wherever it lies."""
         if self.contents is None:
-            return b"", ()
+            return memoryview(b""), ()
         fields = self.contents.relocations(stretch.start, stretch.end)
         names = self.contents.relocation_names(stretch.start, stretch.end)
         places = tuple(field.offset - stretch.start for field in fields)

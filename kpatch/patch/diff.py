@@ -60,7 +60,10 @@ def diff_modules(
     that come with kpatch do.
     Raises DamagedFileError where a note of kpatch does not read.
     """
-    switches = switch_of(before, signatures), switch_of(after, signatures)
+    switches = (
+        switch_of(before, signatures, after),
+        switch_of(after, signatures, before),
+    )
     found: list[Hunk] = []
     omitted: list[Omitted] = []
     room = _MOST_LINES

@@ -49,7 +49,7 @@ def _may_hold_image(module: Module) -> bool:
     for section in module.sections:
         if not section.is_loaded or section.is_code:
             continue
-        data = module.contents(section)
+        data = module.view(section)
         for anchor in candidates(ANCHOR, data, 0, len(data)):
             looked_at += 1
             if looked_at == _MOST_ANCHORS or _is_behind_header(data, anchor):
@@ -57,7 +57,7 @@ def _may_hold_image(module: Module) -> bool:
     return False
 
 
-def _is_behind_header(data: bytes, anchor: int) -> bool:
+def _is_behind_header(data: memoryview, anchor: int) -> bool:
     lowest = max(0, anchor - FIRST_PAGE)
     for start in range(lowest + -lowest % IMAGE_ALIGNMENT, anchor - HEADER + 1, IMAGE_ALIGNMENT):
         entry = int.from_bytes(data[start : start + 4], "little")

@@ -41,7 +41,7 @@ class Contents:
     """The bytes of one section, its labels and its relocations, as lines."""
 
     def __init__(self, module: Module, section: Section) -> None:
-        self.data = module.contents(section)
+        self.data = module.view(section)
         self.labels = _labels(module, section)
         self._module = module
         self._fields = module.relocations_of(section.index)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from typing import NamedTuple
 
+from kpatch.elf.edits import consists_of
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, MatchError, UnknownModuleError
 from kpatch.isa.decode import outline
@@ -68,37 +69,47 @@ def _holder(names: dict[int, str], at: int) -> str:
     return names[max(start for start in names if start <= at)]
 
 
-def switch_of(module: Module, signatures: Sequence[Signature] | None = None) -> Switch | None:
+def switch_of(
+    module: Module,
+    signatures: Sequence[Signature] | None = None,
+    known: Module | None = None,
+) -> Switch | None:
     """Where the switch of ``module`` is, patched or not; None where no signature matches once.
 
-    Without ``signatures`` those that come with kpatch are tried.
+    Without ``signatures`` those that come with kpatch are tried. ``known`` may be what the module
+    was before it was patched: then that is not made once more.
 
     Raises DamagedFileError where a note of kpatch does not read.
     """
     note = read_note(module)
     try:
-        original = _without_patch(module, note) if note else module
+        original = _without_patch(module, note, known) if note else module
         match = find_any(original, load_signatures() if signatures is None else signatures)
     except (DamagedFileError, MatchError, UnknownModuleError):
         return None
     return Switch(match.image.section.index, tuple(_parts(original, match)))
 
 
-def _without_patch(module: Module, note: Note) -> Module:
+def _without_patch(module: Module, note: Note, known: Module | None) -> Module:
     """The original, as far as it is still there: a file that was changed since has a diff too."""
-    data = bytearray(module.data[: note.original_size])
-    data[: len(note.original_header)] = note.original_header
-    for change in note.replaced:
-        span = slice(change.offset, change.offset + len(change.before))
-        if data[span] == change.after:
-            data[span] = change.before
-    return read_module(bytes(data), module.name)
+    whole = memoryview(module.data)[: note.original_size]
+    original: list[bytes | memoryview] = [note.original_header]
+    behind = len(note.original_header)
+    for change in sorted(note.replaced, key=lambda change: change.offset):
+        end = change.offset + len(change.after)
+        if change.offset >= behind and whole[change.offset : end] == change.after:
+            original += (whole[behind : change.offset], change.before)
+            behind = end
+    original.append(whole[behind:])
+    if known is not None and consists_of(known.data, original):
+        return known
+    return read_module(b"".join(original), module.name)
 
 
 def _parts(module: Module, match: Match) -> Iterator[Stretch]:
     """Routines that start where the header says, as far as the switch goes through them."""
     image = match.image
-    data = module.contents(image.section)
+    data = module.view(image.section)
     marks = sorted((image.header[name], name) for name in match.signature.image.ascending)
     for (start, name), (stop, _) in pairwise([*marks, (image.size, "")]):
         sites = [site for site in match.sites.values() if start <= site.start < stop]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kpatch.digest import digest
+from kpatch.digest import digest_of
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Section
 from kpatch.patch.listing import target_name
@@ -76,7 +76,7 @@ def _header(module: Module) -> list[tuple[str, ...]]:
 def _digests(module: Module) -> list[tuple[str, ...]]:
     """Contents that no other part of the diff shows, such as notes."""
     return [
-        (section.name, f"{section.size:#x}", digest(module.contents(section)))
+        (section.name, f"{section.size:#x}", digest_of((module.view(section),)))
         for section in module.sections
         if section.has_bytes
         and section.type not in _SHOWN_TYPES

@@ -88,7 +88,7 @@ def _target(module: Module, relocation: Relocation, code: Section) -> int | None
 
 def _place(module: Module, rule: SiteRule, call: Relocation, trampoline: bytes) -> PatchedSite:
     section = module.sections[call.target]
-    contents = module.contents(section)
+    contents = module.view(section)
     start = call.offset - CALL_FIELD.start
     end = start + CALL_LENGTH
     if start < 0 or end > len(contents):

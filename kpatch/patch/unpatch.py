@@ -168,7 +168,7 @@ def switched_off(before: Module, note: Note | None, *, is_original: bool) -> Neu
             return Neutralised(note.source_fix, (Overwrite(at, noted[0].before, RET),))
         if fix.function is not None:
             section = before.sections[fix.function.section]
-            if before.contents(section)[fix.function.offset :].startswith(RET):
+            if bytes(before.view(section)[fix.function.offset :][: len(RET)]) == RET:
                 return None  # without its note nothing tells what stood there
     raise DamagedFileError(
         f"patched beside a source fix ({fix.variant}), which may still run: two locks would "

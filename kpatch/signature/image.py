@@ -43,7 +43,7 @@ def find_images(module: Module, rule: ImageRule) -> tuple[Candidate, ...]:
     for section in module.sections:
         if not section.is_loaded or section.is_code:
             continue
-        data = module.contents(section)
+        data = module.view(section)
         hinted = _hint(module, section, rule)
         starts = set() if hinted is None else {hinted}
         for anchor in candidates(rule.anchor, data, 0, len(data)):
@@ -118,7 +118,7 @@ def _hint(module: Module, section: Section, rule: ImageRule) -> int | None:
     return symbol.value
 
 
-def _plausible(data: bytes, anchor: int, rule: ImageRule) -> Iterator[int]:
+def _plausible(data: memoryview, anchor: int, rule: ImageRule) -> Iterator[int]:
     """Section offsets at which a header may stand whose code holds the anchor at ``anchor``."""
     length = 4 * len(rule.header)
     first = rule.header.index(rule.ascending[0])
@@ -135,7 +135,7 @@ def _plausible(data: bytes, anchor: int, rule: ImageRule) -> Iterator[int]:
 
 
 def _examine(
-    module: Module, section: Section, data: bytes, start: int, rule: ImageRule
+    module: Module, section: Section, data: memoryview, start: int, rule: ImageRule
 ) -> Image | None:
     length = 4 * len(rule.header)
     if start + length > len(data):
@@ -165,7 +165,7 @@ def _examine(
     )
 
 
-def _reaches_anchor(data: bytes, start: int, stop: int, anchor: str) -> bool:
+def _reaches_anchor(data: memoryview, start: int, stop: int, anchor: str) -> bool:
     """True if decoding straight on from ``start`` meets the anchor before ``stop``."""
     code = data[start : min(stop, start + ANCHOR_REACH)]
     return any(instruction.mnemonic == anchor for instruction in outline(code))

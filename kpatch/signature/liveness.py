@@ -16,12 +16,13 @@ from kpatch.isa.decode import decode_one
 from kpatch.isa.effects import STATUS_FLAGS, WHOLE, Effects
 from kpatch.isa.instruction import MAX_LENGTH, Instruction
 from kpatch.signature.model import MOST_INSTRUCTIONS
+from kpatch.units import Readable
 
 FLAGS: Final = "rflags"
 """The status flags, where a register is asked for."""
 
 
-def still_needed(data: bytes, start: int, register: str, onward: int | None = None) -> str:
+def still_needed(data: Readable, start: int, register: str, onward: int | None = None) -> str:
     """Why ``register`` matters to the code at offset ``start`` of ``data``; empty if it is dead.
 
     ``register`` is a 64-bit name or :data:`FLAGS`. A near return ends a way: the caller takes
@@ -37,7 +38,7 @@ def still_needed(data: bytes, start: int, register: str, onward: int | None = No
             continue
         seen.add(place)
         address, stale = place
-        code = data[address : address + MAX_LENGTH] if address >= 0 else b""
+        code = bytes(data[address : address + MAX_LENGTH]) if address >= 0 else b""
         each, known, successors = _step(code, address)
         if each is None or known is None or len(seen) > MOST_INSTRUCTIONS:
             return f"code beyond {address:#x}, where it cannot be followed, may read {register}"

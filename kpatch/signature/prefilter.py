@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kpatch.errors import SignatureError
+from kpatch.units import Readable
 
 
 def _with_digit(opcode: bytes, digit: int) -> bytes:
@@ -40,7 +41,7 @@ ANCHOR_REACH: Final = 512
 """The anchor stands this many bytes behind its routine's start at most (really about 10)."""
 
 
-def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
+def candidates(key: str, data: Readable, start: int, end: int) -> Iterator[int]:
     """Offsets in ``data[start:end]`` where the opcode of the instruction ``key`` may stand.
 
     Raises SignatureError for an instruction that has no expression here.
@@ -53,7 +54,7 @@ def candidates(key: str, data: bytes, start: int, end: int) -> Iterator[int]:
     return (hit.start() for hit in _overlapping(_OPCODES[key], data, start, end))
 
 
-def _overlapping(opcode: bytes, data: bytes, start: int, end: int) -> Iterator[re.Match[bytes]]:
+def _overlapping(opcode: bytes, data: Readable, start: int, end: int) -> Iterator[re.Match[bytes]]:
     """Every match: the last byte of what looks like one may be the first byte of the next."""
     expression = re.compile(opcode, re.DOTALL)
     while found := expression.search(data, start, end):
@@ -61,7 +62,7 @@ def _overlapping(opcode: bytes, data: bytes, start: int, end: int) -> Iterator[r
         start = found.start() + 1
 
 
-def starts(mnemonics: frozenset[str], data: bytes, start: int, end: int) -> list[int]:
+def starts(mnemonics: frozenset[str], data: Readable, start: int, end: int) -> list[int]:
     """Offsets in ``data[start:end]`` where one of the instructions may begin, prefixes included.
 
     Every offset, where there is no expression for one of them.

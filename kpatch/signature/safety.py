@@ -43,7 +43,7 @@ SDM vol. 2, CALL, JMP, Jcc. One expression each: what starts with a certain byte
 
 def require_patchable(module: Module, match: Match) -> None:
     """Raise MatchError with the reason, if a site of ``match`` may not be displaced."""
-    data = module.contents(match.image.section)[match.image.at :][: match.image.size]
+    data = module.view(match.image.section)[match.image.at :][: match.image.size]
     branches = (
         *_switch_branches(data, match),
         *_long_branches(data, match.signature.image.first_page),
@@ -109,12 +109,12 @@ def _cannot(site: SiteMatch, each: Instruction, why: str) -> MatchError:
     )
 
 
-def _always_reached(data: bytes, match: Match, site: SiteMatch) -> None:
+def _always_reached(data: memoryview, match: Match, site: SiteMatch) -> None:
     """What one trampoline leaves on the stack, the other takes: neither may be passed by."""
     start = at = match.image.header[site.rule.start]
     while at < site.start:
         each = decode_one(data[at : at + MAX_LENGTH], at)
-        known = effects_of(data[at : at + MAX_LENGTH])
+        known = effects_of(bytes(data[at : at + MAX_LENGTH]))
         if each is None or known is None:
             raise _refuse(match, site, f"what is in front of it, at {at:#x}, does not decode")
         if not known.understood:
@@ -149,7 +149,7 @@ def _no_jump_inside(
             raise _refuse(match, site, f"'{text}' at {at:#x} jumps into it")
 
 
-def _switch_branches(data: bytes, match: Match) -> Iterator[tuple[str, int, int]]:
+def _switch_branches(data: memoryview, match: Match) -> Iterator[tuple[str, int, int]]:
     marks = [match.image.header[name] for name in match.signature.image.ascending]
     stop = max(marks[-1], *(site.end for site in match.sites.values())) + MOST_INSTRUCTIONS
     # What stands between two routines need not be code, so decoding starts again at each.
@@ -164,7 +164,7 @@ def _switch_branches(data: bytes, match: Match) -> Iterator[tuple[str, int, int]
             at += 1
 
 
-def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int]]:
+def _long_branches(data: memoryview, first_page: int) -> Iterator[tuple[str, int, int]]:
     """Branches with a four-byte distance that may lead into the first page, where the sites are.
 
     The upper half of the distance tells most others apart: that of a distance backwards from
@@ -180,7 +180,7 @@ def _long_branches(data: bytes, first_page: int) -> Iterator[tuple[str, int, int
                 yield f"a branch to {target:#x}", found.start(), target
 
 
-def _clobbers_are_dead(data: bytes, match: Match, site: SiteMatch) -> None:
+def _clobbers_are_dead(data: memoryview, match: Match, site: SiteMatch) -> None:
     changed = set(site.rule.trampoline.clobbers)
     for instruction in site.own:
         known = effects_of(instruction.raw)

@@ -78,7 +78,7 @@ def _match_image(module: Module, signature: Signature, candidate: Candidate) -> 
         raise MatchError(
             candidate.flaw, where=place_of(image), todo="the file is damaged: get it again"
         )
-    data = module.contents(image.section)[image.at : image.at + image.size]
+    data = module.view(image.section)[image.at : image.at + image.size]
     names: Bindings = {}
     sites: dict[str, SiteMatch] = {}
     for rule in signature.sites:
@@ -90,7 +90,7 @@ def _match_image(module: Module, signature: Signature, candidate: Candidate) -> 
             end=ImageOffset(hit.end),
             section_offset=SectionOffset(image.at + hit.start),
             file_offset=FileOffset(image.start + hit.start),
-            raw=data[hit.start : hit.end],
+            raw=bytes(data[hit.start : hit.end]),
             instructions=hit.instructions,
             fillers=hit.fillers,
         )

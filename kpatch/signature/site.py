@@ -38,7 +38,7 @@ class _Occurrence(NamedTuple):
 
 
 def only_hit(
-    data: bytes, image: Image, signature: Signature, rule: SiteRule, names: Bindings
+    data: memoryview, image: Image, signature: Signature, rule: SiteRule, names: Bindings
 ) -> Hit:
     """The one match of ``rule`` in an image; ``names`` are what earlier sites have bound.
 
@@ -78,7 +78,7 @@ def only_hit(
     return only
 
 
-def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
+def _keys(data: memoryview, image: Image, rule: SiteRule) -> list[int]:
     """Where the site's key instruction may stand. Raises MatchError where it is everywhere."""
     keys = list(islice(candidates(rule.key, data, 0, len(data)), _MOST_KEYS + 1))
     if len(keys) > _MOST_KEYS:
@@ -90,7 +90,7 @@ def _keys(data: bytes, image: Image, rule: SiteRule) -> list[int]:
     return keys
 
 
-def _routine(data: bytes, start: int, stop: int) -> Iterator[Outline]:
+def _routine(data: memoryview, start: int, stop: int) -> Iterator[Outline]:
     """The same as :func:`routine_at`, as text only."""
     code = data[start : min(stop, start + MOST_INSTRUCTIONS * 8)]
     for instruction in islice(outline(code, start), MOST_INSTRUCTIONS):
@@ -99,7 +99,7 @@ def _routine(data: bytes, start: int, stop: int) -> Iterator[Outline]:
             break
 
 
-def routine_at(data: bytes, start: int, stop: int) -> tuple[Instruction, ...]:
+def routine_at(data: memoryview, start: int, stop: int) -> tuple[Instruction, ...]:
     """The instructions from ``start`` on, up to a return, ``stop`` or undecodable bytes."""
     routine: list[Instruction] = []
     for instruction in decode(data[start : min(stop, start + MOST_INSTRUCTIONS * 8)], start):
@@ -110,7 +110,7 @@ def routine_at(data: bytes, start: int, stop: int) -> tuple[Instruction, ...]:
 
 
 def _around(
-    data: bytes,
+    data: memoryview,
     key: int,
     rule: SiteRule,
     names: Bindings,
@@ -144,12 +144,12 @@ def _around(
     ).hit
 
 
-def _is_key(data: bytes, at: int, key: str) -> bool:
+def _is_key(data: memoryview, at: int, key: str) -> bool:
     each = _outline_at(data, at)
     return each is not None and each.mnemonic == key
 
 
-def _outline_at(data: bytes, at: int) -> Outline | None:
+def _outline_at(data: memoryview, at: int) -> Outline | None:
     return next(outline(data[at : at + MAX_LENGTH], at, 1), None)
 
 
@@ -165,7 +165,7 @@ def _first_mnemonics(rule: SiteRule) -> frozenset[str]:
 
 
 def _chain(
-    data: bytes, start: int, count: int, outlined: dict[int, Outline | None]
+    data: memoryview, start: int, count: int, outlined: dict[int, Outline | None]
 ) -> tuple[Outline, ...]:
     """Up to ``count`` instructions from ``start`` on. Neighbouring starts soon fall in step."""
     chain: list[Outline] = []
@@ -180,7 +180,9 @@ def _chain(
     return tuple(chain)
 
 
-def _outline_on(data: bytes, start: int, count: int, outlined: dict[int, Outline | None]) -> None:
+def _outline_on(
+    data: memoryview, start: int, count: int, outlined: dict[int, Outline | None]
+) -> None:
     """Enter ``count`` instructions from ``start`` on, or fewer where the next one is known."""
     outlined[start] = None
     for each in outline(data[start : start + count * MAX_LENGTH], start, count):
@@ -192,7 +194,7 @@ def _outline_on(data: bytes, start: int, count: int, outlined: dict[int, Outline
 class _Code(Sequence[Instruction]):
     """A chain's instructions, each decoded when it is asked for: most starts fit no further."""
 
-    def __init__(self, data: bytes, chain: Sequence[Outline]) -> None:
+    def __init__(self, data: memoryview, chain: Sequence[Outline]) -> None:
         self._data = data
         self._chain = chain
 
