@@ -6,6 +6,7 @@ again by trying (``recompress``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kpatch.containers.compression import Compression, unpacked
@@ -18,7 +19,7 @@ from kpatch.containers.gzip import (
     read_header,
 )
 from kpatch.errors import DamagedFileError
-from kpatch.storage.bulk import Bulk
+from kpatch.storage.bulk import Bulk, is_made_of
 
 
 class Packed(NamedTuple):
@@ -58,10 +59,9 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         original = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(patched_gzip(original, payload), comes_back(original))
-    new = _repacked(packed, payload)
-    return Repacked(
-        new, _repacked(Packed(payload, packed.kind, new), packed.payload) == packed.data
-    )
+    new = b"".join(_repacked(packed, payload))
+    back = _repacked(Packed(payload, packed.kind, new), packed.payload)
+    return Repacked(new, is_made_of(Bulk(packed.data), back))
 
 
 def with_original(packed: Packed, payload: bytes) -> Repacked:
@@ -69,12 +69,12 @@ def with_original(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         patched = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(*original_gzip(patched, payload))
-    return Repacked(_repacked(packed, payload), is_exact=False)
+    return Repacked(b"".join(_repacked(packed, payload)), is_exact=False)
 
 
-def _repacked(packed: Packed, payload: bytes) -> bytes:
+def _repacked(packed: Packed, payload: bytes) -> Iterator[bytes]:
     # Imported here: a scan compresses nothing.
     from kpatch.containers.recompress import find_encoder
 
     encoder = find_encoder(Bulk(packed.data), Bulk(packed.payload), packed.kind)
-    return b"".join(encoder.compress(Bulk(payload)))
+    return encoder.compress(Bulk(payload))

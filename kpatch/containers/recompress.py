@@ -22,10 +22,13 @@ from typing import Final, Protocol
 from kpatch.containers.compression import RECORD, Compression, skip_frames
 from kpatch.containers.gzip import read_header
 from kpatch.errors import DamagedFileError
-from kpatch.storage.bulk import Bulk
+from kpatch.storage.bulk import Bulk, end_of
 
 TRIAL_BYTES: Final = 4 << 20
 """How much to compress, all trials together, in search of the original's encoder."""
+
+_STEP: Final = 64 << 10
+"""Bytes that are compressed at a time."""
 
 
 class Encoder(Protocol):
@@ -78,10 +81,12 @@ class Gzip:
     def compress(self, raw: Bulk) -> Iterator[bytes]:
         """One gzip member (RFC 1952): header, deflate stream, CRC-32 and size."""
         yield self.header
-        yield from _through(zlib.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS), raw)
-        sum_ = 0
+        deflater, sum_ = zlib.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS), 0
+        # Not in small pieces, as below: level 0 writes a block for what it is given at a time.
         for piece in raw.pieces():
+            yield deflater.compress(piece)
             sum_ = zlib.crc32(piece, sum_)
+        yield deflater.flush()
         yield struct.pack("<II", sum_, raw.size & 0xFFFFFFFF)
 
 
@@ -139,14 +144,17 @@ class Framed:
 class _Compressor(Protocol):
     """What the compressors of bz2, lzma, zlib and zstandard have in common."""
 
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: memoryview, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 
 
 def _through(compressor: _Compressor, raw: Bulk) -> Iterator[bytes]:
     for piece in raw.pieces():
-        yield compressor.compress(piece)
+        # In small pieces: who compares what comes out stops at the first that differs.
+        view = memoryview(piece)
+        for start in range(0, len(piece), _STEP):
+            yield compressor.compress(view[start : start + _STEP])
     yield compressor.flush()
 
 
@@ -163,13 +171,13 @@ def find_encoder(data: Bulk, raw: Bulk, kind: Compression) -> Encoder:
     frames = skip_frames(data, 0) if kind is Compression.ZSTD else 0
     before = data.part(0, frames)
     for one in candidates:
-        made = before + b"".join(one.compress(raw))
-        if data.part(0, len(made)) != made:
+        end = end_of(data, frames, one.compress(raw))
+        if end is None:
             continue
-        if len(made) == data.size and not before:
+        if end == data.size and not before:
             return one
-        if kind is Compression.ZSTD and skip_frames(data, len(made)) == data.size:
-            return Framed(one, before, data.part(len(made), data.size))
+        if kind is Compression.ZSTD and skip_frames(data, end) == data.size:
+            return Framed(one, before, data.part(end, data.size))
     return Framed(usual, before, b"") if before else usual
 
 

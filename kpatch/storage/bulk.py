@@ -142,14 +142,21 @@ def _naming_temporary(doing: str) -> Iterator[None]:
 
 def is_made_of(whole: Bulk, pieces: Iterable[bytes]) -> bool:
     """Do ``pieces`` in a row give ``whole``? The first that does not fit ends it."""
-    at = 0
+    return end_of(whole, 0, pieces) == whole.size
+
+
+def end_of(whole: Bulk, at: int, pieces: Iterable[bytes]) -> int | None:
+    """Where in ``whole`` ``pieces`` in a row end that begin ``at``; None where one does not fit.
+
+    What is behind the first one that does not fit is never asked for.
+    """
     for piece in pieces:
         for start in range(0, len(piece), PIECE):
             part = piece[start : start + PIECE]
             if whole.part(at, at + len(part)) != part:
-                return False
+                return None
             at += len(part)
-    return at == whole.size
+    return at
 
 
 def _temporary() -> IO[bytes]:

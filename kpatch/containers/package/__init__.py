@@ -26,7 +26,7 @@ from kpatch.containers.package.archive import (
 from kpatch.containers.package.tar import shown
 from kpatch.containers.recompress import find_encoder
 from kpatch.errors import KpatchError
-from kpatch.storage.bulk import Bulk
+from kpatch.storage.bulk import Bulk, is_made_of
 
 __all__ = [
     "PackageResult",
@@ -112,7 +112,7 @@ def _undo_notices(package: Package, result: Bulk, old: bytes) -> list[str]:
     if raw != package.archive.raw:
         return ["reverting gives back the same files, in an archive that is not the same bytes"]
     encoder = find_encoder(result, changed, package.compression)
-    if Bulk.join(encoder.compress(raw)) != package.data:
+    if not is_made_of(package.data, encoder.compress(raw)):
         return [
             "reverting gives back the same archive, but other compressed bytes: no "
             f"{package.compression.value} level known here makes those of the original"
