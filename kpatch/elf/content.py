@@ -8,6 +8,7 @@ merge (SHF_MERGE) count only through what points into them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -18,8 +19,16 @@ from kpatch.elf.module import Module, Relocation, Section
 
 def loaded_digest(module: Module) -> str:
     """Hex SHA-256 over the loaded content. Two files with the same one load as the same."""
-    lines = "\n".join(sorted(_lines(module)))
-    return digest_of((lines.encode(),))
+    return _digest(_lines(module))
+
+
+def digest_before_linking(module: Module) -> str:
+    """The same, without the end mark that ``mold -r`` puts where there was no .eh_frame."""
+    return _digest(line for line in _lines(module) if not _LONE_END.fullmatch(line))
+
+
+def _digest(lines: Iterator[str]) -> str:
+    return digest_of(("\n".join(sorted(lines)).encode(),))
 
 
 def differing(one: Module, other: Module) -> tuple[str, ...]:
@@ -27,6 +36,10 @@ def differing(one: Module, other: Module) -> tuple[str, ...]:
     first, second = Counter(_lines(one)), Counter(_lines(other))
     changed = (first - second) + (second - first)
     return tuple(sorted({line.split(" ", 1)[0] for line in changed}))
+
+
+_LONE_END = re.compile(rf"\.eh_frame {elf.SHT_PROGBITS} 4 \d+ {digest_of((bytes(4),))}")
+"""A CIE of length 0 (LSB, chapter 10.6.1) and nothing before it, whatever its alignment."""
 
 
 def _lines(module: Module) -> Iterator[str]:

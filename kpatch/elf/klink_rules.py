@@ -126,7 +126,7 @@ def _alignment_fits(module: Module) -> Breaches:
 def _relocated_sections_loaded(module: Module) -> Breaches:
     for table in module.sections:
         if table.is_relocation_table and not module.sections[table.info].is_loaded:
-            what = f"it relocates section {table.info}, which is not loaded"
+            what = f"it relocates {_at(module.sections[table.info])}, which is not loaded"
             yield what, _at(table), _RECOMPILE if table.size else f"{_OBJCOPY}-R {table.name}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kpatch.elf.content import differing, loaded_digest
+from kpatch.elf.content import differing, digest_before_linking, loaded_digest
 from kpatch.elf.edits import Overwrite, begins_with, consists_of
 from kpatch.elf.klink import require
 from kpatch.elf.module import Module, Section, read_module
@@ -95,7 +95,8 @@ def taken_out(
             for name in sorted(_wanted(traces) - module.undefined):
                 raise _not_whole(module, f"its symbol {name} has another name, or is gone")
             raise _not_whole(module, "its trampolines, sites or lock are other ones")
-        if note.loaded_sha256 not in (NO_DIGEST, loaded_digest(found.module)):
+        digests = (loaded_digest(found.module), digest_before_linking(found.module))
+        if note.loaded_sha256 not in (NO_DIGEST, *digests):
             raise _not_whole(module, "parts of the module beside the patch were changed")
         return found
     rebuilt = rebuild(places, module.name)

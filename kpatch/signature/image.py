@@ -73,9 +73,12 @@ def no_image(module: Module, rule: ImageRule) -> UnknownModuleError:
 
 
 def is_split_off(module: Module) -> bool:
-    """Whether it has the headers of code sections, and none of the code."""
-    code = [section for section in module.sections if section.is_code]
-    return bool(code) and not any(section.has_bytes for section in code)
+    """Whether it has the headers of code sections, and none of the code.
+
+    objcopy makes them NOBITS; up to binutils 2.35 it left those of a relocatable file, as zeros.
+    """
+    code = [section for section in module.sections if section.is_code and section.size]
+    return bool(code) and not any(module.contents(section).strip(b"\0") for section in code)
 
 
 def symbols_only() -> UnknownModuleError:

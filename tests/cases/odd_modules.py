@@ -267,7 +267,7 @@ REFUSED: Final[Mapping[str, tuple[Callable[[Rewriter], bytes], int | None, int, 
     "the note's section is there": (
         _section_name(".note.kpatch", elf.SHT_NOTE, b"hello"), 1, 16,
         "section .note.kpatch already"),
-    "an array of constructors": (_init_array, 1, 16, "relocates section 25, which is not loaded"),
+    "an array of constructors": (_init_array, 1, 16, "(.init_array), which is not loaded"),
     "PLT32": (_plt32, 1, 16, "R_X86_64_PLT32 (42 relocations, the first against malloc)"),
     "a program header": (_program_header, 1, 10, "set e_phnum"),
     "two symbol tables": (_two_symbol_tables, 1, 16, "2 symbol tables"),
