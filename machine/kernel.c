@@ -186,7 +186,7 @@ void _mtx_lock_spin_flags(volatile u32 *lock)
 {
 	while (__atomic_exchange_n(lock, 1, __ATOMIC_SEQ_CST) != 0)
 		while (*lock != 0)
-			relax();
+			keep_waiting();
 }
 
 void _mtx_unlock_spin_flags(volatile u32 *lock)

@@ -112,7 +112,9 @@ int came_back(struct cpu *cpu, u64 cr0);
 
 /* main.c, console.c */
 extern struct cpu cpus[MOST_CPUS];
+struct cpu *this_cpu(void);
 void say_so_far(const struct cpu *cpu);
+void keep_waiting(void);
 void start_console(void);
 void take_console(void);
 void release_console(void);

@@ -21,6 +21,14 @@ _Static_assert(__builtin_offsetof(struct cpu, junk) == CPU_JUNK, "layout.h");
 _Static_assert(__builtin_offsetof(struct cpu, after_ss) == CPU_AFTER_SS, "layout.h");
 _Static_assert(sizeof(struct tss) == 104, "common_tss has a stride of 104");
 
+struct cpu *this_cpu(void)
+{
+	u32 a = 1, b, c, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+	return &cpus[b >> 24];
+}
+
 /* Bytes of memory that nobody may change: a sum that depends on their order. */
 static u64 sum(u64 start, u64 size, u64 found)
 {
@@ -204,6 +212,17 @@ static void rounds(struct cpu *cpu)
 		cpu->in_round = 0;
 	}
 	cpu->ticks = ticks() - begin;
+}
+
+/*
+ * The CPU that faulted took its locks along, so nobody waits for one any more. The module's own lock
+ * is not among them.
+ */
+void keep_waiting(void)
+{
+	if (job[JOB_MODE] == MODE_DRIVER && found)
+		give_up(this_cpu());
+	relax();
 }
 
 /* The same through the module's C side. A fault there leaves a guest that cannot go on: the end. */

@@ -28,14 +28,6 @@ static const struct {
 	{ 13, 9, "general protection fault" }, { 14, 12, "page fault" },
 };
 
-static struct cpu *this_cpu(void)
-{
-	u32 a = 1, b, c, d;
-
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
-	return &cpus[b >> 24];
-}
-
 /* What the kernel does meanwhile: calls of some depth, with data of its own on the stack. */
 static __attribute__((noinline)) u64 work(struct cpu *cpu, u64 depth)
 {
