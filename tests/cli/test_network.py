@@ -13,7 +13,9 @@ _GUARD = """
 import sys
 def guard(event, arguments):
     if event.startswith(("socket.", "http.", "urllib.", "ftplib.", "smtplib.")):
-        if event not in ("socket.__new__", "socket.gethostname"):
+        # A path is a socket of this machine: QEMU is asked for its registers there.
+        is_here = event == "socket.connect" and isinstance(arguments[1], (str, bytes))
+        if event not in ("socket.__new__", "socket.gethostname") and not is_here:
             print("NETWORK", event, arguments, file=sys.stderr)
 sys.addaudithook(guard)
 import json
@@ -43,7 +45,7 @@ _CALLS = (
         ["revert"],
         ["explain"],
     ),
-    *(["demo"], ["hook"], ["schema"], ["lint-signatures"]),
+    *(["demo", "--machine-seconds", "0.5"], ["hook"], ["schema"], ["lint-signatures"]),
 )
 _PROVE_LITTLE = ["verify", "--jobs", "2", "--cpus", "2", "--model", "sc", "--scenario", "leave"]
 _WITHOUT_FILE = ("hook", "schema", "lint-signatures")

@@ -31,26 +31,28 @@ from tests.cli.harness import (
     copied,
     run,
 )
+from tests.cli.little import prove_little
 from tests.cli.terminal import ESCAPE, on_terminal, screen
 
 
 @pytest.fixture(scope="module")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Applied, str]:
-    """The document and the terminal's screens of one ``apply``, 80 columns wide."""
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    """The document of one ``apply``."""
     folder = tmp_path_factory.mktemp("applied")
-    path = copied("kqemu-7.ko", folder, "kqemu.ko")
+    copied("kqemu-7.ko", folder, "kqemu.ko")
     with contextlib.chdir(folder):
-        done = run("apply", "--json", "kqemu.ko")
+        return _document()
+
+
+def _document() -> Applied:
+    done = run("apply", "--json", "kqemu.ko")
     schema.check(done.document, "apply", 0)
-    shutil.move(folder / "kqemu.ko.orig.gz", folder / "old.gz")
-    copied("kqemu-7.ko", folder, path.name)
-    return done.document["files"][0], on_terminal(["apply", "kqemu.ko"], folder, 80)[1]
+    found: Applied = done.document["files"][0]
+    return found
 
 
-def test_the_first_screen_answers_five_questions_in_20_lines(
-    applied: tuple[Applied, str],
-) -> None:
-    document, _ = applied
+def test_the_first_screen_answers_five_questions_in_20_lines(applied: Applied) -> None:
+    document = applied
     for width, most in ((40, 56), (60, 30), (80, 20), (120, 20)):
         lines = applied_text(document, Style(), width).splitlines()
         assert len(lines) <= most
@@ -72,9 +74,16 @@ def test_the_first_screen_answers_five_questions_in_20_lines(
 
 
 def test_the_terminal_keeps_no_debris_of_the_progress(
-    applied: tuple[Applied, str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document, written = applied
+    prove_little(monkeypatch)
+    path, shown = copied("kqemu-7.ko", tmp_path, "kqemu.ko"), tmp_path / "shown"
+    shown.mkdir()
+    shutil.copy(path, shown)
+    monkeypatch.chdir(tmp_path)
+    document = _document()
+    program = ("-m", "tests.cli.little", "apply", "kqemu.ko")
+    _, written = on_terminal([], shown, 80, program=program)
     assert "proving kqemu.ko" in ESCAPE.sub("", written)
     assert screen(written, 80) == applied_text(document, Style(), 80).splitlines()
 
@@ -102,20 +111,23 @@ def test_scan_ends_with_the_next_step(tmp_path: Path) -> None:
 
 
 def test_every_word_that_is_printed_has_an_explanation(
-    applied: tuple[Applied, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    applied: Applied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     known = terms(EXIT_CODES, COMMANDS)
     printed = _words(json.loads(run("schema").out)) - _SENTENCES
     # Of the document of a real proof, what is a name and not a sentence or a place.
     for key in ("scenario", "prop", "expected", "reader", "site", "model", "name"):
-        printed |= {each for each in _values(applied[0]["proof"], key) if _NAME.fullmatch(each)}
+        printed |= {each for each in _values(applied["proof"], key) if _NAME.fullmatch(each)}
     printed |= {f"TR {each.tr_selector:#x}" for each in default_suite(with_maxcpu=True)}
     printed |= set(FIELD_WORDS) | set(_named()) | set(SENTENCES) | {"signature", *_trap_rules()}
     printed |= {type(each).__name__ for each in LINTS} | set(EXIT_CODES)
     printed |= set(_MARKED.findall((GOLDEN.parent / "proof" / "violated.txt").read_text()))
     unknown = {each for each in printed if run("explain", "--", each).code}
-    assert unknown == set()
+    # An option is explained where it is one.
+    options = {each for each in unknown if each.startswith("--")}
+    assert unknown == options
+    assert all(each in run("apply", "--help").out for each in options)
     for word, text in known.items():
         assert " ".join(run("explain", "--", word).out.split()) == f"{word}: {text}"
 
