@@ -14,11 +14,19 @@ from kpatch.patch.plan import make_plan
 from kpatch.signature.load import load_signatures
 from kpatch.signature.scan import find
 from kpatch.verify.machine.scenarios import SCENARIOS
+from kpatch.verify.proof import workers
 from tests.cli import schema
 from tests.cli.harness import Done, copied, patched_bytes, run, sample
+from tests.verify.proof.calls import whole_switch_of
 
 _SMALL = ("verify", "--cpus", "2", "--model", "sc", "--scenario", SCENARIOS[0].name, "--jobs", "1")
 _UNPATCHED = sample("kqemu-7.ko")
+
+
+@pytest.fixture(autouse=True)
+def whole_switch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks of the whole switch, which depend on the patch alone, are made once for each."""
+    monkeypatch.setattr(workers, "whole_switch", whole_switch_of)
 
 
 @pytest.fixture
