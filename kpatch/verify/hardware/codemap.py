@@ -12,6 +12,7 @@ from kpatch.isa.decode import decode_one
 from kpatch.isa.instruction import MAX_LENGTH, Instruction, Memory, Register
 from kpatch.verify.explore.program import OpKind
 from kpatch.verify.hardware.memory import Arena, Region
+from kpatch.verify.hardware.moves import LOOKED_AT
 
 # SDM vol. 3, 9.3 (8.3 in older editions): serializing instructions; they drain the store buffer.
 _SERIALIZING: Final = frozenset({
@@ -52,8 +53,9 @@ class CodeInfo:
 
     ``refused`` says why it may not run, empty if it may. ``changes_controls`` is set where what
     may be decoded, or which memory is behind an address, can change with it: the emulation looks
-    at the control registers after it. ``breakpoints_from`` is the register that it moves to DR7,
-    if it does. ``loads_segment``: it changes such a register, and is not ``lgdt``.
+    at the control registers after it. ``moves`` are the register of which some values are refused,
+    and the one that it moves there, if it does. ``loads_segment``: it changes such a register, and
+    is not ``lgdt``.
     """
 
     label: str
@@ -61,7 +63,7 @@ class CodeInfo:
     refused: str
     changes_controls: bool
     is_ltr: bool
-    breakpoints_from: str
+    moves: tuple[str, str] | None
     loads_segment: bool = False
 
     @cached_property
@@ -73,7 +75,7 @@ class CodeInfo:
     def is_simple(self) -> bool:
         """Whether it may run as it is, and the emulation has nothing to look at after it."""
         special = self.changes_controls or self.is_ltr or self.kind is OpKind.PAUSE
-        return not (special or self.refused or self.breakpoints_from or self.is_fence)
+        return not (special or self.refused or self.moves or self.is_fence)
 
 
 class CodeMap:
@@ -142,13 +144,13 @@ def _described(raw: bytes, address: int, place: str, trusted: bool, locks: bool)
         refused="" if trusted else _refusal(instruction),
         changes_controls=_changes_controls(instruction),
         is_ltr=instruction.mnemonic == "ltr",
-        breakpoints_from=_breakpoints_from(instruction),
+        moves=_moves(instruction),
         loads_segment=_changes_controls(instruction) and instruction.mnemonic != "lgdt",
     )
 
 
 def _not_code(place: str, why: str) -> CodeInfo:
-    return CodeInfo(place, OpKind.PLAIN, why, False, False, "")
+    return CodeInfo(place, OpKind.PLAIN, why, False, False, None)
 
 
 def _kind(instruction: Instruction) -> OpKind:
@@ -194,12 +196,12 @@ def _cuts_a_base(instruction: Instruction) -> bool:
     return b"\x66" in before
 
 
-def _breakpoints_from(instruction: Instruction) -> str:
+def _moves(instruction: Instruction) -> tuple[str, str] | None:
     match instruction.operands:
-        case (Register(name="dr7"), Register(whole=source)):
-            return source
+        case (Register(name=target), Register(whole=source)) if target in LOOKED_AT:
+            return target, source
         case _:
-            return ""
+            return None
 
 
 def _refusal(instruction: Instruction) -> str:

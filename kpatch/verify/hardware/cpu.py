@@ -37,6 +37,7 @@ from kpatch.verify.hardware.exceptions import EXCEPTIONS
 from kpatch.verify.hardware.guestmemory import GuestMemory
 from kpatch.verify.hardware.hooks import Hooks, Trace
 from kpatch.verify.hardware.memory import Arena, Region, require_room
+from kpatch.verify.hardware.moves import refused_move
 from kpatch.verify.hardware.registers import RegisterReader, Registers, TaskRegister, number_of
 
 BUDGET: Final = 20_000
@@ -54,7 +55,6 @@ _NONE: Final[Set[int]] = frozenset({-1})
 _EFER: Final = 0xC000_0080
 _FIRST: Final = ("cr0", "cr3", "cr4", "efer")
 _DEFAULT_DR6: Final = 0xFFFF_0FF0
-_ENABLED: Final = 0xFF  # DR7: L0 to G3
 
 
 class Engine:
@@ -248,8 +248,8 @@ class Engine:
         trace.append(address)
         if info.refused:
             self._fail("no-fault", info.refused)
-        elif info.breakpoints_from and self._reader.read()[info.breakpoints_from] & _ENABLED:
-            self._fail("no-fault", "enables a breakpoint, beyond what the emulation models")
+        elif info.moves and (why := refused_move(*info.moves, self._reader.read())):
+            self._fail("no-fault", why)
         elif info.loads_segment and self._controls.is_own_table(self._reader.read_controls()):
             self._fail("no-fault", "loads a segment from a GDT of the patch's own")
         elif taken > self._budget:

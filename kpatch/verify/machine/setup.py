@@ -14,12 +14,10 @@ from functools import cached_property
 from typing import Final, TypeVar
 
 from kpatch.elf import constants as elf
-from kpatch.elf.klink import LoadedModule
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError, VerificationError
 from kpatch.kernel.host import SELECTOR_TO_7
 from kpatch.signature.model import Image
-from kpatch.units import Address
 from kpatch.verify.explore.options import MemoryModel
 from kpatch.verify.explore.program import Value
 from kpatch.verify.explore.replay import replay
@@ -32,6 +30,7 @@ from kpatch.verify.machine.scenarios import Scenario
 from kpatch.verify.machine.window import window
 from kpatch.verify.world.caller import LockedPart
 from kpatch.verify.world.host import HostModel
+from kpatch.verify.world.linking import Linked
 from kpatch.verify.world.world import ImagePlace, World
 from kpatch.verify.world.worldswitch import SwitchLayout, bind
 
@@ -60,9 +59,7 @@ class Subject:
         default_factory=dict, init=False, compare=False, repr=False
     )
 
-    _linked: dict[tuple[tuple[str, Address], ...], LoadedModule] = field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )
+    _linked: Linked = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def of(

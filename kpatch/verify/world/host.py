@@ -31,9 +31,6 @@ MAXCPU: Final = 16
 SHARED_BASE: Final = 0
 SHARED_SIZE: Final = 0x100_0000
 _GUEST_TABLES: Final = 0xC0_0000
-MODULE_AT: Final = Address(0xFFFF_FFFF_8140_0000)
-_MODULE_AT_8: Final = Address(0xFFFF_FFFF_826B_9000)
-"""On a host with FreeBSD 8's TR selector: who takes one of the addresses for granted is found."""
 MODULE_LIMIT: Final = 0x80_0000
 
 IDT_AT: Final = 0xFFFF_FFFF_80A5_7000
@@ -91,14 +88,9 @@ class HostModel:
     @property
     def gdt_size(self) -> int:
         """Bytes of a GDT: NGDT entries of 8 (sys/amd64/include/segments.h of each branch)."""
-        if self.tr_selector == _TR_OF_8:
+        if self.tr_selector == FREEBSD_8:
             return 13 * 8
         return (8 if self.cpuid_offset == _CPUID_OF_6 else 9) * 8
-
-    @property
-    def module_at(self) -> Address:
-        """Where the kernel linker puts the module."""
-        return _MODULE_AT_8 if self.tr_selector == _TR_OF_8 else MODULE_AT
 
     @property
     def gdt_limit(self) -> int:
@@ -107,7 +99,7 @@ class HostModel:
 
     def gdt_of(self, cpu: int) -> Address:
         """The address of the GDT that a CPU uses."""
-        first = _GDT_AT_8 if self.tr_selector == _TR_OF_8 else _GDT_AT
+        first = _GDT_AT_8 if self.tr_selector == FREEBSD_8 else _GDT_AT
         return Address(first + (self.gdt_size * cpu if self.gdt == "private" else 0))
 
     def slot_of(self, cpu: int) -> Address:
@@ -126,13 +118,14 @@ class HostModel:
         return Address(PCPU_AT + PAGE * cpu)
 
 
-_TR_OF_8: Final = 0x48
+FREEBSD_8: Final = 0x48
+"""The TR selector of FreeBSD 8."""
 _CPUID_OF_6: Final = 0x3C
 
 # TR selector -> (CS, SS): GPROC0_SEL, GCODE_SEL, GDATA_SEL in sys/amd64/include/segments.h.
 _SEGMENTS: Final[Mapping[int, tuple[int, int]]] = {
     0x30: (0x08, 0x10),
-    _TR_OF_8: (0x20, 0x28),
+    FREEBSD_8: (0x20, 0x28),
 }
 
 _COMMON_TSS: Final[Mapping[int, Address]] = {

@@ -31,6 +31,10 @@ from kpatch.verify.world.places import BELOW, Places
 HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
 """The second byte of a register."""
 
+_LOOK_UP: Final = frozenset({"lar", "lsl", "verr", "verw"})
+"""Say what a selector names, in the GDT or the LDT: other kernels, and processes with an LDT of
+their own, have others there."""
+
 
 class Operands:
     """One instruction, and what is known in front of it. What is known behind it begins alike."""
@@ -116,6 +120,8 @@ class Operands:
                 found |= {operand.name}
         if not found.isdisjoint(FLAGS):
             found |= {CHANGED_FLAGS}
+        if self.mnemonic in _LOOK_UP:
+            found |= {f"the descriptor that '{self.instruction.text}' looks up"}
         if self._shifts_too_far():
             found |= {
                 f"{UNDEFINED}, where it shifts by more than the width, '{self.instruction.text}'"

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from kpatch.elf.module import Module
 from kpatch.isa.decode import decode_one
 from kpatch.isa.instruction import MAX_LENGTH, Instruction
-from kpatch.verify.hardware.memory import Region, place_name
+from kpatch.verify.hardware.memory import place_name
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import CPUID, NONE, SHARED, STACK, TSS, Byte, Machine, Origins
@@ -149,9 +149,12 @@ class Places:
         world = self._world
         if any(region.holds(address) for region in world.lock_regions):
             return frozenset({SHARED})
-        regions: tuple[Region, ...] = (*self.patch, self.guest.copy)
-        if any(region.holds(address) for region in regions):
+        if any(region.holds(address) for region in (*self.patch, self.guest.nexus)):
             return NONE
+        if self.guest.copy.holds(address):
+            # The monitor is a program: behind the switch's own page come its variables, too.
+            at = address - self.guest.copy.virtual
+            return frozenset({f"the image's byte at {at:#x}, which the monitor may write"})
         place = next((region for region in world.host.regions if region.holds(address)), None)
         if place is None:
             return frozenset({f"memory at {address:#x}"})

@@ -27,6 +27,7 @@ _SYSTEM_STATE: Final = frozenset({
 _MADE_GOOD: Final = frozenset({"cr0", "ss", "ds", "es", "fs", "gs"})
 """Loaded anew behind the exit: cr0 and ss by the switch, the others by C."""
 _OUTLIVES: Final = frozenset({"lidt", "lldt", "swapgs"})
+_TABLE_SIZE: Final = 10
 
 
 def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
@@ -104,8 +105,12 @@ def changes_system(step: Transfer) -> bool:
 def outlives(step: Transfer) -> bool:
     """Whether it may change, at the exit, what the kernel keeps: explorations compare that as far
     as the emulated kernel sets it, and other kernels set other bits of cr4, or a debug register.
+    A GDT, too, unless it is the one that the entry has saved: an NMI takes its code segment there.
     """
     target = step.instruction.operands[0] if step.instruction.operands else None
+    if step.mnemonic == "lgdt" and isinstance(target, Memory):
+        at = step.address(target)
+        return at is None or not step.before.saved.issuperset(range(at, at + _TABLE_SIZE))
     if step.mnemonic in ("mov", "pop"):
         return isinstance(target, Register) and target.name not in {*REGISTERS, *_MADE_GOOD}
     return step.mnemonic in _OUTLIVES

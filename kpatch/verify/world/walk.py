@@ -7,6 +7,7 @@ from typing import Final
 from kpatch.isa.agreed import beyond_baseline, effects_of
 from kpatch.isa.effects import FLAG_NAMES
 from kpatch.isa.instruction import Instruction
+from kpatch.isa.prefixes import contradict
 from kpatch.verify.hardware.registers import GENERAL
 from kpatch.verify.world.findings import Findings
 from kpatch.verify.world.kernel_text import RETURN_AT
@@ -151,6 +152,9 @@ class Walk:
     def _note_unusual(self, instruction: Instruction) -> None:
         if instruction.mnemonic.startswith("rep") and instruction.operation[:4] in _STRING_STORES:
             self.unknown.setdefault(f"how much '{instruction.text}' stores")
+        if contradict(instruction.raw):
+            text = f"'{instruction.text}' has prefixes that contradict each other"
+            self.undefined.setdefault(text)
         feature = beyond_baseline(instruction.raw)
         if feature:
             self.undefined.setdefault(

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kpatch.elf import constants as elf
-from kpatch.elf.klink import LoadedModule, load
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
-from kpatch.units import PAGE, Address, SectionOffset
+from kpatch.units import PAGE, SectionOffset
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
@@ -29,6 +28,7 @@ from kpatch.verify.world.host import (
 )
 from kpatch.verify.world.hostile_guest import GUEST_DATA
 from kpatch.verify.world.kernel_text import BOOT_DONE_AT, BOOT_LTR_AT
+from kpatch.verify.world.linking import Linked, linked_for
 from kpatch.verify.world.ranges import bounds, sections, writable
 from kpatch.verify.world.worldswitch import SwitchLayout
 
@@ -86,7 +86,7 @@ class World:
         guests: int = 1,
         *,
         locks: bool = True,
-        linked: dict[tuple[tuple[str, Address], ...], LoadedModule] | None = None,
+        linked: Linked | None = None,
     ) -> None:
         """``linked`` is filled with the module as linked for some addresses of the kernel's
         symbols; worlds of one module may share it.
@@ -101,9 +101,7 @@ class World:
         self.host = HostMemory(model)
         symbols = self.host.resolve(module.undefined)
         linked = {} if linked is None else linked
-        addresses = (("", model.module_at), *symbols.items())
-        self.loaded = linked.get(addresses) or load(module, model.module_at, symbols)
-        linked[addresses] = self.loaded
+        self.loaded = linked_for(model, module, symbols, image.lock_sections, linked)
         global_state = None if tail is None else GlobalState(self.loaded, tail)
         if global_state is not None:
             self.loaded = global_state.loaded

@@ -23,8 +23,8 @@ from kpatch.verify.machine.setup import Subject
 from kpatch.verify.proof.fixes import model_of
 from kpatch.verify.world.caller import LockedPart, Place, locked_part
 from kpatch.verify.world.global_state import GlobalState
-from kpatch.verify.world.host import MODULE_AT
 from kpatch.verify.world.kernel_text import FRAME
+from kpatch.verify.world.linking import MODULE_AT
 from kpatch.verify.world.routines import LARGEST_STATE
 from tests.verify.machine.workshop import broken, judged, match_of, sample, unpatched
 

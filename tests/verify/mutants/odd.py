@@ -32,6 +32,10 @@ KEPT: Final = (
     Variant("a bit of cr2 is cleared", (leave("mov r9, cr2; and r9, -3; mov cr2, r9"),)),
     Variant("an LDT is taken away", (leave("xor eax, eax; lldt ax"),)),
     Variant(
+        "a GDT in which an NMI finds no code segment",
+        (leave("push 0; push 7; lgdt [rsp]; lgdt [$state + $gdt]; pop rax; pop rax"),),
+    ),
+    Variant(
         "what comes behind a move to cr3",
         (leave("mov r9, cr3; mov cr3, r9; cmp rbx, 5; jne fine; jmp r12; fine:"),),
     ),

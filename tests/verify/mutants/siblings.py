@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kpatch.kernel.host import SELECTORS
 from tests.verify.mutants.changes import Lines, after, before
 from tests.verify.mutants.locks import EXCHANGE, NO_FAULT, OWN_TSS, RACE, RELEASE
 from tests.verify.mutants.machine_state import entry, leave
@@ -171,6 +172,19 @@ MUTANTS: Final = (
         for what, look in (
             ("a bit of the stack's address", "mov r9, rsp; shr r9, 8; and r9d, 0x40"),
             ("a bit of the state's address", "mov r9, $state; shr r9, 14; and r9d, 0x40"),
+        )
+    ),
+    *(
+        Mutant(
+            f"no lock where a bit of the lock's address is {which}",
+            (before("acquire:", f"bt r8, 26; {jump} owner"),),
+            RACE,
+            at("leave", selector=selector),
+            passes=(at("leave", selector=other),),
+        )
+        for which, jump, selector, other in (
+            ("set", "jb", SELECTORS[1], SELECTORS[0]),
+            ("clear", "jae", SELECTORS[0], SELECTORS[1]),
         )
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kpatch.elf.module import read_module
 from kpatch.isa.agreed import effects_of
 from kpatch.isa.decode import decode_one
 from kpatch.isa.effects import FLAG_NAMES
@@ -24,7 +25,7 @@ from kpatch.verify.proof.whole_switch import (
 from kpatch.verify.world.origins import NONE, Machine, known, number
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.transfer import _SUMS, Transfer
-from tests.verify.mutants.changes import CPUID, Lines
+from tests.verify.mutants.changes import CPUID, Lines, before
 from tests.verify.mutants.guards import (
     BROAD,
     ELSEWHERE,
@@ -118,6 +119,17 @@ def test_where_a_leave_of_two_bytes_puts_the_stack_is_not_known() -> None:
     assert instruction is not None and merged is not None
     step = Transfer(places, machine, instruction, merged.effects, kernel=True, patch=True)
     assert number(step.run().registers["rsp"]) is None
+
+
+def test_what_two_prefixes_of_one_group_do_is_not_defined() -> None:
+    mask = "mov edx, gs:[rdx + $cpuid + 4]"
+    module = Variant("a prefix", (before(mask, "nop"),)).case.module
+    one, two = bytes.fromhex("90658b5238"), bytes.fromhex("64658b5238")
+    assert module.data.count(one) == 1
+    other = read_module(module.data.replace(one, two), "two prefixes")
+    (*_, defined) = inputs_of(Case(other, RIGHT.case.original, RIGHT.case.match, CPUID))
+    (wrong,) = defined.wrong
+    assert wrong.endswith("has prefixes that contradict each other")
 
 
 def test_what_is_taken_for_a_struct_pcpu_breaks_a_check() -> None:

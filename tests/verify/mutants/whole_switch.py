@@ -280,5 +280,15 @@ WRONG: Final[tuple[Wrong, ...]] = (
         "a way by a pop beside rsp",
         leave(_HIDDEN.format(make="push 0; push r9; pop qword [rsp]; pop r9", past=31)),
     ),
+    *(
+        _inputs(
+            f"{look} of an LDT that this process has not",
+            _if(f"mov r9d, 15; mov r10d, 1; {look} {operands}", "jne"),
+        )
+        for look, operands in (("verr", "r9w"), ("lsl", "r10d, r9d"))
+    ),
+    _inputs("a variable of the monitor", _if("cmp dword [rdx + 0x9000], 7")),
+    _effect("the caches are off", before("acquire:", "mov r9, cr0; bts r9, 30; mov cr0, r9")),
+    _effect("a bit of cr0 that a CPU refuses", leave("mov r9, cr0; bts r9, 40; mov cr0, r9")),
     _inputs("the way back, read after it is popped", leave("mov r9, qword [rsp + -16]; jmp r9")),
 )
