@@ -10,6 +10,10 @@ from kpatch.verify.world.places import Places
 from kpatch.verify.world.transfer import Transfer
 
 _BIT_STRINGS: Final = frozenset({"bt", "bts", "btr", "btc"})
+_STRINGS: Final = frozenset({
+    "movs", "stos", "lods", "cmps", "scas", "insb", "insd", "insw", "outs",
+})  # fmt: skip
+"""The first letters of string instructions."""
 _DIVISIONS: Final = frozenset({"div", "idiv"})
 _LOADS_SYSTEM: Final = frozenset({"ltr", "lldt", "lgdt", "lidt", "lmsw"})
 _ONLY_READ: Final = frozenset({
@@ -38,7 +42,7 @@ def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
         # SDM vol. 2, BT: a register names a bit anywhere in memory, from the operand on.
         found.append(("the address", origins(step.value(instruction.operands[1]))))
     conditional = instruction.is_branch and step.mnemonic != "jmp"
-    if conditional or instruction.mnemonic.startswith("rep") or step.mnemonic in _DIVISIONS:
+    if conditional or is_repeated(instruction) or step.mnemonic in _DIVISIONS:
         found.append(("the outcome", step.sources()))
     if (instruction.is_call or instruction.is_branch) and instruction.branch_target is None:
         found.append(("the target", origins(step.value(instruction.operands[0]))))
@@ -54,6 +58,13 @@ def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
         found.append(("the operand", source))
     found += [("what is stored", names) for names in _stored(step, places)]
     return found
+
+
+def is_repeated(instruction: Instruction) -> bool:
+    """Whether it is done as often as rcx says. SDM vol. 2, REP: string instructions only; what
+    compilers write as ``rep ret`` is a return.
+    """
+    return instruction.mnemonic.startswith("rep") and instruction.operation[:4] in _STRINGS
 
 
 def stored_to(step: Transfer) -> tuple[Memory, ...]:

@@ -30,6 +30,7 @@ from kpatch.verify.world.origins import (
     origins,
     pointer,
 )
+from kpatch.verify.world.places import BELOW
 
 _TABLES: Final = {"sgdt": GDT, "str": SELECTOR, "sidt": "IDTR", "sldt": "LDTR", "smsw": "cr0"}
 _SUMS: Final[dict[str, Callable[[int, int], int]]] = {
@@ -212,9 +213,12 @@ class Transfer(Operands):
             self._put(at, (*value, *known(0, 8))[: 10 if self.mnemonic in _TEN else size])
 
     def _put(self, at: int, value: Bytes) -> None:
+        rsp = number(self.after.registers["rsp"])
         for n, byte in enumerate(value):
             if self._places.is_tracked(at + n):
-                self.after.memory[at + n] = byte
+                # Below the stack pointer an NMI overwrites it before anybody reads it.
+                is_below = rsp is not None and at + n < rsp and self._places.is_stack(at + n)
+                self.after.memory[at + n] = BELOW if is_below else byte
         if not self._patch:
             self.after.saved |= {at + n for n in range(len(value))}
 

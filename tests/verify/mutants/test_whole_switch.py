@@ -24,6 +24,7 @@ from kpatch.verify.proof.whole_switch import (
 )
 from kpatch.verify.world.origins import NONE, Machine, known, number
 from kpatch.verify.world.places import Places
+from kpatch.verify.world.sinks import is_repeated
 from kpatch.verify.world.transfer import _SUMS, Transfer
 from tests.verify.mutants.changes import CPUID, Lines, before
 from tests.verify.mutants.guards import (
@@ -119,6 +120,13 @@ def test_where_a_leave_of_two_bytes_puts_the_stack_is_not_known() -> None:
     assert instruction is not None and merged is not None
     step = Transfer(places, machine, instruction, merged.effects, kernel=True, patch=True)
     assert number(step.run().registers["rsp"]) is None
+
+
+@pytest.mark.parametrize(("code", "repeated"), [("f3c3", False), ("f348a5", True), ("f2ae", True)])
+def test_a_return_with_a_prefix_is_not_repeated(code: str, repeated: bool) -> None:
+    instruction = decode_one(bytes.fromhex(code), 0)
+    assert instruction is not None
+    assert is_repeated(instruction) == repeated
 
 
 def test_what_two_prefixes_of_one_group_do_is_not_defined() -> None:

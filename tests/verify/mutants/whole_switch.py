@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.verify.mutants.changes import Change, after, before
+from tests.verify.mutants.changes import Change, Lines, after, before
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.variant import Variant
 
@@ -286,6 +286,10 @@ WRONG: Final[tuple[Wrong, ...]] = (
             _if(f"mov r9d, 15; mov r10d, 1; {look} {operands}", "jne"),
         )
         for look, operands in (("verr", "r9w"), ("lsl", "r10d, r9d"))
+    ),
+    _inputs(
+        "a stash that lies below the stack pointer for one instruction",
+        Lines("push rax", "mov qword [rsp + -8], rax; sub rsp, 8"),
     ),
     _inputs("a variable of the monitor", _if("cmp dword [rdx + 0x9000], 7")),
     _effect("the caches are off", before("acquire:", "mov r9, cr0; bts r9, 30; mov cr0, r9")),
