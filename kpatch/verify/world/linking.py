@@ -39,8 +39,11 @@ def linked_for(
     at = MODULE_AT
     if model.tr_selector == FREEBSD_8:
         usual = _linked(module, MODULE_AT, symbols, linked)
-        locks = (each for each in module.sections if each.name in shared)
-        places = [usual.sections[each.index] for each in locks if each.index in usual.sections]
+        places = [
+            usual.sections[section.index]
+            for section in module.sections
+            if section.name in shared and section.index in usual.sections
+        ]
         at = _opposite(usual, min(places), model) if places else _ANOTHER
     return _linked(module, at, symbols, linked)
 
