@@ -31,6 +31,7 @@ LIMITS: Final = {
     ("kqemu/codescan.py", "_MOST_MARKS"): "places in the code of a module",
     ("kqemu/codescan.py", "_BYTES_A_MARK"): "places in the code of a module",
     ("kqemu/codescan.py", "_MOST_CALLS"): "places in it that look like calls",
+    ("elf/content.py", "MOST_CONSTANTS"): "constants that relocations of a module point into",
     ("elf/debuginfo.py", "_MOST_ENTRIES"): "entries at the top of a kernel's debugging",
     ("containers/package/archive.py", "MAX_METADATA"): "a packing list or manifest",
     ("containers/package/ucl.py", "MAX_DEPTH"): "a packing list or manifest",

@@ -11,14 +11,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from kpatch.digest import digest_of
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, Relocation, Section
+from kpatch.errors import DamagedFileError
+
+MOST_CONSTANTS: Final = 4 << 20
+"""Bytes of constants that relocations point into, each counted as often as one does. A kqemu has
+some thousands; a long one with many relocations would be the square of the file's size."""
 
 
 def loaded_digest(module: Module) -> str:
-    """Hex SHA-256 over the loaded content. Two files with the same one load as the same."""
+    """Hex SHA-256 over the loaded content. Two files with the same one load as the same.
+
+    Raises DamagedFileError where relocations point into more constants than MOST_CONSTANTS.
+    """
     return _digest(_lines(module))
 
 
@@ -32,7 +41,10 @@ def _digest(lines: Iterator[str]) -> str:
 
 
 def differing(one: Module, other: Module) -> tuple[str, ...]:
-    """Names of the sections whose loaded content is not the same in both, sorted."""
+    """Names of the sections whose loaded content is not the same in both, sorted.
+
+    Raises DamagedFileError as :func:`loaded_digest`.
+    """
     first, second = Counter(_lines(one)), Counter(_lines(other))
     changed = (first - second) + (second - first)
     return tuple(sorted({line.split(" ", 1)[0] for line in changed}))
@@ -44,6 +56,7 @@ _LONE_END = re.compile(rf"\.eh_frame {elf.SHT_PROGBITS} 4 \d+ {digest_of((bytes(
 
 def _lines(module: Module) -> Iterator[str]:
     """One line for each allocated section and for each relocation in one, the name in front."""
+    constants = _Constants(module)
     for section in module.sections:
         if not (section.is_loaded and section.flags & elf.SHF_ALLOC):
             continue
@@ -53,14 +66,15 @@ def _lines(module: Module) -> Iterator[str]:
         contents = digest_of((module.view(section),))
         yield f"{name} {section.type} {section.size} {section.align} {contents}"
         for relocation in module.relocations_of(section.index):
-            yield f"{name} {relocation.offset} {relocation.type} {_meaning(module, relocation)}"
+            yield f"{name} {relocation.offset} {relocation.type} {_meaning(constants, relocation)}"
 
 
-def _meaning(module: Module, relocation: Relocation) -> str:
+def _meaning(constants: _Constants, relocation: Relocation) -> str:
     """What it resolves to: a section and an offset, or a name and an addend.
 
     Linkers and strip replace a symbol by its section's; section plus value plus addend stays.
     """
+    module = constants.module
     if relocation.symbol >= len(module.symbols):
         return "nothing"
     symbol = module.symbols[relocation.symbol]
@@ -68,25 +82,44 @@ def _meaning(module: Module, relocation: Relocation) -> str:
         section = module.sections[symbol.section]
         at = symbol.value + relocation.addend
         if _is_merged(section) and section.has_bytes:
-            return f"constant {_constant(module, section, at, relocation.type)}"
+            return f"constant {constants.at(section, at, relocation.type)}"
         return f"{_name(section)}+{at}"
     if symbol.section == elf.SHN_ABS:
         return f"absolute+{symbol.value + relocation.addend}"
     return f"symbol {symbol.section} {symbol.name}+{relocation.addend}"
 
 
-def _constant(module: Module, section: Section, at: int, kind: int) -> str:
-    """The constant that a relocation points into, as hex, and where in it."""
-    if kind in (elf.R_X86_64_PC32, elf.R_X86_64_PLT32):
-        at += elf.field_width(kind)  # counted from the end of the field, as instructions do
-    contents = module.contents(section)
-    if not 0 <= at < len(contents):
-        return f"{_name(section)}+{at}"
-    if section.flags & elf.SHF_STRINGS:
-        end = contents.find(bytes(_unit(section)), at)
-        return contents[at : end if end >= 0 else len(contents)].hex()
-    start = at - at % section.entsize
-    return f"{contents[start : start + section.entsize].hex()}+{at - start}"
+class _Constants:
+    """The constants of one module that relocations point into, up to MOST_CONSTANTS bytes."""
+
+    def __init__(self, module: Module) -> None:
+        self.module: Final = module
+        self._left = MOST_CONSTANTS
+
+    def at(self, section: Section, at: int, kind: int) -> str:
+        """The constant that a relocation of that kind points into, as hex, and where in it."""
+        if kind in (elf.R_X86_64_PC32, elf.R_X86_64_PLT32):
+            at += elf.field_width(kind)  # counted from the end of the field, as instructions do
+        if not 0 <= at < section.size:
+            return f"{_name(section)}+{at}"
+        if section.flags & elf.SHF_STRINGS:
+            first, last = section.offset + at, section.end
+            end = self.module.data.find(bytes(_unit(section)), first, last)
+            return self._hex(section, first, end if end >= 0 else last)
+        first = section.offset + at - at % section.entsize
+        end = min(first + section.entsize, section.end)
+        return f"{self._hex(section, first, end)}+{at % section.entsize}"
+
+    def _hex(self, section: Section, first: int, end: int) -> str:
+        self._left -= end - first
+        if self._left < 0:
+            raise DamagedFileError(
+                f"relocations point into more than {MOST_CONSTANTS >> 20} MiB of constants, each "
+                "counted as often as one does, far more than in any kqemu",
+                where=f"{self.module.name}: {section.name}",
+                todo="use the module as it was built",
+            )
+        return self.module.data[first:end].hex()
 
 
 def _is_merged(section: Section) -> bool:

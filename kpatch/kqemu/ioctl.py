@@ -8,7 +8,9 @@ that takes a CPU's state and gives it back runs it. Their order differs between 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from kpatch.elf import constants as elf
@@ -28,6 +30,9 @@ _SIZES: Final = range(0x28, 0x81)
 _NEAR: Final = 2048
 """Bytes of code in which one function compares with both."""
 
+_CONSIDERED: Final = 1000
+"""Numbers of one section that are compared, each with each other; a kqemu has some dozens."""
+
 
 class Requests(NamedTuple):
     """What starts a guest, and what runs it."""
@@ -42,8 +47,8 @@ def requests_of(module: Module) -> Requests | None:
         if section.type != elf.SHT_PROGBITS or not section.flags & elf.SHF_EXECINSTR:
             continue
         code = module.view(section)
-        written = list(_written(code))
-        numbers = [*written, *_reckoned(code, written)]
+        written = list(islice(_written(code), _CONSIDERED))
+        numbers = [*written, *islice(_reckoned(code, written), _CONSIDERED)]
         for at, number in numbers:
             if number & _DIRECTION != _IN or number >> 16 & 0x1FFF not in _SIZES:
                 continue
@@ -60,10 +65,16 @@ def _written(code: memoryview) -> Iterator[tuple[int, int]]:
 
 
 def _reckoned(code: memoryview, known: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The same for numbers that a compiler makes from one near by: adding is shorter."""
+    """The same for numbers that a compiler makes from one near by: adding is shorter.
+
+    ``known`` is in the order of the code.
+    """
+    places = [at for at, _ in known]
     for found in _ADDED.finditer(code):
         added = int.from_bytes(found[1], "little")
-        for at, number in known:
+        first = bisect_left(places, found.start() - _NEAR + 1)
+        last = bisect_left(places, found.start() + _NEAR)
+        for _, number in known[first:last]:
             other = (number + added) & 0xFFFF_FFFF
-            if abs(found.start() - at) < _NEAR and _REQUEST.match(other.to_bytes(4, "little")):
+            if _REQUEST.match(other.to_bytes(4, "little")):
                 yield found.start(), other

@@ -95,6 +95,7 @@ def test_kqemus_own_requests_run_its_own_c_side(module: Module) -> None:
         ("cmp $0x40047103, %rsi; mov $0x80307102, %eax", None),
         ("mov $0x80207105, %eax; mov $0xc2f87101, %eax", None),
         ("mov $0x80307102, %eax; .fill 4096; mov $0xc2f87101, %eax", None),
+        (".rept 1000; .long 0x40047103; .endr; mov $0x80307102, %eax; mov $0xc2f87101, %eax", None),
     ],
 )
 def test_requests_are_read_from_the_code(code: str, found: Requests | None) -> None:
