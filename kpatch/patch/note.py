@@ -159,6 +159,8 @@ def _descriptions(module: Module, section: Section) -> Iterator[bytes]:
     """What our notes in a section say. gABI, "Note Section": entries of four-byte words."""
     if not (section.type == elf.SHT_NOTE or section.name == SECTION):
         return
+    if module.data.find(OWNER, section.offset, section.end) < 0:
+        return  # none of ours, however many of others: that is seen without a walk over them
     contents = module.contents(section)
     at = 0
     while at + _HEADER.size <= len(contents):

@@ -11,10 +11,11 @@ import pytest
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, LinkerRefusalError, UnknownModuleError
 from kpatch.expected import as_read
+from kpatch.patch import note
 from kpatch.patch.apply import apply_plan
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.giveback import given_back
-from kpatch.patch.note import SECTION
+from kpatch.patch.note import SECTION, read_note
 from kpatch.patch.prepare import prepare
 from kpatch.witness.readers.readback import read_by_each
 from tests.patch.test_stripped import patched, sample, through
@@ -127,3 +128,11 @@ def test_a_module_linked_with_another_object_is_changed_beside_the_patch(tmp_pat
         subprocess.run(command.split(), cwd=tmp_path, check=True)
     found = assess(read_module((tmp_path / "two.ko").read_bytes(), "two.ko"))
     assert "parts of the module beside the patch were changed" in found.reason
+
+
+def test_notes_of_others_alone_are_not_walked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file may have a million of them, and they are asked for again and again."""
+    monkeypatch.setattr(note, "_HEADER", None)
+    assert read_note(with_note(FOREIGN * 4, tmp_path, sample("kqemu-7.ko").data, ".note")) is None
