@@ -152,7 +152,7 @@ def _is_written(file: GzipFile, settings: GzipSettings) -> bool:
 
 
 def _write(header: GzipHeader, payload: bytes, settings: GzipSettings) -> bytes:
-    return b"".join(_written(header, payload, settings))
+    return Bulk.join(_written(header, payload, settings)).whole()
 
 
 def _written(header: GzipHeader, payload: bytes, settings: GzipSettings) -> Iterator[bytes]:

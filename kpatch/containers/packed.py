@@ -59,7 +59,7 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         original = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(patched_gzip(original, payload), comes_back(original))
-    new = b"".join(_repacked(packed, payload))
+    new = Bulk.join(_repacked(packed, payload)).whole()
     back = _repacked(Packed(payload, packed.kind, new), packed.payload)
     return Repacked(new, is_made_of(Bulk(packed.data), back))
 
@@ -69,7 +69,7 @@ def with_original(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         patched = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(*original_gzip(patched, payload))
-    return Repacked(b"".join(_repacked(packed, payload)), is_exact=False)
+    return Repacked(Bulk.join(_repacked(packed, payload)).whole(), is_exact=False)
 
 
 def _repacked(packed: Packed, payload: bytes) -> Iterator[bytes]:
