@@ -7,6 +7,7 @@ what was missing. The note keeps what was overwritten.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from kpatch import __version__
@@ -14,6 +15,7 @@ from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol, Overwrite
 from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module
+from kpatch.isa.instruction import Instruction
 from kpatch.patch.note import Note, ReplacedBytes
 from kpatch.patch.pieces import (
     call_to_trampoline,
@@ -26,7 +28,7 @@ from kpatch.patch.pieces import (
 )
 from kpatch.patch.trampoline import Trampoline, build_trampoline
 from kpatch.signature.match import Bindings
-from kpatch.signature.model import Match, SiteMatch
+from kpatch.signature.model import Match, SiteMatch, TrampolineRule
 from kpatch.units import SectionOffset
 
 
@@ -114,8 +116,20 @@ def make_plan(
 
 
 def _trampoline(site: SiteMatch, names: Bindings, file: str) -> Trampoline:
-    inserts = {"displaced": site.instructions, "fillers": site.fillers}
-    return build_trampoline(site.rule.trampoline, names, inserts, file)
+    return _built(site.rule.trampoline, tuple(names.items()), site.instructions, site.fillers, file)
+
+
+@lru_cache(maxsize=16)
+def _built(
+    rule: TrampolineRule,
+    names: tuple[tuple[str, str | int], ...],
+    displaced: tuple[Instruction, ...],
+    fillers: tuple[Instruction, ...],
+    file: str,
+) -> Trampoline:
+    """A repair is planned once to be made, and again by whoever checks what was made of it."""
+    inserts = {"displaced": displaced, "fillers": fillers}
+    return build_trampoline(rule, dict(names), inserts, file)
 
 
 def _replaced(module: Module, change: Overwrite, what: str) -> ReplacedBytes:
