@@ -28,10 +28,9 @@ run: $(VENV)/.installed
 	$(BIN)/kpatch scan $(TRY)/kqemu.ko
 
 # Once, in a random order (pytest-randomly prints its seed), on all cores, 16 at most: every worker
-# takes some hundred MiB. Compiled tests are kept, whatever the environment says: to compile them takes
-# every worker six seconds.
+# takes some hundred MiB.
 test: $(VENV)/.installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 16 --dist worksteal -rs
+	$(BIN)/python -m pytest -n auto --maxprocesses 16 --dist worksteal -rs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks
