@@ -76,6 +76,11 @@ def case_of(found: Assessment) -> Case:
     if isinstance(found.refusal, KernelUnknownError) and (found.is_patched or _contradicts(found)):
         raise found.refusal
     if before is not None:
+        if found.verdict is not Verdict.PATCHED:
+            # Imported here: it assembles the patch again.
+            from kpatch.patch.unpatch import require_rest
+
+            require_rest(module, before)
         require_own_kernels(before.cpuid, module, detect(before.module))
         caveat = "" if found.verdict is Verdict.PATCHED else _CAVEATS[before.means.name]
         return Case(module, before.module, before.match, before.cpuid, FixModel(caveat=caveat))

@@ -16,7 +16,7 @@ import pytest
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import KpatchError
+from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.kernel.detect import detect
 from kpatch.kqemu.identify import identify
 from kpatch.patch import matching
@@ -163,3 +163,20 @@ def _require_one_answer(data: bytes, name: str) -> None:
     else:
         assert found.refusal is not None
         assert proven == applied == f"{found.refusal.exit_code}: {found.refusal}"
+
+
+@pytest.mark.parametrize("table", [".rela.rodata", ".symtab"])
+def test_what_was_changed_beside_the_patch_is_not_proven(table: str) -> None:
+    """A jump of the C code, or where the kernel finds it: no exploration runs that."""
+    data = bytearray(patched_bytes("kqemu-7.ko"))
+    module = read_module(bytes(data), "kqemu-7.ko")
+    section = module.section_named(table)
+    assert section is not None
+    at = section.offset + 16
+    if table == ".symtab":
+        (symbol,) = (symbol for symbol in module.symbols if symbol.name == "kqemu_init")
+        at = section.offset + 24 * symbol.index + 8
+    assert case_of(scan(bytes(data), "kqemu-7.ko")).is_patched
+    data[at] ^= 8
+    with pytest.raises(DamagedFileError, match="changed beside its patch"):
+        case_of(scan(bytes(data), "kqemu-7.ko"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kpatch.digest import digest_of
@@ -21,6 +21,8 @@ from kpatch.errors import DamagedFileError
 MOST_CONSTANTS: Final = 4 << 20
 """Bytes of constants that relocations point into, each counted as often as one does. A kqemu has
 some thousands; a long one with many relocations would be the square of the file's size."""
+
+_NOTHING: Final[Mapping[str, Sequence[range]]] = {}
 
 
 def loaded_digest(module: Module) -> str:
@@ -40,12 +42,15 @@ def _digest(lines: Iterator[str]) -> str:
     return digest_of(("\n".join(sorted(lines)).encode(),))
 
 
-def differing(one: Module, other: Module) -> tuple[str, ...]:
-    """Names of the sections whose loaded content is not the same in both, sorted.
+def differing(
+    one: Module, other: Module, but: Mapping[str, Sequence[range]] = _NOTHING
+) -> tuple[str, ...]:
+    """Names of the sections whose loaded content is not the same in both, sorted. ``but`` are
+    offsets that are not compared, by the name of their section.
 
     Raises DamagedFileError as :func:`loaded_digest`.
     """
-    first, second = Counter(_lines(one)), Counter(_lines(other))
+    first, second = Counter(_lines(one, but)), Counter(_lines(other, but))
     changed = (first - second) + (second - first)
     return tuple(sorted({line.split(" ", 1)[0] for line in changed}))
 
@@ -54,7 +59,7 @@ _LONE_END = re.compile(rf"\.eh_frame {elf.SHT_PROGBITS} 4 \d+ {digest_of((bytes(
 """A CIE of length 0 (LSB, chapter 10.6.1) and nothing before it, whatever its alignment."""
 
 
-def _lines(module: Module) -> Iterator[str]:
+def _lines(module: Module, but: Mapping[str, Sequence[range]] = _NOTHING) -> Iterator[str]:
     """One line for each allocated section and for each relocation in one, the name in front."""
     constants = _Constants(module)
     for section in module.sections:
@@ -62,11 +67,21 @@ def _lines(module: Module) -> Iterator[str]:
             continue
         if _is_merged(section):
             continue
-        name = _name(section)
-        contents = digest_of((module.view(section),))
+        name, left_out = _name(section), but.get(section.name, ())
+        contents = digest_of(_without(module.view(section), left_out))
         yield f"{name} {section.type} {section.size} {section.align} {contents}"
         for relocation in module.relocations_of(section.index):
+            if any(relocation.offset in offsets for offsets in left_out):
+                continue
             yield f"{name} {relocation.offset} {relocation.type} {_meaning(constants, relocation)}"
+
+
+def _without(contents: memoryview, left_out: Sequence[range]) -> Iterator[memoryview]:
+    at = 0
+    for offsets in sorted(left_out, key=lambda offsets: offsets.start):
+        yield contents[at : offsets.start]
+        at = offsets.stop
+    yield contents[at:]
 
 
 def _meaning(constants: _Constants, relocation: Relocation) -> str:

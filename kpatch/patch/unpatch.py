@@ -57,6 +57,27 @@ def require_genuine(module: Module, found: Unpatched) -> None:
     )
 
 
+def require_rest(module: Module, found: Unpatched) -> None:
+    """Raise DamagedFileError where ``module``, which is not as it was patched, loads otherwise than
+    it did beside its sites and what was added. What these do is explored; the rest is not.
+    """
+    note, match = found.note, found.match
+    if found.means is not Means.ORIGINAL or note is None:
+        return  # known by loading as the patched module does
+    neutralised = switched_off(found.module, note, is_original=True)
+    plan = _plan_again(found.module, match, (note.cpuid, note.tss_stride), note, neutralised)
+    image = match.image
+    sites = [range(image.at + site.start, image.at + site.end) for site in match.sites.values()]
+    changed = differing(read_module(apply_plan(plan)), module, {image.section.name: sites})
+    before = {section.name for section in found.module.sections}
+    if beside := [name for name in changed if name in before]:
+        raise DamagedFileError(
+            f"changed beside its patch since kpatch patched it: {', '.join(beside)}",
+            where=module.name,
+            todo=RESTORE,
+        )
+
+
 def _written_note(module: Module) -> bytes:
     section = module.section_named(SECTION)
     return module.contents(section) if section is not None else b""
