@@ -42,7 +42,8 @@ class Options:
     ``beyond_faults`` goes on where a CPU has faulted: what the others violate then, it may have
     hidden. ``buffer_entries`` bounds a store buffer; a program that would exceed it is not proven.
     ``beyond_violation`` is how many states are looked into after the first violation; None for all
-    of them: another property may be violated, too. ``keep_finals`` lists every final
+    of them: another property may be violated, too. ``known_elsewhere`` is how many are looked into
+    at most where the verdict is known by another exploration. ``keep_finals`` lists every final
     state in the result, for comparisons of small programs. ``shortest_states`` bounds the second
     search, the one for the counterexample with the fewest preemptions.
     """
@@ -57,6 +58,7 @@ class Options:
     max_seconds: float = float("inf")
     buffer_entries: int = 16
     beyond_violation: int | None = None
+    known_elsewhere: int | None = None
     keep_finals: bool = False
     shortest_states: int = 20_000
 

@@ -48,7 +48,8 @@ class Search:
         self._budget = budget
         self._report = report
         self.graph = Graph()
-        self._until: int | None = None
+        self._until = options.known_elsewhere
+        self._beyond = ""
 
     def run(self) -> Graph:
         """Fills the graph. A bound that is hit, or an interrupt, is noted in it."""
@@ -67,20 +68,19 @@ class Search:
         while graph.expanded < len(graph.states):
             if graph.expanded % LOOK_UP_EVERY == 0:
                 self._look_up()
-            self._stop_beyond_violation()
+            self._stop_where_known()
             if graph.expanded not in graph.faults or self._options.beyond_faults:
                 self._expand(numbers)
             graph.expanded += 1
 
-    def _stop_beyond_violation(self) -> None:
+    def _stop_where_known(self) -> None:
         """Where the verdict is known, what else is violated is not worth every state."""
-        graph, limit = self.graph, self._options.beyond_violation
-        if limit is None or not graph.findings:
-            return
-        if self._until is None:
-            self._until = graph.expanded + limit
-        if graph.expanded >= self._until:
-            text = f"{limit} states beyond the first violation"
+        expanded, beyond = self.graph.expanded, self._options.beyond_violation
+        if self.graph.findings and not self._beyond:
+            self._beyond = f"{beyond} states beyond the first violation"
+            self._until = expanded + beyond if beyond is not None else None
+        if self._until is not None and expanded >= self._until:
+            text = self._beyond or f"{self._until} states beyond a violation with fewer CPUs"
             raise BoundHitError(BoundKind.BEYOND_VIOLATION, text)
 
     def _begin(self, numbers: dict[StateKey, int]) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from kpatch.verify.proof.tasks import Bounds, Case, Task
+from kpatch.verify.explore.result import Answer
+from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task
+
+_FEW_CPUS: Final = 4
+"""At most so many have the explorations that come first."""
 
 
 class TaskPlan(NamedTuple):
     """The tasks of a proof by number, and batches of those numbers, in the order of their start.
 
     Tasks on the same host are one batch: their world is built, booted and run through only once
-    (:mod:`kpatch.verify.machine.runs`).
+    (:mod:`kpatch.verify.machine.runs`). ``early`` come first, ``late`` when all these are done:
+    a patch that is wrong with few CPUs need not be explored to its end with many.
     """
 
     case: Case
     todo: tuple[Task, ...]
     bounds: Bounds
-    batches: tuple[tuple[int, ...], ...]
+    early: tuple[tuple[int, ...], ...]
+    late: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, case: Case, todo: Sequence[Task], bounds: Bounds) -> TaskPlan:
@@ -31,7 +38,20 @@ class TaskPlan(NamedTuple):
         batches = sorted(
             together.values(), key=lambda batch: _cost([todo[number] for number in batch])
         )
-        return cls(case, tuple(todo), bounds, tuple(map(tuple, batches)))
+        early: list[tuple[int, ...]] = []
+        late: list[tuple[int, ...]] = []
+        for batch in batches:
+            is_few = all(todo[number].obligation.cpus <= _FEW_CPUS for number in batch)
+            (early if is_few else late).append(tuple(batch))
+        return cls(case, tuple(todo), bounds, tuple(early), tuple(late))
+
+    def late_bounds(self, done: Iterable[Explored]) -> Bounds:
+        """The bounds of the late ones, once the early ones are ``done``."""
+        is_known = any(
+            explored.task.kind == "obligation" and explored.result.verdict is Answer.VIOLATED
+            for explored in done
+        )
+        return replace(self.bounds, is_known=is_known)
 
 
 def _place(case: Case, task: Task, bounds: Bounds) -> Hashable:

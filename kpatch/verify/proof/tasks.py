@@ -53,7 +53,7 @@ class Bounds:
     """The limits of every single exploration, and the reductions.
 
     ``beyond_violation``: states looked into after the first violation, times the square of the
-    CPUs; None for all.
+    CPUs; None for all. ``is_known``: other explorations found a violation, so the verdict is known.
     """
 
     max_states: int = MAX_STATES
@@ -62,6 +62,7 @@ class Bounds:
     symmetry: bool = True
     every_instruction: bool = False
     beyond_violation: int | None = _BEYOND_VIOLATION
+    is_known: bool = False
 
     def options(self, model: MemoryModel, cpus: int) -> Options:
         """The explorer's options."""
@@ -75,6 +76,7 @@ class Bounds:
             max_states=self.max_states,
             max_seconds=self.max_seconds,
             beyond_violation=beyond // cpus**2 if beyond is not None else None,
+            known_elsewhere=beyond // cpus if beyond is not None and self.is_known else None,
             shortest_states=_SHORTEST // cpus**4,
         )
 

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def run_proof(
     done: dict[int, Explored] = {}
     whole: Whole | None = None
     with contextlib.suppress(KeyboardInterrupt), _interrupts_noted(stop), _threads_noted() as ended:
-        for number, found in _one_by_one(plan, report, stop) if alone else _shared(
+        for number, found in _one_by_one(plan, report, stop, {}) if alone else _shared(
             plan, jobs, report, stop, ended
         ):  # fmt: skip
             if isinstance(found, Whole):
@@ -117,21 +117,25 @@ def run_proof(
 
 
 def _one_by_one(
-    plan: TaskPlan, report: ProofReport, stop: Stop, done: Container[int] = frozenset()
+    plan: TaskPlan, report: ProofReport, stop: Stop, done: dict[int, Explored]
 ) -> Iterator[Found]:
+    """What is not ``done`` yet; it is noted there."""
     todo = plan.todo
-    order = [index for batch in plan.batches for index in batch if index not in done]
-    for position, index in enumerate(order, len(todo) - len(order)):
-        if stop:
-            return
-
-        def tell(progress: Progress, position: int = position, task: Task = todo[index]) -> None:
-            report(ProofProgress(position, len(todo), task.name, progress))
+    for stage in (plan.early, plan.late):
+        bounds = plan.bounds if stage is plan.early else plan.late_bounds(done.values())
+        for index in [index for batch in stage for index in batch if index not in done]:
             if stop:
-                raise KeyboardInterrupt
+                return
+            position, task = len(done), todo[index]
 
-        report(ProofProgress(position, len(todo), todo[index].name, None))
-        yield index, run_task(plan.case, todo[index], plan.bounds, tell)
+            def tell(progress: Progress, position: int = position, task: Task = task) -> None:
+                report(ProofProgress(position, len(todo), task.name, progress))
+                if stop:
+                    raise KeyboardInterrupt
+
+            report(ProofProgress(position, len(todo), task.name, None))
+            done[index] = run_task(plan.case, task, bounds, tell)
+            yield index, done[index]
 
 
 def _shared(
@@ -140,25 +144,27 @@ def _shared(
     try:
         pool, waiting, reports = _start(plan, jobs, stop)
     except (OSError, RuntimeError):  # no process, descriptor or thread to be had: do without
-        yield from _one_by_one(plan, report, stop)
+        yield from _one_by_one(plan, report, stop, {})
         return
-    done: set[int] = set()
+    done: dict[int, Explored] = {}
+    late = plan.late
     try:
-        while waiting:
+        while waiting or late:
             if ended:
                 raise OSError("the pool cannot go on") from ended[0]
             if stop:
                 # What runs ends by itself and says what it covered.
-                waiting = {future for future in waiting if not future.cancel()}
+                waiting, late = {future for future in waiting if not future.cancel()}, ()
+            elif not waiting:
+                bounds = plan.late_bounds(done.values())
+                waiting, late = {pool.submit(_run, batch, bounds) for batch in late}, ()
             finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
             for each in finished:
                 for number, found in each.result():
-                    yield (
-                        number,
-                        found if isinstance(found, Whole) else Explored(plan.todo[number], *found),
-                    )
-                    done.add(number)
-            _tell(reports, len(done - {WHOLE}), len(plan.todo), report)
+                    if not isinstance(found, Whole):
+                        done[number] = Explored(plan.todo[number], *found)
+                    yield number, found if isinstance(found, Whole) else done[number]
+            _tell(reports, len(done), len(plan.todo), report)
         pool.shutdown()
         return
     except BaseException as error:
@@ -186,8 +192,8 @@ def _start(
     )
     try:
         # The whole switch takes as long as the longest batch: at the end others would wait for it.
-        work = [(WHOLE,), *plan.batches] if plan.case.is_patched else plan.batches
-        return pool, {pool.submit(_run, batch) for batch in work}, reports
+        work = [(WHOLE,), *plan.early] if plan.case.is_patched else plan.early
+        return pool, {pool.submit(_run, batch, plan.bounds) for batch in work}, reports
     except BaseException:
         _give_up(pool)
         raise
@@ -271,7 +277,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(batch: Sequence[int]) -> list[tuple[int, ExploredParts | Whole]]:
+def _run(batch: Sequence[int], bounds: Bounds) -> list[tuple[int, ExploredParts | Whole]]:
     """Some tasks, by number. Their modules stay here: the first process has them."""
     plan: TaskPlan = _MINE["plan"]
     found: list[tuple[int, ExploredParts | Whole]] = []
@@ -288,7 +294,7 @@ def _run(batch: Sequence[int]) -> list[tuple[int, ExploredParts | Whole]]:
             if _MINE["stop"]:
                 raise KeyboardInterrupt
 
-        explored = run_task(plan.case, task, plan.bounds, tell)
+        explored = run_task(plan.case, task, bounds, tell)
         parts = explored.result, explored.counterexamples, explored.shares_memory
         found.append((number, parts))
     return found

@@ -93,6 +93,16 @@ def test_what_lies_beyond_a_violation_is_looked_into_as_far_as_is_told() -> None
     )
 
 
+def test_where_the_verdict_is_known_little_is_looked_into() -> None:
+    known = Options(spins=False, known_elsewhere=3)
+    result = explore(switches(4, RIGHT), known)
+    assert (result.verdict, result.states - result.frontier) == (Answer.NOT_PROVEN, 3)
+    assert str(result.bound) == "3 states beyond a violation with fewer CPUs"
+    # What is found within them is shown, and looked beyond as anywhere.
+    found = explore(switches(4, (*WRITE_OWN, *LOAD_TR)), replace(known, known_elsewhere=300))
+    assert (found.verdict, found.bound) == (Answer.VIOLATED, None)
+
+
 def test_stopping_at_the_first_violation_still_proves_what_is_right() -> None:
     assert explore(switches(3, RIGHT), Options(beyond_violation=0)).verdict is Answer.PROVEN
 

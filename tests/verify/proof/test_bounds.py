@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from kpatch.proving import case_of
+from kpatch.repair import scan
 from kpatch.report.proof_documents import proof_document
 from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
 from kpatch.units import counted
 from kpatch.verify.explore import MemoryModel
+from kpatch.verify.explore.result import Answer
 from kpatch.verify.machine import scenarios
-from kpatch.verify.proof.obligations import suite
+from kpatch.verify.proof.obligations import Obligation, suite
 from kpatch.verify.proof.tasks import Bounds
 from kpatch.verify.proof.workers import run_proof
 from tests.cli.harness import Done, command_line, environment, sample
@@ -120,6 +123,23 @@ def test_an_interrupt_says_what_was_covered_and_leaves_no_process(
     assert "Traceback" not in done.out + done.err
     assert re.search(r"\d+/\d+ +\d{4,} states", ESCAPE.sub("", done.err))
     assert WIPED in done.err.rpartition("proving")[2]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_few_cpus_violate_is_not_explored_to_the_end_with_many(jobs: int) -> None:
+    case = case_of(scan(sample("kqemu-7.ko").read_bytes()))
+    bounds = Bounds(beyond_violation=48)
+
+    def ends(*cpus: int) -> dict[int, tuple[Answer, str]]:
+        asked = [Obligation(scenarios.LEAVE, count, MemoryModel.SC) for count in cpus]
+        proof = run_proof(case, asked, bounds, jobs=jobs, report=lambda standing: None)
+        assert proof.verdict == "violated"
+        results = {each.task.obligation.cpus: each.result for each in proof.explored}
+        return {count: (result.verdict, str(result.bound)) for count, result in results.items()}
+
+    alone, beside = ends(16)[16], ends(2, 16)[16]
+    assert alone == (Answer.VIOLATED, "0 states beyond the first violation")
+    assert beside == (Answer.NOT_PROVEN, "3 states beyond a violation with fewer CPUs")
 
 
 @pytest.mark.parametrize("index", [0, -1], ids=["a control", "an obligation"])
