@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kpatch.verify.explore.result import Answer
@@ -45,13 +44,13 @@ class TaskPlan(NamedTuple):
             (early if is_few else late).append(tuple(batch))
         return cls(case, tuple(todo), bounds, tuple(early), tuple(late))
 
-    def late_bounds(self, done: Iterable[Explored]) -> Bounds:
-        """The bounds of the late ones, once the early ones are ``done``."""
-        is_known = any(
-            explored.task.kind == "obligation" and explored.result.verdict is Answer.VIOLATED
-            for explored in done
-        )
-        return replace(self.bounds, is_known=is_known)
+
+def is_violated(done: Iterable[Explored]) -> bool:
+    """Whether the verdict is known, once the early ones are ``done``."""
+    return any(
+        explored.task.kind == "obligation" and explored.result.verdict is Answer.VIOLATED
+        for explored in done
+    )
 
 
 def _place(case: Case, task: Task, bounds: Bounds) -> Hashable:

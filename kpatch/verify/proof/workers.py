@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Final
 
 from kpatch.errors import MachineError
 from kpatch.verify.explore import Counterexample, Progress, Result
 from kpatch.verify.explore.bound import INTERRUPTED
-from kpatch.verify.proof.batches import TaskPlan
+from kpatch.verify.proof.batches import TaskPlan, is_violated
 from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task, tasks
@@ -119,10 +119,9 @@ def run_proof(
 def _one_by_one(
     plan: TaskPlan, report: ProofReport, stop: Stop, done: dict[int, Explored]
 ) -> Iterator[Found]:
-    """What is not ``done`` yet; it is noted there."""
     todo = plan.todo
     for stage in (plan.early, plan.late):
-        bounds = plan.bounds if stage is plan.early else plan.late_bounds(done.values())
+        bounds = replace(plan.bounds, is_known=stage is plan.late and is_violated(done.values()))
         for index in [index for batch in stage for index in batch if index not in done]:
             if stop:
                 return
@@ -156,8 +155,8 @@ def _shared(
                 # What runs ends by itself and says what it covered.
                 waiting, late = {future for future in waiting if not future.cancel()}, ()
             elif not waiting:
-                bounds = plan.late_bounds(done.values())
-                waiting, late = {pool.submit(_run, batch, bounds) for batch in late}, ()
+                known = is_violated(done.values())
+                waiting, late = {pool.submit(_run, batch, known) for batch in late}, ()
             finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
             for each in finished:
                 for number, found in each.result():
@@ -193,7 +192,7 @@ def _start(
     try:
         # The whole switch takes as long as the longest batch: at the end others would wait for it.
         work = [(WHOLE,), *plan.early] if plan.case.is_patched else plan.early
-        return pool, {pool.submit(_run, batch, plan.bounds) for batch in work}, reports
+        return pool, {pool.submit(_run, batch, False) for batch in work}, reports
     except BaseException:
         _give_up(pool)
         raise
@@ -277,9 +276,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(batch: Sequence[int], bounds: Bounds) -> list[tuple[int, ExploredParts | Whole]]:
+def _run(batch: Sequence[int], is_known: bool) -> list[tuple[int, ExploredParts | Whole]]:
     """Some tasks, by number. Their modules stay here: the first process has them."""
     plan: TaskPlan = _MINE["plan"]
+    bounds = replace(plan.bounds, is_known=is_known)
     found: list[tuple[int, ExploredParts | Whole]] = []
     for number in batch:
         if _MINE["stop"]:

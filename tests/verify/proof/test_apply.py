@@ -17,7 +17,7 @@ from kpatch.verify.machine import scenarios
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof import workers as crew
 from kpatch.verify.proof.obligations import suite
-from kpatch.verify.proof.tasks import Bounds, Case, Task
+from kpatch.verify.proof.tasks import Case, Task
 from tests.cli.harness import Done, copied, look, names, run, sample
 from tests.verify.machine.workshop import image_bytes, match_of, with_image
 from tests.verify.mutants.changes import Draft, Lines, before, signature_text
@@ -187,7 +187,7 @@ def test_a_process_of_the_proof_that_dies_is_a_refusal(
     assert done.code == 18 and "a process of the proof died" in done.complaint
 
 
-def die(batch: Sequence[int], bounds: Bounds) -> NoReturn:
+def die(batch: Sequence[int], is_known: bool) -> NoReturn:
     """What the kernel does to a process when there is no memory left."""
     os._exit(9)
 
