@@ -22,7 +22,7 @@ from kpatch.cli.common import (
 from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.errors import UsageError
-from kpatch.kernel.host import Host
+from kpatch.kernel.host import UNKNOWN_HOST, Host
 from kpatch.patch.assess import assess
 from kpatch.patch.sides import Sides, both_sides
 from kpatch.proving import case_of, prove_case
@@ -65,7 +65,7 @@ def command(
     def write(path: Path) -> tuple[list[FileEntry], int]:
         module = targets.open_target(path).only_module
         sides = both_sides(module, host=host, signatures=signatures)
-        proof = None if no_verify else _proof(sides, signatures, console)
+        proof = None if no_verify else _proof(sides, host, signatures, console)
         document = page_document(sides, proof, signatures)
         if place is not None:
             # Imported here: the templates cost start-up time.
@@ -98,14 +98,12 @@ def _require_new(place: Path) -> Path:
     return files.output_file(place)
 
 
-def _proof(sides: Sides, signatures: Signatures, console: Console) -> ProofFacts:
+def _proof(sides: Sides, host: Host, signatures: Signatures, console: Console) -> ProofFacts:
+    """Proven for the kernel it was patched for, whichever was named."""
     from kpatch.report.proof_documents import proof_document
 
     module = sides.after
     with progress.shown(console, name=module.name) as proving:
-        if module is sides.given.module:
-            # A refusal is about another kernel that was named; the patch is proven for its own.
-            found = sides.given._replace(refusal=None)
-        else:
-            found = assess(module, signatures=signatures)
+        as_given = module is sides.given.module and host == UNKNOWN_HOST
+        found = sides.given if as_given else assess(module, signatures=signatures)
         return proof_document(prove_case(case_of(found), proving))

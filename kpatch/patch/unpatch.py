@@ -23,7 +23,7 @@ from kpatch.patch.note import NO_DIGEST, RESTORE, SECTION, Note, seal_holds
 from kpatch.patch.plan import Neutralised, Plan, make_plan
 from kpatch.patch.rebuild import rebuild
 from kpatch.patch.traces import PatchedSite, Traces, places_of
-from kpatch.signature.model import Match, Signature
+from kpatch.signature.model import Signature
 from kpatch.signature.pattern import InstructionPattern, SymbolAddress
 from kpatch.signature.scan import find_any
 from kpatch.units import FileOffset
@@ -38,8 +38,7 @@ def require_genuine(module: Module, found: Unpatched) -> None:
     note = found.note
     if found.means is not Means.ORIGINAL or note is None:
         return  # known by having been patched again
-    neutralised = switched_off(found.module, note, is_original=True)
-    plan = _plan_again(found.module, found.match, (note.cpuid, note.tss_stride), note, neutralised)
+    plan = _plan_of_original(found)
     said = plan.note._replace(patched_sha256=note.patched_sha256)
     if note.loaded_sha256 == NO_DIGEST:
         said = said.like_the_first()
@@ -61,13 +60,13 @@ def require_rest(module: Module, found: Unpatched) -> None:
     """Raise DamagedFileError where ``module``, which is not as it was patched, loads otherwise than
     it did beside its sites and what was added. What these do is explored; the rest is not.
     """
-    note, match = found.note, found.match
-    if found.means is not Means.ORIGINAL or note is None:
+    if found.means is not Means.ORIGINAL:
         return  # known by loading as the patched module does
-    neutralised = switched_off(found.module, note, is_original=True)
-    plan = _plan_again(found.module, match, (note.cpuid, note.tss_stride), note, neutralised)
-    image = match.image
-    sites = [range(image.at + site.start, image.at + site.end) for site in match.sites.values()]
+    plan = _plan_of_original(found)
+    image = found.match.image
+    sites = [
+        range(image.at + site.start, image.at + site.end) for site in found.match.sites.values()
+    ]
     changed = differing(read_module(apply_plan(plan)), module, {image.section.name: sites})
     before = {section.name for section in found.module.sections}
     if beside := [name for name in changed if name in before]:
@@ -88,11 +87,8 @@ def leads_to(
 ) -> bool:
     """Whether ``original``, patched as ``found`` says, loads as ``module`` does."""
     try:
-        match = find_any(original, signatures)
-        neutralised = switched_off(original, found.note, is_original=True)
-        host = (found.cpuid, found.tss_stride)
-        plan = _plan_again(original, match, host, found.note, neutralised)
-        return not differing(read_module(apply_plan(plan)), module)
+        again = found._replace(module=original, match=find_any(original, signatures))
+        return not differing(read_module(apply_plan(_plan_of_original(again))), module)
     except KpatchError:
         return False
 
@@ -116,8 +112,10 @@ def taken_out(
             for name in sorted(_wanted(traces) - module.undefined):
                 raise _not_whole(module, f"its symbol {name} has another name, or is gone")
             raise _not_whole(module, "its trampolines, sites or lock are other ones")
-        digests = (loaded_digest(found.module), digest_before_linking(found.module))
-        if note.loaded_sha256 not in (NO_DIGEST, *digests):
+        if note.loaded_sha256 != NO_DIGEST and all(
+            digest(found.module) != note.loaded_sha256
+            for digest in (loaded_digest, digest_before_linking)
+        ):
             raise _not_whole(module, "parts of the module beside the patch were changed")
         return found
     rebuilt = rebuild(places, module.name)
@@ -146,29 +144,30 @@ def _tried(
     data = without(module, _removal(module, traces, places), changes)
     before = read_module(data, module.name)
     neutralised = switched_off(before, note, is_original=False)
+    means = Means.REBUILT if note is None else Means.TAKEN_OUT
     try:
-        match = find_any(before, signatures)
-        plan = _plan_again(before, match, host, note, neutralised)
-        again = read_module(apply_plan(plan), module.name)
+        found = Unpatched(before, means, find_any(before, signatures), *host, note)
+        again = read_module(apply_plan(_plan_again(found, neutralised)), module.name)
     except KpatchError:
         return None
-    if differing(again, module):
-        return None
-    means = Means.REBUILT if note is None else Means.TAKEN_OUT
-    return Unpatched(before, means, match, *host, note)
+    return None if differing(again, module) else found
 
 
-def _plan_again(
-    before: Module,
-    match: Match,
-    host: tuple[int, int],
-    note: Note | None,
-    neutralised: Neutralised | None,
-) -> Plan:
-    cpuid, stride = host
-    plan = make_plan(before, match, cpuid=cpuid, tss_stride=stride, neutralised=neutralised)
-    if note is not None:
-        plan = replace(plan, note=plan.note._replace(version=note.version))
+def _plan_of_original(found: Unpatched) -> Plan:
+    """Raises DamagedFileError as :func:`switched_off`."""
+    return _plan_again(found, switched_off(found.module, found.note, is_original=True))
+
+
+def _plan_again(found: Unpatched, neutralised: Neutralised | None) -> Plan:
+    plan = make_plan(
+        found.module,
+        found.match,
+        cpuid=found.cpuid,
+        tss_stride=found.tss_stride,
+        neutralised=neutralised,
+    )
+    if found.note is not None:
+        plan = replace(plan, note=plan.note._replace(version=found.note.version))
     return plan
 
 

@@ -14,8 +14,6 @@ from kpatch.units import counted
 if TYPE_CHECKING:
     from kpatch.report.typed_proof import ExploredFacts, ProofFacts
 
-"""What TR holds up to FreeBSD 7.3."""
-
 
 def coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     """How much was explored, and exactly what of it is proven."""
