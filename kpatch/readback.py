@@ -10,7 +10,8 @@ from kpatch.errors import VerificationError
 from kpatch.patch.note import SECTION
 
 if TYPE_CHECKING:
-    from kpatch.witness.readers.readback import Background, Reading
+    from kpatch.witness.readers.background import Background
+    from kpatch.witness.readers.readback import Reading
 
 _KQEMU: Final = b"kqemu"
 
@@ -23,7 +24,7 @@ def others_reading(*, is_likely: bool) -> Iterator[Background]:
     else takes so long at a stretch.
     """
     # Imported here: most commands read nothing back.
-    from kpatch.witness.readers.readback import Background
+    from kpatch.witness.readers.background import Background
 
     others = Background()
     try:

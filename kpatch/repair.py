@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from kpatch.patch.plan import Plan
     from kpatch.signature.model import Signature
     from kpatch.verify.proof.verdict import Proof
-    from kpatch.witness.readers.readback import Background, Reading
+    from kpatch.witness.readers.background import Background
+    from kpatch.witness.readers.readback import Reading
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kpatch.patch.assess import Assessment
     from kpatch.report.typed import FileEntry
     from kpatch.report.typed_proof import Verified
-    from kpatch.witness.readers.readback import Background
+    from kpatch.witness.readers.background import Background
 
 _MODELS = {
     "sc": (MemoryModel.SC,),

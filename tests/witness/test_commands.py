@@ -14,6 +14,7 @@ from kpatch.patch.apply import write
 from kpatch.patch.plan import Plan
 from kpatch.verify.machine.scenarios import SCENARIOS
 from kpatch.witness.readers import readback
+from kpatch.witness.readers.background import Background
 from kpatch.witness.readers.readback import Reading
 from tests.cli import schema
 from tests.cli.harness import copied, listing, patched_bytes, run
@@ -69,7 +70,7 @@ def test_a_reader_that_objects_is_a_failure_of_verify(
     path = tmp_path / "kqemu.ko"
     path.write_bytes(patched_bytes())
     objection = (Reading("LIEF", "1.0.0", ("section 3: size is 1, expected 2",)),)
-    monkeypatch.setattr(readback.Background, "readings", lambda _: objection)
+    monkeypatch.setattr(Background, "readings", lambda _: objection)
     done = run(*_SMALL, path)
     assert done.code == 17
     assert "LIEF does not agree:\n    section 3: size is 1, expected 2" in done.out
@@ -84,7 +85,7 @@ def test_a_reader_that_the_machine_refuses_says_nothing_about_the_file(
     def refused() -> NoReturn:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setitem(readback._LOADED, "LIEF", refused)
+    monkeypatch.setitem(readback.READERS, "LIEF", refused)
     done = run(*_SMALL, path)
     assert done.code == 18
     assert "Too many open files" in done.err and "ulimit -n" in done.err

@@ -1,36 +1,12 @@
-"""Has every reader look at a file, in a process of its own or in this one."""
+"""Has every reader look at a file, in this process."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import multiprocessing
-import os
-import pickle
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from io import BytesIO
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import IO, Final, NamedTuple
 
-from kpatch.errors import FileAccessError
-from kpatch.interrupts import held_back
-from kpatch.storage.bulk import PIECE, Bulk
 from kpatch.witness.readers.picture import Picture, differences, left_over
-
-NAMES: Final = ("pyelftools", "LIEF")
-
-LIMIT: Final = 120.0
-"""Seconds after which a reader counts as hanging. Both need less than one on a module of 1 MB."""
-_PIECE_OF_LIMIT: Final = 1.0
-
-_FROM_OUTSIDE: Final = (
-    *(signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU),
-)
-"""Signals that a reader does not bring upon itself, whatever it reads."""
 
 
 class Reading(NamedTuple):
@@ -46,7 +22,7 @@ class Reading(NamedTuple):
         return not self.differences
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What a reader says, and the part of its picture that only the original tells to be right."""
 
     reading: Reading
@@ -59,137 +35,18 @@ def read_by_each(data: bytes, expected: Picture) -> tuple[Reading, ...]:
     Raises ImportError, MemoryError or OSError where a reader cannot be had: that says nothing about
     the file.
     """
-    return _judged(_seen_by_each(BytesIO(data), len(data), expected), data, expected)
+    return judged(seen_by_each(BytesIO(data), len(data), expected), data, expected)
 
 
-class Background:
-    """The readers in another process, or in this one where none is to be had."""
+def seen_by_each(opened: IO[bytes], size: int, expected: Picture) -> tuple[Seen, ...]:
+    """What each reader sees in ``opened``, of ``size`` bytes, against what is expected of it.
 
-    def __init__(self) -> None:
-        self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
-        self._asked: tuple[bytes, Picture] | None = None
-
-    def load(self) -> None:
-        """Have the other process load the readers, and go on.
-
-        To load LIEF takes 0.4 s, for the 67,000 members of its enumerations.
-        """
-        if self._process is not None:
-            return
-        try:
-            ours, theirs = multiprocessing.Pipe()
-            process = _PROCESS(target=_child, args=(theirs, ours), daemon=True)
-            with held_back():
-                process.start()
-                self._process, self._pipe = process, ours
-        except OSError:
-            return  # they are loaded here
-        theirs.close()
-
-    def read(self, data: bytes, expected: Picture) -> None:
-        """Have ``data`` read, once, and go on."""
-        self.load()
-        self._asked = data, expected
-        if self._pipe is not None:
-            # A process that is gone shows when it should answer.
-            with contextlib.suppress(OSError), _stream(self._pipe, "wb") as stream:
-                # The original stays here: see left_over.
-                pickle.dump((len(data), replace(expected, original=None)), stream)
-                stream.write(data)
-
-    def readings(self) -> tuple[Reading, ...]:
-        """Wait for what the readers say; of no file they say nothing.
-
-        That the process died, or does not answer in time, is a difference in itself; nothing is
-        taken for read that was not. Raises what :func:`read_by_each` raises.
-        """
-        if self._asked is None:
-            return ()
-        found = None
-        if self._pipe is not None and self._process is not None:
-            found = _received(self._pipe, self._process)
-        # By now others have let go of what the machine was short of, or the reason is told.
-        return read_by_each(*self._asked) if found is None else _judged(found, *self._asked)
-
-    def end(self) -> None:
-        """End the other process, whatever it does."""
-        if self._pipe is not None and self._process is not None:
-            self._pipe.close()
-            # Not terminate(): a shell may have had it ignored, a library may handle it.
-            self._process.kill()
-            self._process.join()
-
-
-# A fork where there is one: other ways to start load more anew than LIEF takes.
-_PROCESS: Final = multiprocessing.get_context("fork").Process
-
-
-def _received(pipe: Connection, process: BaseProcess) -> tuple[_Seen, ...] | None:
-    """What the other process says; None where it could not have a reader, or somebody killed it:
-    that says nothing about the file.
+    Raises what :func:`read_by_each` raises.
     """
-    try:
-        # In pieces: the time in which all of kpatch is stopped counts as one, however long.
-        if any(pipe.poll(_PIECE_OF_LIMIT) for _ in range(round(LIMIT / _PIECE_OF_LIMIT))):
-            seen: tuple[_Seen, ...] | None = pipe.recv()
-            return seen
-        why = f"no answer in {LIMIT:.0f} s"
-    except (EOFError, OSError):
-        process.join(_PIECE_OF_LIMIT)
-        if -(process.exitcode or 0) in _FROM_OUTSIDE:
-            return None
-        why = "the process that read it died"
-    return tuple(_Seen(Reading(name, "", (why,))) for name in NAMES)
+    return tuple(_seen(name, opened, size, expected) for name in READERS)
 
 
-def _child(pipe: Connection, others_end: Connection) -> None:
-    # An interrupt ends the proof, which then still says what the readers saw: a reader that died
-    # of it would be taken for one that disagrees.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Loading LIEF makes very many objects that stay, among which the collector looks for garbage.
-    gc.disable()
-    others_end.close()
-    # Beside it, so that whoever sends the file need not wait. What cannot be loaded is told below.
-    with contextlib.suppress(RuntimeError):
-        threading.Thread(target=_load, daemon=True).start()
-    found = None
-    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
-        with contextlib.suppress(ImportError, MemoryError, OSError, FileAccessError):
-            with _stream(pipe, "rb") as stream:
-                size, expected = pickle.load(stream)
-                # In a file where it is large, so that it is in memory once: where LIEF has it.
-                data = Bulk.join(_pieces(stream, size))
-            with data.opened() as opened:
-                found = _seen_by_each(opened, size, expected)
-        pipe.send(found)
-
-
-def _stream(pipe: Connection, mode: str) -> IO[bytes]:
-    """``pipe`` as a file: to send and receive a message takes two copies of it in memory."""
-    return os.fdopen(os.dup(pipe.fileno()), mode)
-
-
-def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
-    """The next ``size`` bytes. Raises EOFError where there are fewer."""
-    while size:
-        piece = stream.read(min(size, PIECE))
-        if not piece:
-            raise EOFError
-        yield piece
-        size -= len(piece)
-
-
-def _load() -> None:
-    with contextlib.suppress(Exception):
-        _lief()
-
-
-def _seen_by_each(opened: IO[bytes], size: int, expected: Picture) -> tuple[_Seen, ...]:
-    return tuple(_seen(name, opened, size, expected) for name in NAMES)
-
-
-def _judged(found: tuple[_Seen, ...], data: bytes, expected: Picture) -> tuple[Reading, ...]:
+def judged(found: tuple[Seen, ...], data: bytes, expected: Picture) -> tuple[Reading, ...]:
     """What the readers say of ``data``, with what they left to who has the original."""
     if expected.original is None:
         return tuple(each.reading for each in found)
@@ -203,8 +60,8 @@ def _judged(found: tuple[_Seen, ...], data: bytes, expected: Picture) -> tuple[R
     )
 
 
-def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> _Seen:
-    version, read = _LOADED[name]()
+def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> Seen:
+    version, read = READERS[name]()
     opened.seek(0)
     try:
         seen = read(opened, size, expected.note_sections)
@@ -214,9 +71,9 @@ def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> _Seen:
     # Both raise what they like on a damaged file, pyelftools some ten kinds.
     except Exception as error:
         why = f"it cannot read the file: {type(error).__name__}: {error}"
-        return _Seen(Reading(name, version, (why,)))
+        return Seen(Reading(name, version, (why,)))
     reading = Reading(name, version, differences(expected, seen, ordered=name != "LIEF"))
-    return _Seen(reading, Picture(seen.header, (), (), (), outside=seen.outside))
+    return Seen(reading, Picture(seen.header, (), (), (), outside=seen.outside))
 
 
 Read = Callable[[IO[bytes], int, frozenset[str]], Picture]
@@ -235,4 +92,5 @@ def _lief() -> tuple[str, Read]:
     return by_lief.VERSION, lambda opened, size, _: by_lief.read(opened, size)
 
 
-_LOADED: Final = {"pyelftools": _pyelftools, "LIEF": _lief}
+READERS: Final = {"pyelftools": _pyelftools, "LIEF": _lief}
+"""What loads each reader: its version, and how it reads. Raises as :func:`read_by_each`."""
