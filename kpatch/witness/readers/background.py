@@ -21,8 +21,8 @@ from kpatch.storage.bulk import PIECE, Bulk
 from kpatch.witness.readers.picture import Picture
 from kpatch.witness.readers.readback import (
     READERS,
+    HalfRead,
     Reading,
-    Seen,
     judged,
     read_by_each,
     seen_by_each,
@@ -101,14 +101,14 @@ class Background:
 _PROCESS: Final = multiprocessing.get_context("fork").Process
 
 
-def _received(pipe: Connection, process: BaseProcess) -> tuple[Seen, ...] | None:
+def _received(pipe: Connection, process: BaseProcess) -> tuple[HalfRead, ...] | None:
     """What the other process says; None where it could not have a reader, or somebody killed it:
     that says nothing about the file.
     """
     try:
         # In pieces: the time in which all of kpatch is stopped counts as one, however long.
         if any(pipe.poll(_PIECE_OF_LIMIT) for _ in range(round(LIMIT / _PIECE_OF_LIMIT))):
-            seen: tuple[Seen, ...] | None = pipe.recv()
+            seen: tuple[HalfRead, ...] | None = pipe.recv()
             return seen
         why = f"no answer in {LIMIT:.0f} s"
     except (EOFError, OSError):
@@ -116,7 +116,7 @@ def _received(pipe: Connection, process: BaseProcess) -> tuple[Seen, ...] | None
         if -(process.exitcode or 0) in _FROM_OUTSIDE:
             return None
         why = "the process that read it died"
-    return tuple(Seen(Reading(name, "", (why,))) for name in READERS)
+    return tuple(HalfRead(Reading(name, "", (why,))) for name in READERS)
 
 
 def _child(pipe: Connection, others_end: Connection) -> None:

@@ -22,7 +22,7 @@ class Reading(NamedTuple):
         return not self.differences
 
 
-class Seen(NamedTuple):
+class HalfRead(NamedTuple):
     """What a reader says, and the part of its picture that only the original tells to be right."""
 
     reading: Reading
@@ -38,7 +38,7 @@ def read_by_each(data: bytes, expected: Picture) -> tuple[Reading, ...]:
     return judged(seen_by_each(BytesIO(data), len(data), expected), data, expected)
 
 
-def seen_by_each(opened: IO[bytes], size: int, expected: Picture) -> tuple[Seen, ...]:
+def seen_by_each(opened: IO[bytes], size: int, expected: Picture) -> tuple[HalfRead, ...]:
     """What each reader sees in ``opened``, of ``size`` bytes, against what is expected of it.
 
     Raises what :func:`read_by_each` raises.
@@ -46,7 +46,7 @@ def seen_by_each(opened: IO[bytes], size: int, expected: Picture) -> tuple[Seen,
     return tuple(_seen(name, opened, size, expected) for name in READERS)
 
 
-def judged(found: tuple[Seen, ...], data: bytes, expected: Picture) -> tuple[Reading, ...]:
+def judged(found: tuple[HalfRead, ...], data: bytes, expected: Picture) -> tuple[Reading, ...]:
     """What the readers say of ``data``, with what they left to who has the original."""
     if expected.original is None:
         return tuple(each.reading for each in found)
@@ -60,7 +60,7 @@ def judged(found: tuple[Seen, ...], data: bytes, expected: Picture) -> tuple[Rea
     )
 
 
-def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> Seen:
+def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> HalfRead:
     version, read = READERS[name]()
     opened.seek(0)
     try:
@@ -71,9 +71,9 @@ def _seen(name: str, opened: IO[bytes], size: int, expected: Picture) -> Seen:
     # Both raise what they like on a damaged file, pyelftools some ten kinds.
     except Exception as error:
         why = f"it cannot read the file: {type(error).__name__}: {error}"
-        return Seen(Reading(name, version, (why,)))
+        return HalfRead(Reading(name, version, (why,)))
     reading = Reading(name, version, differences(expected, seen, ordered=name != "LIEF"))
-    return Seen(reading, Picture(seen.header, (), (), (), outside=seen.outside))
+    return HalfRead(reading, Picture(seen.header, (), (), (), outside=seen.outside))
 
 
 Read = Callable[[IO[bytes], int, frozenset[str]], Picture]
