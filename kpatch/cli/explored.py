@@ -28,9 +28,9 @@ from kpatch.verify.proof.tasks import Bounds, replayed_lanes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kpatch.cli.asked import Asked
     from kpatch.cli.console import Console
     from kpatch.cli.machines import MachineTests
-    from kpatch.cli.verify import Asked
     from kpatch.patch.assess import Assessment
     from kpatch.report.typed import FileEntry
     from kpatch.report.typed_proof import Verified

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
 from kpatch import repair
 from kpatch import storage as files
 from kpatch.cli import machines
+from kpatch.cli.asked import Asked
 from kpatch.cli.common import (
     FILES,
     Signatures,
@@ -33,40 +34,6 @@ from kpatch.verify.proof import MAX_STATES
 
 if TYPE_CHECKING:
     from kpatch.report.typed import FileEntry
-
-
-class Asked(NamedTuple):
-    """The options that say what is explored, and how far."""
-
-    scenarios: tuple[str, ...]
-    cpus: str | None
-    model: str | None
-    tr_selector: str | None
-    max_states: int
-    max_seconds: float | None
-    por: bool
-    symmetry: bool
-    every_instruction: bool
-    replay: str | None
-
-    def require(self) -> None:
-        """Raise UsageError for a mistake in what was named, before any file is opened."""
-        if self.max_seconds is not None and math.isnan(self.max_seconds):
-            raise UsageError("that is not a number", where="--max-seconds", todo="name seconds")
-        if self.scenarios or self.cpus is not None or self.replay is not None:
-            # Imported here: without these there is no mistake, and all this may load beside LIEF.
-            from kpatch.cli import explored
-
-            explored.wanted_proof(self)
-
-    def said_of_cpus(self) -> str:
-        """What --cpus cannot change in the scenarios that were named; empty if it can."""
-        if self.cpus is None or not self.scenarios:
-            return ""
-        # Imported here, as above.
-        from kpatch.cli import explored
-
-        return explored.said_of_cpus(self.scenarios, self.cpus)
 
 
 @click.command("verify")
@@ -152,8 +119,8 @@ def command(
         every_instruction=every_instruction,
         replay=replay,
     )
-    asked.require()
-    if replay is None and (ignored := asked.said_of_cpus()):
+    _require(asked)
+    if replay is None and (ignored := _said_of_cpus(asked)):
         console.say(f"kpatch: {ignored}")
 
     chosen = list(files.expand(paths))
@@ -202,3 +169,24 @@ def command(
         files.replace(place, (json.dumps(traced, indent=2, sort_keys=True) + "\n").encode())
         console.say(f"the document is in {trace}")
     return code
+
+
+def _require(asked: Asked) -> None:
+    """Raise UsageError for a mistake in what was named, before any file is opened."""
+    if asked.max_seconds is not None and math.isnan(asked.max_seconds):
+        raise UsageError("that is not a number", where="--max-seconds", todo="name seconds")
+    if asked.scenarios or asked.cpus is not None or asked.replay is not None:
+        # Imported here: without these there is no mistake, and all this may load beside LIEF.
+        from kpatch.cli import explored
+
+        explored.wanted_proof(asked)
+
+
+def _said_of_cpus(asked: Asked) -> str:
+    """What --cpus cannot change in the scenarios that were named; empty if it can."""
+    if asked.cpus is None or not asked.scenarios:
+        return ""
+    # Imported here, as above.
+    from kpatch.cli import explored
+
+    return explored.said_of_cpus(asked.scenarios, asked.cpus)
