@@ -37,6 +37,9 @@ def as_ours(error: Exception) -> KpatchError:
     library = type(error).__module__.partition(".")[0]
     if isinstance(error, MemoryError) or any(sign in said.lower() for sign in _NO_MEMORY):
         return MachineError("there is no memory for it", todo=_ROOM)
+    if isinstance(error, SystemError):
+        # The interpreter's own, or a library's in C, where something it asked for was refused.
+        return MachineError(f"Python failed: {said}", todo="look at the machine's limits")
     if isinstance(error, ImportError):
         return MachineError(
             f"cannot load {error.name or 'a library'}: {said}",

@@ -16,6 +16,7 @@ _MACHINE = 18  # errors.MachineError, which may be what cannot be loaded
 def main() -> None:
     """Run kpatch and exit with its code."""
     _take_standard_numbers()
+    sys.unraisablehook = _not_raised
     sys.exit(run(sys.argv[1:], leave=os._exit))
 
 
@@ -45,6 +46,14 @@ def run(argv: list[str], leave: Callable[[int], object] | None = None) -> int:
             f"kpatch: cannot start: {str(error) or 'no memory'}; install kpatch again, or make room"
         )
         return _MACHINE
+
+
+def _not_raised(found: sys.UnraisableHookArgs) -> None:
+    """Of what nobody can catch, as in a destructor, only bugs are told: where the machine refused
+    there, nothing depends on it.
+    """
+    if not isinstance(found.exc_value, (MemoryError, OSError)):
+        sys.__unraisablehook__(found)
 
 
 def _take_standard_numbers() -> None:

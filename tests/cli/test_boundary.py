@@ -29,6 +29,11 @@ FOREIGN = {
     "an import": (ImportError("no such thing", name="lief"), 18, "cannot load lief"),
     "descriptors": (OSError(errno.EMFILE, "Too many open files"), 18, "ulimit -n"),
     "processes": (BlockingIOError(errno.EAGAIN, "try again"), 18, "ulimit -u"),
+    "Python": (
+        SystemError("error return without exception set"),
+        18,
+        "Python failed: error return",
+    ),
     "a bug": (KeyError("x"), 70, "a bug of kpatch: KeyError"),
     "a deep one": (RecursionError("too deep"), 70, "a bug of kpatch: RecursionError"),
 }
@@ -191,6 +196,26 @@ def test_an_interrupt_of_the_program_itself_leaves_no_traceback(tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)
     assert process.returncode in (1, 130, -signal.SIGINT) and b"Traceback" not in said
+
+
+@pytest.mark.parametrize(("error", "told"), [("OSError", False), ("KeyError", True)])
+def test_only_a_bug_is_told_where_nobody_can_catch_it(error: str, *, told: bool) -> None:
+    code = (
+        "from kpatch.cli.main import main\n"
+        "class Left:\n"
+        f"    def __del__(self): raise {error}(4, 'x')\n"
+        "here = [Left()]\n"
+        "import sys; sys.addaudithook(lambda event, _: here.clear() if event == 'open' else None)\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "scan", str(sample("other.ko"))],
+        env=environment(),
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    assert (b"Traceback" in done.stderr) is told
 
 
 def test_a_closed_stream_leaves_its_number_to_no_file_of_ours(tmp_path: Path) -> None:
