@@ -19,7 +19,7 @@ from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
 from kpatch.verify.proof.tasks import Case
 from kpatch.witness.machine.emulators import run
-from kpatch.witness.machine.job import MachineSettings, disk
+from kpatch.witness.machine.job import MachineSettings, rom
 from kpatch.witness.machine.result import CpuReport
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
@@ -70,7 +70,7 @@ def _run(machine: str, case: Case, rounds: int, mode: str = "rounds") -> tuple[f
     if mode == "driver":  # its own C side calls what a source fix has behind the switch
         subject = replace(subject, after=None)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = run(machine, disk(subject, settings), 1)
+    found = run(machine, rom(subject, settings), 1)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if found.findings:
         raise SystemExit(f"{machine}: {found.findings}")

@@ -24,8 +24,8 @@ from kpatch.witness.machine.job import (
     SWITCH_FIELDS,
     MachineSettings,
     MachineSubject,
-    disk,
     require_functions,
+    rom,
 )
 from kpatch.witness.machine.result import MachineRun
 
@@ -235,7 +235,7 @@ def test_on(
 
 
 def _tried(machine: str, trial: Trial, limit: float | None) -> Tried:
-    made = disk(trial.subject, trial.settings)
+    made = rom(trial.subject, trial.settings)
     return Tried(trial, run(machine, made, trial.settings.cpus, limit))
 
 

@@ -15,7 +15,7 @@ from kpatch.machinetest import settings_for, subject_of
 from kpatch.verify.proof.fixes import FixModel
 from kpatch.verify.proof.tasks import Case
 from kpatch.witness.machine.emulators import require, run, version_of
-from kpatch.witness.machine.job import disk
+from kpatch.witness.machine.job import rom
 from kpatch.witness.machine.result import MachineRun
 
 ROUNDS: Final = {"qemu": 5_000, "bochs": 1_000}
@@ -89,7 +89,7 @@ def panic_scenes(
     if case.is_patched:
         named.append(("the patched module", case.module, False))
     scenes = tuple(
-        Scene(name, must, run(machine, disk(subject_of(case, module), settings), cpus, limit))
+        Scene(name, must, run(machine, rom(subject_of(case, module), settings), cpus, limit))
         for name, module, must in named
     )
     return Demonstration(

@@ -6,7 +6,7 @@
 #define PATIENCE 10000000
 #define EMPTY 0x40		/* and: the last one is out */
 
-/* 115,200 baud, 8 bits, no parity: what the BIOS leaves differs. */
+/* 115,200 baud, 8 bits, no parity: what a reset leaves differs. */
 void start_console(void)
 {
 	out8(SERIAL + 3, 0x83);
@@ -84,6 +84,5 @@ void end_run(const char *text)
 	for (const char *at = "Shutdown"; *at != 0; at++)
 		__asm__ volatile("outb %0, %1" : : "a"(*at), "d"((u16)0x8900));
 	out8(0xf4, 0);
-	for (;;)
-		__asm__ volatile("cli; hlt");
+	stop();
 }

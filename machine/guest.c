@@ -99,8 +99,7 @@ void make_guest(struct cpu *cpu)
 	u64 *stack = (u64 *)(monitor_stacks[cpu->number] + PAGE + MONITOR_STACK_TOP);
 	const u8 *image = (const u8 *)(MODULE_PHYS + job[JOB_IMAGE_AT]);
 
-	for (u64 at = 0; at < job[JOB_IMAGE_SIZE]; at++)
-		((u8 *)copy)[at] = image[at];
+	memcpy((void *)copy, image, job[JOB_IMAGE_SIZE]);
 	cpu->state_kernel = DIRECT(state);
 	cpu->state_monitor = MONITOR_BASE + image_size;
 	cpu->entry = DIRECT(copy) + job[JOB_KERNEL_TO_MONITOR];

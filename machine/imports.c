@@ -88,15 +88,17 @@ u64 pmap_extract(void *map, u64 address)
 
 void *memcpy(void *to, const void *from, u64 size)
 {
-	for (u64 at = 0; at < size; at++)
-		((u8 *)to)[at] = ((const u8 *)from)[at];
+	void *at = to;
+
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
 	return to;
 }
 
 void *memset(void *to, int value, u64 size)
 {
-	for (u64 at = 0; at < size; at++)
-		((u8 *)to)[at] = (u8)value;
+	void *at = to;
+
+	__asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(value) : "memory");
 	return to;
 }
 

@@ -4,11 +4,10 @@
 
 #define MOST_CPUS 16
 #define PAGE 4096
-#define SECTOR 512
-#define CHUNK_SECTORS 32
+#define RESET_BASE 0xffff0000	/* of the last 64 kB of the ROM, where a CPU starts */
+#define RESET_SIZE 0x100	/* bytes of code at its very end */
 
 #define IMAGE_PHYS 0x10000	/* this image, and the page where the other CPUs start */
-#define BOUNCE_SEGMENT 0x8000	/* where the BIOS reads to before it goes above 1 MB */
 #define JOB_PHYS 0x13ff000	/* the job's page; the module lies right behind it */
 #define MODULE_PHYS 0x1400000
 #define POOL_PHYS 0x3000000	/* memory for guests, up to the end of RAM */

@@ -87,6 +87,7 @@ extern struct lock Giant;
 extern void *cloner;
 void _mtx_lock_flags(struct lock *lock);
 void _mtx_unlock_flags(struct lock *lock);
+void *memcpy(void *to, const void *from, u64 size);
 void *memset(void *to, int value, u64 size);
 int strcmp(const char *one, const char *other);
 void _mtx_lock_spin_flags(volatile u32 *lock);
@@ -139,6 +140,13 @@ extern u64 host_pml4[];
 static inline void relax(void)
 {
 	__asm__ volatile("pause" : : : "memory");
+}
+
+/* A CPU that has nothing more to do takes nothing of the host's. */
+static inline __attribute__((noreturn)) void stop(void)
+{
+	for (;;)
+		__asm__ volatile("cli; hlt");
 }
 
 static inline u64 random_of(struct cpu *cpu)

@@ -4,15 +4,15 @@
 #define APIC ((volatile u32 *)0xfee00000)
 #define APIC_SPURIOUS (0xf0 / 4)
 #define APIC_COMMAND (0x300 / 4)
-#define INIT_ALL_OTHERS 0xc4500
-#define START_ALL_OTHERS 0xc4600
+#define APIC_TARGET (0x310 / 4)
+#define START 0x4600		/* Intel SDM vol. 3, 10.6.1: a startup IPI */
 
 struct cpu cpus[MOST_CPUS];
 u64 job[JOB_WORDS];
 u8 boot_stacks[MOST_CPUS + 1][STACK_SIZE] __attribute__((aligned(4096)));
 u8 fault_stacks[MOST_CPUS + 1][STACK_SIZE] __attribute__((aligned(4096)));
 struct fault_frame fault_frames[MOST_CPUS];
-static volatile u64 turn, ready, done, found;
+static volatile u64 booted, ready, done, found;
 
 _Static_assert(sizeof(struct fault_frame) == 256, "fault_frames is indexed by a shift of 8");
 _Static_assert(__builtin_offsetof(struct cpu, given) == CPU_GIVEN, "layout.h");
@@ -29,12 +29,21 @@ struct cpu *this_cpu(void)
 	return &cpus[b >> 24];
 }
 
-/* Bytes of memory that nobody may change: a sum that depends on their order. */
+/* Memory that nobody may change: a sum that depends on its words and on their order. */
+static u64 with_word(u64 found, u64 word)
+{
+	found = (found ^ word) * 0x100000001b3ULL;
+	return found ^ found >> 32;
+}
+
 static u64 sum(u64 start, u64 size, u64 found)
 {
-	for (u64 at = 0; at < size; at++)
-		found = (found ^ ((u8 *)start)[at]) * 0x100000001b3ULL;
-	return found;
+	u64 end = start + size, rest = 0;
+
+	for (; end - start >= sizeof(u64); start += sizeof(u64))
+		found = with_word(found, *(u64 *)start);
+	memcpy(&rest, (void *)start, end - start);
+	return with_word(found, rest);
 }
 
 static u64 sum_of_kernel(void)
@@ -54,21 +63,14 @@ static u64 sum_of_kernel(void)
 	return sum(MODULE_PHYS + end, job[JOB_MODULE_SIZE] - end, found);
 }
 
-static void wait_a_while(void)
+/* From reset on all but the first CPU wait for this. One after the other, so that none waits busily. */
+static void start_next(const struct cpu *cpu)
 {
-	for (unsigned count = 0; count < 20000; count++)
-		in8(0x80);		/* about a microsecond each on hardware */
-}
-
-static void start_others(void)
-{
+	if (cpu->number + 1 == job[JOB_CPUS])
+		return;
 	APIC[APIC_SPURIOUS] |= 0x100;
-	APIC[APIC_COMMAND] = INIT_ALL_OTHERS;
-	wait_a_while();
-	for (unsigned count = 0; count < 2; count++) {
-		APIC[APIC_COMMAND] = START_ALL_OTHERS | IMAGE_PHYS >> 12;
-		wait_a_while();
-	}
+	APIC[APIC_TARGET] = (u32)(cpu->number + 1) << 24;
+	APIC[APIC_COMMAND] = START | IMAGE_PHYS >> 12;
 }
 
 /* A fault, on the host's page tables and a stack of its own. */
@@ -269,11 +271,8 @@ void cpu_main(u64 number)
 			job[word] = ((const u64 *)JOB_PHYS)[word];
 		start_console();
 		if (job[JOB_MAGIC] != JOB_IS_OURS)
-			end_run("the disk has no job");
-		start_others();
+			end_run("the ROM has no job");
 	}
-	while (turn != number)
-		relax();
 	cpu->number = number;
 	cpu->random = (job[JOB_SEED] + number + 1) * 0x9e3779b97f4a7c15ULL | 1;
 	kernel_boot(cpu);
@@ -284,8 +283,9 @@ void cpu_main(u64 number)
 	} else {
 		make_guest(cpu);
 	}
-	__atomic_fetch_add(&turn, 1, __ATOMIC_SEQ_CST);
-	while (turn != job[JOB_CPUS])
+	start_next(cpu);
+	__atomic_fetch_add(&booted, 1, __ATOMIC_SEQ_CST);
+	while (booted != job[JOB_CPUS])
 		relax();
 	if (number == 0)
 		before = sum_of_kernel();
@@ -300,8 +300,7 @@ void cpu_main(u64 number)
 		rounds(cpu);
 	__atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
 	if (number != 0)
-		for (;;)
-			__asm__ volatile("hlt");
+		stop();
 	while (done != job[JOB_CPUS]) {
 		say_so_far(cpu);
 		relax();

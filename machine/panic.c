@@ -74,7 +74,9 @@ void system_call(void)
 
 	if (cpu->rounds == job[JOB_ROUNDS]) {
 		__atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
-		while (cpu->number != 0 || finished != job[JOB_CPUS])
+		if (cpu->number != 0)
+			stop();
+		while (finished != job[JOB_CPUS])
 			relax();
 		print_processes();
 		end_run("done");
@@ -105,8 +107,7 @@ void kernel_panic(struct cpu *cpu, const struct fault_frame *frame)
 	u64 number = 30;
 
 	if (__atomic_exchange_n(&panics, 1, __ATOMIC_SEQ_CST) != 0)
-		for (;;)
-			relax();
+		stop();
 	for (unsigned trap = 0; trap < sizeof(traps) / sizeof(traps[0]); trap++)
 		if (traps[trap].vector == frame->vector) {
 			name = traps[trap].name;

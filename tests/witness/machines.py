@@ -13,9 +13,10 @@ from kpatch.patch.prepare import prepare
 from kpatch.proving import case_of
 from kpatch.verify.proof.tasks import Case
 from kpatch.witness.machine import emulators
-from kpatch.witness.machine.job import disk
+from kpatch.witness.machine.job import rom
 from kpatch.witness.machine.result import MachineRun
 
+MODULE = "the module on a shared GDT"
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
@@ -39,4 +40,4 @@ def trial(name: str, of: Case, machine: str, rounds: int) -> Trial:
 
 
 def tried(one: Trial, machine: str, limit: float | None = None) -> MachineRun:
-    return emulators.run(machine, disk(one.subject, one.settings), one.settings.cpus, limit)
+    return emulators.run(machine, rom(one.subject, one.settings), one.settings.cpus, limit)

@@ -25,7 +25,7 @@ from kpatch.proving import case_of
 from kpatch.verify.explore import Answer as Found
 from kpatch.verify.proof.tasks import Bounds, Case, Task, run_task
 from kpatch.witness.machine.emulators import run
-from kpatch.witness.machine.job import MachineSettings, disk
+from kpatch.witness.machine.job import MachineSettings, rom
 from kpatch.witness.machine.result import MachineRun
 from tests.verify.mutants.table import MUTANTS
 from tests.verify.mutants.variant import LEAVE
@@ -107,7 +107,7 @@ def by_machine(machine: str, case: Case, known: str = "") -> str:
     usual = settings_for(machine, case, rounds=ROUNDS[machine])
     settings = MachineSettings(**{**vars(usual), "private_gdt": case.fix.private_only})
     try:
-        made = disk(subject_of(case, case.module), settings)
+        made = rom(subject_of(case, case.module), settings)
     except UnknownModuleError:
         return "not run"
     for limit in LIMITS[machine]:

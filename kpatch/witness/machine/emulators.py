@@ -1,4 +1,4 @@
-"""QEMU and Bochs: how each is started on a disk, asked for its CPUs, and stopped.
+"""QEMU and Bochs: how each is started on a ROM, asked for its CPUs, and stopped.
 
 A real file system folder of our own holds everything; nothing needs root or a network. Both are
 judged by what the machine wrote on its serial port: their exit status says little (Bochs always
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kpatch.errors import UsageError
-from kpatch.witness.machine.job import CYLINDER
 from kpatch.witness.machine.registers import bochs_registers, qemu_registers
 from kpatch.witness.machine.result import Beat, MachineRun, last_beat, read_result
 
@@ -29,21 +28,20 @@ _WATCHED: Final = 0.25
 
 
 class Emulator(NamedTuple):
-    """A program, the Debian packages that bring it, files that it needs, and how it is called."""
+    """A program, the Debian packages that bring it, and how it is called."""
 
     name: str
     program: str
     packages: str
-    files: tuple[str, ...]
     rounds: int
     patience: int
     beat: int
     limit: float
-    command: Callable[[Path, int, int], list[str]]
+    command: Callable[[Path, int], list[str]]
     registers: Callable[[subprocess.Popen[bytes], Path, int], tuple[str, ...]]
 
 
-def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
+def _qemu(folder: Path, cpus: int) -> list[str]:
     # Names in its folder, where it runs: the path of a socket has 107 bytes at most (unix(7)), and
     # QEMU takes a comma in a path for the end of it.
     return [
@@ -54,17 +52,14 @@ def _qemu(folder: Path, cpus: int, size: int) -> list[str]:
         *("-serial", "file:serial"),
         *("-monitor", "unix:monitor,server,nowait"),
         *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
-        *("-drive", "file=disk,format=raw,if=ide"),
+        *("-bios", "rom"),
     ]
 
 
 _BOCHSRC: Final = """\
 megs: 64
 cpu: count={cpus}, ips=4000000, reset_on_triple_fault=0
-romimage: file={bios}
-vgaromimage: file={vga}
-ata0-master: type=disk, path=disk, mode=flat, cylinders={cylinders}, heads=16, spt=63
-boot: disk
+romimage: file=rom
 display_library: term
 com1: enabled=1, mode=file, dev=serial
 log: log
@@ -73,15 +68,10 @@ error: action=ignore
 info: action=ignore
 debug: action=ignore
 """
-"""The BIOS waits for its clock, so with few instructions a second it is through sooner."""
-
-_BIOS: Final = "/usr/share/bochs/BIOS-bochs-latest"
-_VGA: Final = "/usr/share/vgabios/vgabios.bin"
 
 
-def _bochs(folder: Path, cpus: int, size: int) -> list[str]:
-    text = _BOCHSRC.format(cpus=cpus, bios=_BIOS, vga=_VGA, cylinders=size // CYLINDER)
-    (folder / "bochsrc").write_text(text)
+def _bochs(folder: Path, cpus: int) -> list[str]:
+    (folder / "bochsrc").write_text(_BOCHSRC.format(cpus=cpus))
     (folder / "commands").write_text("c\n")
     return ["bochs", "-q", "-f", "bochsrc", "-rc", "commands"]
 
@@ -91,7 +81,6 @@ EMULATORS: Final = {
         name="QEMU",
         program="qemu-system-x86_64",
         packages="qemu-system-x86",
-        files=(),
         rounds=100_000,
         patience=200_000,
         beat=1 << 29,
@@ -102,8 +91,7 @@ EMULATORS: Final = {
     "bochs": Emulator(
         name="Bochs",
         program="bochs",
-        packages="bochs bochs-term bochsbios vgabios",
-        files=(_BIOS, _VGA),
+        packages="bochs bochs-term",
         rounds=1_000,
         patience=2_000,
         beat=1 << 22,
@@ -120,11 +108,9 @@ instructions in Bochs. The limits are for a slow and busy machine.
 def require(name: str) -> Emulator:
     """The emulator, if it is there. Raises UsageError with the packages' names if it is not."""
     emulator = EMULATORS[name]
-    absent = [emulator.program] if shutil.which(emulator.program) is None else []
-    absent += [file for file in emulator.files if not Path(file).is_file()]
-    if absent:
+    if shutil.which(emulator.program) is None:
         raise UsageError(
-            f"{emulator.name} is not installed: there is no {absent[0]}",
+            f"{emulator.name} is not installed: there is no {emulator.program}",
             where=f"--machine {name}",
             todo=f"install it: on Debian, apt install {emulator.packages}",
         )
@@ -148,8 +134,8 @@ def version_of(emulator: Emulator) -> str:
     return ""
 
 
-def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> MachineRun:
-    """Boot the disk and wait for the end, ``limit`` seconds at most. What still moves then is
+def run(name: str, rom: bytes, cpus: int, limit: float | None = None) -> MachineRun:
+    """Start from the ROM and wait for the end, ``limit`` seconds at most. What still moves then is
     unfinished, on a slow or busy machine; what does not move hangs.
 
     Raises UsageError where the program is missing or cannot be started.
@@ -157,8 +143,8 @@ def run(name: str, disk: bytes, cpus: int, limit: float | None = None) -> Machin
     emulator = require(name)
     with tempfile.TemporaryDirectory(prefix="kpatch-machine-") as text:
         folder = Path(text)
-        (folder / "disk").write_bytes(disk)
-        command = emulator.command(folder, cpus, len(disk))
+        (folder / "rom").write_bytes(rom)
+        command = emulator.command(folder, cpus)
         command[0] = shutil.which(emulator.program) or emulator.program
         began, longest = time.monotonic(), limit or emulator.limit
         with _started(command, folder, emulator) as process:

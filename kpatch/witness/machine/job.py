@@ -1,5 +1,5 @@
 """What a bare machine runs: the module as the kernel linker leaves it, and how its switch is laid
-out; and the disk that both machines boot.
+out; and the ROM from which both machines start.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ from kpatch.units import PAGE, Address, SectionOffset
 
 KERNEL_BASE: Final = 0xFFFF_FFFF_8000_0000
 MODULE_AT: Final = Address(KERNEL_BASE + 0x140_0000)
-LARGEST_MODULE: Final = 8 << 20
 MOST_CPUS: Final = 16
-_SECTOR: Final = 512
-_CHUNK: Final = 32 * _SECTOR
+_ROM_UNIT: Final = 64 << 10
+"""QEMU takes a ROM of whole units only."""
+_LARGEST_ROM: Final = 2 << 20
+"""Bochs takes no larger one."""
+_ROM_END: Final = 1 << 32
+_ROM_START: Final = _ROM_END - _LARGEST_ROM
+_WORD: Final = 4
+"""The job and the module are copied by words of so many bytes."""
+LARGEST_MODULE: Final = _LARGEST_ROM - 2 * _ROM_UNIT
+"""The machine, and the page of the job, take less than the rest."""
 _UNMAPPED_AT: Final = 0xFFFF_FFFF_F000_0000
 """Where everything is said to be that the machine's kernel does not have: using it faults."""
-
-# A geometry that Bochs takes for a disk of this size: 16 heads, 63 sectors a track.
-CYLINDER: Final = 16 * 63 * _SECTOR
 
 _MAGIC: Final = 0x6B70_6174_6368_3031
 SWITCH_FIELDS: Final = (
@@ -105,7 +109,8 @@ def functions() -> dict[str, Address]:
     """What the machine's kernel has for a module, and where: its own functions and data, and by
     ``answers.toml`` those that only return a number.
     """
-    own = {s.name: Address(KERNEL_BASE + s.value) for s in machine().symbols if not s.is_local}
+    public = (s for s in machine().symbols if not s.is_local and s.value < _ROM_START)
+    own = {s.name: Address(KERNEL_BASE + s.value) for s in public}
     data = resources.files("kpatch.witness.machine").joinpath("data/answers.toml").read_bytes()
     answers = tomllib.loads(data.decode())["answers"]
     return own | {name: own[f"answer_{value}"] for name, value in answers.items()}
@@ -129,8 +134,10 @@ def loaded(subject: MachineSubject) -> LoadedModule:
     return made
 
 
-def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
-    """The disk: boot sector, machine, job, module. Raises what ``loaded`` raises."""
+def rom(subject: MachineSubject, settings: MachineSettings) -> bytes:
+    """The ROM: job, module, machine, and the code with which the first CPU starts. Raises what
+    ``loaded`` raises.
+    """
     module = loaded(subject)
     section, at, size = subject.image
     lock_at, lock_size = _section(subject.module, module, subject.lock)
@@ -166,16 +173,16 @@ def disk(subject: MachineSubject, settings: MachineSettings) -> bytes:
     }
     page = struct.pack(f"<{len(JOB)}Q", *(words[name] for name in JOB))
     job = page.ljust(PAGE, b"\0") + module.memory
-    chunks = -(-len(job) // _CHUNK)
+    job += bytes(-len(job) % _WORD)
     image = bytearray(_flat(machine()))
-    where = _symbol("job_chunks") - _symbol("ap_start") + _SECTOR
-    image[where : where + 2] = chunks.to_bytes(2, "little")
-    whole = bytes(image) + job.ljust(chunks * _CHUNK, b"\0")
-    return whole.ljust(-(-len(whole) // CYLINDER) * CYLINDER, b"\0")
+    where = len(image) + _symbol("job_size") - _ROM_END
+    image[where : where + _WORD] = len(job).to_bytes(_WORD, "little")
+    whole = job + bytes(image)
+    return bytes(-len(whole) % _ROM_UNIT) + whole
 
 
 def _flat(image: Module) -> bytes:
-    """The boot sector, and what comes behind it on the disk."""
+    """The end of the ROM: what runs in memory, and in front of the last byte what copies it."""
     parts = [s for s in image.sections if s.type == elf.SHT_PROGBITS and s.size]
     return b"".join(image.contents(part) for part in parts)
 
