@@ -142,10 +142,26 @@ def _tables(size: int) -> bytes:
     return _built(".data\n" + "".join(lines), "s", "as")
 
 
-def _dwarf(size: int) -> bytes:
+def _unit(size: int) -> str:
+    """One compilation unit of about that size, with struct pcpu in it."""
     structs = (f"struct s{n} {{ int a, b; long c[{n + 1}]; }} v{n};\n" for n in range(size // 130))
-    text = "struct pcpu { int x[13]; int pc_cpuid; int pc_cpumask; } p;\n" + "".join(structs)
-    return _built(text, "c", "gcc", "-g", "-c")
+    return "static struct pcpu { int x[13]; int pc_cpuid; int pc_cpumask; } p;\n" + "".join(structs)
+
+
+def _dwarf(size: int) -> bytes:
+    """A kernel in one compilation unit."""
+    return _kernel(size, size)
+
+
+def _kernel(size: int, each: int = 1 << 16) -> bytes:
+    """A kernel in compilation units of the size that a kernel's have, alike but for the last."""
+    tss = "char common_tss[16][104];"
+    with tempfile.TemporaryDirectory() as folder:
+        unit, last = Path(folder, "unit.o"), Path(folder, "last.o")
+        unit.write_bytes(_built(_unit(each), "c", "gcc", "-g", "-c"))
+        last.write_bytes(_built(_unit(each) + tss, "c", "gcc", "-g", "-c"))
+        files = map(str, [unit] * (size // each - 1) + [last])
+        return _built("", "ld", "ld", "-z", "muldefs", "-e", "0", *files)
 
 
 def _built(text: str, suffix: str, *command: str) -> bytes:
@@ -221,4 +237,5 @@ if shutil.which("as"):
         lambda data: read_module(data).require_tables(),
     )
 if shutil.which("gcc"):
-    _PARSERS["DWARF"] = (_itself(_dwarf), read_debug_info)
+    _PARSERS["DWARF, one unit"] = (_itself(_dwarf), read_debug_info)
+    _PARSERS["DWARF, units of a kernel"] = (_itself(_kernel), read_debug_info)

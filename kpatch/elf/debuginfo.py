@@ -1,7 +1,7 @@
 """What a kernel's debugging information says of two of its data structures.
 
-DWARF 2 to 5, read with pyelftools. Only the types at the top of each compilation unit are looked
-at, and no more of them than a bound, so that a large or hostile file costs little.
+DWARF 2 to 5, read with pyelftools. Only what stands at the top of those units is parsed whose bytes
+name one of the two, and no more of it than a bound, so that a large or hostile file costs little.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from elftools.common.exceptions import DWARFError, ELFError
@@ -18,10 +17,16 @@ from elftools.construct import ConstructError
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
+from kpatch.elf.debugunits import Units
 from kpatch.errors import DamagedFileError
 
-_MOST_ENTRIES: Final = 200_000
-"""Entries at the top of compilation units that are read. Each of a kernel's has about 2,000."""
+_MOST_BYTES: Final = 8 << 20
+"""Bytes of units that are parsed: a unit of a kernel has 100 to 300 KiB, and a few are needed."""
+
+MOST_UNPACKED: Final = 256 << 20
+"""Bytes of debugging information, unpacked; kernels have 20 to 100 MiB."""
+
+_READ_SECTIONS: Final = (".debug_", ".eh_frame", ".gnu_debugaltlink")
 
 _PLUS_UCONST: Final = 0x23  # DW_OP_plus_uconst: how DWARF 2 writes a member's place
 _SEVEN_BITS: Final = 0x7F
@@ -69,29 +74,72 @@ def read_debug_info(data: bytes) -> DebugInfo | None:
 def _read(file: Any) -> DebugInfo | None:
     if not file.has_dwarf_info():
         return None
-    pcpu: dict[str, int] = {}
-    stride = count = None
-    for die in islice(_top_entries(file.get_dwarf_info()), _MOST_ENTRIES):
-        name = _name(die)
-        if die.tag == "DW_TAG_structure_type" and name == "pcpu":
-            pcpu = pcpu or dict(_members(die))
-        elif die.tag == "DW_TAG_variable" and name == "common_tss":
-            try:
-                found = _array(die)
-            except KeyError:
-                found = None  # in a type unit of DWARF 5, which pyelftools does not look up
-            if found is not None:
-                stride, count = found[0], found[1] or count
-        if "pc_cpuid" in pcpu and stride is not None and count is not None:
-            break
-    if "pc_cpuid" not in pcpu:
+    _check_size(file)
+    units = list(Units(file.get_dwarf_info(), b"pcpu", b"pc_cpuid", b"common_tss"))
+    # Nearly every unit of a kernel has struct pcpu, by a header of all: the first that has it does.
+    tops = _top_entries(unit for unit, names in units if names >= {b"pcpu", b"pc_cpuid"})
+    layout = next(filter(None, map(_layout, tops)), None)
+    if layout is None:
         return None
-    return DebugInfo(pcpu["pc_cpuid"], pcpu.get("pc_cpumask"), stride, count)
+    arrays = set()
+    for die in _top_entries(unit for unit, names in units if b"common_tss" in names):
+        if _layout(die) not in (None, layout):
+            raise ValueError("it has two different structs pcpu")
+        arrays.add(_common_tss(die))
+    strides = {array[0] for array in arrays if array is not None}
+    counts = {array[1] for array in arrays if array is not None and array[1] is not None}
+    if len(strides) > 1 or len(counts) > 1:
+        raise ValueError("it has two different arrays common_tss")
+    return DebugInfo(*layout, min(strides, default=None), min(counts, default=None))
 
 
-def _top_entries(dwarf: Any) -> Iterator[DIE]:
-    for unit in chain(dwarf.iter_CUs(), dwarf.iter_TUs()):
-        yield from unit.get_top_DIE().iter_children()
+def _check_size(file: Any) -> None:
+    """Refuse, with ValueError, what pyelftools would take too much memory for.
+
+    It unpacks a section to the size that its header says, to any size where the header is that of
+    old (.zdebug), and makes zeros of one that has no bytes.
+    """
+    sections = list(file.iter_sections())
+    if any(section.name.startswith(".zdebug") for section in sections):
+        raise ValueError("it is compressed in the way of old (.zdebug)")
+    size = sum(s.data_size for s in sections if s.name.startswith(_READ_SECTIONS))
+    if size > MOST_UNPACKED:
+        raise ValueError(f"it has more than {MOST_UNPACKED >> 20} MiB, unpacked")
+
+
+def _top_entries(units: Iterable[Any]) -> Iterator[DIE]:
+    """What stands at the top of the units. Raises ValueError where there is too much to read."""
+    read = 0
+    for unit in units:
+        top = unit.get_top_DIE()
+        for die in top.iter_children():
+            if read + die.offset - top.offset > _MOST_BYTES:
+                raise ValueError(
+                    "the units that name struct pcpu or common_tss have more than "
+                    f"{_MOST_BYTES >> 20} MiB"
+                )
+            yield die
+        read += unit.size
+
+
+def _layout(die: DIE) -> tuple[int, int | None] | None:
+    """Where cpuid and its mask are, if this is struct pcpu and has members."""
+    if die.tag != "DW_TAG_structure_type" or _name(die) != "pcpu":
+        return None
+    members = dict(_members(die))
+    if "pc_cpuid" not in members:
+        return None  # only declared
+    return members["pc_cpuid"], members.get("pc_cpumask")
+
+
+def _common_tss(die: DIE) -> tuple[int, int | None] | None:
+    """The distance from one element to the next and their number, if this is that array."""
+    if die.tag != "DW_TAG_variable" or _name(die) != "common_tss":
+        return None
+    try:
+        return _array(die)
+    except KeyError:
+        return None  # in a type unit of DWARF 5, which pyelftools does not look up
 
 
 def _members(die: DIE) -> Iterator[tuple[str, int]]:

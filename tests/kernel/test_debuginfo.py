@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kpatch.elf.debuginfo import DebugInfo, read_debug_info
+from kpatch.elf.debugunits import Units
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KernelUnknownError
 from kpatch.kernel.detect import detect
@@ -40,6 +44,116 @@ def test_a_type_that_cannot_be_looked_up_leaves_the_rest() -> None:
     """Type units of DWARF 5, as gcc writes them."""
     found = read_debug_info(kernel(7, "-gdwarf-5", "-fdebug-types-section"))
     assert found is not None and found[:2] == (0x34, 0x38)
+
+
+OTHER_FILE = """
+struct other { int first; struct other *next; };
+struct other others[3];
+struct pcpu *nobody;
+"""
+"""A file of the kernel that has neither struct."""
+
+USE = "; extern struct { char bytes[104]; } common_tss[]; void *use = common_tss;"
+
+
+def with_another(tmp_path: Path, source: str, *options: str, compiler: str = "gcc") -> bytes:
+    """A kernel of two compilation units."""
+    other = tmp_path / "other.c"
+    other.write_text(source)
+    return kernel(7, *options, str(other), compiler=compiler)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "options"),
+    [
+        ("gcc", ("-gdwarf-2",)),
+        ("gcc", ("-gdwarf-4", "-fdebug-types-section", "-gz")),
+        ("gcc", ("-gdwarf-5", "-gdwarf64")),
+        ("gcc", ("-gdwarf-5", "-fdebug-types-section")),
+        ("clang", ("-gdwarf-4",)),
+        ("clang", ("-gdwarf-5",)),
+    ],
+    ids=str,
+)
+def test_no_unit_that_has_an_entry_of_a_name_is_passed_over(
+    tmp_path: Path, compiler: str, options: tuple[str, ...]
+) -> None:
+    """For each name that there is, against a reader that parses every unit."""
+    data = with_another(tmp_path, OTHER_FILE, *options, compiler=compiler)
+    dwarf = ELFFile(io.BytesIO(data)).get_dwarf_info()
+    has = []
+    for unit in (*dwarf.iter_CUs(), *dwarf.iter_TUs()):
+        names = (die.attributes.get("DW_AT_name") for die in unit.iter_DIEs())
+        has.append({name.value for name in names if name is not None})
+    told = [names for _, names in Units(dwarf, *set().union(*has))]
+    assert all(names <= seen for names, seen in zip(has, told, strict=True))
+    assert {b"pcpu", b"pc_cpuid", b"pc_cpumask", b"common_tss"} <= set().union(*has)
+    assert any(b"others" in seen and b"pc_cpuid" not in seen for seen in told)
+    found = read_debug_info(data)
+    assert found is not None and found[:2] == (0x34, 0x38)
+
+
+def test_a_name_at_too_many_places_leaves_no_unit_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = with_another(tmp_path, OTHER_FILE, "-gdwarf-4")
+    monkeypatch.setattr("kpatch.elf.debugunits._MOST_PLACES", 0)
+    units = list(Units(ELFFile(io.BytesIO(data)).get_dwarf_info(), b"pc_cpuid"))
+    assert [names for _, names in units] == [{b"pc_cpuid"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("struct pcpu { int first; unsigned pc_cpuid; } strange" + USE, "structs pcpu"),
+        (USE.replace("104", "96"), "arrays common_tss"),
+        (USE.replace("[];", "[4];"), "arrays common_tss"),
+    ],
+    ids=["layout", "stride", "count"],
+)
+def test_what_two_files_say_otherwise_is_told_not_chosen_from(
+    tmp_path: Path, source: str, what: str
+) -> None:
+    with pytest.raises(DamagedFileError, match=f"two different {what}"):
+        read_debug_info(with_another(tmp_path, source, "-gdwarf-4"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("_MOST_BYTES", "name struct pcpu or common_tss have more than 0 MiB"),
+        ("MOST_UNPACKED", "it has more than 0 MiB, unpacked"),
+    ],
+)
+def test_too_much_is_told_with_the_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: str, message: str
+) -> None:
+    monkeypatch.setattr(f"kpatch.elf.debuginfo.{limit}", 0)
+    with pytest.raises(DamagedFileError, match=message):
+        read_debug_info(kernel(7, "-gdwarf-4"))
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_a_section_that_claims_to_be_large_is_refused_before_it_is_unpacked(
+    is_compressed: bool,
+) -> None:
+    data = bytearray(kernel(7, "-g", "-gz=zlib") if is_compressed else kernel(7, "-g"))
+    file = ELFFile(io.BytesIO(data))
+    section = file.get_section_by_name(".debug_info")
+    if is_compressed:
+        struct.pack_into("<Q", data, section["sh_offset"] + 8, 1 << 40)  # ch_size
+    else:
+        header = file["e_shoff"] + file.get_section_index(".debug_info") * file["e_shentsize"]
+        struct.pack_into("<I", data, header + 4, 8)  # sh_type, SHT_NOBITS
+        struct.pack_into("<Q", data, header + 32, 1 << 40)  # sh_size
+    with pytest.raises(DamagedFileError, match="more than 256 MiB, unpacked"):
+        read_debug_info(bytes(data))
+
+
+def test_split_debugging_information_says_nothing(tmp_path: Path) -> None:
+    """The types are in another file, which the kernel only names."""
+    data = with_another(tmp_path, OTHER_FILE, "-g", "-gsplit-dwarf")
+    assert read_debug_info(data) is None
 
 
 def test_the_old_compression_of_debug_sections_is_answered_with_the_way_out(
