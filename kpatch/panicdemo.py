@@ -75,9 +75,9 @@ def panic_scenes(
     emulator = require(machine)
     if not case.is_patched and case.fix != FixModel():
         raise AlreadyFixedError(
-            "it carries a source fix, which repairs TR behind the switch",
+            "it carries a source fix outside of the switch, and only the switch runs here",
             where=case.original.name,
-            todo=f"'kpatch verify --machine {machine}' runs it with its fix",
+            todo=f"'kpatch verify --machine {machine}' takes the fix into account",
         )
     settings = replace(
         settings_for(machine, case, cpus=cpus, rounds=ROUNDS[machine], seed=seed),

@@ -138,16 +138,17 @@ def _answered(argv: list[str]) -> int:
 def _called(argv: list[str]) -> int:
     """Run the command. Its mistakes in usage become errors of our tree."""
     try:
-        with group.make_context("kpatch", argv) as context:
+        # A copy: click takes out of the list what it has read, and a refusal looks into it again.
+        with group.make_context("kpatch", list(argv)) as context:
             code = group.invoke(context)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        raise _in_our_words(error) from error
+        raise _in_our_words(error, argv) from error
     return code if isinstance(code, int) else DONE
 
 
-def _in_our_words(error: click.UsageError) -> UsageError:
+def _in_our_words(error: click.UsageError, argv: list[str]) -> UsageError:
     """What click says of a wrong call, as our own errors are said, with what may be meant."""
     # Some releases of click put what may be meant into the message, some beside it.
     what, _, meant = error.format_message().rstrip(".").partition(". Did you mean ")
@@ -155,9 +156,22 @@ def _in_our_words(error: click.UsageError) -> UsageError:
     if isinstance(error, click.NoSuchOption):
         what = f"no such option '{error.option_name}'"
         meant = " or ".join(sorted(error.possibilities or ()))
+        if place := _right_place(error.option_name, argv):
+            meant, todo = "", place
     if meant:
         todo = f"did you mean {meant.rstrip('?').replace(chr(39), '')}?"
     return UsageError(f"{what[:1].lower()}{what[1:]}", todo=todo)
+
+
+def _right_place(option: str, argv: list[str]) -> str:
+    """What to write where ``option`` is a file's name, or stands before the command; or nothing."""
+    file = next((word for word in argv if word.startswith(option) and os.path.lexists(word)), "")
+    if file:
+        return f"write ./{file} for the file of that name"
+    command = next((word for word in argv if word in COMMANDS), "")
+    if command and option in argv[: argv.index(command)]:
+        return f"options go behind the command: kpatch {command} {option}"
+    return ""
 
 
 def _refuse(error: KpatchError, argv: list[str]) -> int:

@@ -17,7 +17,7 @@ from kpatch.cli.common import Signatures, console_options, read_host, signatures
 from kpatch.cli.console import Console
 from kpatch.errors import DONE, FINDING, KpatchError, UsageError
 from kpatch.kernel.host import Host
-from kpatch.ports import build, guide, place, tree
+from kpatch.ports import build, guide, place, tree, trees
 from kpatch.ports.ask import Make
 from kpatch.ports.build import Report, Workshop
 from kpatch.ports.guide import Guide
@@ -133,7 +133,7 @@ def _hook(
     if ports_dir is None:
         if install or uninstall:
             raise UsageError("no ports tree is named", todo="give --ports-dir, usually /usr/ports")
-        guides = _all_guides(places)
+        guides = _all_guides(places, origins or tree.KQEMU_PORTS)
         return _print(console, text.guides_text(guides), hook_documents.beside(guides=guides), DONE)
     look = partial(
         tree.survey,
@@ -242,12 +242,14 @@ def _uninstall(seen: Survey, places: UserPaths) -> tuple[Action, ...]:
     return actions
 
 
-def _all_guides(places: UserPaths) -> tuple[Guide, ...]:
+def _all_guides(places: UserPaths, origins: Sequence[str]) -> tuple[Guide, ...]:
     """For a tree that is not named: the paths as they are in any tree."""
-    origin = tree.KQEMU_PORTS[0]
-    folder = Path("/usr/ports", origin)
-    port = Port(origin, folder, folder / "scripts")
-    methods = (_guide(method, (port,), places) for method in Method)
+    ports = []
+    for origin in origins:
+        trees.check_origin(origin)
+        folder = Path("/usr/ports", origin)
+        ports.append(Port(origin, folder, folder / "scripts"))
+    methods = (_guide(method, ports, places) for method in Method)
     return (*methods, guide.for_maintainers())
 
 

@@ -18,6 +18,19 @@ ET_DYN: Final = 3
 
 EM_386: Final = 3
 EM_X86_64: Final = 62
+EM_NAMES: Final = {
+    8: "MIPS",
+    20: "PowerPC",
+    21: "PowerPC64",
+    40: "ARM",
+    43: "SPARC64",
+    50: "IA-64",
+    183: "AArch64",
+    243: "RISC-V",
+    EM_386: "i386",
+    EM_X86_64: "x86-64",
+}
+"""gABI, e_machine: those that FreeBSD ran or runs on."""
 
 SHN_UNDEF: Final = 0
 SHN_LORESERVE: Final = 0xFF00

@@ -35,9 +35,8 @@ class Header(NamedTuple):
 
     @property
     def machine_name(self) -> str:
-        """A name for messages: ``x86-64``, ``i386`` or ``machine N``."""
-        known = {elf.EM_386: "i386", elf.EM_X86_64: "x86-64"}
-        return known.get(self.machine, f"machine {self.machine}")
+        """A name for messages: ``x86-64``, ``i386``, or ``machine N`` where it is not known."""
+        return elf.EM_NAMES.get(self.machine, f"machine {self.machine}")
 
 
 class Section(NamedTuple):

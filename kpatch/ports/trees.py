@@ -25,6 +25,12 @@ def tree_of(ports_dir: Path, origins: Sequence[str], conf: Makefile) -> Path:
     """
     if (ports_dir / FRAMEWORK).is_file():
         return ports_dir
+    if not ports_dir.is_dir():
+        raise UsageError(
+            "there is no such folder",
+            where=str(ports_dir),
+            todo="give the folder of the tree, usually /usr/ports",
+        )
     if not any(_has(ports_dir, origin) for origin in origins):
         raise UsageError(
             "not a ports tree: it has no Mk/bsd.port.mk; and no overlay: it has none of "
@@ -81,11 +87,16 @@ def of_category(origin: str, folder: Path, tree: Path) -> Iterator[Trap]:
         )
 
 
-def _has(roof: Path, origin: str) -> bool:
+def check_origin(origin: str) -> None:
+    """Raises UsageError for a text that is no origin: category/name."""
     parts = origin.split("/")
     if len(parts) != 2 or any(part in ("", ".", "..") for part in parts):
         raise UsageError(
             f"not the origin of a port: {origin!r}",
             todo="write category/name, for example emulators/kqemu-kmod",
         )
+
+
+def _has(roof: Path, origin: str) -> bool:
+    check_origin(origin)
     return (roof / origin / "Makefile").is_file()

@@ -38,7 +38,7 @@ def load_signatures(folders: Iterable[Path] = ()) -> tuple[Signature, ...]:
 
     Each folder's by file name. One with the id of a later one takes its place. Raises
     SignatureError for a broken file and for two files of a user with one id, UsageError for a
-    folder that holds none.
+    folder that is not there or holds none.
     """
     found: dict[str, Signature] = {}
     for folder in folders:
@@ -65,6 +65,10 @@ def _shipped(folder: Path) -> tuple[Signature, ...]:
 
 
 def _files(folder: Path) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise UsageError(
+            "there is no such folder", where=str(folder), todo="give the folder of the signatures"
+        )
     return sorted(path for path in Path(folder).glob(FILES) if path.name not in NO_SIGNATURES)
 
 

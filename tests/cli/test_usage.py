@@ -96,6 +96,25 @@ def test_output_into_the_file_itself_is_refused_whatever_its_name(tmp_path: Path
     assert listing(tmp_path) == before
 
 
+def test_an_option_before_the_command_is_told_its_place() -> None:
+    done = run("-q", "scan", _MODULE)
+    assert (done.code, done.complaint) == (
+        2,
+        "kpatch: no such option '-q'; options go behind the command: kpatch scan -q",
+    )
+    error = run("--json", "scan", _MODULE).document["error"]
+    assert error["todo"] == "options go behind the command: kpatch scan --json"
+
+
+def test_a_file_that_looks_like_an_option_is_told_its_name(tmp_path: Path) -> None:
+    copied("other.ko", tmp_path, "-x.ko")
+    done = kpatch("scan", "-x.ko", cwd=tmp_path)
+    assert (done.code, done.complaint) == (
+        2,
+        "kpatch: no such option '-x'; write ./-x.ko for the file of that name",
+    )
+
+
 def test_no_arguments_show_the_help() -> None:
     assert run() == run("--help") and run().code == 0
 
@@ -107,6 +126,11 @@ def test_signatures_of_ones_own_are_taken_wherever_one_is_read(name: str, tmp_pa
         2,
         f"kpatch: {tmp_path}: no signature in this folder; put NAME.toml there",
     )
+
+
+def test_a_folder_of_signatures_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = run("scan", "--signatures", tmp_path / "none", _MODULE)
+    assert done.code == 2 and "/none: there is no such folder" in done.complaint
 
 
 _PAGE = {"report": ("-o", "page.html")}

@@ -77,9 +77,17 @@ def test_alone_it_prints_every_place_and_line(hook: Command) -> None:
         assert text in done.stdout
 
 
+def test_alone_it_prints_them_for_the_port_that_is_named(hook: Command) -> None:
+    done = hook.run("--port", "sysutils/other")
+    assert "sysutils_other_VARS+=\tUSES+=kpatch" in done.stdout
+    assert "/usr/ports/sysutils/other/scripts/post-build" in done.stdout
+    assert "emulators" not in done.stdout
+    assert hook.run("--port", "other").returncode == 2
+
+
 def test_alone_it_prints_one_document(hook: Command) -> None:
     guides = document(hook.run("--json"))["guides"]
-    assert [len(guide["steps"]) for guide in guides] == [3, 5, 3]
+    assert [len(guide["steps"]) for guide in guides] == [3, 9, 3]
 
 
 def test_following_what_it_prints_makes_the_build_repair(hook: Command, plain: Tree) -> None:
@@ -173,7 +181,7 @@ def test_uninstalling_says_what_it_keeps(hook: Command, plain: Tree) -> None:
         (["--install"], "no ports tree is named"),
         (["--uninstall"], "no ports tree is named"),
         (["--install", "--uninstall"], "contradict each other"),
-        (["--ports-dir=/nonexistent"], "not a ports tree"),
+        (["--ports-dir=/nonexistent"], "there is no such folder"),
         (["--ports-dir="], "not a ports tree"),
         (["apply"], "missing"),
         (["--no-such-option"], "no such option"),
@@ -228,4 +236,4 @@ def test_the_commands_of_the_page_are_commands_of_kpatch(hook: Command) -> None:
     for call in calls:
         done = hook.run(*[word.replace("/usr/ports", "/nonexistent") for word in call[2:]])
         assert "no such option" not in done.stderr
-        assert "not a ports tree" in done.stderr
+        assert "there is no such folder" in done.stderr
