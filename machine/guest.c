@@ -16,9 +16,7 @@ void *new_pages(u64 size)
 
 	if (pool > POOL_END)
 		end_run("the machine has too little memory for this module");
-	for (u64 *word = (u64 *)made; (u64)word < pool; word++)
-		*word = 0;
-	return (void *)made;
+	return memset((void *)made, 0, size);
 }
 
 static u64 *table_below(u64 *entry)
@@ -70,8 +68,7 @@ static void fill_state(const struct cpu *cpu, u64 state, u64 copy, u64 top, u64 
 {
 	u64 tss = (u64)&monitor_tss[cpu->number];
 
-	for (u64 at = 0; at < job[JOB_STATE_SIZE]; at++)
-		((u8 *)state)[at] = 0x5a;
+	memset((void *)state, 0x5a, job[JOB_STATE_SIZE]);
 	put(state, JOB_MONITOR_ADDRESS, cpu->state_monitor, 8);
 	put(state, JOB_KERNEL_ADDRESS, cpu->state_kernel, 8);
 	put_table(state, JOB_MONITOR_IDT, (u64)monitor_idts[cpu->number], 4095);

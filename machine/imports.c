@@ -88,17 +88,21 @@ u64 pmap_extract(void *map, u64 address)
 
 void *memcpy(void *to, const void *from, u64 size)
 {
+	u64 words = size / sizeof(u64), rest = size % sizeof(u64);
 	void *at = to;
 
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
+	__asm__ volatile("rep movsq" : "+D"(at), "+S"(from), "+c"(words) : : "memory");
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(rest) : : "memory");
 	return to;
 }
 
 void *memset(void *to, int value, u64 size)
 {
+	u64 words = size / sizeof(u64), rest = size % sizeof(u64), pattern = (u8)value * 0x101010101010101ULL;
 	void *at = to;
 
-	__asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(value) : "memory");
+	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(pattern) : "memory");
+	__asm__ volatile("rep stosb" : "+D"(at), "+c"(rest) : "a"(pattern) : "memory");
 	return to;
 }
 

@@ -19,6 +19,8 @@ from kpatch.witness.readers.readback import Reading
 from tests.cli import schema
 from tests.cli.harness import copied, listing, patched_bytes, run
 
+pytestmark = pytest.mark.usefixtures("whole_switch_once")
+
 _SMALL = ("verify", "--cpus", "2", "--model", "sc", "--scenario", SCENARIOS[0].name, "--jobs", "1")
 _BIT_OF_THE_CODE = b"\x0f\xab\xc8"  # bts eax, ecx
 
