@@ -6,7 +6,6 @@ again by trying (``recompress``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from kpatch.containers.compression import Compression, unpacked
@@ -19,7 +18,7 @@ from kpatch.containers.gzip import (
     read_header,
 )
 from kpatch.errors import DamagedFileError
-from kpatch.storage.bulk import Bulk, is_made_of
+from kpatch.storage.bulk import Bulk
 
 
 class Packed(NamedTuple):
@@ -59,9 +58,14 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         original = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(patched_gzip(original, payload), comes_back(original))
-    new = Bulk.join(_repacked(packed, payload)).whole()
-    back = _repacked(Packed(payload, packed.kind, new), packed.payload)
-    return Repacked(new, is_made_of(Bulk(packed.data), back))
+    # Imported here: a scan compresses nothing.
+    from kpatch.containers import recompress
+
+    data, raw, changed = Bulk(packed.data), Bulk(packed.payload), Bulk(payload)
+    found = recompress.find_encoder(data, raw, packed.kind)
+    new = Bulk.join(found.encoder.compress(changed))
+    is_exact = recompress.leads_back(data, raw, found, new, changed, packed.kind)
+    return Repacked(new.whole(), is_exact)
 
 
 def with_original(packed: Packed, payload: bytes) -> Repacked:
@@ -69,12 +73,7 @@ def with_original(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         patched = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(*original_gzip(patched, payload))
-    return Repacked(Bulk.join(_repacked(packed, payload)).whole(), is_exact=False)
-
-
-def _repacked(packed: Packed, payload: bytes) -> Iterator[bytes]:
-    # Imported here: a scan compresses nothing.
     from kpatch.containers.recompress import find_encoder
 
-    encoder = find_encoder(Bulk(packed.data), Bulk(packed.payload), packed.kind)
-    return encoder.compress(Bulk(payload))
+    found = find_encoder(Bulk(packed.data), Bulk(packed.payload), packed.kind)
+    return Repacked(Bulk.join(found.encoder.compress(Bulk(payload))).whole(), is_exact=False)

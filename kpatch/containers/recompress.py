@@ -15,17 +15,30 @@ import lzma
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Protocol
 
 from kpatch.containers.compression import RECORD, Compression, skip_frames
 from kpatch.containers.gzip import read_header
 from kpatch.errors import DamagedFileError
-from kpatch.storage.bulk import Bulk, end_of
+from kpatch.storage.bulk import Bulk, end_of, is_made_of
 
-TRIAL_BYTES: Final = 4 << 20
-"""How much to compress, all trials together, in search of the original's encoder."""
+_LITTLE: Final = 4 << 20
+"""What may be in memory at once, whatever it is."""
+
+TRIAL_BYTES: Final = {
+    Compression.NONE: 0,
+    Compression.BZIP2: 0,
+    Compression.GZIP: 4 << 20,
+    Compression.XZ: 1 << 20,
+    Compression.ZSTD: 1 << 20,
+}
+"""How much to compress, all trials together, in search of an encoder that is not the usual one. A
+MiB costs xz and zstd up to a second, gzip a tenth.
+"""
+
+_PKG_LEVEL: Final = 19
+"""Of zstd: what a package comes out with that nothing known made."""
 
 _STEP: Final = 64 << 10
 """Bytes that are compressed at a time."""
@@ -105,7 +118,7 @@ class Zstd:
         compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=self.has_checksum)
         if not self.has_size:
             yield from _through(compressor.compressobj(), raw)
-        elif raw.size <= TRIAL_BYTES:
+        elif raw.size <= _LITTLE:
             yield compressor.compress(raw.whole())
         else:
             yield from _through(compressor.compressobj(size=raw.size), raw)
@@ -158,35 +171,59 @@ def _through(compressor: _Compressor, raw: Bulk) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def find_encoder(data: Bulk, raw: Bulk, kind: Compression) -> Encoder:
+class FoundEncoder(NamedTuple):
+    """An encoder, and whether it makes exactly the bytes that it was to make."""
+
+    encoder: Encoder
+    is_exact: bool
+
+
+def find_encoder(
+    data: Bulk, raw: Bulk, kind: Compression, made_by: Encoder | None = None
+) -> FoundEncoder:
     """The encoder that makes ``data`` out of ``raw``, or the usual one of its kind.
 
-    Raises DamagedFileError when the header of ``data`` makes no sense.
+    ``made_by`` is known to make it: no more is tried than those that come before it. Raises
+    DamagedFileError when the header of ``data`` makes no sense.
     """
-    trials = max(1, TRIAL_BYTES // max(raw.size, 1))
-    candidates = list(islice(_candidates(data, kind), trials))
-    usual, *others = candidates
-    if not others:
-        return usual
-    frames = skip_frames(data, 0) if kind is Compression.ZSTD else 0
-    before = data.part(0, frames)
-    for one in candidates:
-        end = end_of(data, frames, one.compress(raw))
-        if end is None:
-            continue
-        if end == data.size and not before:
-            return one
-        if kind is Compression.ZSTD and skip_frames(data, end) == data.size:
-            return Framed(one, before, data.part(end, data.size))
-    return Framed(usual, before, b"") if before else usual
+    start = skip_frames(data, 0) if kind is Compression.ZSTD else 0
+    first, *others = _encoders(data, kind)
+    for one in (first, *others[: TRIAL_BYTES[kind] // max(raw.size, 1)]):
+        if one == made_by:
+            return FoundEncoder(one, is_exact=True)
+        end = end_of(data, start, one.compress(raw))
+        exact = None if end is None else _with_the_rest(one, data, start, end, kind)
+        if exact is not None:
+            return FoundEncoder(exact, is_exact=True)
+    usual = replace(first, level=_PKG_LEVEL) if isinstance(first, Zstd) else first
+    return FoundEncoder(Framed(usual, data.part(0, start), b"") if start else usual, is_exact=False)
 
 
-def _candidates(data: Bulk, kind: Compression) -> Iterator[Encoder]:
-    """Every encoder that might have made ``data``, the most usual one first."""
-    for encoder in _encoders(data, kind):
-        yield encoder
-        if data.size % RECORD == 0 and kind is not Compression.NONE:
-            yield Padded(encoder)
+def leads_back(
+    original: Bulk, raw: Bulk, used: FoundEncoder, result: Bulk, changed: Bulk, kind: Compression
+) -> bool:
+    """Whether who finds ``result``, which ``used`` made of ``changed``, and puts ``raw`` into it,
+    gets ``original`` again. ``used`` is what was found for that.
+    """
+    again = find_encoder(result, changed, kind, used.encoder).encoder
+    if again == used.encoder:
+        return used.is_exact
+    return is_made_of(original, again.compress(raw))
+
+
+def _with_the_rest(
+    one: Encoder, data: Bulk, start: int, end: int, kind: Compression
+) -> Encoder | None:
+    """What makes all of ``data``, if ``one`` makes the bytes from ``start`` to ``end``."""
+    if kind is Compression.ZSTD and skip_frames(data, end) == data.size:
+        after = data.part(end, data.size)
+        return Framed(one, data.part(0, start), after) if start or after else one
+    if start:
+        return None
+    if end == data.size:
+        return one
+    is_record = data.size % RECORD == 0 and data.size - end < RECORD
+    return Padded(one) if is_record and data.is_zero(end) else None
 
 
 def _encoders(data: Bulk, kind: Compression) -> Iterator[Encoder]:
@@ -199,16 +236,17 @@ def _encoders(data: Bulk, kind: Compression) -> Iterator[Encoder]:
         # The low four bits of the second flag byte (xz file format, 2.1.1.2).
         yield from (Xz(preset, data.part(7, 8)[0] & 0x0F) for preset in _XZ_PRESETS)
     elif kind is Compression.GZIP:
-        header = data.part(0, read_header(data.part(0, TRIAL_BYTES)).size)
+        header = data.part(0, read_header(data.part(0, _LITTLE)).size)
         yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
     else:
         # The frame header descriptor: bit 2 says that there is a checksum, bits 5 to 7 that
-        # there is a content size (RFC 8878, 3.1.1.1.1). pkg has written levels 19 and 20; the
-        # zstd program writes 3.
+        # there is a content size (RFC 8878, 3.1.1.1.1). pkg has written levels 19 and 20, through
+        # libarchive, which does not know the size; the zstd program writes it, and 3.
         at = skip_frames(data, 0) + 4
         descriptor = data.part(at, at + 1) or b"\0"
         flags = bool(descriptor[0] & 0x04), bool(descriptor[0] & 0xE0)
-        yield from (Zstd(level, *flags) for level in (19, 3, 20, 9, 6, 1))
+        first, second = (3, _PKG_LEVEL) if flags[1] else (_PKG_LEVEL, 3)
+        yield from (Zstd(level, *flags) for level in (first, second, 20, 9, 6, 1))
 
 
 _EXTREME: Final = lzma.PRESET_EXTREME

@@ -24,9 +24,9 @@ from kpatch.containers.package.archive import (
     without_module,
 )
 from kpatch.containers.package.tar import shown
-from kpatch.containers.recompress import find_encoder
+from kpatch.containers.recompress import FoundEncoder, find_encoder, leads_back
 from kpatch.errors import KpatchError
-from kpatch.storage.bulk import Bulk, is_made_of
+from kpatch.storage.bulk import Bulk
 
 __all__ = [
     "PackageResult",
@@ -93,8 +93,8 @@ def replace_module(
 def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
     """The result for a module that did change, from ``old`` to ``new``."""
     rewritten = rewrite(package, new)
-    encoder = find_encoder(package.data, package.archive.raw, package.compression)
-    result = Bulk.join(encoder.compress(rewritten.raw))
+    found = find_encoder(package.data, package.archive.raw, package.compression)
+    result = Bulk.join(found.encoder.compress(rewritten.raw))
     notices = list(rewritten.notices)
     if package.is_signed:
         notices.append("the package is signed; the signature no longer holds")
@@ -102,17 +102,16 @@ def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
         "the checksum of the package file is another one; a repository catalogue that lists "
         "the old one must be made again"
     )
-    notices += _undo_notices(package, result, old)
+    notices += _undo_notices(package, found, result, old)
     return PackageResult(result, rewritten.changed, tuple(notices))
 
 
-def _undo_notices(package: Package, result: Bulk, old: bytes) -> list[str]:
+def _undo_notices(package: Package, found: FoundEncoder, result: Bulk, old: bytes) -> list[str]:
     """Undo the change, and say what does not come back byte for byte."""
     changed, raw = _undone(result, old)
     if raw != package.archive.raw:
         return ["reverting gives back the same files, in an archive that is not the same bytes"]
-    encoder = find_encoder(result, changed, package.compression)
-    if not is_made_of(package.data, encoder.compress(raw)):
+    if not leads_back(package.data, raw, found, result, changed, package.compression):
         return [
             "reverting gives back the same archive, but other compressed bytes: no "
             f"{package.compression.value} level known here makes those of the original"
