@@ -80,7 +80,7 @@ class Search:
             self._beyond = f"{beyond} states beyond the first violation"
             self._until = expanded + beyond if beyond is not None else None
         if self._until is not None and expanded >= self._until:
-            text = self._beyond or f"{self._until} states beyond a violation with fewer CPUs"
+            text = self._beyond or f"{self._until} states, where the verdict is known"
             raise BoundHitError(BoundKind.BEYOND_VIOLATION, text)
 
     def _begin(self, numbers: dict[StateKey, int]) -> None:

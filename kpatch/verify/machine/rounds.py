@@ -43,13 +43,16 @@ PhysicalBytes = frozenset[tuple[int, int]]  # physical address, contents
 Explore = Callable[[Program], Result]
 
 
-def explore_rounds(setup: Setup, explore: Explore, briefly: Explore) -> tuple[Result, Setup]:
+def explore_rounds(
+    setup: Setup, explore: Explore, briefly: Explore, most_starts: int = MOST_STARTS
+) -> tuple[Result, Setup]:
     """The result for any number of rounds, and the set-up in which its counterexamples replay.
 
     ``briefly`` explores up to :data:`MOST_ENDLESS` states: a lock whose numbers grow for as long as
     somebody waits, as in the bakery, never comes to an end, and stays proven for two rounds.
+    ``most_starts`` is how many ways to leave the patch's memory are followed.
     """
-    result, where, is_finite = _one_after_the_other(setup, explore)
+    result, where, is_finite = _one_after_the_other(setup, explore, most_starts)
     if not is_finite or result.verdict is not Answer.PROVEN or not _is_tried_without_end(setup):
         return result, where
     endless = replace(setup, scenario=replace(setup.scenario, rounds=ENDLESS))
@@ -64,7 +67,9 @@ def _is_tried_without_end(setup: Setup) -> bool:
     return scenario.rounds > 1 and not scenario.moves and not scenario.one_cpu
 
 
-def _one_after_the_other(setup: Setup, explore: Explore) -> tuple[Result, Setup, bool]:
+def _one_after_the_other(
+    setup: Setup, explore: Explore, most_starts: int
+) -> tuple[Result, Setup, bool]:
     """The result and its set-up for rounds that begin when all others are over; and whether all
     that they leave is known, and finite.
     """
@@ -77,7 +82,7 @@ def _one_after_the_other(setup: Setup, explore: Explore) -> tuple[Result, Setup,
         if unknown is None:
             unknown = frozenset(address for leftover in left for address, _ in leftover)
         try:
-            return (*_fixed_point(setup, explore, result, unknown), not unknown)
+            return (*_fixed_point(setup, explore, result, unknown, most_starts), not unknown)
         except _UnknownReadError as read:
             unknown -= read.addresses
     return result, setup, False
@@ -100,7 +105,7 @@ def _added(result: Result, found: Result) -> Result:
 
 
 def _fixed_point(
-    setup: Setup, explore: Explore, result: Result, unknown: frozenset[int]
+    setup: Setup, explore: Explore, result: Result, unknown: frozenset[int], most_starts: int
 ) -> tuple[Result, Setup]:
     """Explore from everything that is left. Raises _UnknownReadError."""
     done: set[PhysicalBytes] = set()
@@ -109,8 +114,8 @@ def _fixed_point(
         start = todo.pop()
         if start in done:
             continue
-        if len(done) == MOST_STARTS:
-            text = f"rounds: the patch's memory is left in more than {MOST_STARTS} ways"
+        if len(done) == most_starts:
+            text = f"rounds: the patch's memory is left in more than {most_starts} ways"
             bound = Bound(BoundKind.STARTS, text)
             return replace(result, verdict=Answer.NOT_PROVEN, bound=bound), setup
         done.add(start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kpatch.verify.explore.result import Answer
@@ -45,12 +45,18 @@ class TaskPlan(NamedTuple):
         return cls(case, tuple(todo), bounds, tuple(early), tuple(late))
 
 
-def is_violated(done: Iterable[Explored]) -> bool:
-    """Whether the verdict is known, once the early ones are ``done``."""
+def proves_nothing(done: Iterable[Explored]) -> bool:
+    """Whether the verdict is known to be no proof, once the early ones are ``done``."""
     return any(
-        explored.task.kind == "obligation" and explored.result.verdict is Answer.VIOLATED
+        explored.result.verdict is Answer.VIOLATED or explored.is_undecided
         for explored in done
+        if explored.task.kind == "obligation"
     )
+
+
+def is_undecided(batch: Sequence[int], done: Mapping[int, Explored]) -> bool:
+    """Whether an exploration of the batch was too much: the others of it are then tried briefly."""
+    return any(number in done and done[number].is_undecided for number in batch)
 
 
 def _place(case: Case, task: Task, bounds: Bounds) -> Hashable:

@@ -24,7 +24,7 @@ from kpatch.verify.explore import (
     from_text,
 )
 from kpatch.verify.explore.bound import Bound, BoundKind
-from kpatch.verify.machine.rounds import MOST_ENDLESS, explore_rounds
+from kpatch.verify.machine.rounds import MOST_ENDLESS, MOST_STARTS, explore_rounds
 from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.machine.setup import Setup, Subject
 from kpatch.verify.proof import MAX_STATES
@@ -53,7 +53,7 @@ class Bounds:
     """The limits of every single exploration, and the reductions.
 
     ``beyond_violation``: states looked into after the first violation, times the square of the
-    CPUs; None for all. ``is_known``: other explorations found a violation, so the verdict is known.
+    CPUs; None for all. ``is_known``: by other explorations the verdict is no proof.
     """
 
     max_states: int = MAX_STATES
@@ -162,6 +162,16 @@ class Explored:
     shares_memory: bool = True
 
     @property
+    def is_undecided(self) -> bool:
+        """True where it was too much to explore: others like it are, too, and prove nothing."""
+        bound = self.result.bound
+        return (
+            self.result.verdict is Answer.NOT_PROVEN
+            and bound is not None
+            and bound.kind in (BoundKind.STATES, BoundKind.STARTS)
+        )
+
+    @property
     def holds(self) -> bool:
         """True where an obligation is proven, or a control failed as it must.
 
@@ -226,6 +236,7 @@ def run_task(
         setup,
         lambda program: explore(program, options, report=progress or _nobody),
         lambda program: explore(program, brief, report=progress or _nobody),
+        1 if bounds.is_known else MOST_STARTS,
     )
     if task.kind == "obligation" and case.is_patched and result.verdict is Answer.PROVEN:
         result = _as_far_as_followed(result, case.ran_beside(setup))

@@ -20,7 +20,7 @@ from typing import Any, Final
 from kpatch.errors import MachineError
 from kpatch.verify.explore import Counterexample, Progress, Result
 from kpatch.verify.explore.bound import INTERRUPTED
-from kpatch.verify.proof.batches import TaskPlan, is_violated
+from kpatch.verify.proof.batches import TaskPlan, is_undecided, proves_nothing
 from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task, tasks
@@ -121,10 +121,11 @@ def _one_by_one(
 ) -> Iterator[Found]:
     todo = plan.todo
     for stage in (plan.early, plan.late):
-        bounds = replace(plan.bounds, is_known=stage is plan.late and is_violated(done.values()))
-        for index in [index for batch in stage for index in batch if index not in done]:
+        known = stage is plan.late and proves_nothing(done.values())
+        for batch, index in [(b, i) for b in stage for i in b if i not in done]:
             if stop:
                 return
+            bounds = replace(plan.bounds, is_known=known or is_undecided(batch, done))
             position, task = len(done), todo[index]
 
             def tell(progress: Progress, position: int = position, task: Task = task) -> None:
@@ -155,7 +156,7 @@ def _shared(
                 # What runs ends by itself and says what it covered.
                 waiting, late = {future for future in waiting if not future.cancel()}, ()
             elif not waiting:
-                known = is_violated(done.values())
+                known = proves_nothing(done.values())
                 waiting, late = {pool.submit(_run, batch, known) for batch in late}, ()
             finished, waiting = wait(waiting, _EVERY, FIRST_COMPLETED)
             for each in finished:
@@ -276,11 +277,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(batch: Sequence[int], is_known: bool) -> list[tuple[int, ExploredParts | Whole]]:
+def _run(batch: Sequence[int], known: bool) -> list[tuple[int, ExploredParts | Whole]]:
     """Some tasks, by number. Their modules stay here: the first process has them."""
-    plan: TaskPlan = _MINE["plan"]
-    bounds = replace(plan.bounds, is_known=is_known)
-    found: list[tuple[int, ExploredParts | Whole]] = []
+    plan, found = _MINE["plan"], list[tuple[int, ExploredParts | Whole]]()
     for number in batch:
         if _MINE["stop"]:
             break
@@ -294,7 +293,8 @@ def _run(batch: Sequence[int], is_known: bool) -> list[tuple[int, ExploredParts 
             if _MINE["stop"]:
                 raise KeyboardInterrupt
 
-        explored = run_task(plan.case, task, bounds, tell)
+        explored = run_task(plan.case, task, replace(plan.bounds, is_known=known), tell)
+        known |= explored.is_undecided
         parts = explored.result, explored.counterexamples, explored.shares_memory
         found.append((number, parts))
     return found

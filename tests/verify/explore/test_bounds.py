@@ -97,7 +97,7 @@ def test_where_the_verdict_is_known_little_is_looked_into() -> None:
     known = Options(spins=False, known_elsewhere=3)
     result = explore(switches(4, RIGHT), known)
     assert (result.verdict, result.states - result.frontier) == (Answer.NOT_PROVEN, 3)
-    assert str(result.bound) == "3 states beyond a violation with fewer CPUs"
+    assert str(result.bound) == "3 states, where the verdict is known"
     # What is found within them is shown, and looked beyond as anywhere.
     found = explore(switches(4, (*WRITE_OWN, *LOAD_TR)), replace(known, known_elsewhere=300))
     assert (found.verdict, found.bound) == (Answer.VIOLATED, None)

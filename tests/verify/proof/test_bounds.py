@@ -139,7 +139,28 @@ def test_what_few_cpus_violate_is_not_explored_to_the_end_with_many(jobs: int) -
 
     alone, beside = ends(16)[16], ends(2, 16)[16]
     assert alone == (Answer.VIOLATED, "0 states beyond the first violation")
-    assert beside == (Answer.NOT_PROVEN, "3 states beyond a violation with fewer CPUs")
+    assert beside == (Answer.NOT_PROVEN, "3 states, where the verdict is known")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_too_much_is_tried_briefly_on_its_host_and_with_many_cpus(jobs: int) -> None:
+    asked = [
+        Obligation(scenario, count, MemoryModel.SC)
+        for scenario, count in (
+            (scenarios.LEAVE, 2),
+            (scenarios.scenario_named("two-rounds"), 2),
+            (scenarios.LEAVE, 16),
+        )
+    ]
+    bounds = Bounds(max_states=10, beyond_violation=16)
+    proof = run_proof(RIGHT.case, asked, bounds, jobs=jobs, report=lambda standing: None)
+    ends = [str(each.result.bound) for each in proof.explored if each.task.kind == "obligation"]
+    assert ends == [
+        "max-states 10",
+        "8 states, where the verdict is known",
+        "1 states, where the verdict is known",
+    ]
+    assert proof.verdict == "not-proven"
 
 
 @pytest.mark.parametrize("index", [0, -1], ids=["a control", "an obligation"])
