@@ -67,7 +67,11 @@ if TYPE_CHECKING:
 @click.option("--no-por", is_flag=True, help="Without the reductions over invisible steps.")
 @click.option("--no-symmetry", is_flag=True, help="Without treating CPUs as interchangeable.")
 @click.option("--every-instruction", is_flag=True, help="Switch CPUs at every instruction.")
-@click.option("--replay", metavar="SCHEDULE", help="Run one schedule and show its lanes.")
+@click.option(
+    "--replay",
+    metavar="SCHEDULE",
+    help="Run one schedule and show its lanes: no verdict, exit code 0.",
+)
 @machines.options
 @click.option("--trace", type=path_type, metavar="PATH", help="Write the document here, as JSON.")
 @click.option(

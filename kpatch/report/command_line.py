@@ -40,6 +40,11 @@ def repair_with(option: str, path: str, given: Given) -> str:
     return command_line(f"apply {option}", path, given)
 
 
+def names_kernel(given: Given) -> bool:
+    """Whether the call says which kernel the module is for."""
+    return any(option in _KERNEL for option, _ in given)
+
+
 def quoted(word: str) -> str:
     """``word`` as one word of a shell, printable whatever is in it."""
     if word and _PLAIN.issuperset(word):

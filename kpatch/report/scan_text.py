@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kpatch.errors import KpatchError
-from kpatch.report.command_line import Given, command_line, repair_with
+from kpatch.report.command_line import Given, command_line, names_kernel, repair_with
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.report.verdict_text import verdict_line
@@ -89,6 +89,12 @@ def _next(document: Assessed, path: str, given: Given) -> Iterator[str]:
         if "option" in refusal:
             yield f"  next: {repair_with(refusal['option'], path, given)}"
     elif document["verdict"] == "affected":
+        kernel = document.get("kernel")
+        if kernel and kernel["gdt"] == "unknown" and not names_kernel(given):
+            yield (
+                "  a kernel with a GDT for each CPU needs no repair; to be told, add --osversion "
+                "N, as `sysctl -n kern.osreldate` prints it"
+            )
         yield f"  next: {command_line('apply', path, given)}"
     elif document["verdict"] in ("patched", "patched-then-stripped"):
         # The note says nothing of a proof: anybody could write that.
@@ -106,6 +112,8 @@ def _kernel(kernel: KernelFacts) -> str:
     gdt = kernel["gdt"]
     if gdt == "private" and not kernel["not_affected"]:
         gdt = "probably private, not certain"  # by traces alone, which settle nothing
+    elif gdt == "unknown":
+        gdt = "shared or private"
     return f"{names}; GDT {gdt}; cpuid {cpuid}"
 
 
