@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from kpatch.verify.explore.result import Answer
@@ -44,6 +45,16 @@ class TaskPlan(NamedTuple):
             (early if is_few else late).append(tuple(batch))
         return cls(case, tuple(todo), bounds, tuple(early), tuple(late))
 
+    def bounds_in(
+        self, batch: Sequence[int], done: Mapping[int, Explored], is_known: bool
+    ) -> Bounds:
+        """For the next one of ``batch``, where ``is_known`` is what other batches tell.
+
+        Where one of the batch was too much to explore, the others of it are tried briefly.
+        """
+        undecided = any(number in done and done[number].is_undecided for number in batch)
+        return replace(self.bounds, is_known=is_known or undecided)
+
 
 def proves_nothing(done: Iterable[Explored]) -> bool:
     """Whether the verdict is known to be no proof, once the early ones are ``done``."""
@@ -52,11 +63,6 @@ def proves_nothing(done: Iterable[Explored]) -> bool:
         for explored in done
         if explored.task.kind == "obligation"
     )
-
-
-def is_undecided(batch: Sequence[int], done: Mapping[int, Explored]) -> bool:
-    """Whether an exploration of the batch was too much: the others of it are then tried briefly."""
-    return any(number in done and done[number].is_undecided for number in batch)
 
 
 def _place(case: Case, task: Task, bounds: Bounds) -> Hashable:

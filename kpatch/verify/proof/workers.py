@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
 from kpatch.errors import MachineError
 from kpatch.verify.explore import Counterexample, Progress, Result
 from kpatch.verify.explore.bound import INTERRUPTED
-from kpatch.verify.proof.batches import TaskPlan, is_undecided, proves_nothing
+from kpatch.verify.proof.batches import TaskPlan, proves_nothing
 from kpatch.verify.proof.lanes import Lanes
 from kpatch.verify.proof.obligations import Obligation
 from kpatch.verify.proof.tasks import Bounds, Case, Explored, Task, run_task, tasks
@@ -125,7 +125,7 @@ def _one_by_one(
         for batch, index in [(b, i) for b in stage for i in b if i not in done]:
             if stop:
                 return
-            bounds = replace(plan.bounds, is_known=known or is_undecided(batch, done))
+            bounds = plan.bounds_in(batch, done, known)
             position, task = len(done), todo[index]
 
             def tell(progress: Progress, position: int = position, task: Task = task) -> None:
@@ -279,7 +279,9 @@ def _end_with_parent() -> None:
 
 def _run(batch: Sequence[int], known: bool) -> list[tuple[int, ExploredParts | Whole]]:
     """Some tasks, by number. Their modules stay here: the first process has them."""
-    plan, found = _MINE["plan"], list[tuple[int, ExploredParts | Whole]]()
+    plan: TaskPlan = _MINE["plan"]
+    done: dict[int, Explored] = {}
+    found: list[tuple[int, ExploredParts | Whole]] = []
     for number in batch:
         if _MINE["stop"]:
             break
@@ -293,8 +295,6 @@ def _run(batch: Sequence[int], known: bool) -> list[tuple[int, ExploredParts | W
             if _MINE["stop"]:
                 raise KeyboardInterrupt
 
-        explored = run_task(plan.case, task, replace(plan.bounds, is_known=known), tell)
-        known |= explored.is_undecided
-        parts = explored.result, explored.counterexamples, explored.shares_memory
-        found.append((number, parts))
+        done[number] = one = run_task(plan.case, task, plan.bounds_in(batch, done, known), tell)
+        found.append((number, (one.result, one.counterexamples, one.shares_memory)))
     return found
