@@ -112,13 +112,15 @@ def test_a_core_is_not_a_module() -> None:
     assert identity_of(bytes(data)).kind == "not-a-module"
 
 
-@pytest.mark.parametrize("machine", [2, 99, 250])
-def test_another_machine_is_named(machine: int) -> None:
+@pytest.mark.parametrize(
+    ("machine", "name"), [(2, "machine 2"), (43, "SPARC64"), (183, "AArch64"), (250, "machine 250")]
+)
+def test_another_machine_is_named(machine: int, name: str) -> None:
     data = bytearray(compiled(kqemu_source()))
     data[18:20] = machine.to_bytes(2, "little")
     identity = identity_of(bytes(data))
     assert identity.kind == "other-machine"
-    assert f"machine {machine}" in identity.reasons[0]
+    assert f"for {name}" in identity.reasons[0]
 
 
 @given(st.data())
