@@ -59,12 +59,12 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
         original = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(patched_gzip(original, payload), comes_back(original))
     # Imported here: a scan compresses nothing.
-    from kpatch.containers import recompress
+    from kpatch.containers.recompress import find_encoder, leads_back
 
     data, raw, changed = Bulk(packed.data), Bulk(packed.payload), Bulk(payload)
-    found = recompress.find_encoder(data, raw, packed.kind)
+    found = find_encoder(data, raw, packed.kind)
     new = Bulk.join(found.encoder.compress(changed))
-    is_exact = recompress.leads_back(data, raw, found, new, changed, packed.kind)
+    is_exact = leads_back(data, raw, found, new, changed, packed.kind)
     return Repacked(new.whole(), is_exact)
 
 
@@ -73,7 +73,7 @@ def with_original(packed: Packed, payload: bytes) -> Repacked:
     if packed.kind is Compression.GZIP:
         patched = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(*original_gzip(patched, payload))
-    from kpatch.containers.recompress import find_encoder
+    from kpatch.containers.recompress import find_encoder  # as above
 
     found = find_encoder(Bulk(packed.data), Bulk(packed.payload), packed.kind)
     return Repacked(Bulk.join(found.encoder.compress(Bulk(payload))).whole(), is_exact=False)
