@@ -28,9 +28,10 @@ run: $(VENV)/.installed
 	$(BIN)/kpatch scan $(TRY)/kqemu.ko
 
 # Once, in a random order (pytest-randomly prints its seed), on all cores, 16 at most: every worker
-# takes some hundred MiB.
+# takes some hundred MiB. Bytecode is kept, also where the environment asks Python for none: every
+# worker reads all tests, and pytest compiles each of them anew where nothing is kept.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 16 --dist worksteal -rs
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 16 --dist worksteal -rs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check kpatch tests samples benchmarks
