@@ -39,6 +39,10 @@ class Units:
         ):
             data = _bytes_of(section)
             for unit in units:
+                # DWARF 5, 7.5.6: DW_FORM_strx4 has 4 bytes, as DW_FORM_addrx4; pyelftools 0.33
+                # takes 8, and reads what follows from the wrong place without a word.
+                forms = unit.structs.Dwarf_dw_form
+                forms["DW_FORM_strx4"] = forms["DW_FORM_addrx4"]
                 names = (
                     name
                     for name, known in self._names.items()

@@ -156,6 +156,52 @@ def test_split_debugging_information_says_nothing(tmp_path: Path) -> None:
     assert read_debug_info(data) is None
 
 
+NUMBERED_STRINGS = """
+    .section .debug_abbrev, "", @progbits
+    .uleb128 1, 0x11, 1, 0x72, 0x17, 0, 0             # compile_unit: str_offsets_base
+    .uleb128 2, 0x13, 1, 0x03, FORM, 0, 0             # structure_type: name
+    .uleb128 3, 0x0d, 0, 0x03, FORM, 0x38, 0x0b, 0, 0 # member: name, data_member_location
+    .uleb128 0
+    .section .debug_info, "", @progbits
+    .long 2f - 1f
+1:  .short 5
+    .byte 1, 8
+    .long 0
+    .uleb128 1
+    .long 8
+    .uleb128 2
+    INDEX 0
+    .uleb128 3
+    INDEX 1
+    .byte 0x34
+    .uleb128 3
+    INDEX 2
+    .byte 0x38
+    .uleb128 0, 0
+2:  .section .debug_str_offsets, "", @progbits
+    .long 16
+    .short 5, 0
+    .long 0, 5, 14
+    .section .debug_str, "MS", @progbits, 1
+    .asciz "pcpu"
+    .asciz "pc_cpuid"
+    .asciz "pc_cpumask"
+"""
+"""struct pcpu, whose names are numbers of strings (DWARF 5, 7.5.6 and 7.26)."""
+
+
+@pytest.mark.parametrize(
+    ("form", "index"),
+    [("0x1a", ".uleb128"), ("0x25", ".byte"), ("0x26", ".short"), ("0x28", ".long")],
+)
+def test_the_number_of_a_string_is_read_in_each_width(
+    tmp_path: Path, form: str, index: str
+) -> None:
+    source, path = NUMBERED_STRINGS.replace("FORM", form).replace("INDEX", index), tmp_path / "k.o"
+    subprocess.run(["as", "-o", path], input=source.encode(), check=True)
+    assert read_debug_info(path.read_bytes()) == (0x34, 0x38, None, None)
+
+
 def test_the_old_compression_of_debug_sections_is_answered_with_the_way_out(
     tmp_path: Path,
 ) -> None:
