@@ -25,7 +25,7 @@ import zstandard
 
 from benchmarks.measure import ROOT, SAMPLE, sized
 from kpatch import entry
-from kpatch.containers.package import contents, manifest, replace_module
+from kpatch.containers.package import contents, manifest, with_module
 from kpatch.containers.package.edit import Replacement
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
@@ -201,7 +201,8 @@ def _text(
 
 
 def _package(data: bytes) -> object:
-    return replace_module(Bulk(data), "x.pkg", lambda _, module: module[:-1] + b"\1")
+    changed = with_module(Bulk(data), "x.pkg", lambda _, module: module[:-1] + b"\1")
+    return changed and changed.result()
 
 
 _PARSERS: Final[dict[str, tuple[Callable[[int], tuple[bytes, int]], Callable[[bytes], object]]]] = {

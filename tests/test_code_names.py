@@ -33,7 +33,6 @@ def test_the_name_of_a_type_stands_once() -> None:
 
 SHARED_NAMES = {
     "apply": "the library's, and the step of a build that is called so",
-    "changed": "a file that was changed, and a descriptor",
     "command": "what a command's own file holds",
     "differences": "of two runs of the switch, and of two readers of a file",
     "mend": "one for each kind of checksums in a package",

@@ -22,7 +22,8 @@ from kpatch.cli.common import (
 from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.containers.copies import contents_of, copies_of
-from kpatch.containers.target import Changed, Target
+from kpatch.containers.rewrap import Changed, rewrapped
+from kpatch.containers.target import Target
 from kpatch.errors import DONE, DamagedFileError
 from kpatch.patch.giveback import GivenBack, is_original_of
 from kpatch.report.file_documents import reverted
@@ -67,7 +68,7 @@ def command(
 
         try:
             with untouched():
-                changed = targets.changed(target, back, patched=False)
+                changed = rewrapped(target, back, patched=False)
         except DamagedFileError as error:
             raise _with_copies(error, target, signatures) from None
         stored = targets.store(target, changed.data, place, in_place=output is None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kpatch import storage
-from kpatch.containers.compression import recognise, unpacked
+from kpatch.containers.compression import Compression, recognise, unpacked
 from kpatch.containers.gzip import compress
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.errors import FileAccessError, KpatchError
@@ -82,27 +82,19 @@ def _withdraw(copy: Copy, path: Path, data: Bulk) -> None:
             copy.path.unlink()
 
 
-def kept_original(path: Path, original: Bulk) -> Bulk | None:
-    """The kept copy beside ``path`` that holds the contents of ``original``, if there is one.
-
-    ``original`` was compressed again; the copy is the file as it was.
+def kept_files(path: Path, kind: Compression, contents: Bulk) -> list[Bulk]:
+    """What the kept copies beside ``path`` hold that are ``contents``, compressed as ``kind`` says:
+    each once. Where there is one, it is the file as it was.
     """
-    kind = recognise(original)
-    if kind is None:
-        return None
-    contents: Bulk | None = None
+    found: list[Bulk] = []
     for copy in copies_of(path):
         try:
             kept = storage.read_bulk(copy)
-            if kept == original:
-                return kept
-            if recognise(kept) is kind:
-                contents = contents or unpacked(original, kind)
-                if unpacked(kept, kind) == contents:
-                    return kept
+            if recognise(kept) is kind and kept not in found and unpacked(kept, kind) == contents:
+                found.append(kept)
         except KpatchError:
             continue
-    return None
+    return found
 
 
 def copies_of(path: Path) -> list[Path]:

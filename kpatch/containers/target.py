@@ -1,6 +1,6 @@
 """A file on the command line: a module, a compressed module, or a package with modules in it.
 
-``open_target`` reads it, ``changed`` wraps the new module as the old one was, ``store`` writes.
+``open_target`` reads it, ``rewrap`` wraps a new module as the old one was, ``store`` writes.
 """
 
 # Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from kpatch.containers.compression import Compression
     from kpatch.containers.package.archive import Package, PackagedModule
     from kpatch.containers.sniff import Kind
-
-ModuleChange = Callable[[str, bytes], bytes]
-"""From a module's name and bytes to its new bytes."""
 
 
 class Inside(NamedTuple):
@@ -61,18 +58,6 @@ class Target(NamedTuple):
                 todo="name one with one module",
             )
         return read_module(self.modules[0].data, self.modules[0].name)
-
-
-class Changed(NamedTuple):
-    """A target's new bytes, and what the user must know about them.
-
-    ``is_exact`` says of an original that was given back that it is known to be the file as it
-    was, byte for byte, and not only its contents, compressed again.
-    """
-
-    data: Bulk
-    notices: tuple[str, ...]
-    is_exact: bool = True
 
 
 def open_target(path: Path) -> Target:
@@ -142,63 +127,3 @@ def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool
 
 def _notices(lost: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"its attribute {name} could not be kept" for name in lost)
-
-
-def changed(target: Target, change: ModuleChange, *, patched: bool) -> Changed:
-    """``target`` with its module gone through ``change``.
-
-    ``patched`` says whether the result is a patched file or an original; an original that was
-    packed is taken from the copy kept beside the file, if there is one. Raises what ``change`` and
-    the archive raise.
-    """
-    if target.kind is None:
-        module = target.modules[0]
-        return Changed(Bulk(change(module.name, module.data)), ())
-    if len(target.modules) == 1 and target.compression is not None and _is_packed(target):
-        done = _packed(target, target.compression, change, patched=patched)
-    else:
-        done = _package(target, change)
-    if patched or done.data == target.data:
-        return done
-    from kpatch.containers.copies import kept_original
-
-    kept = kept_original(target.path, done.data)
-    return Changed(kept, (), True) if kept is not None else done
-
-
-def _is_packed(target: Target) -> bool:
-    from kpatch.containers.sniff import Kind
-
-    return target.kind is Kind.PACKED
-
-
-def _packed(target: Target, kind: "Compression", change: ModuleChange, *, patched: bool) -> Changed:
-    from kpatch.containers.packed import Packed, with_original, with_patched
-
-    module = target.modules[0]
-    new = change(module.name, module.data)
-    if new == module.data:
-        return Changed(target.data, ())
-    packed = Packed(module.data, kind, target.data.whole())
-    if not patched:
-        back = with_original(packed, new)
-        return Changed(Bulk(back.data), (), back.is_exact)
-    done = with_patched(packed, new)
-    notice = (
-        f"no {kind.value} level known here makes this file: without the kept copy, revert gives "
-        "back the same module compressed differently"
-    )
-    return Changed(Bulk(done.data), () if done.is_exact else (notice,))
-
-
-def _package(target: Target, change: ModuleChange) -> Changed:
-    from kpatch.containers.package import replace_module
-
-    prefix = f"{target.path}: "
-    result = replace_module(
-        target.data,
-        str(target.path),
-        lambda name, data: change(prefix + name, data),
-        target.package,
-    )
-    return Changed(result.data, result.notices, is_exact=False)

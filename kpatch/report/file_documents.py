@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from kpatch.containers.target import Changed, Target
+    from kpatch.containers.rewrap import Changed
+    from kpatch.containers.target import Target
     from kpatch.patch.draft import LintFinding
     from kpatch.patch.giveback import GivenBack
     from kpatch.repair import Repaired

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from kpatch.containers import recompress
 from tests.cli import schema
 from tests.cli.harness import (
     copied,
@@ -220,6 +221,48 @@ def test_revert_says_byte_for_byte_only_where_it_is_so(tmp_path: Path) -> None:
     assert "the contents are the original's" in done.err
     assert path.read_bytes() != original
     assert gzip.decompress(path.read_bytes()) == raw
+
+
+def test_revert_compresses_nothing_where_the_kept_copy_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [_made(suffix, tmp_path) for suffix in (".txz", ".pkg", ".ko.xz", ".tbz")]
+    originals = [path.read_bytes() for path in places]
+    assert run("apply", "--no-verify", *places).code == 0
+    for encoder in (recompress.Xz, recompress.Zstd, recompress.Bzip2):
+        monkeypatch.delattr(encoder, "compress")
+    done = run("revert", *places)
+    assert done.code == 0 and done.err.count("the original is back") == 4
+    assert [path.read_bytes() for path in places] == originals
+
+
+def test_of_two_copies_with_the_same_contents_the_one_that_comes_back_is_taken(
+    tmp_path: Path,
+) -> None:
+    path = _made(".txz", tmp_path)
+    original = path.read_bytes()
+    raw = lzma.decompress(original)
+    assert run("apply", "--no-verify", path).code == 0
+    patched = path.read_bytes()
+    other = path.with_name(f"{path.name}.00000000.orig")
+    other.write_bytes(lzma.compress(raw, preset=0))
+    assert "the original is back" in run("revert", path).err
+    assert path.read_bytes() == original
+    path.write_bytes(patched)
+    path.with_name(f"{path.name}.orig").write_bytes(lzma.compress(raw, preset=1))
+    assert "the contents are the original's" in run("revert", path).err
+    assert path.read_bytes() == original
+
+
+def test_a_gzip_file_that_knows_its_original_needs_no_copy_of_the_same_contents(
+    tmp_path: Path,
+) -> None:
+    path = _made(".ko.gz", tmp_path)
+    original = path.read_bytes()
+    assert run("apply", "--no-verify", path).code == 0
+    path.with_name(f"{path.name}.orig").write_bytes(gzip.compress(gzip.decompress(original), 1))
+    assert "the original is back" in run("revert", path).err
+    assert path.read_bytes() == original
 
 
 def test_a_copy_of_another_file_is_never_written_over(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch import repair
-from kpatch.containers.package import contents, manifest, modules_in, replace_module
+from kpatch.containers.package import contents, manifest, modules_in, with_module
 from kpatch.containers.package.edit import Replacement
 from kpatch.containers.packed import unpack, with_patched
 from kpatch.containers.sniff import Kind, sniff
@@ -106,7 +106,9 @@ def _diff(data: bytes) -> None:
 
 def _package(data: bytes) -> None:
     modules_in(Bulk(data))
-    replace_module(Bulk(data), "fuzz.pkg", lambda _, module: module + b"\0")
+    changed = with_module(Bulk(data), "fuzz.pkg", lambda _, module: module + b"\0")
+    if changed:
+        changed.result()
 
 
 def _container(data: bytes) -> None:

@@ -24,7 +24,10 @@ def modules_in(data: bytes, name: str = "") -> tuple[PackagedModule, ...]:
 
 
 def replace_module(data: bytes, name: str, patch: Callable[[str, bytes], bytes]) -> Whole:
-    done = package.replace_module(Bulk(data), name, patch)
+    changed = package.with_module(Bulk(data), name, patch)
+    if changed is None:
+        return Whole(data, (), ())
+    done = changed.result()
     return Whole(done.data.whole(), done.changed, done.notices)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from kpatch.containers.package.archive import (
     Package,
     PackagedModule,
+    Rewritten,
     open_package,
     rewrite,
     sole_module,
@@ -29,10 +30,11 @@ from kpatch.errors import KpatchError
 from kpatch.storage.bulk import Bulk
 
 __all__ = [
+    "ChangedPackage",
     "PackageResult",
     "PackagedModule",
     "modules_in",
-    "replace_module",
+    "with_module",
 ]
 
 
@@ -43,6 +45,47 @@ class PackageResult:
     data: Bulk
     changed: tuple[str, ...]
     notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangedPackage:
+    """A package with another module in it, not compressed yet: ``old`` was there, ``rewritten`` is
+    its archive.
+    """
+
+    package: Package
+    old: bytes
+    rewritten: Rewritten
+
+    @property
+    def contents(self) -> Bulk:
+        """The archive."""
+        return self.rewritten.raw
+
+    def compressed(self) -> Bulk:
+        """The file, compressed the way the package was."""
+        return Bulk.join(self._encoder().encoder.compress(self.contents))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user must know of it."""
+        signed = ("the package is signed; the signature no longer holds",)
+        return (
+            *self.rewritten.notices,
+            *(signed if self.package.is_signed else ()),
+            "the checksum of the package file is another one; a repository catalogue that lists "
+            "the old one must be made again",
+        )
+
+    def result(self) -> PackageResult:
+        """The file, and what of it does not come back byte for byte when the change is undone."""
+        found = self._encoder()
+        data = Bulk.join(found.encoder.compress(self.contents))
+        notices = (*self.notices, *_undo_notices(self.package, found, data, self.old))
+        return PackageResult(data, self.rewritten.changed, notices)
+
+    def _encoder(self) -> FoundEncoder:
+        return find_encoder(self.package.data, self.package.archive.raw, self.package.compression)
 
 
 def modules_in(data: Bulk, name: str = "") -> tuple[PackagedModule, ...]:
@@ -62,18 +105,18 @@ def modules_in(data: Bulk, name: str = "") -> tuple[PackagedModule, ...]:
     )
 
 
-def replace_module(
+def with_module(
     data: Bulk,
     name: str,
     patch: Callable[[str, bytes], bytes],
     opened: Package | None = None,
-) -> PackageResult:
-    """The package with its one module gone through ``patch``, and the checksums mended.
+) -> ChangedPackage | None:
+    """The package with its one module gone through ``patch``; None where that is the old one.
 
     ``opened`` is what ``data`` was found to be, if that is known. ``patch`` gets the member's name
-    and the module, and returns the new module. When that is the old one, the package comes back as
-    it is. ``name`` is the package's, for messages. Raises what ``open_package``, ``sole_module``,
-    ``contents.mend`` and ``manifest.mend`` raise, and whatever ``patch`` raises, said of ``name``.
+    and the module, and returns the new module. ``name`` is the package's, for messages. Raises what
+    ``open_package``, ``sole_module``, ``contents.mend`` and ``manifest.mend`` raise, and whatever
+    ``patch`` raises, said of ``name``.
     """
     try:
         package = opened or open_package(data)
@@ -83,27 +126,9 @@ def replace_module(
             new = patch(module.names[0], old)
         except KpatchError as error:
             raise error.within(shown(module.names[0])) from None
-        if new == old:
-            return PackageResult(data, (), ())
-        return _replace(package, new, old)
+        return None if new == old else ChangedPackage(package, old, rewrite(package, new))
     except KpatchError as error:
         raise error.within(name) from None
-
-
-def _replace(package: Package, new: bytes, old: bytes) -> PackageResult:
-    """The result for a module that did change, from ``old`` to ``new``."""
-    rewritten = rewrite(package, new)
-    found = find_encoder(package.data, package.archive.raw, package.compression)
-    result = Bulk.join(found.encoder.compress(rewritten.raw))
-    notices = list(rewritten.notices)
-    if package.is_signed:
-        notices.append("the package is signed; the signature no longer holds")
-    notices.append(
-        "the checksum of the package file is another one; a repository catalogue that lists "
-        "the old one must be made again"
-    )
-    notices += _undo_notices(package, found, result, old)
-    return PackageResult(result, rewritten.changed, tuple(notices))
 
 
 def _undo_notices(package: Package, found: FoundEncoder, result: Bulk, old: bytes) -> list[str]:
