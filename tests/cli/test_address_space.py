@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import resource
 import subprocess
-import sys
 from pathlib import Path
 
-SAMPLE = Path(__file__).parents[2] / "samples/kqemu-7.ko"
+from tests.cli.harness import environment, sample
+from tests.cli.little import little_line
+
+SAMPLE = sample("kqemu-7.ko")
 
 
 def limited(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """A kpatch command that has ``size`` bytes of address space."""
+    """A kpatch command that has ``size`` bytes of address space, and proves little.
+
+    What a proof takes it takes for its emulator, however many explorations there are.
+    """
     return subprocess.run(
-        [sys.executable, "-m", "kpatch", *map(str, arguments)],
+        little_line(*arguments),
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

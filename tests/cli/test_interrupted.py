@@ -26,6 +26,7 @@ from tests.cli.harness import (
     run,
     sample,
 )
+from tests.cli.little import little_line
 from tests.processes import awaited, command_lines, is_on_its_way
 
 _OLD: Final = sample("kqemu-7.ko").read_bytes()
@@ -108,7 +109,7 @@ def test_an_interrupt_ends_the_whole_command_and_not_one_file_of_it(tmp_path: Pa
     # So many that no machine is through with them before the interrupt comes.
     paths = [copied("kqemu-7.ko", tmp_path, f"{index}.ko") for index in range(100)]
     process = subprocess.Popen(
-        command_line("apply", "--no-copy", *paths), env=environment(), stderr=subprocess.PIPE
+        little_line("apply", "--no-copy", *paths), env=environment(), stderr=subprocess.PIPE
     )
     assert process.stderr is not None
     first = process.stderr.readline()

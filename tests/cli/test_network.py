@@ -19,6 +19,7 @@ def guard(event, arguments):
             print("NETWORK", event, arguments, file=sys.stderr)
 sys.addaudithook(guard)
 import json
+import kpatch.witness.readers.by_lief  # once, and not in a process of each call's own
 from kpatch.cli.main import run
 for call in json.loads(sys.argv[1]):
     print("\\nDONE", call, run(call), file=sys.stderr)

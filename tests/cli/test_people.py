@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -29,26 +29,50 @@ from tests.cli.harness import (
     GOLDEN,
     REPOSITORY,
     copied,
+    kpatch,
+    patched_bytes,
     run,
 )
 from tests.cli.little import prove_little
 from tests.cli.terminal import ESCAPE, on_terminal, screen
 
 
+class Proven(NamedTuple):
+    """What one ``apply`` with its whole proof said of kqemu.ko, and what it wrote."""
+
+    document: Applied
+    err: str
+    data: bytes
+
+
 @pytest.fixture(scope="module")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> Applied:
-    """The document of one ``apply``."""
+def proven(tmp_path_factory: pytest.TempPathFactory) -> Proven:
+    """The one whole proof of these tests, in a process of its own."""
     folder = tmp_path_factory.mktemp("applied")
-    copied("kqemu-7.ko", folder, "kqemu.ko")
-    with contextlib.chdir(folder):
-        return _document()
-
-
-def _document() -> Applied:
-    done = run("apply", "--json", "kqemu.ko")
+    path = copied("kqemu-7.ko", folder, "kqemu.ko")
+    done = kpatch("apply", "--json", "kqemu.ko", cwd=folder)
     schema.check(done.document, "apply", 0)
-    found: Applied = done.document["files"][0]
-    return found
+    return Proven(done.document["files"][0], done.err, path.read_bytes())
+
+
+@pytest.fixture
+def applied(proven: Proven) -> Applied:
+    """The document of that ``apply``."""
+    return proven.document
+
+
+def test_apply_proves_the_patch_and_then_writes_it(proven: Proven) -> None:
+    assert proven.err.splitlines() == [
+        "kqemu.ko: patched and proven; the original is kept in kqemu.ko.orig.gz",
+    ]
+    assert proven.data == patched_bytes()
+    proof = proven.document["proof"]
+    assert proof is not None
+    assert proof["verdict"] == "proven"
+    explored = proof["explored"]
+    assert all(each["holds"] for each in explored)
+    assert {each["cpus"] for each in explored if each["kind"] == "obligation"} >= {2, 4}
+    assert {each["kind"] for each in explored} == {"obligation", "control"}
 
 
 def test_the_first_screen_answers_five_questions_in_20_lines(applied: Applied) -> None:
@@ -81,7 +105,8 @@ def test_the_terminal_keeps_no_debris_of_the_progress(
     shown.mkdir()
     shutil.copy(path, shown)
     monkeypatch.chdir(tmp_path)
-    document = _document()
+    done = run("apply", "--json", "kqemu.ko")
+    document = done.document["files"][0]
     program = ("-m", "tests.cli.little", "apply", "kqemu.ko")
     _, written = on_terminal([], shown, 80, program=program)
     assert "proving kqemu.ko" in ESCAPE.sub("", written)

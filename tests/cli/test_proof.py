@@ -16,29 +16,12 @@ from tests.cli import schema
 from tests.cli.harness import (
     copied,
     environment,
-    kpatch,
     look,
     names,
     patched_bytes,
     run,
     sample,
 )
-
-
-def test_apply_proves_the_patch_and_then_writes_it(tmp_path: Path) -> None:
-    path = copied("kqemu-7.ko", tmp_path)
-    done = kpatch("apply", "--json", path)
-    schema.check(done.document, "apply", 0)
-    assert done.err.splitlines() == [
-        f"{path}: patched and proven; the original is kept in {path}.orig.gz",
-    ]
-    assert path.read_bytes() == patched_bytes()
-    proof_of_it = done.document["files"][0]["proof"]
-    assert proof_of_it["verdict"] == "proven"
-    explored = proof_of_it["explored"]
-    assert all(each["holds"] for each in explored)
-    assert {each["cpus"] for each in explored if each["kind"] == "obligation"} >= {2, 4}
-    assert {each["kind"] for each in explored} == {"obligation", "control"}
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
