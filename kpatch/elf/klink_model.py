@@ -17,6 +17,7 @@ class Consequence(Enum):
     PANIC = "the kernel may panic"
     MISPLACED = "the kernel loads the module, and it works on memory that is not its own"
     WRONG = "the kernel loads the module, and it is wrong"
+    INCOMPLETE = "the kernel loads the module, and part of it seems to be missing"
     NOT_PRELOADED = "the boot loader refuses the module"
 
 

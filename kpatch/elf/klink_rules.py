@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Section, Symbol
+from kpatch.elf.klink_lost import EH_FRAME, LOST_RULES
 from kpatch.elf.klink_model import Breaches, Consequence, Rule
 from kpatch.elf.klink_types import KNOWN_TYPES, SYMBOL_TYPES, is_placed, takes_effect
 from kpatch.elf.metadata import METADATA_SET, POINTER_SIZE, SET_PREFIX
@@ -125,9 +126,10 @@ def _alignment_fits(module: Module) -> Breaches:
 )
 def _relocated_sections_loaded(module: Module) -> Breaches:
     for table in module.sections:
-        if table.is_relocation_table and not module.sections[table.info].is_loaded:
-            what = f"it relocates {_at(module.sections[table.info])}, which is not loaded"
-            yield what, _at(table), _RECOMPILE if table.size else f"{_OBJCOPY}-R {table.name}"
+        if table.is_relocation_table and not (target := module.sections[table.info]).is_loaded:
+            what = f"it relocates {_at(target)}, which is not loaded"
+            unused = target if target.name == EH_FRAME else None if table.size else table
+            yield what, _at(table), f"{_OBJCOPY}-R {unused.name}" if unused else _RECOMPILE
 
 
 @_rule(
@@ -164,10 +166,8 @@ def _known_types(module: Module) -> Breaches:
         against = f"against {symbol.name}"
         if len(found) > 1:
             against = f"{len(found)} relocations, the first {against}"
-        yield (
-            f"the kernel does not know {elf.relocation_name(kind)} ({against})",
-            _of(module, relocation),
-        )
+        what = f"the kernel does not know {elf.relocation_name(kind)} ({against})"
+        yield what, _of(module, relocation)
 
 
 @_rule(
@@ -272,7 +272,7 @@ def _boot_loader(module: Module) -> Breaches:
         yield f"there is no section {METADATA_SET}", "section headers"
 
 
-RULES = tuple(_RULES)
+RULES = (*_RULES, *LOST_RULES)
 
 
 def _loaded(module: Module) -> Iterator[Section]:

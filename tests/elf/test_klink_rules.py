@@ -121,6 +121,16 @@ def symbol_in_a_note() -> bytes:
     )
 
 
+def emptied(name: str) -> Callable[[], bytes]:
+    return field(name, "size", 0)
+
+
+def zeroed(name: str) -> Callable[[], bytes]:
+    """A relocation table whose bytes were lost: all its entries are R_X86_64_NONE."""
+    table = SMALL.sections[index(name)]
+    return lambda: with_bytes(DATA, table.offset, bytes(table.size))
+
+
 X32_SOURCE = ".globl f\nf: ret\n.section set_modmetadata_set\n.quad 0\n"
 
 BREAKS: dict[str, tuple[Callable[[], bytes], ...]] = {
@@ -159,6 +169,13 @@ BREAKS: dict[str, tuple[Callable[[], bytes], ...]] = {
     "no-common": (source("\n.comm shared, 8, 8"),),
     "sets-whole": (source("\n.section set_sysinit_set\n.long 0"),),
     "sets-once": (source('\n.section set_sysinit_set,"aw",@progbits,unique,7\n.quad moduledata'),),
+    "sets-relocated": (
+        source('\n.section set_sysctl_set,"aw"\n.quad 0'),
+        emptied(".relaset_sysinit_set"),
+        zeroed(".relaset_sysinit_set"),
+    ),
+    "tables-filled": (emptied(".rela.rodata"), zeroed(".rela.rodata")),
+    "symbols-used": (source("\n.globl malloc_init"),),
     "boot-loader": (
         lambda: with_bytes(DATA, 62, bytes(2)),
         lambda: DATA.replace(b"set_modmetadata_set\0", b"set_modmetadata_sex\0"),
@@ -175,6 +192,7 @@ ALSO = {
         "symbols-have-addresses",
         "local-relocations-take-effect",
     },
+    "sets-relocated": {"tables-filled"},
 }
 
 
@@ -227,6 +245,7 @@ def test_only_what_takes_the_kernel_down_is_said_to_panic() -> None:
         "alignment-fits",
         "relocated-sections-loaded",
         "fields-inside",
+        "sets-relocated",
     }
 
 
@@ -246,6 +265,18 @@ def test_what_is_left_undone_in_debugging_information_is_no_fault(section: str) 
     assert check(changed(wrong)) == ()
     loaded = source(f'\n.section .{section},"a"\n.long .text\n')
     assert [finding.rule for finding in check(changed(loaded))] == ["local-relocations-take-effect"]
+
+
+@pytest.mark.parametrize("more", ["__start_set_sysctl_set", "_GLOBAL_OFFSET_TABLE_"])
+def test_a_symbol_that_headers_and_assemblers_only_name_is_not_missed(more: str) -> None:
+    assert check(changed(source(f"\n.globl {more}\n"))) == ()
+
+
+def test_an_unwind_table_that_no_kernel_reads_can_be_taken_out() -> None:
+    frames = source('\n.section .eh_frame,"a",@unwind\n.quad kqemu_exec\n')
+    (finding,) = check(changed(frames))
+    assert finding.rule == "relocated-sections-loaded"
+    assert finding.todo == "run this on the module: objcopy -R .eh_frame"
 
 
 def changed(make: Callable[[], bytes]) -> Module:

@@ -139,7 +139,7 @@ def test_a_relocation_that_the_kernel_ignores_is_reported_and_leaves_the_field()
 
 
 def test_a_value_that_does_not_fit_is_cut_off_as_the_kernel_does() -> None:
-    source = ".text\n.globl f\nf: movl $far, %eax\n.section set_modmetadata_set\n.quad 0"
+    source = ".text\n.globl f\nf: movl $far, %eax\n.section set_modmetadata_set\n.quad f"
     module = read_module(assembled(source.replace("movl $far, %eax", "movq $far, %rax")))
     loaded = load(module, BASE, {"far": Address(0x1234_5678_9ABC)})
     assert unpack_from("<I", loaded.memory, 3) == (0x5678_9ABC,)

@@ -56,7 +56,8 @@ def test_the_kernel_would_still_load_an_edited_file_of_real_tools(
 ) -> None:
     before = {finding.rule for finding in klink.check(module)}
     after = read_module(data.draw(edits(module)).done_to(module))
-    assert {finding.rule for finding in klink.check(after)} <= before
+    # Symbols are drawn apart from relocations, so that some have none.
+    assert {finding.rule for finding in klink.check(after)} - {"symbols-used"} <= before
     assert_read_as_pyelftools_does(after)
 
 

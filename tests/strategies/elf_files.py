@@ -57,8 +57,10 @@ def _section(draw: st.DrawFn, name: str, targets: list[str]) -> SectionPlan:
     size = 8 * draw(st.integers(1, 4)) if is_set else draw(st.integers(32, 200))
     types = (elf.R_X86_64_64,) if is_set else _TYPES
     relocations = None
-    if not is_bss and not name.startswith(".note") and draw(st.booleans()):
-        slots = draw(st.lists(st.integers(0, size // 8 - 1), unique=True, max_size=6))
+    if is_set or (not is_bss and not name.startswith(".note") and draw(st.booleans())):
+        # A pointer of a linker set that nothing fills takes the kernel down.
+        every = list(range(size // 8)) if is_set else None
+        slots = every or draw(st.lists(st.integers(0, size // 8 - 1), unique=True, max_size=6))
         relocations = tuple(
             RelocationPlan(
                 8 * slot,
