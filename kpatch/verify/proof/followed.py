@@ -17,7 +17,7 @@ from kpatch.verify.world.places import Places, Site
 def sites_of(match: Match) -> tuple[Site, ...]:
     """Where the patch has put code of its own, and what it runs elsewhere instead."""
     return tuple(
-        Site(range(site.start, site.end), frozenset(one.raw for one in run_elsewhere(site)))
+        Site(range(site.start, site.end), tuple(one.raw for one in run_elsewhere(site)))
         for site in match.sites.values()
     )
 

@@ -59,7 +59,7 @@ def treated(world: World, module: Module, cpuid: int, sites: tuple[Site, ...]) -
     moved = displaced(world, sites, entry=True)
     up_to = _UpToThePair(places, moved, kernel=True)
     up_to.follow(world.guest.entry, at_entry(world))
-    apart = _Apart(places, moved, up_to.kept)
+    apart = _Apart(places, up_to.kept)
     for address, machine in up_to.reads.items():
         apart.follow_each(address, machine)
     return Treated(tuple(apart.samples), (*up_to.unknown, *apart.unknown))
@@ -96,8 +96,8 @@ class _Alike(Walk):
 class _Apart(Walk):
     """Each way apart, and from where they meet on together."""
 
-    def __init__(self, places: Places, moved: frozenset[bytes], kept: int | None) -> None:
-        super().__init__(places, moved, kernel=True, kept=kept)
+    def __init__(self, places: Places, kept: int | None) -> None:
+        super().__init__(places, (), kernel=True, kept=kept)
         self.samples: dict[Sample, None] = {}
         self._same = Same(Diagrams(_MOST_NODES))
 
@@ -135,8 +135,8 @@ class _Apart(Walk):
         effects = effects_of(instruction.raw) if instruction is not None else None
         if instruction is None or effects is None or not self._places.is_patch(address):
             return None
-        own = instruction.raw not in self._displaced
-        step = Deciding(self._places, way, instruction, effects.effects, self._same, patch=own)
+        # Whether it is the module's own makes no difference to what the pair decides.
+        step = Deciding(self._places, way, instruction, effects.effects, self._same, patch=True)
         if not step.is_possible:
             return None
         tests = [1]
@@ -167,7 +167,7 @@ class _Apart(Walk):
         except TooManyError as error:
             self.unknown.setdefault(f"{error} in what they leave")
             return
-        alike = _Alike(self._places, self._displaced, kernel=True, kept=self.kept)
+        alike = _Alike(self._places, (), kernel=True, kept=self.kept)
         ended = alike.follow(ends[0][0][-1], machine)
         self.unknown |= alike.unknown
         rsp = number(ended.registers["rsp"]) if ended is not None else None

@@ -59,12 +59,11 @@ def at_entry(world: World) -> Machine:
     return started("its caller", {"rdi": guest.state.virtual, "rsp": guest.rsp})
 
 
-def displaced(world: World, sites: Iterable[Site], *, entry: bool) -> frozenset[bytes]:
-    """The instructions that the sites of one side run elsewhere."""
+def displaced(world: World, sites: Iterable[Site], *, entry: bool) -> tuple[bytes, ...]:
+    """The instructions that the sites of one side run elsewhere, in their order."""
     exit_begins = world.guest.layout.kernel_side
-    return frozenset[bytes]().union(
-        *(site.displaced for site in sites if (site.at.start < exit_begins) == entry)
-    )
+    of_side = [site for site in sites if (site.at.start < exit_begins) == entry]
+    return tuple(raw for site in of_side for raw in site.displaced)
 
 
 def _back(places: Places, ended: Machine, host_rsp: int) -> Machine | None:

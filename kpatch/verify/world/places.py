@@ -22,11 +22,11 @@ _GUARDED: Final = 8
 
 class Site(NamedTuple):
     """The image offsets at which the patch has put code of its own, and the instructions that
-    stood there and that it runs elsewhere as they are.
+    stood there and that it runs elsewhere as they are, in their order.
     """
 
     at: range
-    displaced: frozenset[bytes]
+    displaced: tuple[bytes, ...]
 
 
 class Places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from kpatch.isa.agreed import beyond_baseline, effects_of
@@ -9,6 +10,7 @@ from kpatch.isa.effects import FLAG_NAMES
 from kpatch.isa.instruction import Instruction
 from kpatch.isa.prefixes import contradict
 from kpatch.verify.hardware.registers import GENERAL
+from kpatch.verify.world.displaced import Displaced
 from kpatch.verify.world.findings import Findings
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
@@ -54,20 +56,21 @@ class Walk:
     def __init__(
         self,
         places: Places,
-        displaced: frozenset[bytes],
+        displaced: Sequence[bytes],
         *,
         kernel: bool,
         kept: int | None = None,
     ) -> None:
-        """``kept`` is where the stack begins that the patch may not give up: without it, where it
-        is at the first instruction of the patch.
+        """``displaced`` are the instructions that the patch runs in the stead of sites on this
+        side, in the order in which the module ran them. ``kept`` is where the stack begins that the
+        patch may not give up: without it, where it is at the first instruction of the patch.
         """
         self.junk: dict[str, None] = {}
         self.undefined: dict[str, None] = {}
         self.unknown: dict[str, None] = {}
         self.stores: dict[str, set[int]] = {}
         self._places = places
-        self._displaced = displaced
+        self._displaced = Displaced(places, displaced, kernel=kernel)
         self._kernel = kernel
         self._ended: Machine | None = None
         self._reached: dict[int, Machine] = {}
@@ -116,7 +119,8 @@ class Walk:
             self.unknown.setdefault(f"{effects.doubts[0]}: '{instruction.text}'")
         if patch:
             self._note_unusual(instruction)
-        own = patch and instruction.raw not in self._displaced
+            self._displaced.reach(machine)
+        own = patch and not self._displaced.holds(instruction, effects.effects, machine)
         step = Transfer(
             self._places, machine, instruction, effects.effects, kernel=self._kernel, patch=own
         )

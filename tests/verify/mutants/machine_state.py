@@ -80,6 +80,11 @@ MUTANTS: Final = (
     Mutant("swapgs", (leave("swapgs"),), (NO_FAULT,)),
     Mutant("the FPU is initialised", (leave("fninit"),), (NO_FAULT,)),
     Mutant("the CPU is stopped", (leave("hlt"),), (NO_FAULT,)),
+    Mutant(
+        "a cache line is flushed where nothing is mapped",
+        (leave("xor eax, eax; clflush [rax]"),),
+        (NO_FAULT,),
+    ),
     Mutant("a port is written", (leave("out 0x80, al"),), (NO_FAULT,)),
     Mutant("returns by iretq", (Lines("jmp rdx", "iretq"),), (NO_FAULT,)),
     Mutant("goes round for ever", (leave("again:; jmp again"),), (PROGRESS,)),

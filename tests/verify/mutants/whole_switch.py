@@ -253,6 +253,13 @@ WRONG: Final[tuple[Wrong, ...]] = (
     _stores("the state, by an exchange", leave("xor r9d, r9d; xchg dword [$state + 0x330], r9d")),
     _stores("a field of the entry's, at the exit", leave("str [$state + $tr_sel]")),
     _stores("the state, by way of another register", leave("lea r9, [rdi + 8]; mov byte [r9], 0")),
+    _stores(
+        "the state, by a displaced instruction with another address, while the lock is held",
+        entry(
+            "movabs rdx, =kpatch_tss_lock; cmp dword [rdx], 0; je fine; add rdi, 256;"
+            "sidt [$state + $idt]; sub rdi, 256; fine:"
+        ),
+    ),
     _effect("a byte of the state is set", leave(_SPOIL)),
     _effect("a byte of the state is set behind a pause", leave(f"pause; {_SPOIL}")),
     _effect("another CPU is waited for", leave("again:; pause; cmp dword [r8 + 64], 0; je again")),
