@@ -15,6 +15,7 @@ import pytest
 
 from kpatch.digest import digest
 from kpatch.elf import constants as elf
+from kpatch.elf.edits import NewSection
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, KpatchError
 from kpatch.kernel.detect import detect
@@ -31,6 +32,7 @@ from kpatch.verify.machine.scenarios import UP
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof.obligations import suite
 from tests.cli.harness import MANIFEST, copied, patched_bytes, run, sample
+from tests.editing import append
 
 _ONCE: Final[tuple[Callable[..., Any], ...]] = (
     find,
@@ -180,3 +182,14 @@ def test_what_was_changed_beside_the_patch_is_not_proven(table: str) -> None:
     data[at] ^= 8
     with pytest.raises(DamagedFileError, match="changed beside its patch"):
         case_of(scan(bytes(data), "kqemu-7.ko"))
+
+
+@pytest.mark.parametrize("flags", [elf.SHF_ALLOC, 0])
+def test_a_linker_set_that_was_added_is_not_proven(flags: int) -> None:
+    """What is in it the kernel may call, and it looks for a set by the name only."""
+    patched = read_module(patched_bytes("kqemu-7.ko"), "kqemu-7.ko")
+    added = NewSection("set_other_set", elf.SHT_PROGBITS, flags, 8, bytes(8))
+    assert patched.section_named(added.name) is None
+    data = append(patched, sections=[added])
+    with pytest.raises(DamagedFileError, match=r"changed beside its patch.*: set_other_set"):
+        case_of(scan(data, "kqemu-7.ko"))

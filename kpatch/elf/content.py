@@ -15,6 +15,8 @@ from typing import Final
 
 from kpatch.digest import digest_of
 from kpatch.elf import constants as elf
+from kpatch.elf.klink_types import meant
+from kpatch.elf.metadata import SET_PREFIX
 from kpatch.elf.module import Module, Relocation, Section
 from kpatch.errors import DamagedFileError
 
@@ -63,7 +65,7 @@ def _lines(module: Module, but: Mapping[str, Sequence[range]] = _NOTHING) -> Ite
     """One line for each allocated section and for each relocation in one, the name in front."""
     constants = _Constants(module)
     for section in module.sections:
-        if not (section.is_loaded and section.flags & elf.SHF_ALLOC):
+        if not (section.is_loaded and _matters(section)):
             continue
         if _is_merged(section):
             continue
@@ -74,6 +76,11 @@ def _lines(module: Module, but: Mapping[str, Sequence[range]] = _NOTHING) -> Ite
             if any(relocation.offset in offsets for offsets in left_out):
                 continue
             yield f"{name} {relocation.offset} {relocation.type} {_meaning(constants, relocation)}"
+
+
+def _matters(section: Section) -> bool:
+    """Whether it is more than what tools add. The kernel finds linker sets by their name alone."""
+    return bool(section.flags & elf.SHF_ALLOC) or section.name.startswith(SET_PREFIX)
 
 
 def _without(contents: memoryview, left_out: Sequence[range]) -> Iterator[memoryview]:
@@ -92,7 +99,7 @@ def _meaning(constants: _Constants, relocation: Relocation) -> str:
     module = constants.module
     if relocation.symbol >= len(module.symbols):
         return "nothing"
-    symbol = module.symbols[relocation.symbol]
+    symbol = meant(module, module.symbols[relocation.symbol])
     if 0 < symbol.section < len(module.sections):
         section = module.sections[symbol.section]
         at = symbol.value + relocation.addend

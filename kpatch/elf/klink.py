@@ -14,7 +14,7 @@ from kpatch.elf import constants as elf
 from kpatch.elf.entries import Relocation, Symbol
 from kpatch.elf.klink_model import BrokenRule, Consequence
 from kpatch.elf.klink_rules import RULES
-from kpatch.elf.klink_types import FORMULAS, SYMBOL_TYPES, takes_effect
+from kpatch.elf.klink_types import FORMULAS, SYMBOL_TYPES, meant, takes_effect
 from kpatch.elf.module import Module
 from kpatch.errors import LinkerRefusalError
 from kpatch.units import ADDRESS_MASK, PAGE, Address, SectionOffset
@@ -154,7 +154,8 @@ class _Relocator(NamedTuple):
             symbol = self._symbol(relocation)
             if symbol.is_local:
                 continue
-            address = self.symbols[relocation.symbol]
+            symbol = meant(self.module, symbol)
+            address = self.symbols[symbol.index]
             if relocation.type in SYMBOL_TYPES and symbol.is_undefined:
                 address = self.resolve.get(symbol.name, Address(0))
                 if address == 0:

@@ -38,6 +38,16 @@ def takes_effect(module: Module, relocation: Relocation) -> bool:
     return not symbol.is_undefined and (symbol.value != 0 or is_placed(module, symbol))
 
 
+def meant(module: Module, symbol: Symbol) -> Symbol:
+    """The symbol whose address the kernel takes: for an undefined one the first of its name that
+    the module itself defines, a local one too, unless that has address 0. Only then it asks others
+    (link_elf_lookup_symbol in link_elf_obj.c, linker_file_lookup_symbol in kern_linker.c).
+    """
+    own = module.first_defined.get(symbol.name) if symbol.is_undefined else None
+    has_address = own is not None and (own.value != 0 or is_placed(module, own))
+    return own if own is not None and has_address else symbol
+
+
 def is_placed(module: Module, symbol: Symbol) -> bool:
     """Whether its section gets an address, which the kernel then adds to its value."""
     return symbol.section < len(module.sections) and module.sections[symbol.section].is_loaded

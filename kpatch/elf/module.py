@@ -127,6 +127,15 @@ class Module:
         return self._defined_by_name.get(name)
 
     @cached_property
+    def first_defined(self) -> dict[str, Symbol]:
+        """Of each name the first symbol in the table that is defined, local or not."""
+        found: dict[str, Symbol] = {}
+        for symbol in self.symbols:
+            if symbol.name and not symbol.is_undefined:
+                found.setdefault(symbol.name, symbol)
+        return found
+
+    @cached_property
     def undefined(self) -> frozenset[str]:
         """Names of the symbols that the file wants from elsewhere."""
         return frozenset(s.name for s in self.symbols if s.is_undefined and s.name)

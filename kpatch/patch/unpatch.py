@@ -58,7 +58,8 @@ def require_genuine(module: Module, found: Unpatched) -> None:
 
 def require_rest(module: Module, found: Unpatched) -> None:
     """Raise DamagedFileError where ``module``, which is not as it was patched, loads otherwise than
-    it did beside its sites and what was added. What these do is explored; the rest is not.
+    it did beside its sites, the patch's code and its lock. What these do is explored; the rest is
+    not, and a linker set that was added is run by the kernel.
     """
     if found.means is not Means.ORIGINAL:
         return  # known by loading as the patched module does
@@ -68,8 +69,9 @@ def require_rest(module: Module, found: Unpatched) -> None:
         range(image.at + site.start, image.at + site.end) for site in found.match.sites.values()
     ]
     changed = differing(read_module(apply_plan(plan)), module, {image.section.name: sites})
-    before = {section.name for section in found.module.sections}
-    if beside := [name for name in changed if name in before]:
+    signature = found.match.signature
+    explored = {signature.code_section, signature.lock.section}
+    if beside := [name for name in changed if name not in explored]:
         raise DamagedFileError(
             f"changed beside its patch since kpatch patched it: {', '.join(beside)}",
             where=module.name,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.elf import constants as elf
+from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol
 from kpatch.elf.klink import LARGEST_BLOCK, LoadedModule, load
 from kpatch.elf.module import Module, read_module
@@ -105,6 +106,26 @@ def test_a_symbol_that_the_kernel_lacks_is_named() -> None:
 def test_an_undefined_symbol_without_a_relocation_is_not_missed() -> None:
     module = read_module(append(small_module(), symbols=[NewSymbol("not_there", None)]))
     assert "not_there" not in load(module, BASE, KERNEL).symbols
+
+
+def test_an_own_symbol_of_an_undefined_ones_name_is_taken_for_it() -> None:
+    """A local one, too: the kernel looks into the file's own symbol table first."""
+    module = small_module()
+    wanted = module.symbol_named("common_tss")
+    own = next(symbol for symbol in module.symbols if symbol.is_local and symbol.name == "helper")
+    assert wanted is not None and wanted.is_undefined and module.symtab is not None
+    entries = [module.symtab.offset + 24 * symbol.index for symbol in (wanted, own)]
+    name = module.data[entries[0] : entries[0] + 4]
+    renamed = read_module(with_bytes(module.data, entries[1], name))
+    reference = next(r for r in module.relocations if r.symbol == wanted.index)
+    fields = []
+    for each in (module, renamed):
+        loaded = load(each, BASE, KERNEL)
+        at = loaded.address_of(reference.target, reference.offset) - BASE
+        fields.append(loaded.memory[at : at + reference.width])
+    assert fields[0] != fields[1]
+    assert loaded.symbols["common_tss"] == loaded.address_of(own.section, SectionOffset(own.value))
+    assert loaded_digest(module) != loaded_digest(renamed)
 
 
 def test_symbols_have_the_address_of_their_bytes() -> None:
