@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from kpatch.verify.hardware.descriptors import BUSY, TSS_SIZE, changed, tss_descriptor
+from kpatch.verify.hardware.descriptors import BUSY, TSS_SIZE, changed
 from kpatch.verify.hardware.memory import Region
 from kpatch.verify.hardware.registers import Registers
 from kpatch.verify.machine.same_effect import (
@@ -114,14 +114,14 @@ def tried(alone: Alone, number: int, mask: int) -> str:
     nobodys, named = (model.tss_of(0) + TSS_SIZE * each for each in (_NOBODY, number))
     page = pcpu_page(model, CPU, (number, mask))
     host.arena.write(host.pcpu.physical_of(model.pcpu_of(CPU)), page)
-    host.arena.write(host.slot(CPU).physical, tss_descriptor(nobodys, BUSY))
+    host.arena.write(host.slot(CPU).physical, model.tss_descriptor(nobodys, BUSY))
     failure = alone.round()
     if failure:
         return f"it does not return: {failure}"
     base = alone.engine.tr.base
     if base != nobodys and not (base == named and is_known(number, mask)):
         return f"TR is {base:#x}, unpatched {nobodys:#x}"
-    left = changed(alone.contents(host.slot(CPU)), tss_descriptor(base, BUSY))
+    left = changed(alone.contents(host.slot(CPU)), model.tss_descriptor(base, BUSY))
     return f"the descriptor is left changed: {left}" if left else ""
 
 

@@ -23,7 +23,7 @@ from kpatch.verify.explore.program import (
     Violation,
 )
 from kpatch.verify.hardware.cpustate import Access, Execution, Snapshot
-from kpatch.verify.hardware.descriptors import BUSY, FREE, tss_descriptor
+from kpatch.verify.hardware.descriptors import BUSY, FREE
 from kpatch.verify.machine.arrival import Arrival, interruptible
 from kpatch.verify.machine.cells import SharedMemory, SharedMemoryGrewError, StartBytes
 from kpatch.verify.machine.local_states import Locals, LocalState, Phase, pack_guest, unpack_guest
@@ -160,7 +160,7 @@ class UnicornProgram:
         named = [(self.world.host.soft_segment, [struct.pack("<Q", base) for base in bases])]
         if self.world.shared_slot is not None:
             for kind in (FREE, BUSY):
-                descriptors = [tss_descriptor(base, kind) for base in bases]
+                descriptors = [self.world.model.tss_descriptor(base, kind) for base in bases]
                 named.append((self.world.shared_slot, descriptors))
         families = []
         for index, cell in enumerate(self._shared.cells):

@@ -20,7 +20,14 @@ from typing import Final, Literal
 from kpatch.elf.klink import LoadedModule
 from kpatch.errors import UsageError
 from kpatch.units import PAGE, Address
-from kpatch.verify.hardware.descriptors import CODE64, DATA, TSS_SIZE, tss_descriptor
+from kpatch.verify.hardware.descriptors import (
+    CODE64,
+    DATA,
+    FREE,
+    TSS_LIMIT,
+    TSS_SIZE,
+    tss_descriptor,
+)
 from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.kernel_text import FUNCTIONS, TAIL_AT, TEXT_AT, text
@@ -41,6 +48,9 @@ PCPU_AT: Final = 0xFFFF_FFFF_80B4_0000
 GDT_SEGS_AT: Final = 0xFFFF_FFFF_80A5_9000
 UNMAPPED_AT: Final = 0xFFFF_FFFF_80F0_0000
 """Where everything of the kernel is said to be that is not modelled."""
+
+_BITMAP: Final = 2 * PAGE
+"""IOPAGES: a bit for each of 65,536 ports."""
 
 _SOFT_SEGMENT_SIZE: Final = 24  # sizeof(struct soft_segment_descriptor)
 
@@ -111,6 +121,19 @@ class HostModel:
         places = _BETWEEN_TWO if self.cpus == 2 else _COMMON_TSS
         first = places[self.tr_selector]
         return Address(first + TSS_SIZE * cpu)
+
+    def tss_descriptor(self, base: int, kind: int = FREE) -> bytes:
+        """What the kernel writes into the slot for a TSS at ``base``. From 8.0 on its limit leaves
+        room for a bitmap of I/O ports behind it (gdt_segs and IOPAGES in sys/amd64), which
+        ``common_tss`` has not: that of a process, which has one, comes into the same descriptor.
+        """
+        return tss_descriptor(base, kind, self.tss_limit)
+
+    @property
+    def tss_limit(self) -> int:
+        """The limit in that descriptor."""
+        has_bitmaps = self.tr_selector == FREEBSD_8 and self.gdt == "private"
+        return TSS_LIMIT + (_BITMAP if has_bitmaps else 0)
 
     @staticmethod
     def pcpu_of(cpu: int) -> Address:
@@ -224,7 +247,7 @@ class HostMemory:
         gdt_segs, from which the kernel makes the descriptor.
         """
         base = self.model.tss_of(cpu)
-        self.arena.write(self.slot(cpu).physical, tss_descriptor(base))
+        self.arena.write(self.slot(cpu).physical, self.model.tss_descriptor(base))
         self.arena.write(self.soft_segment.physical, struct.pack("<Q", base))
 
     def _new(self, name: str, at: int, size: int) -> Region:
@@ -245,7 +268,7 @@ class HostMemory:
             self.arena.write(tss, struct.pack("<IQ", 0, stack).ljust(102, b"\0") + b"\x68\0")
             page = pcpu_page(model, cpu, model.pretence)
             self.arena.write(self.pcpu.physical_of(model.pcpu_of(cpu)), page)
-        self.arena.write(self.text.physical, text())
+        self.arena.write(self.text.physical, text(model.tss_limit))
 
 
 def pcpu_page(model: HostModel, cpu: int, pretence: tuple[int, int] | None) -> bytes:

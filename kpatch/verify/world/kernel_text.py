@@ -36,35 +36,42 @@ FRAME: Final = 0x100
 
 _HLT: Final = b"\xf4"
 
-# sys/amd64/amd64/machdep.c: [rsi] := the descriptor of a free TSS whose base is the first word of
-# [rdi], limit 0x67.
-_SSDTOSYSSD: Final = bytes.fromhex(
-    "488b07"  #             mov rax, [rdi]
-    "89c1 81e1ffffff00"  #  mov ecx, eax; and ecx, 0xffffff
-    "48c1e110"  #           shl rcx, 16
-    "89c2 c1ea18"  #        mov edx, eax; shr edx, 24
-    "48c1e238 4809d1"  #    shl rdx, 56; or rcx, rdx
-    "48ba6700000000890000"  # mov rdx, 0x0000890000000067
-    "4809d1 48890e"  #      or rcx, rdx; mov [rsi], rcx
-    "48c1e820 894608"  #    shr rax, 32; mov [rsi+8], eax
-    "c3"
-)
-
 FUNCTIONS: Final[Mapping[str, Address]] = {
     "ssdtosyssd": Address(_SSDTOSYSSD_AT),
 }
 """The kernel's functions that exist here."""
 
 
-def text() -> bytes:
-    """The bytes from ``TEXT_AT`` on, with no tail."""
+def text(limit: int) -> bytes:
+    """The bytes from ``TEXT_AT`` on, with no tail. ``limit`` is that of a TSS's descriptor."""
     code = bytearray(_HLT * 0x100)
     for at, part in (
         (BOOT_LTR_AT, bytes.fromhex("0f00d8")),
-        (_SSDTOSYSSD_AT, _SSDTOSYSSD),
+        (_SSDTOSYSSD_AT, _ssdtosyssd(limit)),
     ):
         code[at - TEXT_AT : at - TEXT_AT + len(part)] = part
     return bytes(code)
+
+
+def _ssdtosyssd(limit: int) -> bytes:
+    """sys/amd64/amd64/machdep.c: [rsi] := the descriptor of a free TSS with that limit, whose base
+    is the first word of [rdi].
+    """
+    return (
+        bytes.fromhex(
+            "488b07"  #             mov rax, [rdi]
+            "89c1 81e1ffffff00"  #  mov ecx, eax; and ecx, 0xffffff
+            "48c1e110"  #           shl rcx, 16
+            "89c2 c1ea18"  #        mov edx, eax; shr edx, 24
+            "48c1e238 4809d1"  #    shl rdx, 56; or rcx, rdx
+        )
+        + load_number("rdx", 0x0000_8900_0000_0000 + limit)
+        + bytes.fromhex(
+            "4809d1 48890e"  #      or rcx, rdx; mov [rsi], rcx
+            "48c1e820 894608"  #    shr rax, 32; mov [rsi+8], eax
+            "c3"
+        )
+    )
 
 
 def tail(

@@ -13,7 +13,7 @@ from kpatch.units import PAGE, SectionOffset
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
-from kpatch.verify.hardware.descriptors import BUSY, changed, parse, tss_descriptor
+from kpatch.verify.hardware.descriptors import BUSY, changed, parse
 from kpatch.verify.hardware.memory import Arena, Region
 from kpatch.verify.world.caller import LockedPart
 from kpatch.verify.world.global_state import GlobalState
@@ -160,7 +160,7 @@ class World:
             left = parse(raw)
             if not (left.is_tss and left.present and left.base in bases):
                 return f"the slot is left with {left}"
-            other = changed(raw, tss_descriptor(left.base, BUSY))
+            other = changed(raw, self.model.tss_descriptor(left.base, BUSY))
             if other:
                 return f"the slot is left with {left}, but {other}"
         return ""

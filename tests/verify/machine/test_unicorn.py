@@ -26,7 +26,7 @@ from kpatch.verify.hardware.descriptors import BUSY, CODE64, DATA, FREE, parse, 
 from kpatch.verify.hardware.memory import Arena, Bump, Region
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.hostile_guest import hostile_stub
-from kpatch.verify.world.kernel_text import _SSDTOSYSSD, TAIL_AT, tail
+from kpatch.verify.world.kernel_text import TAIL_AT, _ssdtosyssd, tail
 from tests.referees import require
 
 KERNEL = 0xFFFF_FFFF_8000_0000
@@ -184,7 +184,7 @@ def _leaving(flags: str, values: Sequence[int]) -> str:
     ("code", "source"),
     [
         (
-            _SSDTOSYSSD,
+            _ssdtosyssd(0x67),
             "mov rax, [rdi]; mov ecx, eax; and ecx, 0xffffff; shl rcx, 16; mov edx, eax;"
             "shr edx, 24; shl rdx, 56; or rcx, rdx; movabs rdx, 0x890000000067; or rcx, rdx;"
             "mov [rsi], rcx; shr rax, 32; mov [rsi+8], eax; ret",

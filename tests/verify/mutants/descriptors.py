@@ -54,6 +54,13 @@ MUTANTS: Final = (
         (DESCRIPTOR,),
     ),
     Mutant(
+        "the limit that kernels have up to 7.x",
+        (Lines(f"mov r9, qword [rcx]; {KEPT}; and r9, r10", "mov r9d, 0x67"),),
+        (DESCRIPTOR,),
+        at("private-gdt", selector=0x48),
+        passes=(at("leave", selector=0x48), at("private-gdt")),
+    ),
+    Mutant(
         "a limit that counts pages",
         (Lines(PRESENT, "movabs r10, 0x0080890000000000"),),
         (DESCRIPTOR,),

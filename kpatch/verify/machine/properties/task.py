@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kpatch.verify.hardware.cpustate import LoadedTask
-from kpatch.verify.hardware.descriptors import TSS_LIMIT, changed, parse
+from kpatch.verify.hardware.descriptors import changed, parse
 from kpatch.verify.hardware.registers import TableRegister
 from kpatch.verify.machine.properties.base import Property, Seen
 from kpatch.verify.world.host import HostModel
@@ -64,8 +64,10 @@ def _wrong(host: HostModel, loaded: LoadedTask) -> str:
     if owner(host, loaded.task) is None:
         return "it is not the TSS of a CPU"
     # A larger limit would make an I/O permission bitmap of what lies behind the TSS
-    # (SDM vol. 1, "I/O Permission Bit Map").
-    return "" if loaded.task.limit == TSS_LIMIT else "the limit is another than that of the TSS"
+    # (SDM vol. 1, "I/O Permission Bit Map"); with a smaller one a process loses its own.
+    if loaded.task.limit == host.tss_limit:
+        return ""
+    return "the limit is another than that of the TSS"
 
 
 def owner(host: HostModel, task: TableRegister) -> int | None:
