@@ -171,7 +171,7 @@ class Deciding(Transfer):
             return None
         if name == "lea":
             return self._sum_of_address(operands[1])
-        if name in ("xor", "sub") and operands[0] == operands[1]:
+        if name in ("xor", "sub", "sbb") and operands[0] == operands[1]:
             vectors: list[Vector | None] = [constant(0, 8 * operands[0].size)] * 2
         else:
             read = operands[1:] if name in _EXTENSIONS or len(operands) == 3 else operands

@@ -18,7 +18,7 @@ from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descr
 from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
 from kpatch.verify.world.addresses import seats
-from kpatch.verify.world.host import HostMemory
+from kpatch.verify.world.host import FREEBSD_8, HostMemory
 from kpatch.verify.world.hostile_guest import GUEST_DATA, hostile_stub
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.worldswitch import SwitchLayout
@@ -60,6 +60,9 @@ known to be. The unpatched switch uses 48.
 CALLER_FRAME: Final = 0x100
 """Bytes of the caller's own on the host stack, above the return address."""
 
+_PLACE_IN_PAGE: Final = PAGE - 8
+"""In what the stack pointers of two kernels can differ, apart from the page."""
+
 
 class Guest:
     """The private memory of one guest at the start of its first round."""
@@ -83,6 +86,7 @@ class Guest:
         if len(image) > LARGEST_IMAGE:
             raise UnknownModuleError(f"a monitor image of {len(image)} bytes")
         self.layout = layout
+        self._model = host.model
         self._runs_tail = runs_tail
         state_size = page_up(layout.state_size) + PAGE
         size = STACK_SIZE + page_up(len(image)) + state_size + GDT_SIZE + (24 + 8 * count) * PAGE
@@ -162,8 +166,13 @@ class Guest:
 
     @property
     def rsp(self) -> int:
-        """The first guest's stack pointer at the call: it points to the return address."""
-        return self.stack.end - CALLER_FRAME - 8
+        """The first guest's stack pointer at the call: it points to the return address.
+
+        On hosts with FreeBSD 8's TR selector each bit of its place in a page is another one: who
+        aligns it, and takes for granted by how much that moved it, is wrong there.
+        """
+        at = self.stack.end - CALLER_FRAME - 8
+        return at ^ _PLACE_IN_PAGE if self._model.tr_selector == FREEBSD_8 else at
 
     @property
     def entry(self) -> int:

@@ -14,6 +14,7 @@ from kpatch.verify.world.origins import (
     FLAGS,
     GDT,
     NONE,
+    PLACED,
     SHARED,
     TSS,
     UNDEFINED,
@@ -91,7 +92,7 @@ class Operands:
     def value(self, operand: Operand) -> Bytes:
         """What an operand holds in front of the instruction."""
         if isinstance(operand, Immediate):
-            return known(operand.value, operand.size)
+            return known(operand.value, operand.size, self.placed(operand.value))
         if isinstance(operand, Memory):
             return self._load(operand)
         if operand.name not in REGISTERS:
@@ -99,11 +100,22 @@ class Operands:
         held = self.before.registers[operand.whole]
         return held[1:2] if operand.name in HIGH else held[: operand.size]
 
+    def placed(self, address: int, *, beside_code: bool = False) -> Origins:
+        """What a number in the code comes from: ``beside_code`` it counts from there, and else it
+        is a constant, or one that the kernel linker fills in.
+        """
+        instruction = self.instruction
+        if not beside_code and not self._places.is_linked(instruction.address, instruction.end):
+            return NONE
+        return NONE if self._places.tag(address & ADDRESS_MASK) else PLACED
+
     def sources(self) -> Origins:
         """Everything that the results come from."""
         found = NONE
         addressing = self._addressing()
-        for name, mask in self.effects.reads.items():
+        # SDM vol. 2, SBB: a register less itself and the carry is the carry, whatever it holds.
+        is_carry = self.mnemonic == "sbb" and len(set(self.instruction.operands)) == 1
+        for name, mask in self.effects.reads.items() if not is_carry else ():
             held = self.before.registers[name]
             read = tuple(byte for at, byte in enumerate(held) if mask >> at & 1)
             if name in addressing:  # what is loaded is no address of where it lay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
@@ -10,7 +11,17 @@ from kpatch.isa.instruction import MAX_LENGTH, Instruction
 from kpatch.verify.hardware.memory import place_name
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
-from kpatch.verify.world.origins import CPUID, NONE, SHARED, STACK, TSS, Byte, Machine, Origins
+from kpatch.verify.world.origins import (
+    CPUID,
+    NONE,
+    PLACED,
+    SHARED,
+    STACK,
+    TSS,
+    Byte,
+    Machine,
+    Origins,
+)
 from kpatch.verify.world.world import World
 
 BELOW: Final = Byte(None, frozenset({"memory below the stack pointer"}))
@@ -52,6 +63,7 @@ class Places:
             if section.index in world.loaded.sections
         )
         self._is_patch: dict[int, bool] = {}  # asked again and again, of the same few
+        self._linked = frozenset(_filled_in(world, module))
 
     def is_patch(self, address: int) -> bool:
         """Whether it is code of the patch: at a site, or the module's own, as the trampolines
@@ -66,6 +78,10 @@ class Places:
         return any(region.holds(address) for region in self.patch) or any(
             address in site for site in self._sites
         )
+
+    def is_linked(self, start: int, end: int) -> bool:
+        """Whether the kernel linker fills in a byte between these addresses of the code."""
+        return not self._linked.isdisjoint(range(start, end))
 
     def instruction(self, address: int) -> Instruction | None:
         """The instruction there; None where there is no code."""
@@ -95,7 +111,7 @@ class Places:
             return found
         guest = self.guest
         if guest.rsp <= address < guest.rsp + 8:
-            return Byte(RETURN_AT >> 8 * (address - guest.rsp) & 0xFF)
+            return Byte(RETURN_AT >> 8 * (address - guest.rsp) & 0xFF, PLACED)
         if guest.state.holds(address):
             at = address - guest.state.virtual
             return Byte(None, frozenset({f"the state's byte at {at:#x}, which no entry saves"}))
@@ -150,7 +166,7 @@ class Places:
         if any(region.holds(address) for region in world.lock_regions):
             return frozenset({SHARED})
         if any(region.holds(address) for region in (*self.patch, self.guest.nexus)):
-            return NONE
+            return PLACED if address in self._linked else NONE
         if self.guest.copy.holds(address):
             # The monitor is a program: behind the switch's own page come its variables, too.
             at = address - self.guest.copy.virtual
@@ -159,3 +175,17 @@ class Places:
         if place is None:
             return frozenset({f"memory at {address:#x}"})
         return frozenset({f"{place.name}+{address - place.virtual:#x}"})
+
+
+def _filled_in(world: World, module: Module) -> Iterator[int]:
+    """The addresses of bytes that the kernel linker fills in: of the module, and of the image where
+    it is copied to.
+    """
+    sections, image = world.loaded.sections, world.guest.copy.size
+    for relocation in module.relocations:
+        if relocation.target in sections:
+            at = sections[relocation.target] + relocation.offset
+            yield from range(at, at + relocation.width)
+            if world.image_at <= at < world.image_at + image:
+                at += COPY_AT - world.image_at
+                yield from range(at, at + relocation.width)

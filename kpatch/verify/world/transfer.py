@@ -11,6 +11,7 @@ from typing import Final
 
 from kpatch.isa.effects import FLAG_NAMES
 from kpatch.isa.instruction import REGISTERS, Immediate, Memory, Operand, Register
+from kpatch.units import ADDRESS_MASK
 from kpatch.verify.world.operands import HIGH, Operands
 from kpatch.verify.world.origins import (
     CHANGED_FLAGS,
@@ -18,12 +19,14 @@ from kpatch.verify.world.origins import (
     GDT,
     LIMIT,
     NONE,
+    PLACED,
     POINTS,
     SELECTOR,
     UNDEFINED,
     Byte,
     Bytes,
     Machine,
+    Origins,
     known,
     number,
     of,
@@ -113,8 +116,10 @@ class Transfer(Operands):
         target, source = self.instruction.operands
         if isinstance(source, Memory):
             at, names = self.address(source), self.address_origins(source)
+            placed = self.placed(at or 0, beside_code=source.base == "rip")
             # An address of anything else is a constant, whatever it is called.
-            self.store(target, of(names) if at is None else known(at, names=names & POINTS))
+            kept = names & (POINTS | PLACED) | placed
+            self.store(target, of(names) if at is None else known(at, names=kept))
 
     def _push(self) -> None:
         if _OPERAND_SIZE in self.instruction.raw[:2]:
@@ -161,7 +166,7 @@ class Transfer(Operands):
         one, other = numbers
         size = len(values[0])
         names = origins(sum(values, ()))
-        if one is not None and other is not None and names <= POINTS:
+        if one is not None and other is not None and self._is_calculated(names, other):
             if self.mnemonic in ("shl", "shr"):  # SDM vol. 2, SAL/SAR/SHL/SHR: by 5 or 6 bits
                 other &= 63 if size == 8 else 31
             elif self.mnemonic in ("add", "sub", "and", "or", "xor"):
@@ -176,6 +181,15 @@ class Transfer(Operands):
             self.store(target, kept)
         else:
             self.store(target, of(self.sources(), size))
+
+    def _is_calculated(self, names: Origins, other: int) -> bool:
+        """Whether the sum of two numbers is known. Of an address it is what moves it, and for the
+        stack an alignment: its other bits are like those of this machine on no other one.
+        """
+        if not names or self.mnemonic in ("add", "sub", "inc", "dec"):
+            return names <= POINTS | PLACED
+        cleared = ~other & ADDRESS_MASK
+        return names == POINTS and self.mnemonic == "and" and not cleared & cleared + 1
 
     def _anything(self) -> None:
         names = self.sources()

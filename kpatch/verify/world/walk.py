@@ -16,7 +16,9 @@ from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
     ADDRESSES,
     GDT,
+    LINKED,
     NONE,
+    PLACED,
     SHARED,
     STACK,
     TSS,
@@ -181,7 +183,7 @@ class Walk:
         else:
             target = number(step.value(instruction.operands[0]))
         if instruction.is_call:
-            step.push(known(instruction.end))
+            step.push(known(instruction.end, names=PLACED))
         if step.mnemonic.startswith("loop"):
             step.run()
         if target is None:
@@ -230,5 +232,7 @@ class Walk:
                 self.junk.setdefault(f"{what} of '{instruction.text}' depends on {others[0]}")
             for place in sorted(names & ADDRESSES) if own else ():
                 # The GDT's address has to be loaded, by those who load one of their own.
-                if what != "the address" and (what, step.mnemonic) != ("the operand", "lgdt"):
+                is_used = (what, step.mnemonic) == ("the operand", "lgdt")
+                is_used = is_used or (what, place) == ("the target", LINKED)
+                if what != "the address" and not is_used:
                     self.junk.setdefault(f"{what} of '{instruction.text}' depends on {place}")

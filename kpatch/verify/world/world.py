@@ -112,7 +112,8 @@ class World:
                 todo=f"the emulation has room for {MODULE_LIMIT}",
             )
         self.module = self.host.load(self.loaded)
-        start = self.loaded.address_of(image.section, image.at) - self.loaded.base
+        self.image_at = self.loaded.address_of(image.section, image.at)
+        start = self.image_at - self.loaded.base
         contents = self.loaded.memory[start : start + image.size]
         self.lock_regions = sections(
             module, self.loaded, self.module, lambda _, name: name in image.lock_sections

@@ -47,6 +47,16 @@ MUTANTS: Final = (
     ),
     Mutant("rsp is cut to 32 bits", (leave("movsxd rsp, esp"),), (NO_FAULT,)),
     Mutant("rsp is moved", (leave("add rsp, 8"),), (NO_FAULT,)),
+    *(
+        Mutant(
+            f"the stack is aligned to {size}, which is taken to move it by 8",
+            (leave(f"and rsp, {-size}; add rsp, 8"),),
+            (NO_FAULT,),
+            at("leave", selector=0x48),
+            passes=(at("leave"),),
+        )
+        for size in (16, 64)
+    ),
     Mutant("the saved rbx is clobbered", (leave("mov qword [rsp + 32], rax"),), (RESTORED,)),
     Mutant("the saved r12 is clobbered", (leave("mov qword [rsp + 24], rax"),), (RESTORED,)),
     Mutant(

@@ -64,6 +64,19 @@ RIGHT_ODD: Final = (
     Variant("flags that imul defines", (after(STRIDE, "jo fine; fine:"),)),
     Variant("flags that a shift defines", (leave("mov r9d, 5; shl r9d, 3; je fine; fine:"),)),
     Variant(
+        "the guard's comparison by a carry",
+        (
+            Lines(
+                "cmp ecx, 31; ja unknown_layout",
+                "cmp ecx, 32; sbb eax, eax; je unknown_layout",
+            ),
+        ),
+    ),
+    Variant(
+        "a frame that is aligned",
+        (leave("push rbp; mov rbp, rsp; and rsp, -64; push rax; mov rsp, rbp; pop rbp"),),
+    ),
+    Variant(
         "a frame of its own", (leave("push rbp; mov rbp, rsp; push rax; mov rsp, rbp; pop rbp"),)
     ),
     Variant(

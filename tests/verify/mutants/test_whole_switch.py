@@ -122,6 +122,12 @@ def test_where_a_leave_of_two_bytes_puts_the_stack_is_not_known() -> None:
     assert number(step.run().registers["rsp"]) is None
 
 
+@pytest.mark.parametrize("code", ["or rsp, 0x40", "xor rsp, 0x40; or rsp, 0x40"])
+def test_what_bits_of_the_stacks_address_make_of_it_is_not_known(code: str) -> None:
+    (inputs, *_) = inputs_of(Variant("bits of the stack's address", (leave(code),)).case)
+    assert inputs.unknown[0].startswith("where the stack is after")
+
+
 @pytest.mark.parametrize(("code", "repeated"), [("f3c3", False), ("f348a5", True), ("f2ae", True)])
 def test_a_return_with_a_prefix_is_not_repeated(code: str, repeated: bool) -> None:
     instruction = decode_one(bytes.fromhex(code), 0)

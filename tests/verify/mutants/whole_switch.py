@@ -136,6 +136,17 @@ WRONG: Final[tuple[Wrong, ...]] = (
         after("movabs r8, =kpatch_tss_lock", "mov r9, rsp; shl r9d, 2; and r9d, 0x40; add r8, r9"),
     ),
     _inputs("the stack's address beside the lock", leave("mov qword [r8 + 64], rsp")),
+    _inputs("a bit of its own code's address", _if("call here; here:; pop r9; bt r9d, 13", "jb")),
+    _inputs(
+        "a bit of its own code's address, masked and moved",
+        _if("call here; here:; pop r9; and r9d, 0x2000; push r9; pop r10; test r10d, r10d", "je"),
+    ),
+    _inputs("a bit of its caller's address", _if("mov r9, [rsp + 48]; bt r9d, 20", "jb")),
+    _inputs("a bit of a variable's address", _if("movabs r9, =__pcpu; bt r9d, 20", "jb")),
+    _inputs(
+        "a bit of an address that its own code holds",
+        _if("movabs r9, =gdt; call here; here:; pop r9; mov r9, [r9 + -13]; bt r9d, 13", "jb"),
+    ),
     _inputs("cr2", _if("mov r9, cr2; cmp r9, 5")),
     _inputs("a debug register", _if("mov r9, dr0; cmp r9, 5")),
     _inputs("one bit of cr0", _if("mov r9, cr0; test r9d, 0x20000", "je")),
