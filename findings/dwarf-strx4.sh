@@ -1,10 +1,10 @@
 #!/bin/sh
-# Package:   pyelftools 0.33 (PyPI), on a relocatable object made by GNU as 2.40 (Debian 12)
-# Behaviour: DW_FORM_strx4 takes eight bytes. What follows it in the entry is read from four bytes further on, and the
-#            name is looked for at an index that is not there: an exception about a read at the end of a section that is
-#            whole. strx1, strx2 and strx3 are read right.
-# Expected:  four bytes (DWARF 5, 7.5.5, "string": strx1, strx2, strx3 and strx4 are of 1, 2, 3 and 4 bytes), as readelf
-#            reads them.
+# Package:   pyelftools 0.33 (PyPI), dwarfdump 20210528 (Debian 12), on a relocatable object made by GNU as 2.40 (Debian 12)
+# Behaviour: DW_FORM_strx4 takes eight bytes in pyelftools: what follows it is read from four bytes further on, and the name
+#            is looked for at an index that is not there, an exception about the end of a section that is whole. dwarfdump
+#            says of the same form that it "seems wrong". Both read strx1, strx2 and strx3.
+# Expected:  four bytes, and the name (DWARF 5, 7.5.5, "string": strx1, strx2, strx3 and strx4 are of 1, 2, 3 and 4 bytes),
+#            as readelf reads them.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -12,7 +12,7 @@ cd "$work"
 chmod 755 "$work"
 python3 -m venv venv
 venv/bin/pip --quiet --disable-pip-version-check install pyelftools==0.33
-apt-get download -qq binutils=2.40-2 binutils-x86-64-linux-gnu=2.40-2 libbinutils=2.40-2 libctf0=2.40-2 libctf-nobfd0=2.40-2 2>/dev/null
+apt-get download -qq dwarfdump=20210528-1+b1 libdwarf1=20210528-1+b1 libelf1=0.188-2.1 binutils=2.40-2 binutils-x86-64-linux-gnu=2.40-2 libbinutils=2.40-2 libctf0=2.40-2 libctf-nobfd0=2.40-2 2>/dev/null
 for each in ./*.deb; do dpkg -x "$each" root; done
 PATH=$work/root/usr/bin:$PATH
 LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu
@@ -64,16 +64,21 @@ for width in 1 2 3 4; do
     readelf --debug-dump=info "strx$width.o" > dump
     name=$(sed -n 's/.*DW_AT_name *: .*: //p' dump)
     echo "strx$width.o: readelf: $name, language $(sed -n 's/.*DW_AT_language *: *\([0-9]*\).*/\1/p' dump)"
+    echo "strx$width.o: dwarfdump: $(dwarfdump -i "strx$width.o" | sed -n 's/.*DW_AT_name  *(indexed string: 0x00000001)//p; s/.*\(DW_FORM_strx[1-4] which seems wrong\).*/\1/p')"
 done > seen
 cat > stated <<'END'
 strx1.o: pyelftools: second, language 12
 strx1.o: readelf: second, language 12
+strx1.o: dwarfdump: second
 strx2.o: pyelftools: second, language 12
 strx2.o: readelf: second, language 12
+strx2.o: dwarfdump: second
 strx3.o: pyelftools: second, language 12
 strx3.o: readelf: second, language 12
+strx3.o: dwarfdump: second
 strx4.o: pyelftools: ELFParseError: expected 4, found 0
 strx4.o: readelf: second, language 12
+strx4.o: dwarfdump: DW_FORM_strx4 which seems wrong
 END
 diff -u stated seen
 cat seen
