@@ -55,7 +55,6 @@ XZ_MEMORY: Final = 128 << 20
 ZSTD_WINDOW: Final = 1 << 27
 """The largest window of ``zstd --ultra -22``, and what the zstd program accepts by default."""
 
-
 RECORD: Final = 20 * 512
 """What tar writes at once unless told otherwise: twenty blocks."""
 
@@ -90,19 +89,30 @@ def recognise(data: Bulk) -> Compression | None:
     for kind, magic in MAGICS.items():
         if _has(data, magic, start if kind is Compression.ZSTD else 0):
             return kind
+    if _behind_frame(data, start) is not None:  # too many of them, which unpacking says
+        return Compression.ZSTD
     if _has(data, TAR_MAGIC, TAR_MAGIC_OFFSET):
         return Compression.NONE
     return None
 
 
 def skip_frames(data: Bulk, position: int) -> int:
-    """The position behind all skippable frames of zstd that begin at ``position``."""
-    while frame := _SKIPPABLE.fullmatch(data.part(position, position + _FRAME)):
-        end = position + _FRAME + int.from_bytes(frame[1], "little")
-        if end > data.size:
+    """The position behind all skippable frames of zstd that begin at ``position``, or behind the
+    first MAX_STREAMS.
+    """
+    for _ in range(MAX_STREAMS):
+        end = _behind_frame(data, position)
+        if end is None:
             break
         position = end
     return position
+
+
+def _behind_frame(data: Bulk, position: int) -> int | None:
+    """The position behind a skippable frame of zstd; None where none begins, or ends."""
+    frame = _SKIPPABLE.fullmatch(data.part(position, position + _FRAME))
+    end = position + _FRAME + int.from_bytes(frame[1], "little") if frame else data.size + 1
+    return end if end <= data.size else None
 
 
 def _has(data: Bulk, magic: bytes, at: int) -> bool:
@@ -178,7 +188,12 @@ def _pieces(data: Bulk, kind: Compression, step: int = PIECE) -> Iterator[bytes]
 def _next_stream(data: Bulk, position: int, kind: Compression) -> int:
     """Behind what may lie between two streams: skippable frames of zstd, padding of xz."""
     if kind is Compression.ZSTD:
-        return skip_frames(data, position)
+        behind = skip_frames(data, position)
+        if _behind_frame(data, behind) is not None:
+            raise DamagedFileError(
+                f"more than {MAX_STREAMS} skippable zstd frames in a row", todo=_TODO
+            )
+        return behind
     at = position
     while kind is Compression.XZ and (piece := data.part(at, at + PIECE)):
         zeros = len(piece) - len(piece.lstrip(b"\0"))

@@ -6,6 +6,7 @@ from a date: trees are mixed, mirrored and patched.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -197,7 +198,7 @@ def _master(folder: Path) -> Path:
     """The folder whose scripts/ is used: MASTERDIR for a port that is made from another one."""
     for _line, _operator, value in makefile.read(folder / "Makefile").assignments("MASTERDIR"):
         relative = value.removeprefix("${.CURDIR}").lstrip("/")
-        master = (folder / relative).resolve()
+        master = Path(os.path.realpath(folder / relative))  # a link in a circle is no error
         if "$" not in relative and (master / "Makefile").is_file():
             return master
     return folder

@@ -247,7 +247,13 @@ def output_file(path: Path) -> Path:
     """
     with naming(path, "find it", "check the permissions"):
         exists = path.exists()
-        real = path.resolve() if path.is_symlink() else path
+        real = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if real.is_symlink():
+            raise FileAccessError(
+                "it is a link that leads to no file, but round in a circle",
+                where=str(path),
+                todo="remove it, or name another file",
+            )
         if not exists and not real.parent.is_dir():
             raise FileAccessError(
                 "there is no such folder", where=str(real.parent), todo="make it first"

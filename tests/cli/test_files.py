@@ -193,3 +193,11 @@ def test_a_link_into_a_folder_that_is_not_there_is_told_as_that(tmp_path: Path) 
     done = run("apply", "--no-verify", "-o", link, path)
     assert (done.code, names(tmp_path)) == (18, ["kqemu-7.ko", "new.ko"])
     assert f"{tmp_path / 'none'}: there is no such folder; make it first" in done.complaint
+
+
+def test_an_output_that_is_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop.name)
+    done = run("apply", "--no-verify", "-o", loop, sample("kqemu-7.ko"))
+    assert done.code == 18 and f"{loop}: it is a link that leads to no file" in done.err
+    assert loop.is_symlink()

@@ -20,4 +20,5 @@ def refusal(data: bytes) -> KpatchError:
         replace_module(data, "x.pkg", to_patched)
     assert caught.value.where.startswith("x.pkg")
     assert str(caught.value).isprintable()
+    assert caught.value.todo
     return caught.value

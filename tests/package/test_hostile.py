@@ -87,6 +87,14 @@ def test_links_within_a_package_are_no_harm() -> None:
     assert replace_module(package(extra=extra), "x.pkg", to_patched).changed
 
 
+def test_of_very_many_links_to_the_module_a_few_are_named() -> None:
+    others = {"+MANIFEST": MANIFEST}
+    links = [member(f"/usr/{each:02}", tarfile.LNKTYPE, PKG_NAME) for each in range(30)]
+    done = replace_module(package({**others, PKG_NAME: MODULE}, extra=links), "x.pkg", to_patched)
+    told = [each for each in done.notices if "hard link" in each]
+    assert len(told) == 9 and told[-1].startswith("22 more hard links to ")
+
+
 @pytest.mark.parametrize("type_", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, b"6"])
 @pytest.mark.parametrize("name", [PKG_NAME, "+MANIFEST"])
 def test_a_module_or_manifest_must_be_a_file(name: str, type_: bytes) -> None:

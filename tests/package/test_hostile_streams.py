@@ -45,6 +45,15 @@ def test_streams_in_a_row_are_one_package(name: str) -> None:
     assert modules_in(data)[0].data == MODULE
 
 
+@pytest.mark.parametrize("frames", [4097, 10_000])
+def test_skippable_frames_are_counted(frames: int) -> None:
+    """Each is eight bytes, and 8 MiB of them cost a minute."""
+    empty, package = b"\x50\x2a\x4d\x18\0\0\0\0", COMPRESSORS["zstd"](GOOD)
+    for data in (empty * frames + package, package + empty * frames, empty * frames):
+        assert "more than 4096 skippable zstd frames" in str(refusal(data))
+    assert modules_in(empty * 4096 + package)[0].data == MODULE
+
+
 @pytest.mark.parametrize("name", REAL_COMPRESSORS)
 def test_a_bomb_is_refused_before_it_fills_the_memory(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +16,13 @@ from kpatch.containers.package.members import DISTRUST, ModuleFile, modules_of, 
 from kpatch.containers.package.tar import Member, TarArchive, shown
 from kpatch.errors import DamagedFileError, OtherModuleError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
+from kpatch.units import counted
 
 METADATA: Final = (contents.NAME, manifest.COMPACT_NAME, manifest.NAME)
 MAX_METADATA: Final = 1 << 20
 """Size of a packing list or manifest that is mended; one of kqemu has about 3 kB."""
+_TOLD: Final = 8
+"""Hard links that are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def open_package(data: Bulk) -> Package:
     # What is known as a tar archive is one: it begins with a member's name, which may be anything.
     if inner is not Compression.NONE and (inner is not None or foreign.told(raw) is not None):
         raise _not_a_package(raw, f"{compression.value} data")
-    archive = tar.read(raw)
+    with _advising("get the package again"):
+        archive = tar.read(raw)
     by_path = _by_path(archive)
     metadata = _metadata(by_path)
     _check_are_reached_through_folders(by_path)
@@ -166,10 +171,7 @@ def rewrite(package: Package, new: bytes) -> Rewritten:
     first, *links = (paths.plain(name) for name in module.names)
     change = Replacement(first, old, new, tuple(links))
     contents_of: dict[str, bytes] = {}
-    notices = [
-        f"{shown(link)} is a hard link to {shown(first)}: both names are of the one file"
-        for link in links
-    ]
+    notices = list(_of_links(first, links))
     for name, member in package.metadata.items():
         if member.size > MAX_METADATA:
             raise DamagedFileError(
@@ -178,13 +180,31 @@ def rewrite(package: Package, new: bytes) -> Rewritten:
                 todo="extract the module and patch it by itself",
             )
         text = package.archive.contents(member).decode("latin-1")  # a character a byte
-        mending = _mend(text, name, change)
+        with _advising("extract the module and patch it by itself"):
+            mending = _mend(text, name, change)
         notices += mending.notices
         if mending.edits:
             contents_of[member.name] = apply_edits(text, mending.edits).encode("latin-1")
     contents_of[module.member.name] = new
     raw = Bulk.join(tar.replace(package.archive, contents_of))
     return Rewritten(raw, tuple(contents_of), tuple(notices))
+
+
+def _of_links(first: str, links: Sequence[str]) -> Iterator[str]:
+    for link in links[:_TOLD]:
+        yield f"{shown(link)} is a hard link to {shown(first)}: both names are of the one file"
+    if more := len(links[_TOLD:]):
+        yield f"{counted(more, 'more hard link')} to {shown(first)}: all names are of the one file"
+
+
+@contextlib.contextmanager
+def _advising(todo: str) -> Iterator[None]:
+    """What to do where a refusal does not say it."""
+    try:
+        yield
+    except DamagedFileError as error:
+        error.todo = error.todo or todo
+        raise
 
 
 def _mend(text: str, name: str, change: Replacement) -> Mending:

@@ -129,7 +129,11 @@ def replace(archive: TarArchive, contents: Mapping[str, bytes]) -> Iterator[byte
         if new is None:
             continue
         if not (member.is_regular and member.is_plain):
-            raise DamagedFileError("has its size in an extended header", where=shown(member.name))
+            raise DamagedFileError(
+                "has its size in an extended header",
+                where=shown(member.name),
+                todo="extract the module and patch it by itself",
+            )
         yield from archive.raw.pieces(start, member.header)
         yield read_header(archive.raw, member.header).resized(len(new))
         yield new + bytes(-len(new) % BLOCK)

@@ -27,6 +27,8 @@ _BARE_KEY: Final = re.compile(r"[^\s:=,;{}\[\]\"'#]+")
 _BARE_VALUE: Final = re.compile(r"[^\s,;{}\[\]\"'][^,;{}\[\]\n]*")
 _SEPARATOR: Final = re.compile(r"\s*[:=]?\s*")
 _HEREDOC: Final = re.compile(r"<<([A-Z]+)\n")
+_IN_COMMENT: Final = re.compile(r'"|/\*')
+"""What moves the end of a comment for libucl: comments nest, and quotes hide it."""
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
@@ -96,6 +98,8 @@ def _skip_space(reader: _Reader) -> bool:
         closed = reader.text.find("*/", reader.position + 2, reader.end)
         if closed < 0:
             raise _broken(reader, "a comment does not end")
+        if _IN_COMMENT.search(reader.text, reader.position + 2, closed):
+            raise _broken(reader, "a comment has a quote or another comment in it")
         reader.position = closed + 2
 
 
@@ -105,6 +109,8 @@ def _read_key(reader: _Reader) -> None:
     match = quoted or _BARE_KEY.match(reader.text, reader.position, reader.end)
     if match is None:
         raise _broken(reader, "a key is expected")
+    if not quoted and match[0].startswith("."):  # .include, say: libucl carries it out
+        raise _broken(reader, "a macro stands there, which no manifest has")
     reader.path += (unescape(match[1] or match[2] or "") if quoted else match[0],)
     separator = _SEPARATOR.match(reader.text, match.end(), reader.end)
     reader.position = separator.end() if separator else match.end()
