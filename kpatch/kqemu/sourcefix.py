@@ -16,11 +16,9 @@ from kpatch.units import SectionOffset
 
 Variant = Literal["A", "B", "C", "unknown"]
 
+# The functions have these names in the source, too.
 _NAME_A: Final = "kqemu_tss_workaround"
 _NAME_B_OR_C: Final = "kqemu_tss_fixup"
-FUNCTIONS: Final = (_NAME_A, _NAME_B_OR_C)
-"""Names of the functions that are a fix, in the source as in the module."""
-
 _WANTED_BY_C: Final = frozenset({"mp_ncpus", "gdt"})
 
 _SLOT_FIX: Final = (
@@ -91,9 +89,15 @@ def recognise(module: Module, *, ignored: Collection[str] = ()) -> SourceFix | N
     )
 
 
+def races(patch: str) -> bool:
+    """Whether a patch of the source puts fix A or B in. C has the function's name of B."""
+    is_c = all(name in patch for name in _WANTED_BY_C)
+    return _NAME_A in patch or (_NAME_B_OR_C in patch and not is_c)
+
+
 def _fix_function(module: Module) -> FixFunction | None:
     for symbol in module.symbols:
-        if _plain_name(symbol) not in FUNCTIONS:
+        if _plain_name(symbol) not in (_NAME_A, _NAME_B_OR_C):
             continue
         # An undefined symbol is in section 0, which holds no code.
         if not 0 < symbol.section < len(module.sections):

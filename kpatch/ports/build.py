@@ -172,8 +172,8 @@ def _refuse_unsound(examined: Examined, path: Path) -> None:
         raise AlreadyFixedError(
             examined.reason,
             where=str(path),
-            todo="remove that patch from files/ of the port (emulators/kqemu-kmod has it as"
-            " patch-tssworkaround, kqemu-kmod-devel has none), or have it replaced: set"
+            todo="remove that patch from files/ of the port (those of kqemu call it"
+            " patch-tssworkaround), or have it replaced: set"
             " KPATCH_FLAGS=--replace-source-fix; make clean, and build again",
         )
 

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from kpatch.kernel.kernels import builtin_table
-from kpatch.kqemu.sourcefix import FUNCTIONS
+from kpatch.kqemu.sourcefix import races
 from kpatch.ports import makefile, stamp
 from kpatch.ports.ask import Answers
 from kpatch.ports.traps import Trap
@@ -114,7 +114,7 @@ def of_patches(origin: str, patches: Path, flags: Sequence[str]) -> Iterator[Tra
     if "--replace-source-fix" in flags or not patches.is_dir():
         return
     for path in sorted(patches.glob("patch-*")):
-        if any(name in _text(path) for name in FUNCTIONS):
+        if races(_text(path)):
             yield Trap(
                 "source-fix",
                 f"{origin} puts a source fix into the module that still races (A or B):"

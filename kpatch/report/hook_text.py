@@ -20,11 +20,11 @@ def guides_text(guides: Sequence[Guide]) -> Iterator[str]:
 
 
 def survey_text(survey: Survey, guides: Sequence[Guide]) -> Iterator[str]:
-    """What was seen in a tree, and what remains to be done."""
+    """What was seen in a tree, and what remains to be done: nothing, where it is ready."""
     yield f"{survey.ports_dir}: {survey.era}"
     yield from (f"  port: {port.origin}{_way(port)}" for port in survey.ports)
     yield from verdict_text(survey)
-    for guide in guides:
+    for guide in guides if survey.blocked else ():
         yield from _steps(guide)
 
 

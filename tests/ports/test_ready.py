@@ -116,6 +116,14 @@ def with_fix(tree: Tree) -> None:
     tree.build_gives(Standing.UNSOUND_SOURCE_FIX)
 
 
+def with_fix_c(tree: Tree) -> None:
+    """Its function has the name of fix B's; nothing is in the way, and nothing to repair."""
+    tree.hook()
+    (tree.port / "files").mkdir()
+    fix = "+void kqemu_tss_fixup(unsigned long)\n+ if (mp_ncpus <= 1 || base != gdt)\n"
+    (tree.port / "files" / "patch-tssworkaround").write_text(fix)
+
+
 CASES: list[tuple[str, Callable[[Tree], None], set[str]]] = [
     ("modern", Tree.hook, set()),
     ("old", Tree.hook, set()),
@@ -135,6 +143,7 @@ CASES: list[tuple[str, Callable[[Tree], None], set[str]]] = [
     ("modern", kernel_as_one_word, set()),
     ("modern", with_fix, {"source-fix"}),
     ("old", with_fix, {"source-fix"}),
+    ("modern", with_fix_c, set()),
 ]
 
 
