@@ -166,10 +166,12 @@ class Machine(World):
             if found not in [descriptor(self._own_tss(each), BUSY_TSS) for each in owners]:
                 yield f"the slot holds {found[0]:#x} {found[1]:#x}"
         for start, end in ((TABLES, STACKS), (CODE, MODULE + len(self.module.memory))):
-            now, then = bytes(self.bytes[start:end]), self._image[start:end]
+            now, then = bytearray(self.bytes[start:end]), self._image[start:end]
+            for at in (at for at in slots if start <= at < end):
+                now[at - start] = then[at - start]
             if now != then:
-                changed = {start + at for at in range(len(now)) if now[at] != then[at]} - slots
-                yield from (f"memory changed at {at:#x}" for at in sorted(changed)[:1])
+                at = next(at for at in range(len(now)) if now[at] != then[at])
+                yield f"memory changed at {start + at:#x}"
 
     def _boot(self, cpu: int) -> None:
         """As the kernel does: write the slot, load it. The last CPU's descriptor stays."""
