@@ -14,9 +14,10 @@ from typing import Any, Final
 import pytest
 
 from kpatch import repair
-from kpatch.containers import copies
+from kpatch.containers import copies, gzip
 from kpatch.repair import Repaired
 from kpatch.storage import attributes, files, writer
+from kpatch.storage.bulk import Bulk
 from tests.cli.harness import (
     copied,
     names,
@@ -64,7 +65,9 @@ class Steps:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The patch is made once: what is tested here is how the file is replaced."""
+    """The patch is made once, and the copy is packed once: what is tested here is how the file is
+    replaced. Nothing waits for the disk.
+    """
     made: dict[bytes, Repaired] = {}
 
     original = repair.apply
@@ -74,7 +77,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             made[data] = original(data, *arguments, **options)
         return made[data]
 
+    packed: dict[str, list[bytes]] = {}
+    compress = gzip.compress
+
+    def packed_once(data: Bulk) -> list[bytes]:
+        known_by = data.digest()
+        if known_by not in packed:
+            packed[known_by] = list(compress(data))
+        return packed[known_by]
+
     monkeypatch.setattr(repair, "apply", remembered)
+    monkeypatch.setattr(copies, "compress", packed_once)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def _fresh(folder: Path, number: int) -> Path:
