@@ -14,6 +14,12 @@ Word = TypeVar("Word", bound=str)
 
 U32_LIMIT = 1 << 32
 
+MOST_TEXT = 64 << 10
+"""Characters of a data file; those that are shipped have under 10,000."""
+MOST_LINE = 4096
+"""Characters of a line. The time for a key grows with the square of its parts."""
+_MOST_SHOWN = 80
+
 _GIVE_TOML = "give a signature file (.toml), or correct this one"
 
 
@@ -51,10 +57,29 @@ def as_text(data: bytes, name: str) -> str:
 
 def parse(text: str, file: str) -> dict[str, object]:
     """The tables of a whole data file. Raises SignatureError."""
+    if len(text) > MOST_TEXT:
+        raise _no_toml(f"has more than {MOST_TEXT >> 10} KiB", file)
+    if any(len(line) > MOST_LINE for line in text.splitlines()):
+        raise _no_toml(f"has a line of more than {MOST_LINE} characters", file)
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SignatureError(f"is not TOML: {error}", where=file, todo=_GIVE_TOML) from error
+    except RecursionError as error:
+        raise _no_toml("has brackets that are nested too deeply", file) from error
+    except ValueError as error:
+        raise _no_toml(f"is not TOML: {error}", file) from error
+
+
+def _no_toml(what: str, file: str) -> SignatureError:
+    return SignatureError(what, where=file, todo=_GIVE_TOML)
+
+
+def _shown(value: object) -> str:
+    """A value of a data file, as far as a message shows it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits, which hexadecimal may have
+        return "a number of very many digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 class Entry:
@@ -77,7 +102,7 @@ class Entry:
         """A string that is not empty."""
         value = self._take(key)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(f"{key} must be a text that is not empty, not {value!r}")
+            raise self.error(f"{key} must be a text that is not empty, not {_shown(value)}")
         return value
 
     def number(self, key: str, limit: int = U32_LIMIT) -> int:
@@ -92,7 +117,7 @@ class Entry:
         """A boolean; False where the key is not given."""
         value = self._left.pop(key, False)
         if not isinstance(value, bool):
-            raise self.error(f"{key} must be true or false, not {value!r}")
+            raise self.error(f"{key} must be true or false, not {_shown(value)}")
         return value
 
     def word(self, key: str, allowed: Sequence[Word]) -> Word:
@@ -101,7 +126,7 @@ class Entry:
         for known in allowed:
             if value == known:
                 return known
-        raise self.error(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+        raise self.error(f"{key} must be one of {', '.join(allowed)}, not {_shown(value)}")
 
     def optional_word(self, key: str, allowed: Sequence[Word]) -> Word | None:
         """The same, or None where the key is not given."""
@@ -111,16 +136,16 @@ class Entry:
         """A list, not empty, of ``[first, last]`` with first <= last."""
         value = self._take(key)
         if not isinstance(value, list) or not value:
-            raise self.error(f"{key} must be a list of [first, last] pairs, not {value!r}")
+            raise self.error(f"{key} must be a list of [first, last] pairs, not {_shown(value)}")
         return tuple(self._pair(key, pair) for pair in value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of different texts, which may be empty."""
         value = self._take(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(f"{key} must be a list of texts, not {value!r}")
+            raise self.error(f"{key} must be a list of texts, not {_shown(value)}")
         if len(set(value)) != len(value):
-            raise self.error(f"{key} must be a list of different texts, not {value!r}")
+            raise self.error(f"{key} must be a list of different texts, not {_shown(value)}")
         return tuple(value)
 
     def power_of_two(self, key: str) -> int:
@@ -164,7 +189,7 @@ class Entry:
 
     def _pair(self, key: str, value: object) -> tuple[int, int]:
         if not isinstance(value, list) or len(value) != 2:
-            raise self.error(f"{key} must hold [first, last] pairs, not {value!r}")
+            raise self.error(f"{key} must hold [first, last] pairs, not {_shown(value)}")
         first, last = (self._checked_number(key, end, U32_LIMIT) for end in value)
         if first > last:
             raise self.error(f"{key}: {first} is above {last}")
@@ -173,5 +198,5 @@ class Entry:
     def _checked_number(self, key: str, value: object, limit: int) -> int:
         # bool is an int to Python, never to a reader of the file
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < limit:
-            raise self.error(f"{key} must be an integer from 0 to {limit - 1}, not {value!r}")
+            raise self.error(f"{key} must be an integer from 0 to {limit - 1}, not {_shown(value)}")
         return value

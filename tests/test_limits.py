@@ -37,6 +37,8 @@ LIMITS: Final = {
     ("containers/package/archive.py", "MAX_METADATA"): "a packing list or manifest",
     ("containers/package/ucl.py", "MAX_DEPTH"): "a packing list or manifest",
     ("containers/package/manifest.py", "MOST_VALUES"): "a packing list or manifest",
+    ("entry.py", "MOST_TEXT"): "a signature file",
+    ("entry.py", "MOST_LINE"): "a signature file",
 }
 """Every limit that refuses an input, and the beginning of its row."""
 

@@ -156,6 +156,26 @@ def test_a_slip_in_the_schema_is_named_with_its_file(slip: Slip) -> None:
     assert slip.said in caught.value.what
 
 
+TOO_MUCH = {
+    f"{'a.' * 30_000}a = 1": "has a line of more than 4096 characters",
+    f"\n[{'a.' * 30_000}a]": "has a line of more than 4096 characters",
+    "x = 1\n" * 11_000: "has more than 64 KiB",
+    f"schema = {'9' * 4_001}": "schema must be an integer",
+    f"schema = {'1' * 4_087}": "schema must be an integer",
+    f"schema = 0x{'f' * 4_080}": "a number of very many digits",
+    f"schema = {'[' * 2_000}": "has brackets that are nested too deeply",
+    f"schema = '{'x' * 4_000}'": f"not '{'x' * 79}...",
+}
+"""Texts of a data file, and what is said of them."""
+
+
+@pytest.mark.parametrize(("text", "said"), TOO_MUCH.items(), ids=range(len(TOO_MUCH)))
+def test_what_no_data_file_needs_is_refused_at_once(text: str, said: str) -> None:
+    with pytest.raises(SignatureError) as caught:
+        parse_signature(text, "x.toml")
+    assert said in caught.value.what and len(caught.value.what) < 250
+
+
 @pytest.mark.parametrize("slip", LINE_SLIPS, ids=lambda slip: slip.written.strip())
 def test_a_slip_in_a_pattern_is_named_with_its_line(slip: Slip) -> None:
     before, _, _ = TEXT.partition(slip.wanted)
