@@ -14,6 +14,7 @@ from typing import Final, Literal
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError, UsageError
 from kpatch.kernel.host import SELECTOR_OF_8
+from kpatch.units import counted
 from kpatch.verify.proof.controls import without_lock
 from kpatch.verify.proof.tasks import Case
 from kpatch.verify.world.host import HostModel
@@ -183,7 +184,9 @@ def settings_for(
     """The machine's usual settings for a module. Raises UsageError for numbers beyond it."""
     if not 2 <= cpus <= MOST_CPUS:
         raise UsageError(
-            f"{cpus} CPUs: a machine has 2 to {MOST_CPUS}", where="--machine-cpus", todo="as 2"
+            f"{counted(cpus, 'CPU')}: a machine has 2 to {MOST_CPUS}",
+            where="--machine-cpus",
+            todo="as 2",
         )
     emulator = EMULATORS[machine]
     return MachineSettings(
@@ -268,7 +271,8 @@ def _until_the_control_fails(
     while True:
         tried = []
         for trial in (each for each in trials(case, settings) if each.must_fail):
-            report(f"{EMULATORS[machine].name}: {trial.name}, {trial.settings.rounds} rounds")
+            rounds = counted(trial.settings.rounds, "round")
+            report(f"{EMULATORS[machine].name}: {trial.name}, {rounds}")
             tried.append(_tried(machine, trial, limit))
         seconds = max((each.run.seconds for each in tried), default=0.0)
         if all(each.holds for each in tried) or seconds * _MORE > most:

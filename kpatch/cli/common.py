@@ -218,7 +218,7 @@ def each_file(
     if console.json:
         console.pieces(closing.document(command, code))
     elif closing.count > 1:
-        console.say(f"{closing.count} files: {closing.counted()}")
+        console.say(f"{counted(closing.count, 'file')}: {closing.counted()}")
     return code
 
 

@@ -291,7 +291,7 @@ def _is_padding(data: Bulk, position: int, kind: Compression) -> bool:
 
 
 def _too_large(limit: int) -> DamagedFileError:
-    most = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
+    most = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{counted(limit, 'byte')}"
     return DamagedFileError(
         f"unpacks to more than {most}, far more than a file of its kind and size holds",
         todo="do not install it; unpack it by hand if you trust it",

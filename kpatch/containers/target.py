@@ -14,6 +14,7 @@ from kpatch.elf.constants import ELF_MAGIC
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, FileAccessError, UnknownModuleError
 from kpatch.storage.bulk import Bulk
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.containers.compression import Compression
@@ -53,7 +54,7 @@ class Target(NamedTuple):
         """The module of a file that has one. Raises UnknownModuleError, and what reading raises."""
         if len(self.modules) != 1:
             raise UnknownModuleError(
-                f"it holds {len(self.modules)} modules",
+                f"it holds {counted(len(self.modules), 'module')}",
                 where=str(self.path),
                 todo="name one with one module",
             )

@@ -12,7 +12,7 @@ from kpatch.elf import quick, tables
 from kpatch.elf.entries import Header, Relocation, Section, Symbol
 from kpatch.elf.layouts import Layout, layout_of
 from kpatch.errors import DamagedFileError
-from kpatch.units import FileOffset, SectionOffset
+from kpatch.units import FileOffset, SectionOffset, counted
 
 __all__ = ["Header", "Module", "Relocation", "Section", "Symbol", "read_module"]
 
@@ -53,7 +53,7 @@ class Module:
         self.sections: Final = sections
 
     def __repr__(self) -> str:
-        return f"Module({self.name!r}, {len(self.data)} bytes)"
+        return f"Module({self.name!r}, {counted(len(self.data), 'byte')})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Module):

@@ -15,7 +15,7 @@ from kpatch.elf.agreement import check_agreement
 from kpatch.elf.entries import Header, Relocation, Section, Symbol
 from kpatch.elf.layouts import IDENT_SIZE, Layout, layout_of
 from kpatch.errors import DamagedFileError
-from kpatch.units import FileOffset, SectionOffset
+from kpatch.units import FileOffset, SectionOffset, counted
 
 _GET_IT_AGAIN = "get the file again"
 
@@ -206,7 +206,9 @@ def _section_numbering(
     if shoff == 0:
         return 0, 0, False
     if shentsize != layout.section.size:
-        _damaged(f"a section header is said to have {shentsize} bytes", "file offset 0x0")
+        _damaged(
+            f"a section header is said to have {counted(shentsize, 'byte')}", "file offset 0x0"
+        )
     if shoff + layout.section.size > len(data):
         _damaged("the section header table lies outside the file", where)
     first = layout.section.unpack_from(data, shoff)
@@ -214,7 +216,7 @@ def _section_numbering(
     count = first[5] if shnum == 0 else shnum
     names = first[6] if shstrndx == elf.SHN_XINDEX else shstrndx
     if shoff + count * layout.section.size > len(data):
-        _damaged(f"the section header table ({count} entries) goes beyond the file", where)
+        _damaged(f"the section header table (sections: {count}) goes beyond the file", where)
     if names and names >= count:
         _damaged(f"the section names are said to be in section {names} of {count}", where)
     return count, names, extended and count > 0
@@ -248,7 +250,8 @@ def _check_rows(table: Section, size: int) -> None:
     if table.entsize != size or table.size % size:
         left_out = table.entsize == 0 and table.size % size == 0
         raise DamagedFileError(
-            f"a table of {table.size} bytes with entries of {table.entsize}, not of {size}",
+            f"a table of {counted(table.size, 'byte')} with entries of {table.entsize}, "
+            f"not of {size}",
             where=_at(table),
             todo=f"{_GET_IT_AGAIN}, or set its sh_entsize to {size}" if left_out else _GET_IT_AGAIN,
         )

@@ -62,7 +62,11 @@ def _by_debug_info(kernel: KernelFile, weighed: Weighed, table: KernelTable) -> 
     strides = {each.tss_stride for each in table.kernels}
     stride = info.tss_stride or (strides.pop() if len(strides) == 1 else None)
     seen = f"struct pcpu of {kernel.name} has pc_cpuid at {info.cpuid:#x}"
-    means = [f"elements of common_tss have {stride} bytes"] if info.tss_stride else []
+    means = (
+        [f"elements of common_tss have {counted(info.tss_stride, 'byte')}"]
+        if info.tss_stride
+        else []
+    )
     means += [f"MAXCPU is {info.tss_count}"] if info.tss_count else []
     word = Evidence(
         "--kernel", seen, "; ".join(["its debugging information says so", *means]), (), "proven"

@@ -31,6 +31,7 @@ from kpatch.patch.without_patch import assess_unpatched
 from kpatch.signature.image import is_split_off, symbols_only
 from kpatch.signature.load import load_signatures
 from kpatch.signature.model import Signature
+from kpatch.units import counted
 
 __all__ = ["Assessment", "Verdict", "assess"]
 
@@ -130,8 +131,8 @@ def _for_host(found: Assessment, host: Host) -> Assessment:
         differs = f"cpuid at {before.cpuid:#x}, but this kernel has it at {layout.cpuid:#x}"
     else:
         differs = (
-            f"elements of common_tss of {before.tss_stride} bytes, but this kernel's have "
-            f"{layout.tss_stride}"
+            f"elements of common_tss of {counted(before.tss_stride, 'byte')}, but this kernel's "
+            f"have {layout.tss_stride}"
         )
     return _refused(
         found,

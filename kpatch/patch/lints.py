@@ -21,6 +21,7 @@ from kpatch.signature.load import PARAMETERS
 from kpatch.signature.pattern import InstructionPattern, MemoryPattern, Placeholder, RegisterHole
 from kpatch.signature.prefilter import candidates
 from kpatch.signature.safety import CALL_REGISTER
+from kpatch.units import counted
 
 PLACES: Final = frozenset({"displaced", "fillers"})
 _COMPILERS_OWN: Final = frozenset({".text", ".data", ".bss", ".rodata", ".symtab", ".strtab"})
@@ -258,7 +259,7 @@ class TheWindowIsBoundedByTheExit(Lint):
         exit_ = draft.signature.sites[-1]
         written = sum(isinstance(e, InstructionPattern) for e in exit_.trampoline.source)
         if not written <= draft.signature.window_bound <= 2 * written:
-            yield f"{draft.signature.window_bound} for {written} instructions"
+            yield f"{draft.signature.window_bound} for {counted(written, 'instruction')}"
 
 
 class LinesAreShort(Lint):

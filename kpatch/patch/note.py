@@ -17,7 +17,7 @@ from kpatch.elf.edits import Pieces
 from kpatch.elf.layouts import HEADER_SIZE
 from kpatch.elf.module import Module, Section
 from kpatch.errors import DamagedFileError
-from kpatch.units import FileOffset, SectionOffset
+from kpatch.units import FileOffset, SectionOffset, counted
 
 SECTION: Final = ".note.kpatch"
 OWNER: Final = b"kpatch\0"
@@ -151,7 +151,8 @@ def _why_none(section: Section) -> str:
     if section.is_compressed:
         return "the section is compressed"
     if section.size < _HEADER.size or not section.has_bytes:
-        return f"the section has {section.size if section.has_bytes else 0} bytes, less than a note"
+        size = counted(section.size if section.has_bytes else 0, "byte")
+        return f"the section has {size}, less than a note"
     return "what the section holds is none of kpatch's notes, or not all of one"
 
 
@@ -224,7 +225,9 @@ def _in_pcpu(cpuid: int) -> int:
 
 def _stride(size: int) -> int:
     if not 0 < size <= _MOST_STRIDE:
-        raise ValueError(f"elements of common_tss of {size} bytes are none of a kernel's")
+        raise ValueError(
+            f"elements of common_tss of {counted(size, 'byte')} are none of a kernel's"
+        )
     return size
 
 

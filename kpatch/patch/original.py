@@ -8,6 +8,7 @@ from kpatch.elf.layouts import E_SHNUM, E_SHOFF, HEADER_SIZE
 from kpatch.elf.module import Module
 from kpatch.errors import DamagedFileError
 from kpatch.patch.note import RESTORE, Note, read_note
+from kpatch.units import counted
 
 
 def original_of(module: Module, note: Note | None = None) -> bytes:
@@ -35,7 +36,9 @@ def put_back(module: Module, note: Note) -> Pieces:
     replaced twice, and where the ELF header differs by more than where the section headers are.
     """
     if not HEADER_SIZE <= note.original_size <= len(module.data):
-        raise _changed(module, f"it cannot hold an original of {note.original_size} bytes")
+        raise _changed(
+            module, f"it cannot hold an original of {counted(note.original_size, 'byte')}"
+        )
     original = memoryview(module.data)[: note.original_size]
     found: list[bytes | memoryview] = [note.original_header]
     behind = HEADER_SIZE

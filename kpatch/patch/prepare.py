@@ -8,6 +8,7 @@ from kpatch.kernel.detect import Detection, HostLayout
 from kpatch.patch.assess import Assessment, Verdict
 from kpatch.patch.neutralise import neutralise
 from kpatch.patch.plan import Plan, make_plan
+from kpatch.units import counted
 
 
 def prepare(assessment: Assessment, *, replace_source_fix: bool = False) -> Plan:
@@ -52,8 +53,8 @@ def _nothing_to_plan(assessment: Assessment) -> KpatchError:
 
 def _with_program_headers(module: Module) -> DamagedFileError:
     return DamagedFileError(
-        f"it says that it has {module.header.phnum} program headers; a relocatable file has none, "
-        "and other readers lose its relocations by them",
+        f"it says that it has {counted(module.header.phnum, 'program header')}; a relocatable file "
+        "has none, and other readers lose its relocations by them",
         where=module.name,
         todo="set e_phnum, the two bytes at file offset 0x38, to 0",
     )

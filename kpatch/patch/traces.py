@@ -68,7 +68,7 @@ def places_of(module: Module, traces: Traces) -> tuple[PatchedSite, ...]:
     rules = traces.signature.sites
     if len(calls) != len(rules):
         calls_found = counted(len(calls), "call")
-        raise _broken(module, f"it has {calls_found} of its {len(rules)} trampolines")
+        raise _broken(module, f"it has {calls_found} of its {counted(len(rules), 'trampoline')}")
     contents = module.contents(code)
     ends = [*(target for target, _ in calls[1:]), len(contents)]
     return tuple(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kpatch.errors import FileAccessError, UnknownModuleError, UsageError
+from kpatch.units import counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def built(name: str, folders: Folders) -> Path:
     if len(found) > 1:
         places = ", ".join(str(path.relative_to(folders.wrkdir)) for path in found)
         raise UnknownModuleError(
-            f"the build made {len(found)} files named {name}: {places}",
+            f"the build made {counted(len(found), 'file')} named {name}: {places}",
             where=str(folders.wrkdir),
             todo=f"name one of them with its folder below {folders.wrksrc}",
         )

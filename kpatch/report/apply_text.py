@@ -10,6 +10,7 @@ from kpatch.report.command_line import Given, command_line
 from kpatch.report.fold import NARROWEST, WIDEST, filled
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Applied
@@ -78,7 +79,7 @@ def _wrong(document: Applied) -> str:
 def _changed(document: Applied) -> str:
     before, after = document["before"]["size"], document["after"]["size"]
     fix = document["module"].get("source_fix")
-    rest = f"No other code or data changed; {before} bytes became {after}."
+    rest = f"No other code or data changed; {counted(before, 'byte')} became {after}."
     if fix:
         rest = f"Source fix {fix['variant']} now returns at once. {rest}"
     return (
@@ -90,18 +91,18 @@ def _changed(document: Applied) -> str:
 def _proven(proof: ProofFacts) -> str:
     done = extent(proof)
     return (
-        f"In every order of instructions of {done.cpus} CPUs ({done.explorations} explorations, "
-        f"{done.states} states, models {done.models}) each CPU gets its TSS back, if its number is "
-        "found; nothing faults, hangs or stays altered. The old module, and the patch without "
-        "lock, failed."
+        f"In every order of instructions of {done.cpus} "
+        f"({counted(done.explorations, 'exploration')}, {counted(done.states, 'state')}, "
+        f"models {done.models}) each CPU gets its TSS back, if its number is found; nothing "
+        "faults, hangs or stays altered. The old module, and the patch without lock, failed."
     )
 
 
 def _left_out(proof: ProofFacts) -> str:
     window = proof["window"]
     size = (
-        f" ({window['patched']} instructions; {window['unpatched']} before the patch)"
-        if window
+        f" ({counted(window['patched'], 'instruction')}; {window['unpatched']} before the patch)"
+        if window and window["patched"] is not None
         else ""
     )
     return (

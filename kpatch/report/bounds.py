@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Extent(NamedTuple):
-    """What was explored. ``cpus`` and ``models`` are lists in words, as ``1, 2 and 4``."""
+    """What was explored. ``cpus`` and ``models`` are in words, as ``1, 2 and 4 CPUs``."""
 
     explorations: int
     states: int
@@ -23,11 +23,12 @@ class Extent(NamedTuple):
 def extent(proof: ProofFacts) -> Extent:
     """Of a proof with at least one obligation."""
     held = obligations(proof)
-    *counts, most = sorted({explored["cpus"] for explored in held})
+    *fewer, most = sorted({explored["cpus"] for explored in held})
+    most_cpus = counted(most, "CPU")
     return Extent(
         len(held),
         sum(explored["states"] for explored in held),
-        f"{', '.join(map(str, counts))} and {most}" if counts else f"{most}",
+        f"{', '.join(map(str, fewer))} and {most_cpus}" if fewer else most_cpus,
         " and ".join(sorted({explored["model"] for explored in held})),
     )
 
@@ -36,4 +37,4 @@ def how_far(proof: ProofFacts) -> str:
     """``90 explorations (1, 2 and 4 CPUs; memory models sc and tso)``."""
     done = extent(proof)
     explorations = counted(done.explorations, "exploration")
-    return f"{explorations} ({done.cpus} CPUs; memory models {done.models})"
+    return f"{explorations} ({done.cpus}; memory models {done.models})"

@@ -27,7 +27,7 @@ def coverage(document: ProofFacts, style: Style, width: int) -> Iterator[str]:
     switches = "instruction by instruction" if document["every_instruction"] else ""
     words = ("over every interleaving" if proven else "", switches)
     yield (
-        f"{len(proven)} of {document['obligations']} explorations proven "
+        f"{len(proven)} of {counted(document['obligations'], 'exploration')} proven "
         f"{', '.join(filter(None, words))}".rstrip()
         + f": {counted(states, 'state')}, {counted(transitions, 'transition')}, "
         + f"{document['seconds']:.1f} s"

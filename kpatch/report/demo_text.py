@@ -23,7 +23,8 @@ def demo_text(file: str, document: Demonstrated, style: Style) -> str:
 
 def _lines(file: str, document: Demonstrated, style: Style) -> Iterator[str]:
     name = " ".join(filter(None, (document["name"], document["version"])))
-    yield f"{file}: {document['cpus']} CPUs of {name}, each with a process that uses kqemu"
+    cpus = counted(document["cpus"], "CPU")
+    yield f"{file}: {cpus} of {name}, each with a process that uses kqemu"
     for scene in document["scenes"]:
         yield ""
         word = style.paint(

@@ -15,6 +15,7 @@ from kpatch.report.fold import folded
 from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed_diff import Compared, HunkFacts
@@ -123,7 +124,7 @@ def _sizes(document: Compared, style: Style, width: int) -> Iterator[str]:
         return
     yield style.paint("hunk", "@@ file @@")
     for sign, meaning, side in (("-", "removed", before), ("+", "added", after)):
-        text = f"{sign}{side['size']} bytes, SHA-256 {side['sha256']}"
+        text = f"{sign}{counted(side['size'], 'byte')}, SHA-256 {side['sha256']}"
         yield from _painted(meaning, text, style, width)
 
 
@@ -153,7 +154,7 @@ def _shown(line: dict[str, Any], with_bytes: bool) -> Iterator[str]:
         text = f"{bytes.fromhex(line['raw']).hex(' '):<47}  {_characters(line['raw'])}"
     notes = "".join(f"  ; {relocation}" for relocation in line["relocations"])
     if "times" in line:
-        notes += f"  ; {line['times']} times"
+        notes += f"  ; {counted(line['times'], 'time')}"
     yield f"{line['offset']:6x}: {text}{notes}"
 
 
@@ -177,7 +178,7 @@ def _folded(text: str, width: int) -> Iterator[str]:
 def _omitted(document: Compared, style: Style, width: int) -> Iterator[str]:
     for omitted in document["omitted"]:
         place = " ".join(filter(None, (omitted["section"], omitted["place"])))
-        sizes = f"{omitted['before']} and {omitted['after']} bytes"
+        sizes = f"{omitted['before']} and {counted(omitted['after'], 'byte')}"
         yield from _painted(
             "hunk", f"@@ {place}: {sizes} differ, too much to show @@", style, width
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kpatch.report.command_line import Given, command_line
 from kpatch.report.fold import filled
 from kpatch.report.printable import printable
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Assessed
@@ -68,8 +69,8 @@ def _where(module: Assessed) -> Iterator[str]:
     yield ""
     yield (
         f"kqemu's switch to its monitor and back is code inside {image['section']} (from "
-        f"{image['section']}+{image['section_offset']:#x} on, {image['size']} bytes), so a "
-        "disassembly of the module does not show it. Two places of it matter:"
+        f"{image['section']}+{image['section_offset']:#x} on, {counted(image['size'], 'byte')}), "
+        "so a disassembly of the module does not show it. Two places of it matter:"
     )
     words = {
         "entry": "Entering the guest, it saves the kernel's TR, but only the selector:",
@@ -80,7 +81,7 @@ def _where(module: Assessed) -> Iterator[str]:
         yield words.get(site["site"], f"The {site['site']} site:")
         yield (
             f"  {image['section']}+{site['section_offset']:#x}, file offset "
-            f"{site['file_offset']:#x}, {site['size']} bytes"
+            f"{site['file_offset']:#x}, {counted(site['size'], 'byte')}"
         )
         yield from (f"    {instruction}" for instruction in site["instructions"])
     yield ""

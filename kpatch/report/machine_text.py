@@ -19,7 +19,8 @@ def machine_lines(machine: MachineFacts, style: Style) -> Iterator[str]:
     verdict = style.paint(_MEANING[machine["verdict"]], machine["verdict"])
     name = " ".join(filter(None, (machine["name"], machine["version"])))
     yield (
-        f"test on {name}, {machine['cpus']} CPUs, {machine['rounds']} rounds a CPU: {verdict} "
+        f"test on {name}, {counted(machine['cpus'], 'CPU')}, "
+        f"{counted(machine['rounds'], 'round')} a CPU: {verdict} "
         "(a test, no proof)"
     )
     yield from (f"  {line}" for line in _advice(machine))

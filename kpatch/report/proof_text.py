@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ProofFacts,
         ReadingFacts,
         Verified,
+        WindowFacts,
     )
 
 _IN_IMAGE = " image+0x"
@@ -94,13 +95,8 @@ def _lines(
     for each in document["explored"]:
         if each["kind"] == "control":
             yield f"  {_control(each, style)}"
-    window = document["window"]
-    if window:
-        yield (
-            f"  window: {window['patched']} instructions with a foreign TSS, unpatched "
-            f"{window['unpatched']}, bound +{window['bound']}: "
-            + style.paint("good" if window["holds"] else "bad", _holds(window["holds"]))
-        )
+    if document["window"]:
+        yield f"  window: {window_line(document['window'], style)}"
     for check in document["checks"]:
         yield from (f"  {line}" for line in _check(check, style))
     yield from (f"  {line}" for line in witnesses)
@@ -128,7 +124,7 @@ def _failures(
     else:
         word = style.paint(MEANING["not-proven"], "not proven")
         bounds = ", ".join(dict.fromkeys(_bound(each) for each in alike))
-        yield f"  {len(alike)} explorations: {word}: {bounds} (-v lists them)"
+        yield f"  {counted(len(alike), 'exploration')}: {word}: {bounds} (-v lists them)"
     for each in document["explored"]:
         wanted = each["kind"] == "control" and verbose > 1
         if wanted or (each["kind"] == "obligation" and not each["holds"] and each not in alike):
@@ -176,7 +172,7 @@ def _broken(document: ProofFacts, style: Style) -> Iterator[str]:
     if broken:
         found = dict.fromkeys(one["prop"] for each in broken for one in each["counterexamples"])
         what = style.paint("bad", f"violated: {', '.join(found)}")
-        yield f"{what}, in {len(broken)} of {document['obligations']} explorations"
+        yield f"{what}, in {len(broken)} of {counted(document['obligations'], 'exploration')}"
 
 
 def _ended_early(document: ProofFacts) -> list[ExploredFacts]:
@@ -199,6 +195,19 @@ def _title(each: ExploredFacts) -> str:
     if each["kind"] == "control":
         return f"control: {each['name']} ({each['model']})"
     return each["name"]
+
+
+def window_line(window: WindowFacts, style: Style) -> str:
+    """How long a foreign TSS stays loaded, and whether that is within the bound."""
+    patched, unpatched = window["patched"], window["unpatched"]
+    found = (
+        "the patched switch does not return"
+        if patched is None
+        else f"{counted(patched, 'instruction')} with a foreign TSS"
+    )
+    before = "does not return" if unpatched is None else f"{unpatched}"
+    holds = style.paint("good" if window["holds"] else "bad", _holds(window["holds"]))
+    return f"{found}, unpatched {before}, bound +{window['bound']}: {holds}"
 
 
 def _explored(each: ExploredFacts) -> str:

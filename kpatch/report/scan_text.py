@@ -11,6 +11,7 @@ from kpatch.report.command_line import Given, command_line, names_kernel, repair
 from kpatch.report.printable import printable
 from kpatch.report.style import Style
 from kpatch.report.verdict_text import verdict_line
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Assessed, ErrorFacts, KernelFacts
@@ -61,7 +62,7 @@ def _short(document: Assessed, path: str) -> Iterator[str]:
             yield (
                 f"  {site['site']} site: image offset {site['image_offset']:#x}, "
                 f"{match['image']['section']}+{site['section_offset']:#x}, "
-                f"file offset {site['file_offset']:#x}, {site['size']} bytes"
+                f"file offset {site['file_offset']:#x}, {counted(site['size'], 'byte')}"
             )
     if kernel and document["verdict"] in ("affected", "fixed-by-source", "not-affected"):
         yield f"  kernel: {_kernel(kernel)}"
@@ -176,14 +177,14 @@ def _evidence(document: Assessed) -> Iterator[str]:
 def _details(document: Assessed) -> Iterator[str]:
     """What else the document holds: numbers that people compare with those of other tools."""
     yield "  details:"
-    yield f"    file: {document['size']} bytes, SHA-256 {document['sha256']}"
+    yield f"    file: {counted(document['size'], 'byte')}, SHA-256 {document['sha256']}"
     match = document.get("match")
     if match:
         image = match["image"]
         yield f"    signature: {match['signature']}: {match['title']}"
         yield (
             f"    image: {image['section']}+{image['section_offset']:#x}, "
-            f"file offset {image['file_offset']:#x}, {image['size']} bytes"
+            f"file offset {image['file_offset']:#x}, {counted(image['size'], 'byte')}"
         )
         yield from (f"      {name}: {offset:#x}" for name, offset in image["header"].items())
     kernel = document.get("kernel")
@@ -202,7 +203,8 @@ def _details(document: Assessed) -> Iterator[str]:
             f"    patch: kpatch {patch['version']}, {patch['signature']}, "
             f"cpuid %gs:{patch['cpuid']:#x}"
         )
-        yield f"    original: {patch['original_size']} bytes, SHA-256 {patch['original_sha256']}"
+        size = counted(patch["original_size"], "byte")
+        yield f"    original: {size}, SHA-256 {patch['original_sha256']}"
     if document["refusal"]:
         yield f"    apply would exit with {document['refusal']['exit_code']}"
 

@@ -23,6 +23,7 @@ from kpatch.signature.model import (
 )
 from kpatch.signature.pattern import Choice, Gap, Unordered, lets_others_stand
 from kpatch.signature.prefilter import candidates, starts
+from kpatch.units import counted
 
 _MOST_KEYS = 256
 """Places of one image that are looked at closely for a site; a real image has about 20."""
@@ -63,7 +64,7 @@ def only_hit(
     if len(hits) > 1:
         places = ", ".join(f"{hit.start:#x}-{hit.end:#x}" for hit in hits)
         raise SeveralMatchesError(
-            f"site '{rule.name}' matches {len(hits)} times, at image offsets {places}",
+            f"site '{rule.name}' matches {counted(len(hits), 'time')}, at image offsets {places}",
             where=place_of(image),
             todo="only a module with one match can be patched",
         )

@@ -175,7 +175,8 @@ def rewrite(package: Package, new: bytes) -> Rewritten:
     for name, member in package.metadata.items():
         if member.size > MAX_METADATA:
             raise DamagedFileError(
-                f"has {member.size} bytes, more than the {MAX_METADATA >> 20} MiB that are mended",
+                f"has {counted(member.size, 'byte')}, more than the {MAX_METADATA >> 20} MiB that "
+                "are mended",
                 where=name,
                 todo="extract the module and patch it by itself",
             )

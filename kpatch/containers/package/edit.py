@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kpatch.errors import DamagedFileError
+from kpatch.units import counted
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ def listed(found: Mapping[str, list[T]], what: str, where: str) -> dict[str, lis
     if wrong is not None or not names:
         path = next(iter(found)) if wrong is None else wrong
         raise DamagedFileError(
-            f"the {what} lists {path} {len(found[path])} times, not once",
+            f"the {what} lists {path} {counted(len(found[path]), 'time')}, not once",
             where=where,
             todo="build the package again",
         )

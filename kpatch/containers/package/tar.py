@@ -18,6 +18,7 @@ from kpatch.containers.package.pax import EXTENSIONS, Extension, told_by
 from kpatch.containers.package.tar_header import BLOCK, TarHeader, read_header
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk
+from kpatch.units import counted
 
 END_BLOCKS: Final = 2 * BLOCK
 MAX_MEMBERS: Final = 100_000
@@ -205,7 +206,7 @@ def _member(raw: Bulk, start: int, header: TarHeader, told: Mapping[str, str]) -
     data = header.position + BLOCK
     end = data + size + -size % BLOCK
     if end > raw.size:
-        what = f"its {size} bytes go past the end of the archive"
+        what = f"its {counted(size, 'byte')} go past the end of the archive"
         raise DamagedFileError(what, where=shown(name))
     link = told.get("linkpath", own_link)
     return Member(name, link, type_, start, header.position, data, size, end, "size" not in told)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from kpatch.report.documents import Document, obligations
 from kpatch.report.padding import with_folded_padding
 from kpatch.report.printable import printable
+from kpatch.units import counted
 
 if TYPE_CHECKING:
     from kpatch.report.typed import Reported
@@ -66,6 +67,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["hex"] = hex
+    environment.filters["counted"] = counted
     environment.globals["include_text"] = _text
     environment.globals["with_folded_padding"] = with_folded_padding
     return environment

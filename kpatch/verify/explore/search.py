@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kpatch.units import counted
 from kpatch.verify.explore.bound import INTERRUPTED, BoundHitError, BoundKind
 from kpatch.verify.explore.counted import StateKey
 from kpatch.verify.explore.finals import FinalCheck
@@ -77,10 +78,10 @@ class Search:
         """Where the verdict is known, what else is violated is not worth every state."""
         expanded, beyond = self.graph.expanded, self._options.beyond_violation
         if self.graph.findings and not self._beyond:
-            self._beyond = f"{beyond} states beyond the first violation"
+            self._beyond = f"{counted(beyond or 0, 'state')} beyond the first violation"
             self._until = expanded + beyond if beyond is not None else None
         if self._until is not None and expanded >= self._until:
-            text = self._beyond or f"{self._until} states, where the verdict is known"
+            text = self._beyond or f"{counted(self._until, 'state')}, where the verdict is known"
             raise BoundHitError(BoundKind.BEYOND_VIOLATION, text)
 
     def _begin(self, numbers: dict[StateKey, int]) -> None:

@@ -21,6 +21,7 @@ from itertools import permutations
 from math import perm
 from typing import NamedTuple, TypeVar
 
+from kpatch.units import counted
 from kpatch.verify.explore.naming import GUEST, NamedLocal, NamedOutcome, NamedValue, Names
 from kpatch.verify.explore.options import Budget
 from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value
@@ -171,7 +172,7 @@ class SymmetricNaming:
         """What the program answers, for every choice of CPUs for the names."""
         cpus = self.program.cpus
         if perm(cpus, names) > MAX_INSTANCES:
-            raise SymmetryBrokenError(f"one step involves {names} of {cpus} CPUs")
+            raise SymmetryBrokenError(f"one step involves {names} of {counted(cpus, 'CPU')}")
         orbit, others = key.local
         table = {}
         for chosen in self.instances(names):

@@ -28,6 +28,7 @@ from unicorn import (
 )
 from unicorn import x86_const as x86
 
+from kpatch.units import counted
 from kpatch.verify.explore.program import OpKind, Violation
 from kpatch.verify.hardware.accesses import Ledger
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
@@ -253,7 +254,7 @@ class Engine:
         elif info.loads_segment and self._controls.is_own_table(self._reader.read_controls()):
             self._fail("no-fault", "loads a segment from a GDT of the patch's own")
         elif taken > self._budget:
-            self._fail("progress", f"no end after {self._budget} instructions")
+            self._fail("progress", f"no end after {counted(self._budget, 'instruction')}")
         elif taken >= self._milestone and self._cycle.closes(
             address, self._ledger.count, self._reader
         ):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kpatch.errors import MachineError
-from kpatch.units import PAGE, Address
+from kpatch.units import PAGE, Address, counted
 
 
 def page_up(size: int) -> int:
@@ -127,7 +127,9 @@ class Bump:
         """The physical address of ``size`` bytes, rounded up to pages. MemoryError when full."""
         start = self._next
         if start + page_up(size) > self._end:
-            raise MemoryError(f"no room for {size} bytes below {self._end:#x} in an arena")
+            raise MemoryError(
+                f"no room for {counted(size, 'byte')} below {self._end:#x} in an arena"
+            )
         self._next += page_up(size)
         return start
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from kpatch.units import counted
 from kpatch.verify.explore.bound import Bound, BoundKind
 from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value, Violation
 from kpatch.verify.explore.result import Answer, Result
@@ -115,7 +116,7 @@ def _fixed_point(
         if start in done:
             continue
         if len(done) == most_starts:
-            text = f"rounds: the patch's memory is left in more than {most_starts} ways"
+            text = f"rounds: the patch's memory is left in more than {counted(most_starts, 'way')}"
             bound = Bound(BoundKind.STARTS, text)
             return replace(result, verdict=Answer.NOT_PROVEN, bound=bound), setup
         done.add(start)

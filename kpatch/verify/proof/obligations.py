@@ -48,7 +48,7 @@ def suite(
         for count in cpus:
             if not 1 <= count <= MAXCPU:
                 raise UsageError(
-                    f"{count} CPUs: kernels of the time have 1 to {MAXCPU}",
+                    f"{counted(count, 'CPU')}: kernels of the time have 1 to {MAXCPU}",
                     where="--cpus",
                     todo="name numbers in that range",
                 )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kpatch.errors import UnknownModuleError
-from kpatch.units import PAGE, Address
+from kpatch.units import PAGE, Address, counted
 from kpatch.verify.hardware.descriptors import CODE64, ldt_descriptor, tss_descriptor
 from kpatch.verify.hardware.memory import Arena, Bump, Region, page_down, page_up
 from kpatch.verify.hardware.paging import AddressSpace
@@ -84,7 +84,7 @@ class Guest:
         UnknownModuleError if the image is too large to be one.
         """
         if len(image) > LARGEST_IMAGE:
-            raise UnknownModuleError(f"a monitor image of {len(image)} bytes")
+            raise UnknownModuleError(f"a monitor image of {counted(len(image), 'byte')}")
         self.layout = layout
         self._model = host.model
         self._runs_tail = runs_tail

@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from kpatch.elf.klink import LoadedModule
 from kpatch.errors import UsageError
-from kpatch.units import PAGE, Address
+from kpatch.units import PAGE, Address, counted
 from kpatch.verify.hardware.descriptors import (
     CODE64,
     DATA,
@@ -79,7 +79,7 @@ class HostModel:
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MAXCPU:
-            raise UsageError(f"{self.cpus} CPUs: a host has 1 to {MAXCPU}")
+            raise UsageError(f"{counted(self.cpus, 'CPU')}: a host has 1 to {MAXCPU}")
         if self.tr_selector not in _SEGMENTS:
             raise UsageError(f"no kernel of this time has its TSS at {self.tr_selector:#x}")
         if self.cpuid_offset is not None and not 8 <= self.cpuid_offset <= PAGE - 12:

@@ -9,7 +9,7 @@ from typing import Final
 from kpatch.elf import constants as elf
 from kpatch.elf.module import Module
 from kpatch.errors import UnknownModuleError
-from kpatch.units import PAGE, SectionOffset
+from kpatch.units import PAGE, SectionOffset, counted
 from kpatch.verify.hardware.codemap import CodeInfo, CodeMap
 from kpatch.verify.hardware.cpu import Engine
 from kpatch.verify.hardware.cpustate import Controls, Snapshot, Territory
@@ -108,7 +108,7 @@ class World:
             self.host.go_on_at(global_state.tail)
         if len(self.loaded.memory) > MODULE_LIMIT:
             raise UnknownModuleError(
-                f"loaded, the module takes {len(self.loaded.memory)} bytes",
+                f"loaded, the module takes {counted(len(self.loaded.memory), 'byte')}",
                 todo=f"the emulation has room for {MODULE_LIMIT}",
             )
         self.module = self.host.load(self.loaded)

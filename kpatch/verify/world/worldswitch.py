@@ -188,4 +188,4 @@ def _require_agreement(layout: SwitchLayout, entry: Events, leave: Events) -> No
                 events.start,
             )
     if layout.state_size > LARGEST_STATE:
-        raise unknown(f"a state of {layout.state_size} bytes", layout.kernel_to_monitor)
+        raise unknown(f"a state of {counted(layout.state_size, 'byte')}", layout.kernel_to_monitor)

@@ -17,7 +17,7 @@ from kpatch.elf.klink import LoadedModule, load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import UnknownModuleError
 from kpatch.kqemu.ioctl import requests_of
-from kpatch.units import PAGE, Address, SectionOffset
+from kpatch.units import PAGE, Address, SectionOffset, counted
 
 KERNEL_BASE: Final = 0xFFFF_FFFF_8000_0000
 MODULE_AT: Final = Address(KERNEL_BASE + 0x140_0000)
@@ -127,7 +127,7 @@ def loaded(subject: MachineSubject) -> LoadedModule:
     made = load(subject.module, MODULE_AT, {**kernel, **nowhere})
     if len(made.memory) > LARGEST_MODULE:
         raise UnknownModuleError(
-            f"loaded, the module takes {len(made.memory)} bytes",
+            f"loaded, the module takes {counted(len(made.memory), 'byte')}",
             where=subject.module.name,
             todo=f"the bare machine has room for {LARGEST_MODULE}",
         )

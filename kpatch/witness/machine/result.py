@@ -123,8 +123,8 @@ def _of_cpu(cpu: CpuReport) -> Iterator[str]:
             cpu.loaded, f"that of CPU {cpu.loaded}"
         )
         yield (
-            f"a wrong TSS after {max(cpu.ist, cpu.rsp0)} of {cpu.rounds} rounds, the last time "
-            f"{whose}"
+            f"a wrong TSS after {max(cpu.ist, cpu.rsp0)} of {counted(cpu.rounds, 'round')}, "
+            f"the last time {whose}"
         )
     if cpu.faults:
         yield (

@@ -235,7 +235,9 @@ def _against(value: object, found: object) -> str:
     if isinstance(value, PageDigests) and isinstance(found, PageDigests):
         pages = zip(value.pages, found.pages, strict=False)
         at = next((n for n, (a, b) in enumerate(pages) if a != b), len(found.pages))
-        return f"differ {_in_page(PAGE * at)} ({found.size} bytes, expected {value.size})"
+        return (
+            f"differ {_in_page(PAGE * at)} ({counted(found.size, 'byte')}, expected {value.size})"
+        )
     return f"is {_short(found)}, expected {_short(value)}"
 
 
