@@ -171,8 +171,8 @@ def read_host(osversion: str | None, kernel: Path | None, *, said_by: str = "--o
 
     number = None if osversion is None else parse_osversion(osversion, said_by)
     if kernel is None:
-        return Host(number)
-    return Host(number, read_kernel(files.read(kernel), str(kernel)))
+        return Host(number, said_by=said_by)
+    return Host(number, read_kernel(files.read(kernel), str(kernel)), said_by)
 
 
 def each_file(

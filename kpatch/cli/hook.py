@@ -217,7 +217,9 @@ def _host_of_build(osversion: str, kernel: Path | None) -> Host:
 
     A tree that does not know its OSVERSION gives an empty one: then the module decides.
     """
-    return read_host(osversion.strip() or None, kernel, said_by="KPATCH_OSVERSION")
+    return read_host(
+        osversion.strip() or None, kernel, said_by="KPATCH_OSVERSION (or the tree's OSVERSION)"
+    )
 
 
 def _install(seen: Survey, places: UserPaths) -> tuple[Action, ...]:

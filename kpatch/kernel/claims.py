@@ -49,11 +49,15 @@ class Claim(NamedTuple):
 
 
 def claims_of(
-    module: Module, table: KernelTable, osversion: int | None, kernel: KernelFile | None
+    module: Module,
+    table: KernelTable,
+    osversion: int | None,
+    kernel: KernelFile | None,
+    said_by: str = "--osversion",
 ) -> tuple[Claim, ...]:
-    """Everything that is said, the strongest source first."""
+    """Everything that is said, the strongest source first. ``said_by`` names ``osversion``."""
     return (
-        *_from_option(osversion),
+        *_from_option(osversion, said_by),
         *_from_kernel(kernel),
         *_from_metadata(module, table),
         *_from_undefined(module, table),
@@ -61,10 +65,10 @@ def claims_of(
     )
 
 
-def _from_option(osversion: int | None) -> Iterator[Claim]:
+def _from_option(osversion: int | None, said_by: str) -> Iterator[Claim]:
     if osversion is not None:
         means = "you say that the module runs on exactly this __FreeBSD_version"
-        yield _exact("--osversion", f"--osversion {osversion}", means, osversion)
+        yield _exact("--osversion", f"{said_by} {osversion}", means, osversion)
 
 
 def _from_kernel(kernel: KernelFile | None) -> Iterator[Claim]:

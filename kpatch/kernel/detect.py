@@ -121,15 +121,17 @@ def detect(
     *,
     osversion: int | None = None,
     kernel: KernelFile | None = None,
+    said_by: str = "--osversion",
     table: KernelTable | None = None,
 ) -> Detection:
     """Weigh the options, the metadata, the undefined symbols and the data of a module.
 
-    ``table`` is the one that comes with kpatch unless given. Raises SignatureError where that
+    ``said_by`` is what messages call the place that ``osversion`` was given in. ``table`` is the
+    one that comes with kpatch unless given. Raises SignatureError where that
     table is broken, nothing else.
     """
     known = table if table is not None else builtin_table()
-    weighed = weigh(claims_of(module, known, osversion, kernel), known)
+    weighed = weigh(claims_of(module, known, osversion, kernel, said_by), known)
     own = own_layout(kernel, weighed, known)
     return Detection(
         candidates=weighed.candidates,

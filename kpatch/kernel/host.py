@@ -9,10 +9,14 @@ if TYPE_CHECKING:
 
 
 class Host(NamedTuple):
-    """``osversion`` is a ``__FreeBSD_version`` (700055), ``kernel`` a kernel file that was read."""
+    """``osversion`` is a ``__FreeBSD_version`` (700055), ``kernel`` a kernel file that was read.
+
+    ``said_by`` is what messages call the place that the version was given in.
+    """
 
     osversion: int | None = None
     kernel: KernelFile | None = None
+    said_by: str = "--osversion"
 
     @property
     def is_given(self) -> bool:

@@ -120,9 +120,9 @@ def _for_host(found: Assessment, host: Host) -> Assessment:
     if before is None or not found.is_patched or not host.is_given:
         return found
     try:
-        layout = detect(
-            before.module, osversion=host.osversion, kernel=host.kernel
-        ).require_layout()
+        module = before.module
+        said = detect(module, osversion=host.osversion, kernel=host.kernel, said_by=host.said_by)
+        layout = said.require_layout()
     except KernelUnknownError as error:
         return _refused(found, error)
     if (layout.cpuid, layout.tss_stride) == (before.cpuid, before.tss_stride):

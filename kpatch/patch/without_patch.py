@@ -65,7 +65,7 @@ def assess_unpatched(
         source_fix = recognise(module, ignored={signature.code_section for signature in known})
     except MatchError as error:
         return Assessment(module, identity, Verdict.UNKNOWN_BUILD, error.what, error)
-    detection = detect(module, osversion=host.osversion, kernel=host.kernel)
+    detection = detect(module, osversion=host.osversion, kernel=host.kernel, said_by=host.said_by)
     linker = check(module)
     match, failure = match_of(module, known)
 

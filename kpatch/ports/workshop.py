@@ -56,11 +56,10 @@ _REMEDIES: tuple[tuple[type[KpatchError], str], ...] = (
 
 @contextmanager
 def _in_a_build() -> Iterator[None]:
-    """Errors leave with a build's remedies, and name its variables instead of options."""
+    """Errors leave with a build's remedies: its variables instead of options."""
     try:
         yield
     except KpatchError as error:
-        error.what = error.what.replace("--osversion", "KPATCH_OSVERSION (or the tree's OSVERSION)")
         for kind, todo in _REMEDIES:
             if isinstance(error, kind):
                 error.todo, error.option = todo, None

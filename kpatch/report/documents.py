@@ -90,6 +90,11 @@ def obligations(proof: ProofFacts) -> list[ExploredFacts]:
     return [run for run in proof["explored"] if run["kind"] == "obligation"]
 
 
+def title_of(kind: str, name: str, model: str) -> str:
+    """An exploration by a name that no other of its proof has."""
+    return f"control: {name} ({model})" if kind == "control" else name
+
+
 def contents(data: Bulk, module: Module) -> Facts:
     """Size and digest of a file, which is ``module`` itself or has it inside."""
     sha256 = module.sha256 if data == Bulk(module.data) else data.digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kpatch.report.documents import title_of
 from kpatch.report.machine_documents import machine_tested, readings
 from kpatch.verify.proof.checks import SENTENCES
 
@@ -69,7 +70,9 @@ def proof_document(proof: Proof) -> ProofFacts:
         "checks": [_check(check) for check in proof.checks],
         "explored": [_explored(explored) for explored in proof.explored],
         "obligations": sum(task.kind == "obligation" for task in tasks),
-        "missing": [task.title for task in proof.missing],
+        "missing": [
+            title_of(task.kind, task.name, task.obligation.model.value) for task in proof.missing
+        ],
     }
 
 

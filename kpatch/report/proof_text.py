@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kpatch.report.command_line import Given, command_line
 from kpatch.report.coverage_text import coverage, selector_words
-from kpatch.report.documents import obligations
+from kpatch.report.documents import obligations, title_of
 from kpatch.report.fold import fold
 from kpatch.report.lanes_text import lanes_text
 from kpatch.report.machine_text import machine_lines
@@ -192,9 +192,7 @@ def _control(each: ExploredFacts, style: Style) -> str:
 
 
 def _title(each: ExploredFacts) -> str:
-    if each["kind"] == "control":
-        return f"control: {each['name']} ({each['model']})"
-    return each["name"]
+    return title_of(each["kind"], each["name"], each["model"])
 
 
 def window_line(window: WindowFacts, style: Style) -> str:

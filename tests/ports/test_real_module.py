@@ -233,4 +233,6 @@ def test_a_wrong_version_is_asked_for_by_the_name_of_the_variable(real: Tree) ->
     log = real.make("build", "KPATCH_OSVERSION=1302001").log
     assert "conflict: KPATCH_OSVERSION (or the tree's OSVERSION) 1302001" in log
     assert "--osversion" not in log
-    assert "kpatch: KPATCH_OSVERSION: 'x'" in real.make("build", "KPATCH_OSVERSION=x").log
+    assert (
+        "OSVERSION (or the tree's OSVERSION): 'x'" in real.make("build", "KPATCH_OSVERSION=x").log
+    )

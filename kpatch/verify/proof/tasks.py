@@ -144,13 +144,6 @@ class Task:
     expected: frozenset[str] = frozenset()
     locks: bool = True
 
-    @property
-    def title(self) -> str:
-        """Short and unique within a proof."""
-        if self.kind == "control":
-            return f"control: {self.name} ({self.obligation.model.value})"
-        return self.name
-
 
 @dataclass(frozen=True)
 class Explored:

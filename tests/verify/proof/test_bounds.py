@@ -13,6 +13,7 @@ import pytest
 
 from kpatch.proving import case_of
 from kpatch.repair import scan
+from kpatch.report.documents import title_of
 from kpatch.report.proof_documents import proof_document
 from kpatch.report.proof_text import proof_text
 from kpatch.report.style import Style
@@ -175,4 +176,4 @@ def test_a_proof_with_a_part_missing_is_none(index: int) -> None:
     found = proof_document(cut)
     assert found["obligations"] == proof_document(whole)["obligations"] == len(few)
     text = proof_text("kqemu.ko", found, Style(), verbose=False)
-    assert f"  not run: {lost.task.title}\n" in text
+    assert f"  not run: {title_of(lost.task.kind, lost.task.name, 'sc')}\n" in text
