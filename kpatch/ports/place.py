@@ -179,7 +179,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FileAccessError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise FileAccessError(
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            todo="call it as a user who may read it",
+        ) from error
 
 
 def _write(path: Path, contents: bytes) -> None:

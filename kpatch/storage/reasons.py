@@ -4,6 +4,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from kpatch.errors import FileAccessError
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_HANDLES: Final = (errno.EMFILE, errno.ENFILE)
 _REFUSED: Final = (errno.EPERM, errno.EACCES)
+_MOST_NAMES: Final = 1000
+"""Of a folder, that are looked at for one that was meant."""
+
 _GET_FLAGS: Final = 0x80086601
 """FS_IOC_GETFLAGS of Linux (include/uapi/linux/fs.h)."""
 
@@ -74,7 +78,25 @@ def explain(path: Path, error: OSError, *, writing: bool = True) -> tuple[str, s
         return f"something is mounted there ({said})", "unmount it, or write elsewhere with -o"
     if error.errno in _REFUSED and writing:
         return _refusal(path, said)
+    if error.errno == errno.ENOENT and not writing:
+        return _missing(path, said)
     return said, ""
+
+
+def _missing(path: Path, said: str) -> tuple[str, str]:
+    """What is missing, and the nearest names of the folder where only the last part is."""
+    if path.is_symlink():
+        return f"it is a link to what is not there ({said})", "name another file"
+    if not path.parent.exists():
+        return f"there is no folder {path.parent} ({said})", "check the name"
+    # Imported here: only a mistake needs it.
+    from difflib import get_close_matches
+
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        names = sorted(entry.name for entry in itertools.islice(entries, _MOST_NAMES))
+    near = [str(path.with_name(name)) for name in get_close_matches(path.name, names, 3)]
+    return said, f"did you mean {' or '.join(near)}?" if near else "check the name"
 
 
 def _refusal(path: Path, said: str) -> tuple[str, str]:

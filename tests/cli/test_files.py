@@ -20,10 +20,20 @@ def test_a_missing_file_is_exit_code_18(command: str, tmp_path: Path) -> None:
     done = run(command, tmp_path / "missing.ko")
     assert (done.code, done.out) == (18, "")
     assert done.complaint == (
-        f"kpatch: {tmp_path}/missing.ko: cannot read it: No such file or directory; "
-        "check the name and the permissions"
+        f"kpatch: {tmp_path}/missing.ko: cannot read it: No such file or directory; check the name"
     )
     assert names(tmp_path) == []
+
+
+def test_a_name_that_is_nearly_one_of_its_folder_is_asked_back(tmp_path: Path) -> None:
+    path = copied("kqemu-7.ko", tmp_path)
+    done = run("scan", tmp_path / "kqemu7.ko")
+    assert done.complaint.endswith(f"No such file or directory; did you mean {path}?")
+    done = run("scan", tmp_path / "nowhere" / "kqemu-7.ko")
+    assert f"there is no folder {tmp_path}/nowhere (No such" in done.complaint
+    (tmp_path / "link.ko").symlink_to("nowhere")
+    done = run("scan", tmp_path / "link.ko")
+    assert "it is a link to what is not there" in done.complaint and done.code == 18
 
 
 @_COMMANDS
