@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 import click
@@ -69,12 +70,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
         if name not in COMMANDS and not name.startswith("-"):
-            # Imported here: only a mistake needs it.
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, COMMANDS, 3, 0.5)
-            todo = f"did you mean {' or '.join(near)}?" if near else "see 'kpatch --help'"
-            raise UsageError(f"no such command '{name}'", todo=todo)
+            raise _no_command(name, args[1:])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -82,6 +78,25 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
         with formatter.section("Exit codes, the highest where there are several files"):
             formatter.write_dl(list(EXIT_CODES.items()))
+
+
+def _no_command(name: str, rest: list[str]) -> UsageError:
+    """What to say of a word that stands where a command has to: a file, or one that is mistyped."""
+    if Path(name).is_file():
+        # Imported here, as below: only a mistake needs it.
+        from kpatch.report.command_line import command_line
+
+        todo = f"to see what it is: {command_line('scan', name)}"
+        return UsageError("a file stands where a command has to", where=name, todo=todo)
+    what = f"no such command '{name}'"
+    if name in ("help", "version"):
+        about = f"{rest[0]} " if name == "help" and rest and rest[0] in COMMANDS else ""
+        return UsageError(what, todo=f"see 'kpatch {about}--{name}'")
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, 3, 0.5)
+    todo = f"did you mean {' or '.join(near)}?" if near else "see 'kpatch --help'"
+    return UsageError(what, todo=todo)
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

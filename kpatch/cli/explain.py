@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kpatch import storage as files
-from kpatch.cli import progress
+from kpatch.cli import completion, progress, terms
 from kpatch.cli.common import (
     Signatures,
     console_options,
@@ -18,7 +18,6 @@ from kpatch.cli.common import (
 )
 from kpatch.cli.console import Console
 from kpatch.containers import target as targets
-from kpatch.data import pages_folder
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DONE, UsageError
 from kpatch.kernel.host import Host
@@ -31,14 +30,13 @@ from kpatch.report.fold import NARROWEST, WIDEST
 from kpatch.report.typed import Explained, FileEntry
 from kpatch.report.typed_proof import CounterexampleFacts
 
-_PAGES = "docs/"
 _FILES = (*files.MODULE_SUFFIXES, *files.PACKAGE_SUFFIXES)
 """What ends like that is no word: a file that is not there is said to be missing."""
 
 
 @click.command("explain")
-@click.argument("words", nargs=-1, metavar="FILE|TERM")
-@click.option("--list", "list_terms", is_flag=True, help="Name every term.")
+@click.argument("words", nargs=-1, metavar="FILE|TERM", shell_complete=completion.files_or_terms)
+@click.option("--list", "list_terms", is_flag=True, help="Name every term and page.")
 @kernel_options
 @signatures_option
 @console_options
@@ -49,14 +47,14 @@ def command(
 
     TERM is a word that kpatch prints: a verdict, a scenario, a property, TR 0x48, schedule, exit
     code 17; or a kernel: 8-CURRENT, 800046. What is a file is taken as one. Without a match the
-    nearest terms are named. A page that a message names, as docs/limits.md, is printed.
+    nearest terms are named. A page of the documentation, as docs/limits.md or limits, is printed.
     """
     if list_terms:
-        return _answer(explained("terms", "term", _listed()), console)
+        return _answer(explained("terms", "term", terms.listed()), console)
     about = _asked(words)
     path = Path(about)
-    if about.startswith(_PAGES) and about.endswith(".md"):
-        return _answer(_of_page(about), console)
+    if terms.is_page(about) and not about.endswith(_FILES):
+        return _answer(terms.page(about), console)
     if path.is_file() or "/" in about or about.endswith(_FILES):
 
         def explain(place: Path) -> tuple[list[FileEntry], int]:
@@ -67,7 +65,7 @@ def command(
             return found, DONE
 
         return each_file("explain", [path], console, explain)
-    return _answer(_of_term(about), console)
+    return _answer(terms.term(about), console)
 
 
 def _asked(words: tuple[str, ...]) -> str:
@@ -94,59 +92,6 @@ def _answer(document: Explained, console: Console) -> int:
 
 def _width() -> int:
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((80, 24)).columns))
-
-
-def _of_page(about: str) -> Explained:
-    """A page of the documentation, which an installed kpatch carries inside."""
-    place = pages_folder() / about.removeprefix(_PAGES)
-    known = sorted(page.name for page in pages_folder().glob("*.md"))
-    if place.name not in known:
-        raise UsageError(
-            f"no page '{about}'", todo="pages: " + ", ".join(_PAGES + page for page in known)
-        )
-    lines = place.read_text(encoding="utf-8").splitlines()
-    return explained(about, "page", lines)
-
-
-def _of_term(about: str) -> Explained:
-    # Imported here: the scenarios and properties are defined beside the emulator.
-    from difflib import get_close_matches
-
-    from kpatch.report.kernel_words import kernel_of
-
-    known = _terms()
-    plain = " ".join(about.lower().split())
-    word = plain.replace("_", "-")
-    tries = (plain, word, word.replace(" ", "-"), word.removesuffix("s"))
-    kernel = word.removesuffix("-release")
-    for spelling in (*tries, kernel, f"exit code {word}", f"tr {word}", f"source fix {word}"):
-        if spelling in known:
-            return explained(spelling, "term", [f"{spelling}: {known[spelling]}"])
-    of_number = kernel_of(plain)
-    if of_number is not None:
-        return explained(plain, "term", [f"{plain}: {of_number}"])
-    if Path(about).is_dir():
-        raise UsageError(f"'{about}' is a folder", todo="name one file, or a word")
-    near = get_close_matches(word, _listed(), 3, 0.5)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UsageError(
-        f"'{about}' is no file and no term",
-        todo=f"{meant}'kpatch explain --list' names all terms",
-    )
-
-
-def _terms() -> dict[str, str]:
-    from kpatch.cli.commands import COMMANDS, EXIT_CODES
-    from kpatch.report.glossary import terms
-
-    return terms(EXIT_CODES, COMMANDS)
-
-
-def _listed() -> list[str]:
-    """The terms to choose from; a lint's name means something beside its message only."""
-    from kpatch.report.glossary import lint_terms
-
-    return sorted(_terms().keys() - lint_terms().keys())
 
 
 def _of_module(

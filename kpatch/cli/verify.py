@@ -12,7 +12,7 @@ import click
 
 from kpatch import repair
 from kpatch import storage as files
-from kpatch.cli import machines
+from kpatch.cli import completion, machines
 from kpatch.cli.asked import Asked
 from kpatch.cli.common import (
     FILES,
@@ -38,7 +38,14 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @FILES
-@click.option("--scenario", "scenarios", multiple=True, metavar="NAME", help="Only this, or these.")
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.scenarios,
+    help="Only this; may be repeated.",
+)
 @click.option("--cpus", metavar="N[,N...]", help="Numbers of CPUs, 1 to 16.")
 @click.option(
     "--model",

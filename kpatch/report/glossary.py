@@ -42,6 +42,9 @@ _VERDICTS: Final = {
 _MACHINE: Final = {
     "tr": "The task register. It holds a selector and, hidden, the base of the TSS that the CPU "
     "uses when it switches stacks. Each CPU must have its own TSS in it.",
+    "panic": "How a FreeBSD kernel stops when it cannot go on. With the bug two CPUs use one "
+    "kernel stack, and one of them returns to an address that the other wrote; 'kpatch demo' shows "
+    "it.",
     "tss": "Task state segment: where a CPU finds its kernel stacks (rsp0 and the IST). FreeBSD "
     "keeps one for each CPU in common_tss[].",
     "gdt": "Global descriptor table. TR is loaded from a slot of it. Kernels before about 7.1 have "
@@ -75,6 +78,9 @@ _MACHINE: Final = {
 }
 
 _PROOF: Final = {
+    "proof": "What 'kpatch verify' does, and 'kpatch apply' before it writes: all explorations, "
+    "their controls, and checks of the switch as a whole. 'kpatch explain proven' says when it "
+    "holds, and 'kpatch explain limits' what it says nothing about.",
     "exploration": "One search through every order that the instructions of several CPUs can have, "
     "for one scenario, one number of CPUs and one memory model.",
     "scenario": "What the CPUs do in an exploration, and on which kind of host: 'kpatch explain "

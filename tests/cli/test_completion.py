@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
+from kpatch.cli.commands import group
 from tests.cli.harness import REPOSITORY, environment
 from tests.referees import require
 
@@ -57,3 +59,27 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path, shell: str) -> N
     assert re.search(r"^--model", done.stdout, re.M), done.stderr
     if shell == "fish":  # With the whole help, which has a comma in it.
         assert re.search(r"^--model\t.*, .*\.$", done.stdout, re.M)
+
+
+def test_a_shell_completes_scenarios_and_what_can_be_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell = BashComplete(group, {}, "kpatch", "_KPATCH_COMPLETE")
+
+    def offered(*words: str) -> list[tuple[str, str]]:
+        *before, last = words
+        return [(each.type, each.value) for each in shell.get_completions(before, last)]
+
+    assert offered("verify", "--scenario", "mov") == [("plain", "moving")]
+    assert offered("explain", "Own-t") == [("plain", "own-tss")]
+    assert offered("explain", "docs/l") == [
+        ("plain", "docs/library.md"),
+        ("plain", "docs/limits.md"),
+    ]
+    assert offered("explain", "nothing") == [("file", "nothing")]
+    words = [value for _, value in offered("explain", "")]
+    assert len(words) > 100 and not [word for word in words if " " in word or "#" in word]
+    # What is a file is taken as one, so one that begins so is what is meant.
+    (tmp_path / "kqemu.ko").touch()
+    assert offered("explain", "kq") == [("file", "kq")]

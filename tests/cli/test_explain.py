@@ -69,6 +69,16 @@ def test_a_page_that_a_message_names_is_printed(
     assert "docs/limits.md" in run("explain", "docs/nothing.md").complaint
 
 
+def test_a_page_is_found_by_its_bare_name_too(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "limits.md").read_text(encoding="utf-8")
+    for name in ("limits", "Limits", "limits.md", "docs/limits"):
+        assert run("explain", name).out == page
+    assert "did you mean limits" in run("explain", "limit").complaint
+    assert "docs/limits.md" in run("explain", "--list").out.splitlines()
+    # A file that is missing in a folder of that name is no page.
+    assert run("explain", "docs/kqemu.ko").code == 18
+
+
 def test_explain_tells_the_bug_of_this_file(tmp_path: Path) -> None:
     path = copied("kqemu-7-offsets.ko", tmp_path)
     done = run("explain", "--json", path)

@@ -32,6 +32,7 @@ from tests.cli.harness import (
     kpatch,
     patched_bytes,
     run,
+    sample,
 )
 from tests.cli.little import prove_little
 from tests.cli.terminal import ESCAPE, on_terminal, screen
@@ -214,6 +215,10 @@ def _values(value: object, key: str) -> Iterator[str]:
 def test_an_unknown_word_or_command_gets_a_suggestion() -> None:
     assert "did you mean scan?" in run("scn", "x.ko").complaint
     assert run("hook", "aply").complaint.endswith("no such command 'aply'; did you mean apply?")
+    assert run("help", "scan").complaint.endswith("see 'kpatch scan --help'")
+    assert run("version").complaint.endswith("see 'kpatch --version'")
+    here = sample("kqemu-7.ko")
+    assert run(here).complaint.endswith(f"to see what it is: kpatch scan {here}")
     assert run("scan", "--jsn", "x").complaint.endswith("'--jsn'; did you mean --json?")
     missing = "kpatch: missing argument 'FILE...'; see 'kpatch scan --help'"
     assert run("scan").complaint == missing
