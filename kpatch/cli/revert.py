@@ -26,6 +26,7 @@ from kpatch.containers.rewrap import Changed, rewrapped
 from kpatch.containers.target import Target
 from kpatch.errors import DONE, DamagedFileError
 from kpatch.patch.giveback import GivenBack, is_original_of
+from kpatch.report.apply_text import loading
 from kpatch.report.file_documents import reverted
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def command(
             console.say(f"{place}: {notice}")
         for line in _said(taken[0], changed, path):
             console.say(f"{place}: {line}")
+        if len(chosen) == 1:
+            told = loading("the patched", packed=target.modules[0].name != str(path))
+            console.say(f"next: on its machine, {told}")
         document = reverted(target, changed, taken[0], place, notices)
         return [document], DONE
 

@@ -113,10 +113,17 @@ def _left_out(proof: ProofFacts) -> str:
 
 
 def _next(document: Applied) -> str:
-    """A kernel that runs knows nothing of the file: kldload(8) has copied it."""
     packed = document["module"]["file"] != document["file"]
+    return f"On its machine, {loading('the old', packed=packed)}"
+
+
+def loading(running: str, *, packed: bool) -> str:
+    """What the machine does until the module is loaded anew, and how that is done.
+
+    A kernel that runs knows nothing of the file: kldload(8) has copied it.
+    """
     return (
-        f"On its machine, which runs the old one until then: stop all guests, install "
+        f"which runs {running} one until then: stop all guests, install "
         f"{'the package' if packed else 'it'}, kldunload kqemu; kldload kqemu"
     )
 
