@@ -34,12 +34,12 @@ def files_or_terms(
     # Imported here: only a shell that completes needs them.
     from click.shell_completion import CompletionItem
 
-    from kpatch.cli.terms import listed
+    from kpatch.cli.terms import to_choose_from
 
     files = [CompletionItem(incomplete, type="file")]
     if _begins_a_file(incomplete):
         return files
-    words = (word for word in listed() if _TYPED.fullmatch(word))
+    words = (word for word in to_choose_from() if _TYPED.fullmatch(word))
     return _beginning(incomplete.lower(), words) or files
 
 

@@ -50,11 +50,11 @@ def command(
     nearest terms are named. A page of the documentation, as docs/limits.md or limits, is printed.
     """
     if list_terms:
-        return _answer(explained("terms", "term", terms.listed()), console)
+        return _answer(explained("terms", "term", terms.to_choose_from()), console)
     about = _asked(words)
     path = Path(about)
     if terms.is_page(about) and not about.endswith(_FILES):
-        return _answer(terms.page(about), console)
+        return _answer(terms.page_named(about), console)
     if path.is_file() or "/" in about or about.endswith(_FILES):
 
         def explain(place: Path) -> tuple[list[FileEntry], int]:
@@ -65,7 +65,7 @@ def command(
             return found, DONE
 
         return each_file("explain", [path], console, explain)
-    return _answer(terms.term(about), console)
+    return _answer(terms.term_named(about), console)
 
 
 def _asked(words: tuple[str, ...]) -> str:

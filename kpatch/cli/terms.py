@@ -21,7 +21,7 @@ def is_page(about: str) -> bool:
     return about.endswith(_PAGE) or not Path(about).exists()
 
 
-def page(about: str) -> Explained:
+def page_named(about: str) -> Explained:
     """A page of the documentation, which an installed kpatch carries inside: ``docs/limits.md``.
 
     Raises UsageError.
@@ -34,7 +34,7 @@ def page(about: str) -> Explained:
     return explained(_called(name), "page", lines)
 
 
-def term(about: str) -> Explained:
+def term_named(about: str) -> Explained:
     """What a word means, or the page that has it for a name. Raises UsageError."""
     # Imported here: the scenarios and properties are defined beside the emulator.
     from kpatch.report.kernel_words import kernel_of
@@ -51,11 +51,11 @@ def term(about: str) -> Explained:
     if of_number is not None:
         return explained(plain, "term", [f"{plain}: {of_number}"])
     if word.removesuffix(_PAGE) in _pages():
-        return page(word)
+        return page_named(word)
     raise _unknown(about, word)
 
 
-def listed() -> list[str]:
+def to_choose_from() -> list[str]:
     """The terms and pages to choose from; a lint's name means something beside its message only."""
     return [*_terms_to_list(), *map(_called, _pages())]
 
