@@ -1,16 +1,19 @@
-"""What tells that relocations of a module were lost, which the kernel linker itself does not see.
+"""What tells that parts of a module were lost, which the kernel linker itself does not see.
 
-It reads as many entries as a table has, also none (``nrela`` in FreeBSD sys/kern/link_elf_obj.c),
-and what they would have filled stays as it is in the file. The pointers of a linker set are used
-at once: linker_file_register_modules(), linker_file_sysinit() and linker_file_register_sysctls()
-of sys/kern/kern_linker.c look behind each, and linker_file_sysuninit() when the module goes.
+Of relocations it reads as many entries as a table has, also none (``nrela`` in FreeBSD
+sys/kern/link_elf_obj.c), and what they would have filled stays as it is in the file. The pointers
+of a linker set are used at once: linker_file_register_modules(), linker_file_sysinit() and
+linker_file_register_sysctls() of sys/kern/kern_linker.c look behind each, and
+linker_file_sysuninit() when the module goes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from kpatch.elf import constants as elf
+from kpatch.elf.entries import Relocation
 from kpatch.elf.klink_model import Breaches, Consequence, Rule
 from kpatch.elf.metadata import METADATA_SET, POINTER_SIZE
 from kpatch.elf.module import Module
@@ -25,6 +28,9 @@ _ONLY_NAMED: Final = ("__start_set_", "__stop_set_", "_GLOBAL_OFFSET_TABLE_")
 
 EH_FRAME: Final = ".eh_frame"  # no kernel unwinds with it, and linkers drop entries of it
 
+# The longest row in builds by 20 compilers was 10 bytes; a lost block of a disk has 512 or more.
+_NO_CODE: Final = bytes(256)
+
 
 def _sets_relocated(module: Module) -> Breaches:
     for section in module.sections if _is_readable(module) else ():
@@ -38,14 +44,32 @@ def _sets_relocated(module: Module) -> Breaches:
 
 
 def _tables_filled(module: Module) -> Breaches:
-    working = {r.table for r in module.relocations if r.type != elf.R_X86_64_NONE}
+    found = Counter(relocation.table for relocation in module.relocations)
+    blank = Counter(relocation.table for relocation in module.relocations if _is_blank(relocation))
     for table in module.sections if _is_readable(module) else ():
-        if not table.is_relocation_table or table.index in working:
+        entries, zeros = found[table.index], blank[table.index]
+        if not table.is_relocation_table or (entries and not zeros):
             continue
         target = module.sections[table.info]
         if target.is_loaded and target.size and not (target.is_debug or target.name == EH_FRAME):
-            what = f"the table of {target.name}'s relocations is empty"
+            what = f"{zeros} of {entries} relocations of {target.name} are zeros"
+            if not entries:
+                what = f"the table of {target.name}'s relocations is empty"
             yield what, f"section {table.index} ({table.name})"
+
+
+def _is_blank(relocation: Relocation) -> bool:
+    """Whether all 24 bytes of the entry are zeros, which no linker writes for what is loaded."""
+    return not (relocation.type or relocation.symbol or relocation.offset or relocation.addend)
+
+
+def _code_there(module: Module) -> Breaches:
+    for section in module.sections:
+        if section.is_loaded and section.is_code and section.has_bytes:
+            at = module.data.find(_NO_CODE, section.offset, section.end)
+            if at >= 0:
+                what = f"its code has {len(_NO_CODE)} zeros in a row, from offset 0x"
+                yield f"{what}{at - section.offset:x}", f"section {section.index} ({section.name})"
 
 
 def _symbols_used(module: Module) -> Breaches:
@@ -79,10 +103,17 @@ LOST_RULES: Final = (
     ),
     Rule(
         "tables-filled",
-        "No section that is loaded has a relocation table without an entry that does anything.",
+        "No section that is loaded has a relocation table that is empty, or has blank entries.",
         Consequence.INCOMPLETE,
         _TODO,
         _tables_filled,
+    ),
+    Rule(
+        "code-there",
+        "No code has a long row of zeros in it.",
+        Consequence.INCOMPLETE,
+        _TODO,
+        _code_there,
     ),
     Rule(
         "symbols-used",

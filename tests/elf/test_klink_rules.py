@@ -131,6 +131,11 @@ def zeroed(name: str) -> Callable[[], bytes]:
     return lambda: with_bytes(DATA, table.offset, bytes(table.size))
 
 
+def first_blank(name: str) -> Callable[[], bytes]:
+    """The first entry of a relocation table is zeros, its others are as they were."""
+    return lambda: with_bytes(DATA, SMALL.sections[index(name)].offset, bytes(24))
+
+
 X32_SOURCE = ".globl f\nf: ret\n.section set_modmetadata_set\n.quad 0\n"
 
 BREAKS: dict[str, tuple[Callable[[], bytes], ...]] = {
@@ -174,7 +179,8 @@ BREAKS: dict[str, tuple[Callable[[], bytes], ...]] = {
         emptied(".relaset_sysinit_set"),
         zeroed(".relaset_sysinit_set"),
     ),
-    "tables-filled": (emptied(".rela.rodata"), zeroed(".rela.rodata")),
+    "tables-filled": (emptied(".rela.rodata"), zeroed(".rela.rodata"), first_blank(".rela.text")),
+    "code-there": (source("\n.text\n.fill 256, 1, 0\nret"),),
     "symbols-used": (source("\n.globl malloc_init"),),
     "boot-loader": (
         lambda: with_bytes(DATA, 62, bytes(2)),
