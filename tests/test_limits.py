@@ -69,6 +69,7 @@ ELSEWHERE: Final = {
     "_MOST_EXTRA": "the format's own bound",
     "_MOST_LINKS": "the system's own bound",
     "_MOST_LTR": "places that are shown",
+    "_MOST_NAMES": "of a folder, looked at for the one that was meant",
     "_MOST_PLACES": "from there on no unit of debugging information is passed over",
 }
 """Figures of the same look that refuse no input."""

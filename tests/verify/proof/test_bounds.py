@@ -159,7 +159,7 @@ def test_what_is_too_much_is_tried_briefly_on_its_host_and_with_many_cpus(jobs: 
     assert ends == [
         "max-states 10",
         "8 states, where the verdict is known",
-        "1 states, where the verdict is known",
+        "1 state, where the verdict is known",
     ]
     assert proof.verdict == "not-proven"
 
