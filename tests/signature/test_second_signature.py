@@ -23,16 +23,19 @@ from tests.cli.harness import REPOSITORY, SAMPLES, run
 _BUILD = """
 import json, sys
 from pathlib import Path
+import image
 from build import Images, build
 from variants import ON_7, Variant
 
 folder, other = Path(sys.argv[1]), "-DSAMPLE_OTHER_SWITCH"
+# -O2 takes seconds for what nobody looks at here.
+image.MONITOR_FLAGS = (*image.MONITOR_FLAGS, "-Og")
 variant = Variant(
     "other-switch.ko", "another switch", defines=(*ON_7, other), image_defines=(other,)
 )
-image = Images(folder).of(variant)
-(folder / variant.file).write_bytes(build(variant, image, folder / "work"))
-print(json.dumps(image.marks))
+made = Images(folder).of(variant)
+(folder / variant.file).write_bytes(build(variant, made, folder / "work"))
+print(json.dumps(made.marks))
 """
 _SMALL = ("--cpus", "2", "--model", "sc", "--scenario", "leave", "--jobs", "1")
 
