@@ -21,6 +21,7 @@ from kpatch.units import PAGE
 _REBUILD = "build the module for FreeBSD/amd64"
 _RECOMPILE = "compile the module again, with the compiler of its FreeBSD release"
 _OBJCOPY = "run this on the module: objcopy "
+_STRIP = "run 'objcopy --strip-debug' on the module: what it relocates is for debuggers only"
 _DECOMPRESS = "run 'objcopy --decompress-debug-sections' on the module, or strip its debug sections"
 
 _RULES: list[Rule] = []
@@ -163,11 +164,10 @@ def _known_types(module: Module) -> Breaches:
             unknown.setdefault((relocation.table, relocation.type), []).append((relocation, symbol))
     for (_, kind), found in unknown.items():
         relocation, symbol = found[0]
-        against = f"against {symbol.name}"
-        if len(found) > 1:
-            against = f"{len(found)} relocations, the first {against}"
-        what = f"the kernel does not know {elf.relocation_name(kind)} ({against})"
-        yield what, _of(module, relocation)
+        count = f"{len(found)} relocations, the first " if len(found) > 1 else ""
+        what = f"{elf.relocation_name(kind)} ({count}against {symbol.name})"
+        todo = _STRIP if module.sections[relocation.target].is_debug else _RECOMPILE
+        yield f"the kernel does not know {what}", _of(module, relocation), todo
 
 
 @_rule(

@@ -285,5 +285,11 @@ def test_an_unwind_table_that_no_kernel_reads_can_be_taken_out() -> None:
     assert finding.todo == "run this on the module: objcopy -R .eh_frame"
 
 
+def test_what_debuggers_alone_read_can_be_stripped_where_the_kernel_refuses_it() -> None:
+    (finding,) = check(changed(source("\n.section .debug_info\n.long kqemu_exec\n")))
+    assert finding.rule == "known-types"
+    assert finding.todo.startswith("run 'objcopy --strip-debug' on the module")
+
+
 def changed(make: Callable[[], bytes]) -> Module:
     return read_module(make(), "broken.ko")
