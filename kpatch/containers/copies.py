@@ -57,17 +57,16 @@ def keep_copy(path: Path, data: Bulk) -> Copy:
     known_by = data.digest()
     for infix in ("", f".{known_by[:8]}", f".{known_by}"):
         copy = path.with_name(path.name + infix + suffix)
+        try:
+            if not os.path.lexists(copy):
+                create(copy, packed, like=path)
+                return Copy(copy, is_new=True)
+        except FileAccessError as error:
+            if not isinstance(error.__cause__, FileExistsError):
+                raise
+            # Another program has just made it: another kpatch, perhaps, the same one.
         if _holds(copy, packed):
             return Copy(copy, is_new=False)
-        if os.path.lexists(copy):
-            continue
-        try:
-            create(copy, packed, like=path)
-        except FileAccessError as error:
-            if isinstance(error.__cause__, FileExistsError):
-                continue  # another program has just made it
-            raise
-        return Copy(copy, is_new=True)
     raise FileAccessError(
         "cannot keep a copy: other files have the names that it could have",
         where=str(copy),

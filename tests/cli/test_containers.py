@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from kpatch.containers import recompress
+from kpatch.containers import copies, recompress
+from kpatch.storage import writer
+from kpatch.storage.bulk import Bulk
 from tests.cli import schema
 from tests.cli.harness import (
     copied,
@@ -275,6 +277,21 @@ def test_a_gzip_file_that_knows_its_original_needs_no_copy_of_the_same_contents(
     path.with_name(f"{path.name}.orig").write_bytes(gzip.compress(gzip.decompress(original), 1))
     assert "the original is back" in run("revert", path).err
     assert path.read_bytes() == original
+
+
+def test_a_copy_that_another_kpatch_has_just_made_is_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _made(".ko", tmp_path)
+    create = writer.create
+
+    def too_late(copy: Path, data: Bulk, *, like: Path) -> tuple[str, ...]:
+        create(copy, data, like=like)
+        return create(copy, data, like=like)
+
+    monkeypatch.setattr(copies, "create", too_late)
+    assert run("apply", "--no-verify", path).code == 0
+    assert names(tmp_path) == [path.name, f"{path.name}.orig.gz"]
 
 
 def test_a_copy_of_another_file_is_never_written_over(tmp_path: Path) -> None:
