@@ -32,6 +32,9 @@ KNOWN: Final = frozenset({GDT, LIMIT, DESCRIPTOR, SELECTOR, CPUID, SHARED, TSS, 
 ADDRESSES: Final = frozenset({GDT, STACK, LINKED})
 """Addresses that are others on other kernels: they say where something is, and nothing else."""
 
+ALTERED: Final = f"what is calculated of {GDT}"
+"""Where no address was added to: bits that this machine's GDTs have may be others elsewhere."""
+
 UNDEFINED: Final = "undefined"
 """How the names of origins begin that the SDM leaves undefined."""
 

@@ -14,6 +14,7 @@ from kpatch.isa.instruction import REGISTERS, Immediate, Memory, Operand, Regist
 from kpatch.units import ADDRESS_MASK
 from kpatch.verify.world.operands import HIGH, Operands
 from kpatch.verify.world.origins import (
+    ALTERED,
     CHANGED_FLAGS,
     FLAGS,
     GDT,
@@ -175,12 +176,16 @@ class Transfer(Operands):
         elif self.mnemonic == "and" and other is not None and not origins(values[1]):
             mask = (other & ((1 << 8 * size) - 1)).to_bytes(size, "little")
             kept = tuple(
-                Byte(0) if not keep else byte if keep == 0xFF else Byte(None, byte.origins)
+                Byte(0)
+                if not keep
+                else byte
+                if keep == 0xFF and GDT not in byte.origins
+                else Byte(None, self._made_of(byte.origins))
                 for keep, byte in zip(mask, values[0], strict=True)
             )
             self.store(target, kept)
         else:
-            self.store(target, of(self.sources(), size))
+            self.store(target, of(self._made_of(self.sources()), size))
 
     def _is_calculated(self, names: Origins, other: int) -> bool:
         """Whether the sum of two numbers is known. Of an address it is what moves it, and for the
@@ -191,8 +196,13 @@ class Transfer(Operands):
         cleared = ~other & ADDRESS_MASK
         return names == POINTS and self.mnemonic == "and" and not cleared & cleared + 1
 
+    def _made_of(self, names: Origins) -> Origins:
+        """What a result comes from: the address of the GDT may be moved, and added to."""
+        moves = self.mnemonic in _MOVES_ADDRESSES or self.mnemonic.startswith(_MOVES)
+        return names if GDT not in names or moves else names | {ALTERED}
+
     def _anything(self) -> None:
-        names = self.sources()
+        names = self._made_of(self.sources())
         if self.mnemonic in ("bsf", "bsr") and not number(self.value(self.instruction.operands[1])):
             # SDM vol. 2, BSF: undefined where the source is 0, and that cannot be told.
             names |= {f"{UNDEFINED}, where its source is 0, '{self.instruction.text}'"}
@@ -237,6 +247,10 @@ class Transfer(Operands):
             self.after.saved |= {at + n for n in range(len(value))}
 
 
+_MOVES_ADDRESSES: Final = frozenset({
+    "add", "sub", "inc", "dec", "neg", "not", "cdqe", "xadd", "cmpxchg",
+})  # fmt: skip
+_MOVES: Final = ("cmov", "movs", "lods", "stos")
 _OPERAND_SIZE: Final = 0x66
 _TEN: Final = frozenset({"sgdt", "sidt"})
 

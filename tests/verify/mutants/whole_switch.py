@@ -53,6 +53,7 @@ def _effect(name: str, *changes: Change) -> Wrong:
     return Wrong(name, SAME, changes)
 
 
+_SLOT: Final = "add rcx, [$state + $gdt + 2]"
 _HIDDEN: Final = (
     "call here; here:; pop r10; mov r9d, 1; {make}; shl r9d, 5; add r10, r9; add r10, {past};"
     "jmp r10; jmp fine"
@@ -115,6 +116,8 @@ WRONG: Final[tuple[Wrong, ...]] = (
         "two locks, by the GDT's address",
         before("acquire:", "mov r9d, ecx; shr r9d, 11; and r9d, 0x40; add r8, r9"),
     ),
+    _inputs("a bit of the slot's address is taken to be clear", after(_SLOT, "btr rcx, 14")),
+    _inputs("the same by a mask", after(_SLOT, "mov r9, -16385; and rcx, r9")),
     _inputs("the GDT's address beside the lock", leave("mov qword [r8 + 64], rcx")),
     _inputs("its caller's frame", _if("mov r9, qword [rsp + 72]; cmp r9, 5")),
     _inputs("a field that is not the switch's", _if("cmp dword [$state + 0x330], 7")),
