@@ -20,7 +20,7 @@ from kpatch.isa.instruction import (
     Register,
 )
 from kpatch.verify.world.bitwise import Calculated, Vector, constant
-from kpatch.verify.world.origins import PAIR, Byte, Bytes, Machine, number
+from kpatch.verify.world.origins import PAIR, PLACES, Byte, Bytes, Machine, number
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.sinks import stored_to
 from kpatch.verify.world.transfer import Transfer
@@ -155,7 +155,7 @@ class Deciding(Transfer):
         for byte in self.value(operand):
             if byte.bits:
                 found += byte.bits
-            elif byte.number is None or byte.origins:
+            elif byte.number is None or byte.origins - PLACES:
                 return None
             else:
                 found += constant(byte.number, 8)

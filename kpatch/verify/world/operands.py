@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from kpatch.isa.effects import FLAG_NAMES, Effects
@@ -14,7 +15,10 @@ from kpatch.verify.world.origins import (
     FLAGS,
     GDT,
     NONE,
+    OF_DATA,
+    OF_TSS,
     PLACED,
+    PLACES,
     SHARED,
     TSS,
     UNDEFINED,
@@ -35,6 +39,13 @@ HIGH: Final = frozenset({"ah", "bh", "ch", "dh"})
 _LOOK_UP: Final = frozenset({"lar", "lsl", "verr", "verw"})
 """Say what a selector names, in the GDT or the LDT: other kernels, and processes with an LDT of
 their own, have others there."""
+
+
+_ADDRESS_OF: Final[Mapping[Origins, Origins]] = {
+    frozenset({SHARED}): frozenset({OF_DATA}),
+    frozenset({TSS}): frozenset({OF_TSS}),
+}
+"""What is tagged so is such an address."""
 
 
 class Operands:
@@ -105,9 +116,10 @@ class Operands:
         is a constant, or one that the kernel linker fills in.
         """
         instruction = self.instruction
-        if not beside_code and not self._places.is_linked(instruction.address, instruction.end):
+        filled = self._places.filled
+        if not beside_code and not filled.between(instruction.address, instruction.end):
             return NONE
-        return NONE if self._places.tag(address & ADDRESS_MASK) else PLACED
+        return _ADDRESS_OF.get(self._places.tag(address & ADDRESS_MASK), PLACED)
 
     def sources(self) -> Origins:
         """Everything that the results come from."""
@@ -119,7 +131,7 @@ class Operands:
             held = self.before.registers[name]
             read = tuple(byte for at, byte in enumerate(held) if mask >> at & 1)
             if name in addressing:  # what is loaded is no address of where it lay
-                found |= origins(read) - ADDRESSES
+                found |= origins(read) - ADDRESSES - PLACES
             else:
                 found |= origins(read) | self._tagged(name)
         for bit, name in enumerate(FLAG_NAMES):
@@ -167,7 +179,7 @@ class Operands:
         names = self.address_origins(operand)
         # The patch's own data, at a place that may depend on the CPU; or the descriptor.
         if SHARED in names:
-            return of(names, size)
+            return of(names - PLACES, size)
         if GDT in names and TSS not in names:
             return of(names - {GDT} | {DESCRIPTOR}, size)
         return of(names | {"memory at an address that cannot be told"}, size)

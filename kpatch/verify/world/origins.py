@@ -1,9 +1,8 @@
 """Where each byte of a CPU's state comes from, whatever its value: the domain of the input check.
 
 A byte is a number, where it is the same on every way, and a set of origins: names of what it was
-computed from. No origins: constants, and the addresses of common_tss and of the patch's own data,
-of which explorations have each bit both set and clear. Origins in :data:`KNOWN` are what a patch
-has to look at; any other is something that it may not depend on.
+computed from. No origins: constants. Origins in :data:`KNOWN` are what a patch has to look at; any
+other is something that it may not depend on.
 """
 
 from __future__ import annotations
@@ -24,10 +23,17 @@ SHARED: Final = "the patch's own data"
 TSS: Final = "common_tss"
 STACK: Final = "the address of the stack or the state"
 LINKED: Final = "where the module or the kernel lies"
+OF_DATA: Final = "the address of the patch's own data"
+OF_TSS: Final = "the address of common_tss"
+CALCULATED: Final = "bits of the address of common_tss or of the patch's own data"
+PLACES: Final = frozenset({OF_DATA, OF_TSS, CALCULATED})
+"""Explorations have two or three of each: see :mod:`kpatch.verify.world.distances`."""
 FLAGS: Final = tuple(f"byte {at} of the flags" for at in range(8))
 """What ``pushfq`` pushes, in its order."""
 CHANGED_FLAGS: Final = "flags that were changed"
-KNOWN: Final = frozenset({GDT, LIMIT, DESCRIPTOR, SELECTOR, CPUID, SHARED, TSS, STACK, LINKED})
+KNOWN: Final = frozenset(
+    {GDT, LIMIT, DESCRIPTOR, SELECTOR, CPUID, SHARED, TSS, STACK, LINKED, *PLACES}
+)
 """What a patch may depend on: the exploration has every value of it, :data:`ADDRESSES` apart."""
 ADDRESSES: Final = frozenset({GDT, STACK, LINKED})
 """Addresses that are others on other kernels: they say where something is, and nothing else."""

@@ -9,6 +9,7 @@ from kpatch.elf.module import Module
 from kpatch.isa.decode import decode_one
 from kpatch.isa.instruction import MAX_LENGTH, Instruction
 from kpatch.verify.hardware.memory import place_name
+from kpatch.verify.world.filled import Filled, FilledField
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
@@ -63,7 +64,7 @@ class Places:
             if section.index in world.loaded.sections
         )
         self._is_patch: dict[int, bool] = {}  # asked again and again, of the same few
-        self._linked = frozenset(_filled_in(world, module))
+        self.filled = Filled(_fields(world, module))
 
     def is_patch(self, address: int) -> bool:
         """Whether it is code of the patch: at a site, or the module's own, as the trampolines
@@ -78,10 +79,6 @@ class Places:
         return any(region.holds(address) for region in self.patch) or any(
             address in site for site in self._sites
         )
-
-    def is_linked(self, start: int, end: int) -> bool:
-        """Whether the kernel linker fills in a byte between these addresses of the code."""
-        return not self._linked.isdisjoint(range(start, end))
 
     def instruction(self, address: int) -> Instruction | None:
         """The instruction there; None where there is no code."""
@@ -166,7 +163,7 @@ class Places:
         if any(region.holds(address) for region in world.lock_regions):
             return frozenset({SHARED})
         if any(region.holds(address) for region in (*self.patch, self.guest.nexus)):
-            return PLACED if address in self._linked else NONE
+            return PLACED if address in self.filled else NONE
         if self.guest.copy.holds(address):
             # The monitor is a program: behind the switch's own page come its variables, too.
             at = address - self.guest.copy.virtual
@@ -177,15 +174,13 @@ class Places:
         return frozenset({f"{place.name}+{address - place.virtual:#x}"})
 
 
-def _filled_in(world: World, module: Module) -> Iterator[int]:
-    """The addresses of bytes that the kernel linker fills in: of the module, and of the image where
-    it is copied to.
-    """
+def _fields(world: World, module: Module) -> Iterator[FilledField]:
+    """What the kernel linker fills in, of the module and of the image where it is copied to."""
     sections, image = world.loaded.sections, world.guest.copy.size
     for relocation in module.relocations:
         if relocation.target in sections:
             at = sections[relocation.target] + relocation.offset
-            yield from range(at, at + relocation.width)
+            yield FilledField(at, relocation.width, relocation.type)
             if world.image_at <= at < world.image_at + image:
                 at += COPY_AT - world.image_at
-                yield from range(at, at + relocation.width)
+                yield FilledField(at, relocation.width, relocation.type)

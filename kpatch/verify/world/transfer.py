@@ -12,15 +12,18 @@ from typing import Final
 from kpatch.isa.effects import FLAG_NAMES
 from kpatch.isa.instruction import REGISTERS, Immediate, Memory, Operand, Register
 from kpatch.units import ADDRESS_MASK
+from kpatch.verify.world.distances import counts_once, flag_origins, gone
 from kpatch.verify.world.operands import HIGH, Operands
 from kpatch.verify.world.origins import (
     ALTERED,
+    CALCULATED,
     CHANGED_FLAGS,
     FLAGS,
     GDT,
     LIMIT,
     NONE,
     PLACED,
+    PLACES,
     POINTS,
     SELECTOR,
     UNDEFINED,
@@ -119,7 +122,11 @@ class Transfer(Operands):
             at, names = self.address(source), self.address_origins(source)
             placed = self.placed(at or 0, beside_code=source.base == "rip")
             # An address of anything else is a constant, whatever it is called.
-            kept = names & (POINTS | PLACED) | placed
+            kept = names & (POINTS | PLACED | PLACES) | placed
+            if source.index in REGISTERS and not PLACES.isdisjoint(
+                origins(self.before.registers[REGISTERS[source.index][0]])
+            ):
+                kept, names = kept | {CALCULATED}, names | {CALCULATED}
             self.store(target, of(names) if at is None else known(at, names=kept))
 
     def _push(self) -> None:
@@ -166,12 +173,14 @@ class Transfer(Operands):
         numbers = [number(value) for value in (*values, known(1))[:2]]
         one, other = numbers
         size = len(values[0])
-        names = origins(sum(values, ()))
+        away = gone(self.mnemonic, [origins(value) for value in values])
+        names = origins(sum(values, ())) - away
         if one is not None and other is not None and self._is_calculated(names, other):
             if self.mnemonic in ("shl", "shr"):  # SDM vol. 2, SAL/SAR/SHL/SHR: by 5 or 6 bits
                 other &= 63 if size == 8 else 31
             elif self.mnemonic in ("add", "sub", "and", "or", "xor"):
                 other = int.from_bytes(other.to_bytes(8, "little")[:size], "little")
+            names = self._made_of(names)
             self.store(target, known(_SUMS[self.mnemonic](one, other), size, names))
         elif self.mnemonic == "and" and other is not None and not origins(values[1]):
             mask = (other & ((1 << 8 * size) - 1)).to_bytes(size, "little")
@@ -185,21 +194,28 @@ class Transfer(Operands):
             )
             self.store(target, kept)
         else:
-            self.store(target, of(self._made_of(self.sources()), size))
+            self.store(target, of(self._made_of(self.sources() - away), size))
 
     def _is_calculated(self, names: Origins, other: int) -> bool:
         """Whether the sum of two numbers is known. Of an address it is what moves it, and for the
         stack an alignment: its other bits are like those of this machine on no other one.
         """
-        if not names or self.mnemonic in ("add", "sub", "inc", "dec"):
-            return names <= POINTS | PLACED
+        if names <= PLACES or self.mnemonic in ("add", "sub", "inc", "dec"):
+            return names <= POINTS | PLACED | PLACES
         cleared = ~other & ADDRESS_MASK
         return names == POINTS and self.mnemonic == "and" and not cleared & cleared + 1
 
     def _made_of(self, names: Origins) -> Origins:
         """What a result comes from: the address of the GDT may be moved, and added to."""
         moves = self.mnemonic in _MOVES_ADDRESSES or self.mnemonic.startswith(_MOVES)
+        if not PLACES.isdisjoint(names) and not (
+            moves and counts_once(self.mnemonic, self._operands())
+        ):
+            names |= {CALCULATED}
         return names if GDT not in names or moves else names | {ALTERED}
+
+    def _operands(self) -> tuple[Origins, ...]:
+        return tuple(origins(self.value(operand)) for operand in self.instruction.operands)
 
     def _anything(self) -> None:
         names = self._made_of(self.sources())
@@ -220,10 +236,12 @@ class Transfer(Operands):
         if self.mnemonic == "popfq":
             return
         names = self.sources()
+        operands = self._operands()
+        names -= gone(self.mnemonic, operands)
         for bit, name in enumerate(FLAG_NAMES):
             if not self.effects.flags_changed >> bit & 1:
                 continue
-            found = names
+            found = flag_origins(self.instruction, operands, names, name)
             if self.effects.flags_undefined >> bit & 1:
                 found |= {f"{UNDEFINED} {name} after '{self.instruction.text}'"}
             if not self.effects.flags_written >> bit & 1:

@@ -15,10 +15,13 @@ from kpatch.verify.world.findings import Findings
 from kpatch.verify.world.kernel_text import RETURN_AT
 from kpatch.verify.world.origins import (
     ADDRESSES,
+    CALCULATED,
     GDT,
     LINKED,
     NONE,
+    OF_DATA,
     PLACED,
+    PLACES,
     SHARED,
     STACK,
     TSS,
@@ -36,6 +39,7 @@ from kpatch.verify.world.sinks import changes_system, dependencies, outlives, st
 from kpatch.verify.world.transfer import Transfer
 
 _MOST_STEPS: Final = 20_000
+_DECIDED: Final = frozenset({"the outcome", "the operand", "the target"})
 _STRING_STORES: Final = frozenset({"movs", "stos", "insb", "insd", "insw"})
 
 
@@ -121,6 +125,8 @@ class Walk:
             self.unknown.setdefault(f"{effects.doubts[0]}: '{instruction.text}'")
         if patch:
             self._note_unusual(instruction)
+            if self._places.filled.makes_another(instruction):
+                self.unknown.setdefault(f"what stands for '{instruction.text}' at other addresses")
             self._displaced.reach(machine)
         own = patch and not self._displaced.holds(instruction, effects.effects, machine)
         step = Transfer(
@@ -197,6 +203,12 @@ class Walk:
     def _note_stores(self, step: Transfer) -> None:
         """Into the state: the stack and shared memory are the patch's to write."""
         for operand in stored_to(step):
+            if GDT in step.address_origins(operand) and OF_DATA in step.sources():
+                text = step.instruction.text
+                self.junk.setdefault(f"what is stored of '{text}' depends on {OF_DATA}")
+            elif SHARED in step.address_origins(operand) and CALCULATED in step.sources():
+                text = step.instruction.text
+                self.junk.setdefault(f"what is stored of '{text}' depends on {CALCULATED}")
             address = None if operand.segment else step.address(operand)
             if address is not None:
                 size = operand.size or 8
@@ -214,7 +226,7 @@ class Walk:
             if STACK in names and elsewhere:
                 text = step.instruction.text
                 self.junk.setdefault(f"the address of '{text}' depends on {STACK}")
-            if GDT in names and not names.isdisjoint({SHARED, TSS, STACK}):
+            if GDT in names and not names.isdisjoint({SHARED, TSS, STACK, *PLACES}):
                 text = step.instruction.text
                 self.junk.setdefault(f"the address of '{text}' depends on {GDT}")
 
@@ -230,6 +242,9 @@ class Walk:
             others = sorted(foreign(names) - set(undefined))
             if own and others:
                 self.junk.setdefault(f"{what} of '{instruction.text}' depends on {others[0]}")
+            if own and what in _DECIDED and names & PLACES:
+                place = min(names & PLACES)
+                self.junk.setdefault(f"{what} of '{instruction.text}' depends on {place}")
             for place in sorted(names & ADDRESSES) if own else ():
                 # The GDT's address has to be loaded, by those who load one of their own.
                 is_used = (what, step.mnemonic) == ("the operand", "lgdt")

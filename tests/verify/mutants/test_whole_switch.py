@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kpatch.elf import constants as elf
 from kpatch.elf.module import read_module
 from kpatch.isa.agreed import effects_of
 from kpatch.isa.decode import decode_one
@@ -22,6 +23,7 @@ from kpatch.verify.proof.whole_switch import (
     same_effect_of,
     whole_switch,
 )
+from kpatch.verify.world.filled import Filled, FilledField
 from kpatch.verify.world.origins import NONE, Machine, known, number
 from kpatch.verify.world.places import Places
 from kpatch.verify.world.sinks import is_repeated
@@ -144,6 +146,50 @@ def test_what_two_prefixes_of_one_group_do_is_not_defined() -> None:
     (*_, defined) = inputs_of(Case(other, RIGHT.case.original, RIGHT.case.match, CPUID))
     (wrong,) = defined.wrong
     assert wrong.endswith("has prefixes that contradict each other")
+
+
+@pytest.mark.parametrize(
+    ("code", "at", "width", "kind", "another"),
+    [
+        ("49bb0000000000000000", 2, 8, elf.R_X86_64_64, False),  # movabs r11, 0
+        ("49c7c100000000", 3, 4, elf.R_X86_64_32S, False),  # mov r9, 0
+        ("8b0500000000", 2, 4, elf.R_X86_64_PC32, False),  # mov eax, [rip]
+        ("e900000000", 1, 4, elf.R_X86_64_PC32, False),  # jmp
+        ("e900000000", 1, 4, elf.R_X86_64_32S, True),
+        ("eb06", 0, 8, elf.R_X86_64_64, True),  # jmp, and what it jumps over
+        ("41c1e104", 3, 4, elf.R_X86_64_32S, True),  # shl r9d, and what is behind it
+        ("49c7c100000000", 2, 4, elf.R_X86_64_32S, True),  # the register is of it
+    ],
+)
+def test_what_the_kernel_linker_fills_in_is_a_whole_number(
+    code: str, at: int, width: int, kind: int, another: bool
+) -> None:
+    instruction = decode_one(bytes.fromhex(code), 0)
+    assert instruction is not None
+    assert Filled([FilledField(at, width, kind)]).makes_another(instruction) == another
+
+
+def test_code_that_is_another_at_other_addresses_is_not_proven() -> None:
+    """A short jump, whose distance is a part of the lock's address."""
+    beyond = f"movabs r11, =kpatch_tss_lock; jmp fine; {'ud2; ' * 55}fine:"
+    case = Variant("a jump by the lock's address", (leave(beyond),)).case
+    module = case.module
+    section = module.section_named(".text.kpatch")
+    assert section is not None
+    lock = module.symbol_named("kpatch_tss_lock")
+    assert lock is not None
+    found = [r for r in module.relocations_of(section.index) if r.symbol == lock.index]
+    table = module.sections[found[-1].table]
+    data = bytearray(module.data)
+    start = section.offset + found[-1].offset
+    assert data[start - 2 : start] == b"\x49\xbb"
+    data[start - 2 : start] = b"\x66\x90"
+    # 0x4 or 0xB in bits 12 to 15 of the lock's address: behind the field, or beyond.
+    addend = table.offset + 24 * found[-1].index + 16
+    data[addend : addend + 8] = (0xC6EB).to_bytes(8, "little")
+    other = Case(read_module(bytes(data), "another"), case.original, case.match, CPUID)
+    (inputs, *_) = inputs_of(other)
+    assert inputs.unknown[0].startswith("what stands for 'jmp 0x")
 
 
 def test_what_is_taken_for_a_struct_pcpu_breaks_a_check() -> None:

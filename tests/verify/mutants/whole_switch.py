@@ -118,6 +118,31 @@ WRONG: Final[tuple[Wrong, ...]] = (
     ),
     _inputs("a bit of the slot's address is taken to be clear", after(_SLOT, "btr rcx, 14")),
     _inputs("the same by a mask", after(_SLOT, "mov r9, -16385; and rcx, r9")),
+    *(
+        _inputs(f"no lock for {what}", before("acquire:", f"{test} owner"))
+        for what, test in (
+            ("a bit of a sum with the lock's address", "lea r9, [r8 + 4096]; bt r9d, 13; jb"),
+            ("two bits of the lock's address", "mov r9d, r8d; shr r9d, 28; cmp r9b, 9; je"),
+            ("a range of it", "mov r9d, r8d; sub r9d, 0x70000000; cmp r9d, 0x10000000; jb"),
+            ("two bits of the TSS's address", "mov r9d, esi; and r9d, 0x60000; je"),
+            (
+                "a bit of a sum, by way of the lock's page",
+                "lea r9, [r8 + 4096]; and r9d, 8192; mov dword [r8 + 64], r9d;"
+                "cmp dword [r8 + 64], 0; je",
+            ),
+        )
+    ),
+    _inputs(
+        "the selector for a bit of a sum with the lock's address",
+        before("ltr ax", "lea r9, [r8 + 4096]; xor r10d, r10d; bt r9d, 13; cmovb eax, r10d"),
+    ),
+    _inputs(
+        "the descriptor for a bit of such a sum",
+        before(
+            "mov qword [rcx], r9",
+            "lea r10, [r8 + 4096]; shr r10d, 13; and r10d, 1; shl r10, 52; or r9, r10",
+        ),
+    ),
     _inputs("the GDT's address beside the lock", leave("mov qword [r8 + 64], rcx")),
     _inputs("its caller's frame", _if("mov r9, qword [rsp + 72]; cmp r9, 5")),
     _inputs("a field that is not the switch's", _if("cmp dword [$state + 0x330], 7")),
