@@ -59,7 +59,8 @@ def test_the_text_names_what_was_proven_and_nothing_else(
     assert done.code == 0
     assert covered(done.out) == expected
     many = len(expected)
-    assert f"  {many} of {many} explorations proven over every interleaving: " in done.out
+    ending = "" if many == 1 else "s"
+    assert f"  {many} of {many} exploration{ending} proven over every interleaving: " in done.out
     assert "not modelled: NMIs and machine checks in the window, DMA" in done.out
 
 
