@@ -8,6 +8,7 @@ from typing import Final
 from kpatch.isa.effects import FLAG_NAMES, Effects
 from kpatch.isa.instruction import REGISTERS, Immediate, Instruction, Memory, Operand, Register
 from kpatch.units import ADDRESS_MASK
+from kpatch.verify.world.distances import parts
 from kpatch.verify.world.origins import (
     ADDRESSES,
     CHANGED_FLAGS,
@@ -102,6 +103,9 @@ class Operands:
 
     def value(self, operand: Operand) -> Bytes:
         """What an operand holds in front of the instruction."""
+        return parts(self._whole_value(operand))
+
+    def _whole_value(self, operand: Operand) -> Bytes:
         if isinstance(operand, Immediate):
             return known(operand.value, operand.size, self.placed(operand.value))
         if isinstance(operand, Memory):

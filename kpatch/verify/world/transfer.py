@@ -235,9 +235,8 @@ class Transfer(Operands):
     def _flags(self) -> None:
         if self.mnemonic == "popfq":
             return
-        names = self.sources()
-        operands = self._operands()
-        names -= gone(self.mnemonic, operands)
+        operands = [self.value(operand) for operand in self.instruction.operands]
+        names = self.sources() - gone(self.mnemonic, [origins(value) for value in operands])
         for bit, name in enumerate(FLAG_NAMES):
             if not self.effects.flags_changed >> bit & 1:
                 continue

@@ -111,6 +111,27 @@ RIGHT_ODD: Final = (
         (entry("xor edx, edx; cmp dword gs:[rdx + $cpuid], 99; je fine; fine:"),),
     ),
     Variant(
+        "written only where it names another TSS",
+        (
+            before(
+                "mov qword [rcx], r9",
+                "cmp r9, [rcx]; jne other; cmp esi, [rcx + 8]; je load; other:",
+            ),
+        ),
+    ),
+    Variant(
+        "as before where it names the TSS",
+        (
+            after(
+                "je as_before",
+                "mov r10, [rcx]; mov r9, r10; shr r9, 16; and r9d, 0xffffff; shr r10, 56;"
+                "shl r10d, 24; or r9d, r10d; mov r10d, [rcx + 8]; shl r10, 32; or r9, r10;"
+                "sub r9, rsi; je as_before",
+            ),
+        ),
+    ),
+    Variant("half of the marker", (Lines("test rsi, rsi", "test esi, esi"),)),
+    Variant(
         "the return by a push",
         (Lines("pop rcx; push rax; jmp rcx", "pop rcx; push rax; push rcx; ret"),),
     ),

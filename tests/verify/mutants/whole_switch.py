@@ -123,6 +123,12 @@ WRONG: Final[tuple[Wrong, ...]] = (
         for what, test in (
             ("a bit of a sum with the lock's address", "lea r9, [r8 + 4096]; bt r9d, 13; jb"),
             ("two bits of the lock's address", "mov r9d, r8d; shr r9d, 28; cmp r9b, 9; je"),
+            ("its low half", "xor r9d, r9d; mov r9w, r8w; test r9, r9; je"),
+            (
+                "its bytes 1 and 2",
+                "push r8; push r8; mov r9w, [rsp + 1]; pop r10; pop r10;test r9w, r9w; je",
+            ),
+            ("the byte that the lock's word has", "cmp r8b, byte [r8]; je"),
             ("a range of it", "mov r9d, r8d; sub r9d, 0x70000000; cmp r9d, 0x10000000; jb"),
             ("two bits of the TSS's address", "mov r9d, esi; and r9d, 0x60000; je"),
             (
