@@ -5,7 +5,7 @@
 
 # Annotations are values here: as texts, each would be compiled for its NamedTuple at import.
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -116,7 +116,8 @@ def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool
     new copy stays. Raises FileAccessError.
     """
     if not in_place:
-        return Stored(None, _notices(files.replace(place, data, like=target.path)))
+        lost = _notices(files.replace(place, data, like=target.path))
+        return Stored(None, (*lost, *_misnamed(target, place)))
     if not keep:
         return Stored(None, _notices(files.replace(place, data, expected=target.data)))
     # Imported here: scan keeps no copies.
@@ -124,6 +125,13 @@ def store(target: Target, data: Bulk, place: Path, *, in_place: bool, keep: bool
 
     with kept(place, target.data) as copy:
         return Stored(copy, _notices(files.replace(place, data, expected=target.data)))
+
+
+def _misnamed(target: Target, place: Path) -> Iterator[str]:
+    """What to know of a module that is compressed, and by its name is not."""
+    if target.compression is not None and target.package is None and place.suffix == ".ko":
+        how = f"compressed with {target.compression.value}, as {target.path.name} is"
+        yield f"it is {how}; kldload takes it only unpacked"
 
 
 def _notices(lost: tuple[str, ...]) -> tuple[str, ...]:

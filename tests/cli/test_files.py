@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -194,6 +195,14 @@ def test_a_deleted_folder_under_the_feet_keeps_nobody_from_naming_a_file(tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == patched_bytes()
+
+
+def test_a_compressed_module_under_the_name_of_a_plain_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "kqemu.ko.gz"
+    path.write_bytes(gzip.compress(sample("kqemu-7.ko").read_bytes()))
+    for name, said in (("new.ko", True), ("new.ko.gz", False)):
+        done = run("apply", "--no-verify", "-o", tmp_path / name, path)
+        assert done.code == 0 and ("is compressed with gzip, as kqemu.ko.gz is" in done.err) == said
 
 
 def test_a_link_into_a_folder_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
