@@ -50,8 +50,9 @@ def proof_text(
 
     ``width`` is that of a terminal, where what was proven is a table and lines fold; 0 for none.
     ``path`` is the file to name in a command, where the module is inside another; the command
-    repeats the options ``given``. A violation ends with the command of the words ``repair``.
-    ``image`` is where the monitor image begins, for lanes that count from there.
+    repeats the options ``given``. With ``repair`` the module is not patched, and the text ends with
+    the command of these words. ``image`` is where the monitor image begins, for lanes that count
+    from there.
     """
     shown = printable(document)
     witnesses: list[str] = []
@@ -61,7 +62,9 @@ def proof_text(
     lines = list(_lines(file, command, shown, witnesses, style, verbose, width))
     if image and any(_IN_IMAGE in line for line in lines):
         lines.append(f" {_IN_IMAGE}0 is {printable(image)}")
-    if repair and document["verdict"] == "violated":
+    if repair and document["verdict"] == "proven":
+        lines.append("  it is not patched: this is proven of the switch as it was built")
+    if repair and document["verdict"] in ("violated", "proven"):
         lines.append(f"  next: {command_line(repair, path or file, given)}")
     return fold("\n".join(lines), width)
 

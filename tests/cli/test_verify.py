@@ -82,6 +82,15 @@ def test_an_unpatched_module_is_refuted_with_a_trace(patched: Path) -> None:
     assert run(*_SMALL, patched, _UNPATCHED).code == 17
 
 
+def test_an_unpatched_module_that_is_proven_for_one_cpu_is_called_unpatched(patched: Path) -> None:
+    alone = ("verify", "--cpus", "1", "--scenario", "moving", "--model", "sc", "--jobs", "1")
+    done = run(*alone, _UNPATCHED)
+    assert done.code == 0 and done.out.startswith(f"{_UNPATCHED}: PROVEN\n")
+    said = "  it is not patched: this is proven of the switch as it was built\n"
+    assert done.out.endswith(f"{said}  next: kpatch apply {_UNPATCHED}\n")
+    assert said not in run(*alone, patched).out
+
+
 def test_a_bound_ends_in_not_proven(patched: Path) -> None:
     moving = ("verify", "--cpus", "2", "--model", "sc", "--scenario", "moving", "--jobs", "1")
     done = run(*moving, "--max-states", "45", patched)
