@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.faults import short
-from tests.faults.campaign import expected, faults, judged, scenarios
+from tests.faults.campaign import MISSED, expected, faults, judged, scenarios
 
 
 def run(names: Sequence[str], most: int | None) -> int:
@@ -17,9 +17,12 @@ def run(names: Sequence[str], most: int | None) -> int:
             continue
         done = expected(scenario)
         chosen = faults(scenario, most)
-        bad = [(each, what) for each in chosen if (what := judged(scenario, each, done))]
+        told = [(each, what) for each in chosen if (what := judged(scenario, each, done))]
+        bad = [(each, what) for each, what in told if what != MISSED]
         at = len({(each.call, each.number) for each in chosen})
-        print(f"{scenario.name:<10} {at:5} points {len(chosen):6} faults {len(bad):4} failures")
+        missed = f", {len(told) - len(bad)} never struck" if len(told) > len(bad) else ""
+        figures = f"{at:5} points {len(chosen):6} faults {len(bad):4} failures"
+        print(f"{scenario.name:<10} {figures}{missed}")
         for fault, what in bad:
             print(f"  {fault.option}: {what}")
         shorts = short.judged(scenario, done)

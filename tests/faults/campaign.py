@@ -30,6 +30,10 @@ ERRORS: Final = ("EIO", "ENOSPC", "EINTR", "EMFILE", "EAGAIN", "ENOMEM")
 SIGNALS: Final = ("SIGKILL", "SIGTERM")
 _LINE: Final = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)")
 _HANGS: Final = 300
+MISSED: Final = "the fault never struck: the call did not come"
+"""Processes of a proof do not make the same calls in each run."""
+_STRUCK: Final = re.compile(r"\(INJECTED\)$|= \?$|--- SIGTERM ", re.MULTILINE)
+"""How strace tells an error, a call that never returned, and a signal that was handled."""
 _TEMPORARY: Final = re.compile(r"\.kpatch-[0-9a-f]{16}\.symbols")
 _HASHLIB: Final = re.compile(
     r"ERROR:root:code for hash \w+ was not found\.\n"
@@ -165,12 +169,12 @@ def faults(scenario: Scenario, most: int | None, seed: int = 1) -> list[Fault]:
 
 
 def judged(scenario: Scenario, fault: Fault, done: bytes) -> str:
-    """What is wrong after one fault; empty where nothing is."""
-    with tempfile.TemporaryDirectory() as name:
+    """What is wrong after one fault; empty where nothing is, MISSED where it never struck."""
+    with tempfile.TemporaryDirectory() as name, tempfile.NamedTemporaryFile() as log:
         folder = Path(name)
         (folder / scenario.file).write_bytes(scenario.before)
         command = [
-            *("strace", "-f", "-o", "/dev/null", "-e", f"trace={fault.call}", "-e", fault.option),
+            *("strace", "-f", "-o", log.name, "-e", f"trace={fault.call}", "-e", fault.option),
             *scenario.command(folder),
         ]
         try:
@@ -179,7 +183,9 @@ def judged(scenario: Scenario, fault: Fault, done: bytes) -> str:
             )
         except subprocess.TimeoutExpired:
             return "it hangs"
-        return _verdict(scenario, fault, folder, ended, done)
+        wrong = _verdict(scenario, fault, folder, ended, done)
+        struck = _STRUCK.search(Path(log.name).read_text(errors="replace"))
+        return wrong or ("" if struck else MISSED)
 
 
 def _verdict(
