@@ -78,7 +78,8 @@ def test_only_sites_and_two_header_fields_change_in_place(drawn: DrawnModule) ->
 def test_a_patched_module_is_known_again_and_the_kernel_takes_it(drawn: DrawnModule) -> None:
     after = found(patched(drawn.data))
     assert (after.verdict, after.refusal) == (Verdict.PATCHED, None)
-    assert klink.check(after.module) == klink.check(drawn.module)
+    # A table of relocations that was empty is not, with those of the sites in it.
+    assert set(klink.check(after.module)) <= set(klink.check(drawn.module))
     klink.require(after.module)
     note = read_note(after.module)
     assert note is not None
