@@ -204,11 +204,9 @@ class Walk:
         """Into the state: the stack and shared memory are the patch's to write."""
         for operand in stored_to(step):
             if GDT in step.address_origins(operand) and OF_DATA in step.sources():
-                text = step.instruction.text
-                self.junk.setdefault(f"what is stored of '{text}' depends on {OF_DATA}")
+                self._note_junk("what is stored", step, OF_DATA)
             elif SHARED in step.address_origins(operand) and CALCULATED in step.sources():
-                text = step.instruction.text
-                self.junk.setdefault(f"what is stored of '{text}' depends on {CALCULATED}")
+                self._note_junk("what is stored", step, CALCULATED)
             address = None if operand.segment else step.address(operand)
             if address is not None:
                 size = operand.size or 8
@@ -224,30 +222,33 @@ class Walk:
             names, address = step.address_origins(operand), step.address(operand)
             elsewhere = SHARED in names if address is None else not self._places.is_tracked(address)
             if STACK in names and elsewhere:
-                text = step.instruction.text
-                self.junk.setdefault(f"the address of '{text}' depends on {STACK}")
+                self._note_junk("the address", step, STACK)
             if GDT in names and not names.isdisjoint({SHARED, TSS, STACK, *PLACES}):
-                text = step.instruction.text
-                self.junk.setdefault(f"the address of '{text}' depends on {GDT}")
+                self._note_junk("the address", step, GDT)
+
+    def _note_junk(self, what: str, step: Transfer, on: str) -> None:
+        self.junk.setdefault(_depends(what, step, on))
 
     def _note(self, step: Transfer, own: bool) -> None:
-        instruction = step.instruction
         if own:
             self._note_stores(step)
             self._note_addresses(step)
         for what, names in dependencies(step, self._places):
             undefined = sorted(name for name in names if name.startswith(UNDEFINED))
             for name in undefined:
-                self.undefined.setdefault(f"{what} of '{instruction.text}' depends on {name}")
+                self.undefined.setdefault(_depends(what, step, name))
             others = sorted(foreign(names) - set(undefined))
             if own and others:
-                self.junk.setdefault(f"{what} of '{instruction.text}' depends on {others[0]}")
+                self._note_junk(what, step, others[0])
             if own and what in _DECIDED and names & PLACES:
-                place = min(names & PLACES)
-                self.junk.setdefault(f"{what} of '{instruction.text}' depends on {place}")
+                self._note_junk(what, step, min(names & PLACES))
             for place in sorted(names & ADDRESSES) if own else ():
                 # The GDT's address has to be loaded, by those who load one of their own.
                 is_used = (what, step.mnemonic) == ("the operand", "lgdt")
                 is_used = is_used or (what, place) == ("the target", LINKED)
                 if what != "the address" and not is_used:
-                    self.junk.setdefault(f"{what} of '{instruction.text}' depends on {place}")
+                    self._note_junk(what, step, place)
+
+
+def _depends(what: str, step: Transfer, on: str) -> str:
+    return f"{what} of '{step.instruction.text}' depends on {on}"
