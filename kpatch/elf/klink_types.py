@@ -35,7 +35,7 @@ def takes_effect(module: Module, relocation: Relocation) -> bool:
     if relocation.type not in SYMBOL_TYPES:
         return relocation.type in KNOWN_TYPES
     symbol = module.symbols[relocation.symbol]
-    return not symbol.is_undefined and (symbol.value != 0 or is_placed(module, symbol))
+    return not symbol.is_undefined and _has_address(module, symbol)
 
 
 def meant(module: Module, symbol: Symbol) -> Symbol:
@@ -44,8 +44,12 @@ def meant(module: Module, symbol: Symbol) -> Symbol:
     (link_elf_lookup_symbol in link_elf_obj.c, linker_file_lookup_symbol in kern_linker.c).
     """
     own = module.first_defined.get(symbol.name) if symbol.is_undefined else None
-    has_address = own is not None and (own.value != 0 or is_placed(module, own))
-    return own if own is not None and has_address else symbol
+    return own if own is not None and _has_address(module, own) else symbol
+
+
+def _has_address(module: Module, symbol: Symbol) -> bool:
+    """Whether the kernel gets another address than 0 for a symbol that the module defines."""
+    return symbol.value != 0 or is_placed(module, symbol)
 
 
 def is_placed(module: Module, symbol: Symbol) -> bool:
