@@ -111,7 +111,9 @@ def skip_frames(data: Bulk, position: int) -> int:
 def _behind_frame(data: Bulk, position: int) -> int | None:
     """The position behind a skippable frame of zstd; None where none begins, or ends."""
     frame = _SKIPPABLE.fullmatch(data.part(position, position + _FRAME))
-    end = position + _FRAME + int.from_bytes(frame[1], "little") if frame else data.size + 1
+    if frame is None:
+        return None
+    end = position + _FRAME + int.from_bytes(frame[1], "little")
     return end if end <= data.size else None
 
 
@@ -291,7 +293,7 @@ def _is_padding(data: Bulk, position: int, kind: Compression) -> bool:
 
 
 def _too_large(limit: int) -> DamagedFileError:
-    most = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{counted(limit, 'byte')}"
+    most = f"{limit >> 20} MiB" if limit >= 1 << 20 else counted(limit, "byte")
     return DamagedFileError(
         f"unpacks to more than {most}, far more than a file of its kind and size holds",
         todo="do not install it; unpack it by hand if you trust it",

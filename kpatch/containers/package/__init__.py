@@ -64,7 +64,7 @@ class ChangedPackage:
 
     def compressed(self) -> Bulk:
         """The file, compressed the way the package was."""
-        return Bulk.join(self._encoder().encoder.compress(self.contents))
+        return self._compressed_by(self._encoder())
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -80,9 +80,12 @@ class ChangedPackage:
     def result(self) -> PackageResult:
         """The file, and what of it does not come back byte for byte when the change is undone."""
         found = self._encoder()
-        data = Bulk.join(found.encoder.compress(self.contents))
+        data = self._compressed_by(found)
         notices = (*self.notices, *_undo_notices(self.package, found, data, self.old))
         return PackageResult(data, self.rewritten.changed, notices)
+
+    def _compressed_by(self, found: FoundEncoder) -> Bulk:
+        return Bulk.join(found.encoder.compress(self.contents))
 
     def _encoder(self) -> FoundEncoder:
         return find_encoder(self.package.data, self.package.archive.raw, self.package.compression)
