@@ -202,7 +202,7 @@ def _text(
 
 def _package(data: bytes) -> object:
     changed = with_module(Bulk(data), "x.pkg", lambda _, module: module[:-1] + b"\1")
-    return changed and changed.result()
+    return changed and changed.result(stays=True)
 
 
 _PARSERS: Final[dict[str, tuple[Callable[[int], tuple[bytes, int]], Callable[[bytes], object]]]] = {

@@ -24,7 +24,7 @@ from kpatch.cli.common import (
 )
 from kpatch.cli.console import Console, is_terminal
 from kpatch.containers import target as targets
-from kpatch.containers.rewrap import Changed, rewrapped
+from kpatch.containers.rewrap import Changed, patched_target
 from kpatch.containers.target import Target
 from kpatch.errors import DONE, KernelUnknownError, UsageError
 from kpatch.kernel.host import Host
@@ -101,7 +101,7 @@ def command(
 
         place = files.destination(path, output)
         with untouched(), _said_with_the_file(path, console):
-            changed = rewrapped(target, change, patched=True)
+            changed = patched_target(target, change, stays=not no_copy or output is not None)
         document = applied(target, changed, done[0], place, in_place=output is None)
         _show_evidence(document, console)
         if dry_run:

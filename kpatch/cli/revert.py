@@ -22,7 +22,7 @@ from kpatch.cli.common import (
 from kpatch.cli.console import Console
 from kpatch.containers import target as targets
 from kpatch.containers.copies import contents_of, copies_of
-from kpatch.containers.rewrap import Changed, rewrapped
+from kpatch.containers.rewrap import Changed, reverted_target
 from kpatch.containers.target import Target
 from kpatch.errors import DONE, DamagedFileError
 from kpatch.patch.giveback import GivenBack, is_original_of
@@ -69,7 +69,7 @@ def command(
 
         try:
             with untouched():
-                changed = rewrapped(target, back, patched=False)
+                changed = reverted_target(target, back)
         except DamagedFileError as error:
             raise _with_copies(error, target, signatures) from None
         stored = targets.store(target, changed.data, place, in_place=output is None)

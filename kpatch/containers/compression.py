@@ -11,12 +11,12 @@ from __future__ import annotations
 import bz2
 import contextlib
 import lzma
-import re
 import zlib
 from collections.abc import Generator, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
+from kpatch.containers.frames import MAX_STREAMS, behind_frame, skip_frames
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk, TooMuchError
 from kpatch.units import counted
@@ -46,9 +46,6 @@ _LONG_PIECES: Final = {
 _FEW_BLOCKS: Final = 1 << 20
 """Bytes of bzip2, which cuts blocks of at most 900 kB of its input."""
 
-MAX_STREAMS: Final = 4096
-"""Parallel compressors write one stream for each block of about 1 MB."""
-
 XZ_MEMORY: Final = 128 << 20
 """``xz -9`` needs 65 MiB to unpack."""
 
@@ -75,10 +72,6 @@ MAGICS: Final = {
     Compression.ZSTD: b"\x28\xb5\x2f\xfd",
     Compression.GZIP: b"\x1f\x8b\x08",
 }
-_FRAME: Final = 8
-_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18(?s:(.{4}))")
-"""A frame with nothing for the reader (RFC 8878, 3.1.2): its magic, and its size."""
-
 TAR_MAGIC: Final = b"ustar"
 TAR_MAGIC_OFFSET: Final = 257
 
@@ -89,32 +82,11 @@ def recognise(data: Bulk) -> Compression | None:
     for kind, magic in MAGICS.items():
         if _has(data, magic, start if kind is Compression.ZSTD else 0):
             return kind
-    if _behind_frame(data, start) is not None:  # too many of them, which unpacking says
+    if behind_frame(data, start) is not None:  # too many of them, which unpacking says
         return Compression.ZSTD
     if _has(data, TAR_MAGIC, TAR_MAGIC_OFFSET):
         return Compression.NONE
     return None
-
-
-def skip_frames(data: Bulk, position: int) -> int:
-    """The position behind all skippable frames of zstd that begin at ``position``, or behind the
-    first MAX_STREAMS.
-    """
-    for _ in range(MAX_STREAMS):
-        end = _behind_frame(data, position)
-        if end is None:
-            break
-        position = end
-    return position
-
-
-def _behind_frame(data: Bulk, position: int) -> int | None:
-    """The position behind a skippable frame of zstd; None where none begins, or ends."""
-    frame = _SKIPPABLE.fullmatch(data.part(position, position + _FRAME))
-    if frame is None:
-        return None
-    end = position + _FRAME + int.from_bytes(frame[1], "little")
-    return end if end <= data.size else None
 
 
 def _has(data: Bulk, magic: bytes, at: int) -> bool:
@@ -163,6 +135,18 @@ def first_bytes(data: Bulk, kind: Compression, count: int) -> bytes:
     return bytes(first[:count])
 
 
+def stream_end(data: Bulk, start: int, kind: Compression) -> int:
+    """The position behind the stream that begins at ``start``. Raises DamagedFileError."""
+    if kind is Compression.NONE:
+        return data.size
+    pieces = _stream_pieces(data, start, kind, _LONG_PIECES.get(kind.name, PIECE))
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as done:
+            return int(done.value)
+
+
 _TODO: Final = "fetch or build it again"
 
 
@@ -191,7 +175,7 @@ def _next_stream(data: Bulk, position: int, kind: Compression) -> int:
     """Behind what may lie between two streams: skippable frames of zstd, padding of xz."""
     if kind is Compression.ZSTD:
         behind = skip_frames(data, position)
-        if _behind_frame(data, behind) is not None:
+        if behind_frame(data, behind) is not None:
             raise DamagedFileError(
                 f"more than {MAX_STREAMS} skippable zstd frames in a row", todo=_TODO
             )

@@ -32,8 +32,8 @@ class Packed(NamedTuple):
 class Repacked(NamedTuple):
     """A compressed file with another payload, and whether the way back is known to be exact.
 
-    Of a patched file that says whether its original will come back byte for byte; of an original
-    whether it is known to be that file byte for byte.
+    Of a patched file that says whether its original will come back byte for byte, as far as that
+    was tried; of an original whether it is known to be that file byte for byte.
     """
 
     data: bytes
@@ -53,8 +53,10 @@ def unpack(data: Bulk, kind: Compression, name: str) -> Packed:
         raise error.within(name) from None
 
 
-def with_patched(packed: Packed, payload: bytes) -> Repacked:
-    """The file with the patched ``payload``."""
+def with_patched(packed: Packed, payload: bytes, *, stays: bool) -> Repacked:
+    """The file with the patched ``payload``. Where the original ``stays``, the way back is not
+    compressed to the end.
+    """
     if packed.kind is Compression.GZIP:
         original = GzipFile(read_header(packed.data), packed.payload, packed.data)
         return Repacked(patched_gzip(original, payload), comes_back(original))
@@ -64,8 +66,9 @@ def with_patched(packed: Packed, payload: bytes) -> Repacked:
     data, raw, changed = Bulk(packed.data), Bulk(packed.payload), Bulk(payload)
     found = find_encoder(data, raw, packed.kind)
     new = Bulk.join(found.encoder.compress(changed))
-    is_exact = leads_back(data, raw, found, new, changed, packed.kind)
-    return Repacked(new.whole(), is_exact)
+    if stays:
+        return Repacked(new.whole(), found.is_exact is not False)
+    return Repacked(new.whole(), leads_back(data, raw, found, new, changed, packed.kind))
 
 
 def with_original(packed: Packed, payload: bytes) -> Repacked:

@@ -1,181 +1,60 @@
 """Compressing a changed file the way the original was compressed.
 
 The program and the level that made a file are written nowhere. They are found by trying:
-the encoder that turns the original contents into exactly the original bytes is the one to
-use again. libbz2, liblzma and zlib give the same bytes in every version in use, so packages
-made by FreeBSD's tar and pkg are found. GNU gzip has a deflate of its own, and zstd changes
-from version to version; such files come out with other compressed bytes around the same
+the encoder that turns the beginning of the original contents into the beginning of the original
+file is the one to use again. libbz2, liblzma and zlib give the same bytes in every version in use,
+so packages made by FreeBSD's tar and pkg are found. GNU gzip has a deflate of its own, and zstd
+changes from version to version; such files come out with other compressed bytes around the same
 contents.
 """
 
 from __future__ import annotations
 
-import bz2
 import lzma
-import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol
+from dataclasses import replace
+from itertools import islice
+from typing import Final, NamedTuple
 
-from kpatch.containers.compression import RECORD, Compression, skip_frames
+from kpatch.containers.compression import RECORD, Compression, stream_end
+from kpatch.containers.encoders import (
+    STEP,
+    Bzip2,
+    Encoder,
+    Framed,
+    Gzip,
+    Padded,
+    Plain,
+    Xz,
+    Zstd,
+)
+from kpatch.containers.frames import BLOCK, skip_frames
 from kpatch.containers.gzip import read_header
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk, end_of, is_made_of
 
-_LITTLE: Final = 4 << 20
-"""What may be in memory at once, whatever it is."""
+_HEADER: Final = 4 << 20
+"""What a gzip header has at most; its name and comment may be of any length."""
 
-TRIAL_BYTES: Final = {
-    Compression.NONE: 0,
-    Compression.BZIP2: 0,
-    Compression.GZIP: 4 << 20,
-    Compression.XZ: 1 << 20,
-    Compression.ZSTD: 1 << 20,
-}
-"""How much to compress, all trials together, in search of an encoder that is not the usual one. A
-MiB costs xz and zstd up to a second, gzip a tenth.
+TRIAL: Final = 256 << 10
+"""How much is compressed to tell whether an encoder is the one. The headers of xz and zstd, which
+come first, tell most others apart.
 """
+
+TRIALS: Final = 2 << 20
+"""The same of all trials together but the first."""
 
 _PKG_LEVEL: Final = 19
 """Of zstd: what a package comes out with that nothing known made."""
 
-_STEP: Final = 64 << 10
-"""Bytes that are compressed at a time."""
-
-
-class Encoder(Protocol):
-    """One way to compress. The same input gives the same output everywhere."""
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """The compressed form of ``raw``, in pieces."""
-
-
-@dataclass(frozen=True)
-class Plain:
-    """No compression."""
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """``raw`` itself."""
-        return raw.pieces()
-
-
-@dataclass(frozen=True)
-class Bzip2:
-    """libbz2; the level is its block size in units of 100 kB."""
-
-    level: int
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """One bzip2 stream."""
-        return _through(bz2.BZ2Compressor(self.level), raw)
-
-
-@dataclass(frozen=True)
-class Xz:
-    """liblzma; the check is the one that the stream header names."""
-
-    preset: int
-    check: int
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """One xz stream of one block."""
-        xz = lzma.LZMACompressor(lzma.FORMAT_XZ, check=self.check, preset=self.preset)
-        return _through(xz, raw)
-
-
-@dataclass(frozen=True)
-class Gzip:
-    """zlib behind the original's own header, which holds the time and the name."""
-
-    level: int
-    header: bytes
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """One gzip member (RFC 1952): header, deflate stream, CRC-32 and size."""
-        yield self.header
-        deflater, sum_ = zlib.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS), 0
-        # Not in small pieces, as below: level 0 writes a block for what it is given at a time.
-        for piece in raw.pieces():
-            yield deflater.compress(piece)
-            sum_ = zlib.crc32(piece, sum_)
-        yield deflater.flush()
-        yield struct.pack("<II", sum_, raw.size & 0xFFFFFFFF)
-
-
-@dataclass(frozen=True)
-class Zstd:
-    """libzstd; the flags are the original's. libarchive streams, and writes no content size."""
-
-    level: int
-    has_checksum: bool
-    has_size: bool
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """One zstd frame."""
-        import zstandard  # only packages of this kind pay for it
-
-        compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=self.has_checksum)
-        if not self.has_size:
-            yield from _through(compressor.compressobj(), raw)
-        elif raw.size <= _LITTLE:
-            yield compressor.compress(raw.whole())
-        else:
-            yield from _through(compressor.compressobj(size=raw.size), raw)
-
-
-@dataclass(frozen=True)
-class Padded:
-    """Another encoder, with zeros behind it up to a whole record: bsdtar into a pipe."""
-
-    encoder: Encoder
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """The compressed form, filled up."""
-        size = 0
-        for piece in self.encoder.compress(raw):
-            size += len(piece)
-            yield piece
-        yield bytes(-size % RECORD)
-
-
-@dataclass(frozen=True)
-class Framed:
-    """Another encoder, with the original's skippable frames of zstd around what it makes."""
-
-    encoder: Encoder
-    before: bytes
-    after: bytes
-
-    def compress(self, raw: Bulk) -> Iterator[bytes]:
-        """The compressed form between the two."""
-        yield self.before
-        yield from self.encoder.compress(raw)
-        yield self.after
-
-
-class _Compressor(Protocol):
-    """What the compressors of bz2, lzma, zlib and zstandard have in common."""
-
-    def compress(self, data: memoryview, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-def _through(compressor: _Compressor, raw: Bulk) -> Iterator[bytes]:
-    for piece in raw.pieces():
-        # In small pieces: who compares what comes out stops at the first that differs.
-        view = memoryview(piece)
-        for start in range(0, len(piece), _STEP):
-            yield compressor.compress(view[start : start + _STEP])
-    yield compressor.flush()
-
 
 class FoundEncoder(NamedTuple):
-    """An encoder, and whether it makes exactly the bytes that it was to make."""
+    """An encoder, and whether it makes exactly the bytes that it was to make; None where no more
+    than TRIAL bytes of the contents were tried, which it does turn into those.
+    """
 
     encoder: Encoder
-    is_exact: bool
+    is_exact: bool | None
 
 
 def find_encoder(
@@ -188,13 +67,20 @@ def find_encoder(
     """
     start = skip_frames(data, 0) if kind is Compression.ZSTD else 0
     first, *others = _encoders(data, kind)
-    for one in (first, *others[: TRIAL_BYTES[kind] // max(raw.size, 1)]):
+    steps = TRIALS // STEP
+    for one in (first, *others):
         if one == made_by:
             return FoundEncoder(one, is_exact=True)
-        end = end_of(data, start, one.compress(raw))
-        exact = None if end is None else _with_the_rest(one, data, start, end, kind)
-        if exact is not None:
-            return FoundEncoder(exact, is_exact=True)
+        trial = _tried(one, data, start, raw)
+        if trial.fits:
+            end = _end(data, start, kind) if trial.end is None else trial.end
+            whole = _with_the_rest(one, data, start, end, kind)
+            if whole is not None:
+                return FoundEncoder(whole, None if trial.end is None else True)
+        if one != first:
+            steps -= trial.steps
+        if steps <= 0:
+            break
     usual = replace(first, level=_PKG_LEVEL) if isinstance(first, Zstd) else first
     return FoundEncoder(Framed(usual, data.part(0, start), b"") if start else usual, is_exact=False)
 
@@ -206,9 +92,45 @@ def leads_back(
     gets ``original`` again. ``used`` is what was found for that.
     """
     again = find_encoder(result, changed, kind, used.encoder).encoder
-    if again == used.encoder:
+    if again == used.encoder and used.is_exact is not None:
         return used.is_exact
     return is_made_of(original, again.compress(raw))
+
+
+class _Trial(NamedTuple):
+    """How far an encoder's output was that of the file: to its end, to ``end``, or not at all."""
+
+    fits: bool
+    end: int | None
+    steps: int
+
+
+def _tried(one: Encoder, data: Bulk, start: int, raw: Bulk) -> _Trial:
+    """What comes of compressing the first TRIAL bytes of ``raw``, all of it if it has no more."""
+    most = TRIAL
+    if isinstance(one, Zstd) and one.has_size and raw.size > BLOCK:
+        if end_of(data, start, (one.first_block(raw),)) is None:
+            return _Trial(False, None, BLOCK // STEP)
+        most = TRIALS // 2  # it begins the same with a worker and without: both are tried
+        if raw.size > most:
+            return _Trial(True, None, BLOCK // STEP)
+    at, steps = start, 0
+    is_part = raw.size > most
+    for piece in islice(one.compress(raw), most // STEP if is_part else None):
+        steps += 1
+        end = end_of(data, at, (piece,))
+        if end is None:
+            return _Trial(False, None, steps)
+        at = end
+    return _Trial(True, None if is_part else at, steps)
+
+
+def _end(data: Bulk, start: int, kind: Compression) -> int:
+    """Where the stream ends that begins at ``start``; the end of ``data`` where there can be no
+    padding, nor frames, behind it.
+    """
+    is_padded = data.is_zero(data.size - 1)
+    return stream_end(data, start, kind) if is_padded or kind is Compression.ZSTD else data.size
 
 
 def _with_the_rest(
@@ -236,7 +158,7 @@ def _encoders(data: Bulk, kind: Compression) -> Iterator[Encoder]:
         # The low four bits of the second flag byte (xz file format, 2.1.1.2).
         yield from (Xz(preset, data.part(7, 8)[0] & 0x0F) for preset in _XZ_PRESETS)
     elif kind is Compression.GZIP:
-        header = data.part(0, read_header(data.part(0, _LITTLE)).size)
+        header = data.part(0, read_header(data.part(0, _HEADER)).size)
         yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
     else:
         # The frame header descriptor: bit 2 says that there is a checksum, bits 5 to 7 that
@@ -245,8 +167,11 @@ def _encoders(data: Bulk, kind: Compression) -> Iterator[Encoder]:
         at = skip_frames(data, 0) + 4
         descriptor = data.part(at, at + 1) or b"\0"
         flags = bool(descriptor[0] & 0x04), bool(descriptor[0] & 0xE0)
-        first, second = (3, _PKG_LEVEL) if flags[1] else (_PKG_LEVEL, 3)
-        yield from (Zstd(level, *flags) for level in (first, second, 20, 9, 6, 1))
+        if flags[1]:
+            levels = (3, _PKG_LEVEL, 20, 9, 6, 1)
+            yield from (Zstd(level, *flags, worker) for level in levels for worker in (True, False))
+        else:
+            yield from (Zstd(level, *flags) for level in (_PKG_LEVEL, 3, 20, 9, 6, 1))
 
 
 _EXTREME: Final = lzma.PRESET_EXTREME

@@ -10,6 +10,7 @@ from kpatch.storage.bulk import Bulk
 
 if TYPE_CHECKING:
     from kpatch.containers.compression import Compression
+    from kpatch.containers.package import ChangedPackage
     from kpatch.containers.target import Target
 
 ModuleChange = Callable[[str, bytes], bytes]
@@ -28,42 +29,78 @@ class Changed(NamedTuple):
     is_exact: bool = True
 
 
-def rewrapped(target: Target, change: ModuleChange, *, patched: bool) -> Changed:
-    """``target`` with its module gone through ``change``.
+def patched_target(target: Target, change: ModuleChange, *, stays: bool) -> Changed:
+    """``target`` with its module patched by ``change``.
 
-    ``patched`` says whether the result is a patched file or an original; an original that was
-    packed is taken from the copy kept beside the file, if there is one. Raises what ``change`` and
-    the archive raise.
+    ``stays`` says that the original does, where it is or as a kept copy: what is compressed is then
+    not compressed once more to see that it comes back byte for byte. Raises what ``change`` and the
+    archive raise.
     """
     if target.kind is None or target.compression is None:
-        module = target.modules[0]
-        return Changed(Bulk(change(module.name, module.data)), ())
+        return _plain(target, change)
     from kpatch.containers.sniff import Kind
 
     if target.kind is Kind.PACKED:
-        return _packed(target, target.compression, change, patched=patched)
-    return _package(target, target.compression, change, patched=patched)
+        return _packed(target, target.compression, change, stays=stays)
+    new = _package(target, change)
+    if new is None:
+        return Changed(target.data, ())
+    done = new.result(stays=stays)
+    return Changed(done.data, done.notices, is_exact=False)
 
 
-def _packed(target: Target, kind: Compression, change: ModuleChange, *, patched: bool) -> Changed:
-    from kpatch.containers.compression import Compression
-    from kpatch.containers.packed import Packed, with_original, with_patched
+def reverted_target(target: Target, change: ModuleChange) -> Changed:
+    """``target`` with its original module, which ``change`` makes; what was packed is taken from
+    the copy kept beside the file, if there is one. Raises what ``change`` and the archive raise.
+    """
+    if target.kind is None or target.compression is None:
+        return _plain(target, change)
+    from kpatch.containers.sniff import Kind
+
+    if target.kind is Kind.PACKED:
+        return _unpacked(target, target.compression, change)
+    new = _package(target, change)
+    if new is None:
+        return Changed(target.data, ())
+    return _given_back(
+        target.path,
+        target.compression,
+        new.contents,
+        lambda: Changed(new.compressed(), new.notices, is_exact=False),
+    )
+
+
+def _plain(target: Target, change: ModuleChange) -> Changed:
+    module = target.modules[0]
+    return Changed(Bulk(change(module.name, module.data)), ())
+
+
+def _packed(target: Target, kind: Compression, change: ModuleChange, *, stays: bool) -> Changed:
+    from kpatch.containers.packed import Packed, with_patched
 
     module = target.modules[0]
     new = change(module.name, module.data)
     if new == module.data:
         return Changed(target.data, ())
-    packed = Packed(module.data, kind, target.data.whole())
-    if patched:
-        done = with_patched(packed, new)
-        notice = (
-            f"no {kind.value} level known here makes this file: without the kept copy, revert "
-            "gives back the same module compressed differently"
-        )
-        return Changed(Bulk(done.data), () if done.is_exact else (notice,))
+    done = with_patched(Packed(module.data, kind, target.data.whole()), new, stays=stays)
+    notice = (
+        f"no {kind.value} level known here makes this file: without the kept copy, revert "
+        "gives back the same module compressed differently"
+    )
+    return Changed(Bulk(done.data), () if done.is_exact else (notice,))
+
+
+def _unpacked(target: Target, kind: Compression, change: ModuleChange) -> Changed:
+    from kpatch.containers.compression import Compression
+    from kpatch.containers.packed import Packed, with_original
+
+    module = target.modules[0]
+    new = change(module.name, module.data)
+    if new == module.data:
+        return Changed(target.data, ())
 
     def again() -> Changed:
-        back = with_original(packed, new)
+        back = with_original(Packed(module.data, kind, target.data.whole()), new)
         return Changed(Bulk(back.data), (), back.is_exact)
 
     if kind is Compression.GZIP and (back := again()).is_exact:  # its header has the SHA-256
@@ -71,23 +108,12 @@ def _packed(target: Target, kind: Compression, change: ModuleChange, *, patched:
     return _given_back(target.path, kind, Bulk(new), again)
 
 
-def _package(target: Target, kind: Compression, change: ModuleChange, *, patched: bool) -> Changed:
+def _package(target: Target, change: ModuleChange) -> ChangedPackage | None:
     from kpatch.containers.package import with_module
 
     name = str(target.path)
-    new = with_module(
+    return with_module(
         target.data, name, lambda member, data: change(f"{name}: {member}", data), target.package
-    )
-    if new is None:
-        return Changed(target.data, ())
-    if patched:
-        done = new.result()
-        return Changed(done.data, done.notices, is_exact=False)
-    return _given_back(
-        target.path,
-        kind,
-        new.contents,
-        lambda: Changed(new.compressed(), new.notices, is_exact=False),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from kpatch.containers import copies, recompress
+from kpatch.containers import copies, encoders
 from kpatch.storage import writer
 from kpatch.storage.bulk import Bulk
 from tests.cli import schema
@@ -243,7 +243,7 @@ def test_revert_compresses_nothing_where_the_kept_copy_is(
     places = [_made(suffix, tmp_path) for suffix in (".txz", ".pkg", ".ko.xz", ".tbz")]
     originals = [path.read_bytes() for path in places]
     assert run("apply", "--no-verify", *places).code == 0
-    for encoder in (recompress.Xz, recompress.Zstd, recompress.Bzip2):
+    for encoder in (encoders.Xz, encoders.Zstd, encoders.Bzip2):
         monkeypatch.delattr(encoder, "compress")
     done = run("revert", *places)
     assert done.code == 0 and done.err.count("the original is back") == 4

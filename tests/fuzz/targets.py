@@ -108,14 +108,14 @@ def _package(data: bytes) -> None:
     modules_in(Bulk(data))
     changed = with_module(Bulk(data), "fuzz.pkg", lambda _, module: module + b"\0")
     if changed:
-        changed.result()
+        changed.result(stays=False)
 
 
 def _container(data: bytes) -> None:
     kind, compression = sniff(Bulk(data), "fuzz")
     if kind is Kind.PACKED:
         packed = unpack(Bulk(data), compression, "fuzz")
-        with_patched(packed, packed.payload + b"\0")
+        with_patched(packed, packed.payload + b"\0", stays=False)
 
 
 def _metadata(data: bytes) -> None:

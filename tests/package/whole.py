@@ -27,7 +27,7 @@ def replace_module(data: bytes, name: str, patch: Callable[[str, bytes], bytes])
     changed = package.with_module(Bulk(data), name, patch)
     if changed is None:
         return Whole(data, (), ())
-    done = changed.result()
+    done = changed.result(stays=False)
     return Whole(done.data.whole(), done.changed, done.notices)
 
 

@@ -77,11 +77,15 @@ class ChangedPackage:
             "the old one must be made again",
         )
 
-    def result(self) -> PackageResult:
-        """The file, and what of it does not come back byte for byte when the change is undone."""
+    def result(self, *, stays: bool) -> PackageResult:
+        """The file, and what of it does not come back byte for byte when the change is undone.
+
+        Where the original ``stays`` the way back is not compressed to the end to see that, only as
+        far as it takes to find the encoder.
+        """
         found = self._encoder()
         data = self._compressed_by(found)
-        notices = (*self.notices, *_undo_notices(self.package, found, data, self.old))
+        notices = (*self.notices, *_undo_notices(self, found, data, stays=stays))
         return PackageResult(data, self.rewritten.changed, notices)
 
     def _compressed_by(self, found: FoundEncoder) -> Bulk:
@@ -134,12 +138,19 @@ def with_module(
         raise error.within(name) from None
 
 
-def _undo_notices(package: Package, found: FoundEncoder, result: Bulk, old: bytes) -> list[str]:
+def _undo_notices(
+    new: ChangedPackage, found: FoundEncoder, result: Bulk, *, stays: bool
+) -> list[str]:
     """Undo the change, and say what does not come back byte for byte."""
-    changed, raw = _undone(result, old)
+    package = new.package
+    changed, raw = _undone(result, new.old)
     if raw != package.archive.raw:
         return ["reverting gives back the same files, in an archive that is not the same bytes"]
-    if not leads_back(package.data, raw, found, result, changed, package.compression):
+    if stays:
+        comes_back = found.is_exact is not False
+    else:
+        comes_back = leads_back(package.data, raw, found, result, changed, package.compression)
+    if not comes_back:
         return [
             "reverting gives back the same archive, but other compressed bytes: no "
             f"{package.compression.value} level known here makes those of the original"
