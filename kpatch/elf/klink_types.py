@@ -31,7 +31,9 @@ KNOWN_TYPES: Final = frozenset({*FORMULAS, elf.R_X86_64_NONE})
 
 
 def takes_effect(module: Module, relocation: Relocation) -> bool:
-    """Whether the kernel carries out a relocation against a symbol of this file."""
+    """Whether the kernel carries out a relocation against a symbol of this file. It looks up none
+    that is local and undefined (elf_obj_lookup in link_elf_obj.c), whatever others are called.
+    """
     if relocation.type not in SYMBOL_TYPES:
         return relocation.type in KNOWN_TYPES
     symbol = module.symbols[relocation.symbol]
@@ -39,11 +41,12 @@ def takes_effect(module: Module, relocation: Relocation) -> bool:
 
 
 def meant(module: Module, symbol: Symbol) -> Symbol:
-    """The symbol whose address the kernel takes: for an undefined one the first of its name that
-    the module itself defines, a local one too, unless that has address 0. Only then it asks others
-    (link_elf_lookup_symbol in link_elf_obj.c, linker_file_lookup_symbol in kern_linker.c).
+    """The symbol whose address the kernel takes: for an undefined global one the first of its name
+    that the module itself defines, a local one too, unless that has address 0. Only then it asks
+    others (link_elf_lookup_symbol in link_elf_obj.c, linker_file_lookup_symbol in kern_linker.c).
     """
-    own = module.first_defined.get(symbol.name) if symbol.is_undefined else None
+    looked_up = symbol.is_undefined and symbol.bind == elf.STB_GLOBAL
+    own = module.first_defined.get(symbol.name) if looked_up else None
     return own if own is not None and _has_address(module, own) else symbol
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kpatch.elf import constants as elf
 from kpatch.elf.content import loaded_digest
 from kpatch.elf.edits import NewRelocation, NewSection, NewSymbol
+from kpatch.elf.entries import Symbol
 from kpatch.elf.klink import LARGEST_BLOCK, LoadedModule, load
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import LinkerRefusalError
@@ -111,21 +112,37 @@ def test_an_undefined_symbol_without_a_relocation_is_not_missed() -> None:
 def test_an_own_symbol_of_an_undefined_ones_name_is_taken_for_it() -> None:
     """A local one, too: the kernel looks into the file's own symbol table first."""
     module = small_module()
-    wanted = module.symbol_named("common_tss")
-    own = next(symbol for symbol in module.symbols if symbol.is_local and symbol.name == "helper")
-    assert wanted is not None and wanted.is_undefined and module.symtab is not None
-    entries = [module.symtab.offset + 24 * symbol.index for symbol in (wanted, own)]
-    name = module.data[entries[0] : entries[0] + 4]
-    renamed = read_module(with_bytes(module.data, entries[1], name))
-    reference = next(r for r in module.relocations if r.symbol == wanted.index)
-    fields = []
-    for each in (module, renamed):
-        loaded = load(each, BASE, KERNEL)
-        at = loaded.address_of(reference.target, reference.offset) - BASE
-        fields.append(loaded.memory[at : at + reference.width])
-    assert fields[0] != fields[1]
+    renamed, own = with_an_own(module, "common_tss")
+    loaded = load(renamed, BASE, KERNEL)
+    assert load(module, BASE, KERNEL).memory != loaded.memory
     assert loaded.symbols["common_tss"] == loaded.address_of(own.section, SectionOffset(own.value))
     assert loaded_digest(module) != loaded_digest(renamed)
+
+
+def test_a_local_symbol_that_is_undefined_is_looked_up_nowhere() -> None:
+    module = small_module()
+    at = entry_of(module, "common_tss") + 4
+    local = read_module(with_bytes(module.data, at, bytes([elf.STB_LOCAL << 4])))
+    renamed, _ = with_an_own(local, "common_tss")
+    loaded = [load(each, BASE, KERNEL) for each in (local, renamed)]
+    assert loaded[0].memory == loaded[1].memory
+    assert loaded[0].silent_failures == loaded[1].silent_failures != ()
+    assert loaded_digest(local) == loaded_digest(renamed)
+
+
+def entry_of(module: Module, name: str) -> int:
+    """Where in the file the symbol's entry begins."""
+    symbol = module.symbol_named(name)
+    assert symbol is not None and module.symtab is not None
+    return module.symtab.offset + 24 * symbol.index
+
+
+def with_an_own(module: Module, name: str) -> tuple[Module, Symbol]:
+    """The module with its local ``helper`` called like the other symbol, and that symbol."""
+    wanted, at = entry_of(module, name), entry_of(module, "helper")
+    helper = module.symbol_named("helper")
+    assert helper is not None and helper.is_local
+    return read_module(with_bytes(module.data, at, module.data[wanted : wanted + 4])), helper
 
 
 def test_symbols_have_the_address_of_their_bytes() -> None:
