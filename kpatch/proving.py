@@ -160,12 +160,11 @@ def _why_not(proof: Proof) -> str:
     failed = [explored for explored in proof.explored if not explored.holds]
     wrong = [run for run in proof.obligations if not run.holds and run.counterexamples]
     if proof.verdict == "withheld":
-        names = ", ".join(
-            f"{explored.task.name} ({explored.task.obligation.model.value})"
-            for explored in failed
-            if explored.task.kind == "control" and not explored.result.bound
-        )
-        return f"the verdict is withheld: a control was not refuted: {names}"
+        controls = [e for e in failed if e.task.kind == "control" and not e.result.bound]
+        names = ", ".join(f"{e.task.name} ({e.task.obligation.model.value})" for e in controls)
+        others = [found for control in controls for found, _ in control.counterexamples[:1]]
+        instead = f"; found instead: {others[0].prop}: {others[0].what}" if others else ""
+        return f"the verdict is withheld: a control was not refuted: {names}{instead}"
     if wrong:
         found = wrong[0].counterexamples[0][0]
         return f"not right: {wrong[0].task.name}: {found.prop}: {found.what}"

@@ -134,9 +134,9 @@ def _always_reached(data: memoryview, match: Match, site: SiteMatch) -> None:
             isinstance(o, Register) and o.whole == "rsp" for o in each.operands
         ):
             raise _refuse(match, site, f"{said} saves the stack pointer, which it moves")
+        if each.end > site.start:
+            raise _refuse(match, site, f"it begins inside of '{each.text}' at {at:#x}")
         at = each.end
-    if at != site.start:
-        raise _refuse(match, site, "its routine, decoded from its start, does not come to it")
 
 
 def _no_jump_inside(

@@ -79,7 +79,11 @@ def test_an_entry_that_is_reached_in_the_end(before: str) -> None:
 
 @pytest.mark.parametrize(
     ("before", "why"),
-    [(b"\xc3", "leads away"), (b"\x06", "does not decode"), (b"\xb8", "does not come to it")],
+    [
+        (b"\xc3", "leads away"),
+        (b"\x06", "does not decode"),
+        (b"\xb8", "it begins inside of 'mov eax, "),
+    ],
 )
 def test_an_exit_that_is_not_reached(before: bytes, why: str) -> None:
     reason = refused(switch(exit_=before + exit_site(PLAIN, FIELDS)))

@@ -133,3 +133,20 @@ def test_apply_writes_nothing_where_the_verdict_is_withheld(
     assert (look(path), names(tmp_path)) == (before, [path.name])
     said = done.document["files"][0]["error"]["what"] if options else done.complaint
     assert f"withheld: a control was not refuted: {LOCKLESS} (sc)" in said
+
+
+def test_apply_says_what_it_found_where_the_unpatched_module_fails_for_another_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = suite([scenarios.UP], [1], (MemoryModel.SC,))
+    monkeypatch.setattr(obligations, "default_suite", lambda with_maxcpu: few)
+    behind_the_exit = (
+        sample("kqemu-7.ko")
+        .read_bytes()
+        .replace(bytes.fromhex("488b87b00000000f22c0"), bytes.fromhex("fb909090909090909090"), 1)
+    )  # mov rax, [rdi + cr0]; mov cr0, rax -> sti
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(behind_the_exit)
+    done = run("apply", path)
+    assert done.code == 17
+    assert "; found instead: no-fault: beyond what the emulation models: interr" in done.complaint
