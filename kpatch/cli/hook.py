@@ -15,7 +15,7 @@ import click
 from kpatch.cli import progress
 from kpatch.cli.common import Signatures, console_options, read_host, signatures_option
 from kpatch.cli.console import Console
-from kpatch.errors import DONE, FINDING, KpatchError, UsageError
+from kpatch.errors import DONE, FINDING, KernelUnknownError, KpatchError, UsageError
 from kpatch.kernel.host import Host
 from kpatch.ports import build, guide, place, tree, trees
 from kpatch.ports.ask import Make
@@ -186,11 +186,11 @@ def _step_command(
         signatures: Signatures,
         console: Console,
     ) -> int:
-        host = _host_of_build(osversion, kernel)
         folders = Folders(wrkdir.absolute(), wrksrc.absolute(), stagedir.absolute())
         reports = []
         failure: KpatchError | None = None
         try:
+            host = _host_of_build(osversion, kernel)
             with progress.shown(console) as proving:
                 settings = BuildSettings(
                     host, replace_source_fix, signatures, None if no_verify else proving
@@ -217,9 +217,16 @@ def _host_of_build(osversion: str, kernel: Path | None) -> Host:
 
     A tree that does not know its OSVERSION gives an empty one: then the module decides.
     """
-    return read_host(
-        osversion.strip() or None, kernel, said_by="KPATCH_OSVERSION (or the tree's OSVERSION)"
-    )
+    try:
+        return read_host(
+            osversion.strip() or None, kernel, said_by="KPATCH_OSVERSION (or the tree's OSVERSION)"
+        )
+    except KernelUnknownError as error:
+        error.todo = (
+            "name the kernel that loads the module in KPATCH_FLAGS (--kernel FILE), or set"
+            " KPATCH_OSVERSION to its version instead, and build again"
+        )
+        raise
 
 
 def _install(seen: Survey, places: UserPaths) -> tuple[Action, ...]:

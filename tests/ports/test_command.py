@@ -197,6 +197,19 @@ def test_a_wrong_call_is_refused_in_one_line(
     assert document(hook.run(*arguments, "--json"))["error"]["error"] == "usage"
 
 
+def test_a_kernel_file_that_says_nothing_is_told_in_the_words_of_a_build(
+    hook: Command, tmp_path: Path
+) -> None:
+    folders = (f"--{name}={tmp_path}" for name in ("wrkdir", "wrksrc", "stagedir"))
+    done = hook.run(
+        "apply", *folders, f"--kernel={REPOSITORY / 'samples' / 'kqemu-7.ko'}", "--json", "kqemu.ko"
+    )
+    found = document(done)
+    assert (done.returncode, found["command"]) == (15, "hook apply")
+    assert "this is not a kernel" in found["error"]["what"]
+    assert "KPATCH_FLAGS (--kernel FILE), or set KPATCH_OSVERSION" in found["error"]["todo"]
+
+
 def test_a_step_on_nothing_is_refused_as_a_document_too(hook: Command, tmp_path: Path) -> None:
     done = hook.run(
         "apply",
