@@ -13,7 +13,7 @@ from kpatch import storage as files
 from kpatch.elf.constants import ELF_MAGIC
 from kpatch.elf.module import Module, read_module
 from kpatch.errors import DamagedFileError, FileAccessError, UnknownModuleError
-from kpatch.storage.bulk import Bulk
+from kpatch.storage.bulk import PIECE, Bulk
 from kpatch.units import counted
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def open_target(path: Path) -> Target:
     kind, compression = sniff(data, name)
     if kind is Kind.MODULE:
         _refuse_foreign(data, name)
-        return Target(path, data, None, None, (Inside(name, data.whole),))
+        return Target(path, data, None, None, (Inside(name, lambda: module_bytes(data)),))
     if kind is Kind.PACKED:
         payload = unpack(data, compression, name).payload
         return Target(path, data, kind, compression, (Inside(name, lambda: payload),))
@@ -87,6 +87,12 @@ def open_target(path: Path) -> Target:
     modules = modules_in(data, name)
     inside = tuple(_inside(name, module) for module in modules)
     return Target(path, data, kind, compression, inside, modules[0].package)
+
+
+def module_bytes(data: Bulk) -> bytes:
+    """All of what is to be a module; of what is no ELF file only a part, for that to be said of."""
+    is_elf = data.part(0, len(ELF_MAGIC)) == ELF_MAGIC
+    return data.whole() if is_elf else data.part(0, PIECE)
 
 
 def _refuse_foreign(data: Bulk, name: str) -> None:

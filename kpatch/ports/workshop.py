@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kpatch import repair
 from kpatch import storage as files
+from kpatch.containers.target import module_bytes
 from kpatch.errors import (
     DamagedFileError,
     KernelUnknownError,
@@ -93,7 +94,7 @@ class ModuleWorkshop:
 
     def _examined(self, path: Path) -> Examined:
         found = repair.scan(
-            files.read(path), str(path), host=self._host, signatures=self._signatures
+            _contents(path), str(path), host=self._host, signatures=self._signatures
         )
         if found.is_patched and found.refusal is None:
             return Examined(Standing.REPAIRED, found.reason)
@@ -108,16 +109,17 @@ class ModuleWorkshop:
     def apply(self, path: Path) -> None:
         """Repair the file in place. No copy is kept: the build can make it again."""
         place = files.require_replaceable(path)
+        data = files.read_bulk(place)
         with _in_a_build():
             done = repair.apply(
-                files.read(place),
+                module_bytes(data),
                 str(path),
                 host=self._host,
                 signatures=self._signatures,
                 replace_source_fix=self._replace_source_fix,
                 proving=None,
             )
-        files.replace(place, done.module.data)
+        files.replace(place, done.module.data, expected=data)
 
     def verify(self, path: Path) -> Shown:
         """Prove the repair in the file as it is. Raises VerificationError."""
@@ -125,7 +127,7 @@ class ModuleWorkshop:
             return Shown("NOT VERIFIED (--no-verify)")
         try:
             proof = repair.prove(
-                files.read(path),
+                _contents(path),
                 str(path),
                 host=self._host,
                 signatures=self._signatures,
@@ -146,6 +148,10 @@ class ModuleWorkshop:
         if self._replace_source_fix:
             return Standing.AFFECTED
         return Standing.UNSOUND_SOURCE_FIX
+
+
+def _contents(path: Path) -> bytes:
+    return module_bytes(files.read_bulk(path))
 
 
 def _phrase(proof: Proof) -> str:

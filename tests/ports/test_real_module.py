@@ -6,12 +6,14 @@ import hashlib
 import re
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
+from kpatch import repair
+from kpatch.containers.target import open_target
 from kpatch.elf.module import read_module
-from kpatch.errors import KpatchError, VerificationError
+from kpatch.errors import DamagedFileError, FileAccessError, KpatchError, VerificationError
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.original import original_of
@@ -19,6 +21,7 @@ from kpatch.ports import build
 from kpatch.ports.locate import Folders
 from kpatch.ports.workshop import ModuleWorkshop
 from kpatch.proving import Proving
+from kpatch.storage.bulk import Bulk
 from tests.objects import kernel
 from tests.ports.harness import REPOSITORY, Tree, by_fragment, by_scripts, by_uses, sha256
 
@@ -206,6 +209,35 @@ def test_a_refusal_has_the_remedies_of_a_build_and_the_code_of_the_page(
     assert caught.value.exit_code == code
     page = (REPOSITORY / "docs" / "ports.md").read_text()
     assert f"\n| {code} | " in page
+
+
+def test_what_is_no_module_is_refused_without_all_of_it_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(b"no module")
+    monkeypatch.setattr(Bulk, "whole", pytest.fail)
+    workshop = ModuleWorkshop(Host(), replace_source_fix=False, proving=None)
+    for read in (workshop.examine, lambda each: open_target(each).only_module):
+        with pytest.raises(DamagedFileError, match="this is not an ELF file"):
+            read(path)
+
+
+def test_what_replaces_a_module_while_it_is_repaired_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(sample("kqemu-7.ko"))
+    repair_it = repair.apply
+
+    def slowly(*arguments: Any, **options: Any) -> repair.Repaired:
+        path.write_bytes(sample("kqemu-6.ko"))
+        return repair_it(*arguments, **options)
+
+    monkeypatch.setattr("kpatch.repair.apply", slowly)
+    with pytest.raises(FileAccessError, match="somebody else changed it in the meantime"):
+        ModuleWorkshop(Host(), replace_source_fix=False, proving=None).apply(path)
+    assert path.read_bytes() == sample("kqemu-6.ko")
 
 
 @pytest.mark.parametrize("way", ["modern uses", "modern fragment", "old scripts"])
