@@ -97,6 +97,14 @@ def leads_back(
     return is_made_of(original, again.compress(raw))
 
 
+def other_bytes(kind: Compression, contents: str) -> str:
+    """What to tell of a file that does not come back byte for byte, and has ``contents`` inside."""
+    return (
+        f"no {kind.value} level known here makes this file: without the kept copy, revert gives "
+        f"back the same {contents} compressed differently"
+    )
+
+
 class _Trial(NamedTuple):
     """How far an encoder's output was that of the file: to its end, to ``end``, or not at all."""
 

@@ -83,11 +83,11 @@ def _packed(target: Target, kind: Compression, change: ModuleChange, *, stays: b
     if new == module.data:
         return Changed(target.data, ())
     done = with_patched(Packed(module.data, kind, target.data.whole()), new, stays=stays)
-    notice = (
-        f"no {kind.value} level known here makes this file: without the kept copy, revert "
-        "gives back the same module compressed differently"
-    )
-    return Changed(Bulk(done.data), () if done.is_exact else (notice,))
+    if done.is_exact:
+        return Changed(Bulk(done.data), ())
+    from kpatch.containers.recompress import other_bytes
+
+    return Changed(Bulk(done.data), (other_bytes(kind, "module"),))
 
 
 def _unpacked(target: Target, kind: Compression, change: ModuleChange) -> Changed:

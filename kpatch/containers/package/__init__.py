@@ -25,7 +25,7 @@ from kpatch.containers.package.archive import (
     without_module,
 )
 from kpatch.containers.package.tar import shown
-from kpatch.containers.recompress import FoundEncoder, find_encoder, leads_back
+from kpatch.containers.recompress import FoundEncoder, find_encoder, leads_back, other_bytes
 from kpatch.errors import KpatchError
 from kpatch.storage.bulk import Bulk
 
@@ -145,17 +145,12 @@ def _undo_notices(
     package = new.package
     changed, raw = _undone(result, new.old)
     if raw != package.archive.raw:
-        return ["reverting gives back the same files, in an archive that is not the same bytes"]
+        return ["without the kept copy, revert gives back the same files in another archive"]
     if stays:
         comes_back = found.is_exact is not False
     else:
         comes_back = leads_back(package.data, raw, found, result, changed, package.compression)
-    if not comes_back:
-        return [
-            "reverting gives back the same archive, but other compressed bytes: no "
-            f"{package.compression.value} level known here makes those of the original"
-        ]
-    return []
+    return [] if comes_back else [other_bytes(package.compression, "archive")]
 
 
 def _undone(result: Bulk, old: bytes) -> tuple[Bulk, Bulk]:
