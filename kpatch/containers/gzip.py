@@ -22,6 +22,8 @@ from kpatch.storage.bulk import PIECE, Bulk, is_made_of
 GZIP_MAGIC: Final = MAGICS[Compression.GZIP]
 MOST_BYTES: Final = 32 << 20
 """The largest module that is unpacked; a real one has under a megabyte."""
+MOST_TEXTS: Final = 4 << 20
+"""The longest name and comment of a header, together; real ones have some ten bytes."""
 
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _FIXED: Final = struct.Struct("<3sBIBB")
@@ -31,6 +33,8 @@ _FIELD_NAME: Final = b"KP"
 _FIRST_FIELD: Final = struct.Struct("<2sHBBB")
 """That of earlier builds, without the SHA-256: what it gives back is never known to be exact."""
 _MOST_EXTRA: Final = 0xFFFF
+_LONGEST: Final = _FIXED.size + 2 + _MOST_EXTRA + MOST_TEXTS + 4
+"""What a header has at most, with the ends of its texts and its checksum."""
 
 
 class GzipSettings(NamedTuple):
@@ -74,14 +78,25 @@ class GzipFile:
     data: bytes
 
 
-def read_header(data: bytes) -> GzipHeader:
+def read_header(data: Bulk | bytes) -> GzipHeader:
     """The header of the first member (RFC 1952, 2.3). Raises DamagedFileError."""
+    whole = Bulk.of(data)
     try:
-        return _read_header(data)
+        header = _read_header(whole.part(0, _LONGEST))
     except (struct.error, ValueError) as error:
-        raise DamagedFileError(
-            f"the gzip header is damaged: {error}", todo="get the file again"
-        ) from error
+        if whole.size > _LONGEST:
+            raise _too_long() from None
+        raise DamagedFileError("its gzip header is cut short", todo="get the file again") from error
+    if len(header.name) + len(header.comment) > MOST_TEXTS:
+        raise _too_long()
+    return header
+
+
+def _too_long() -> DamagedFileError:
+    return DamagedFileError(
+        f"the name and the comment in its gzip header have more than {MOST_TEXTS >> 20} MiB",
+        todo="unpack it by hand and compress it again, if you trust it",
+    )
 
 
 def _read_header(data: bytes) -> GzipHeader:

@@ -33,9 +33,6 @@ from kpatch.containers.gzip import read_header
 from kpatch.errors import DamagedFileError
 from kpatch.storage.bulk import Bulk, end_of, is_made_of
 
-_HEADER: Final = 4 << 20
-"""What a gzip header has at most; its name and comment may be of any length."""
-
 TRIAL: Final = 256 << 10
 """How much is compressed to tell whether an encoder is the one. The headers of xz and zstd, which
 come first, tell most others apart.
@@ -166,7 +163,7 @@ def _encoders(data: Bulk, kind: Compression) -> Iterator[Encoder]:
         # The low four bits of the second flag byte (xz file format, 2.1.1.2).
         yield from (Xz(preset, data.part(7, 8)[0] & 0x0F) for preset in _XZ_PRESETS)
     elif kind is Compression.GZIP:
-        header = data.part(0, read_header(data.part(0, _HEADER)).size)
+        header = data.part(0, read_header(data).size)
         yield from (Gzip(level, header) for level in (6, 9, 5, 4, 3, 2, 1, 8, 7, 0))
     else:
         # The frame header descriptor: bit 2 says that there is a checksum, bits 5 to 7 that

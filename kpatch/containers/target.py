@@ -72,6 +72,7 @@ def open_target(path: Path) -> Target:
     if data.part(0, len(ELF_MAGIC)) == ELF_MAGIC:
         return Target(path, data, None, None, (Inside(name, data.whole),))
     # Imported here: a plain module need not pay for them.
+    from kpatch.containers.compression import Compression
     from kpatch.containers.packed import unpack
     from kpatch.containers.sniff import Kind, sniff
 
@@ -79,6 +80,8 @@ def open_target(path: Path) -> Target:
     if kind is Kind.MODULE:
         _refuse_foreign(data, name)
         return Target(path, data, None, None, (Inside(name, lambda: module_bytes(data)),))
+    if compression is Compression.GZIP:
+        _require_header(data, name)
     if kind is Kind.PACKED:
         payload = unpack(data, compression, name).payload
         return Target(path, data, kind, compression, (Inside(name, lambda: payload),))
@@ -93,6 +96,16 @@ def module_bytes(data: Bulk) -> bytes:
     """All of what is to be a module; of what is no ELF file only a part, for that to be said of."""
     is_elf = data.part(0, len(ELF_MAGIC)) == ELF_MAGIC
     return data.whole() if is_elf else data.part(0, PIECE)
+
+
+def _require_header(data: Bulk, name: str) -> None:
+    """Raise DamagedFileError for a gzip header that a changed file could not have."""
+    from kpatch.containers.gzip import read_header
+
+    try:
+        read_header(data)
+    except DamagedFileError as error:
+        raise error.within(name) from None
 
 
 def _refuse_foreign(data: Bulk, name: str) -> None:

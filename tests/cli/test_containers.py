@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from kpatch.containers import copies, encoders
+from kpatch.containers.gzip import MOST_TEXTS, read_header
 from kpatch.storage import writer
 from kpatch.storage.bulk import Bulk
 from tests.cli import schema
@@ -303,3 +304,16 @@ def test_a_copy_of_another_file_is_never_written_over(tmp_path: Path) -> None:
     assert run("apply", "--no-verify", path).code == 0
     assert [each.read_bytes() for each in foreign] == [b"foreign"] * 2
     assert path.with_name(f"{path.name}.{digest}.orig").exists()
+
+
+@pytest.mark.parametrize("suffix", [".ko.gz", ".tgz"])
+def test_a_gzip_file_with_a_header_without_end_is_refused_by_whoever_reads_it(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = _made(suffix, tmp_path)
+    stream = path.read_bytes()[read_header(path.read_bytes()).size :]
+    for length, code in ((MOST_TEXTS, 1), (MOST_TEXTS + 1, 10)):
+        path.write_bytes(b"\x1f\x8b\x08\x10" + bytes(6) + b"c" * length + b"\0" + stream)
+        assert run("scan", path).code == code
+    done = run("apply", "--no-verify", path)
+    assert done.code == 10 and "comment in its gzip header have more than 4 MiB" in done.complaint
