@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.verify.mutants.changes import Lines, before
 from tests.verify.mutants.variant import Variant
-from tests.verify.mutants.whole_switch import READS, SAME, STRIDE
+from tests.verify.mutants.wrong import READS, SAME, STRIDE
 
 _ABOVE: Final = "ja unknown_layout"
 _OTHER: Final = "jne unknown_layout"

@@ -8,7 +8,7 @@ from tests.verify.mutants.changes import Change, Lines, after, before
 from tests.verify.mutants.locks import RELEASE
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.variant import Variant
-from tests.verify.mutants.whole_switch import STRIDE
+from tests.verify.mutants.wrong import STRIDE
 
 
 def _on_cpu_1(code: str) -> Change:

@@ -42,7 +42,8 @@ from tests.verify.mutants.harmless import FENCED, HARMLESS
 from tests.verify.mutants.machine_state import entry, leave
 from tests.verify.mutants.odd import KEPT, RIGHT_ODD, UNTOLD
 from tests.verify.mutants.variant import LEAVE, RIGHT, Variant
-from tests.verify.mutants.whole_switch import READS, SAME, WRONG, Wrong
+from tests.verify.mutants.whole_switch import WRONG
+from tests.verify.mutants.wrong import READS, SAME, Wrong
 
 
 def checked(case: Case) -> tuple[Check, ...]:
