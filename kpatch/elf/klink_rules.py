@@ -288,7 +288,8 @@ def _with_symbols(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
 
 def _beside_debug(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
     """The same, but for fields in debugging information, which nothing that runs reads."""
-    return (pair for pair in _with_symbols(module) if not module.sections[pair[0].target].is_debug)
+    debug = {section.index for section in module.sections if section.is_debug}
+    return (pair for pair in _with_symbols(module) if pair[0].target not in debug)
 
 
 def _at(section: Section) -> str:

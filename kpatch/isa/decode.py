@@ -91,7 +91,11 @@ def decode_raw(code: bytes) -> Raw | None:
 
 def decode_one(code: Readable, address: int = 0) -> Instruction | None:
     """The one instruction at the start of ``code``, or None where there is none."""
-    code = bytes(code[:MAX_LENGTH])
+    return _decoded(bytes(code[:MAX_LENGTH]), address)
+
+
+@lru_cache(maxsize=4096)
+def _decoded(code: bytes, address: int) -> Instruction | None:
     found = decode_raw(code)
     if found is None:
         return None

@@ -49,6 +49,14 @@ class Diagrams:
         """The function that is this bit."""
         return self._node(_LEVELS[at], 0, 1)
 
+    def only(self, value: int) -> int:
+        """The function that is true for this value of all the bits alone."""
+        found = 1
+        for level in reversed(range(WIDTH)):
+            is_set = value >> ORDER[level] & 1
+            found = self._node(level, 0, found) if is_set else self._node(level, found, 0)
+        return found
+
     def choice(self, test: int, yes: int, no: int) -> int:
         """``yes`` where ``test`` is true, else ``no``. Raises TooManyError."""
         if test == 1 or yes == no:
@@ -57,19 +65,25 @@ class Diagrams:
             return no
         if yes == 1 and no == 0:
             return test
-        found = self._chosen.get((test, yes, no))
+        key = test, yes, no
+        found = self._chosen.get(key)
         if found is None:
-            first, second, third = (self._nodes[node] for node in (test, yes, no))
-            level = min(first[0], second[0], third[0])
-            halves = (
-                self.choice(
-                    first[way] if first[0] == level else test,
-                    second[way] if second[0] == level else yes,
-                    third[way] if third[0] == level else no,
-                )
-                for way in (1, 2)
+            # Spelled out: of all that tells what a guard does, this takes longest.
+            first, test_no, test_yes = self._nodes[test]
+            second, yes_no, yes_yes = self._nodes[yes]
+            third, no_no, no_yes = self._nodes[no]
+            level = min(first, second, third)
+            if first != level:
+                test_no = test_yes = test
+            if second != level:
+                yes_no = yes_yes = yes
+            if third != level:
+                no_no = no_yes = no
+            found = self._chosen[key] = self._node(
+                level,
+                self.choice(test_no, yes_no, no_no),
+                self.choice(test_yes, yes_yes, no_yes),
             )
-            found = self._chosen[test, yes, no] = self._node(level, *halves)
         return found
 
     def opposite(self, one: int) -> int:

@@ -127,7 +127,7 @@ class Machine:
 
 
 def _join(one: Bytes, other: Bytes) -> Bytes:
-    return tuple(map(_either, one, other))
+    return one if one == other else tuple(map(_either, one, other))
 
 
 def _either(one: Byte, other: Byte) -> Byte:
@@ -138,4 +138,11 @@ def _either(one: Byte, other: Byte) -> Byte:
 
 def _join_memory(one: Mapping[int, Byte], other: Mapping[int, Byte]) -> dict[int, Byte]:
     unsure = Byte(None, frozenset({"memory that only some ways have written"}))
-    return {at: _either(one.get(at, unsure), other.get(at, unsure)) for at in (*one, *other)}
+    joined = dict(one)
+    # Mostly both have the very same bytes: few are looked at.
+    for at, byte in other.items():
+        if (mine := one.get(at, unsure)) is not byte:
+            joined[at] = _either(mine, byte)
+    for at in one.keys() - other.keys():
+        joined[at] = _either(one[at], unsure)
+    return joined

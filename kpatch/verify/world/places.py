@@ -63,6 +63,7 @@ class Places:
             for section in sections
             if section.index in world.loaded.sections
         )
+        self._code = (*self.patch, self.guest.nexus)
         self._is_patch: dict[int, bool] = {}  # asked again and again, of the same few
         self.filled = Filled(_fields(world, module))
 
@@ -82,7 +83,7 @@ class Places:
 
     def instruction(self, address: int) -> Instruction | None:
         """The instruction there; None where there is no code."""
-        for region in (*self.patch, self.guest.nexus):
+        for region in self._code:
             if region.holds(address):
                 arena = self.guest.arena if region.private else self._world.host.arena
                 room = min(MAX_LENGTH, region.end - address)
@@ -162,7 +163,7 @@ class Places:
         world = self._world
         if any(region.holds(address) for region in world.lock_regions):
             return frozenset({SHARED})
-        if any(region.holds(address) for region in (*self.patch, self.guest.nexus)):
+        if any(region.holds(address) for region in self._code):
             return PLACED if address in self.filled else NONE
         if self.guest.copy.holds(address):
             # The monitor is a program: behind the switch's own page come its variables, too.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kpatch.verify.world.bitwise import Bitwise, Condition, Vector
-from kpatch.verify.world.diagrams import ORDER, WIDTH, Diagrams
+from kpatch.verify.world.diagrams import WIDTH, Diagrams
 from kpatch.verify.world.origins import Byte, Bytes, Machine
 
 
@@ -62,10 +62,5 @@ def _known(diagrams: Diagrams) -> int:
     """The pairs of a CPU's number and its mask."""
     found = 0
     for number in range(WIDTH // 2):
-        pair = number | 1 << WIDTH // 2 + number
-        one = 1
-        for bit in reversed(ORDER):
-            wanted = diagrams.bit(bit)
-            one = diagrams.both(wanted if pair >> bit & 1 else diagrams.opposite(wanted), one)
-        found = diagrams.either(one, found)
+        found = diagrams.either(diagrams.only(number | 1 << WIDTH // 2 + number), found)
     return found
