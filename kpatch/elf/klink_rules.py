@@ -281,9 +281,8 @@ def _loaded(module: Module) -> Iterator[Section]:
 
 def _with_symbols(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
     """The relocations with their symbols. Without a symbol table there is no kernel to load it."""
-    for relocation in module.relocations:
-        if relocation.symbol < len(module.symbols):
-            yield relocation, module.symbols[relocation.symbol]
+    symbols = module.symbols
+    return ((r, symbols[r.symbol]) for r in module.relocations if r.symbol < len(symbols))
 
 
 def _beside_debug(module: Module) -> Iterator[tuple[Relocation, Symbol]]:
