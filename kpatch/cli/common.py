@@ -40,7 +40,8 @@ else:
 class _PathType(_ParamType):
     """The path of an option or argument. Shells complete it with the names of files.
 
-    Raises UsageError for the empty name, which would stand for the current folder.
+    Raises UsageError for the empty name, which would stand for the current folder, and for the
+    name by which other programs read and write what the shell connects them with.
     """
 
     name = "path"
@@ -48,6 +49,11 @@ class _PathType(_ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if not value:
             raise UsageError("a file name is empty", todo="name a file or a folder")
+        if value == "-":
+            raise UsageError(
+                "'-' is no file: kpatch reads and writes files, by their names",
+                todo="name the file; one that is called so is ./-",
+            )
         return Path(value)
 
     def shell_complete(

@@ -21,6 +21,8 @@ _WRONG = [
     (["apply", "--no-verify", ""], "name a file"),
     (["apply", "-o", "", _MODULE], "name a file"),
     (["scan", "--kernel", "", _MODULE], "name a file"),
+    (["scan", "-"], "./-"),
+    (["apply", "-o", "-", _MODULE], "./-"),
     (["scan", "--osversion", "7.0", _MODULE], "sysctl"),
     (["apply", "--osversion", "-1", _MODULE], "sysctl"),
     (["diff", "--osversion", "", _MODULE], "sysctl"),
