@@ -113,14 +113,18 @@ function start(section) {
   };
 }
 
-// The keys step the counterexample that has the focus, or else the first one.
+// The keys step the counterexample that has the focus, or else the first one that can be seen.
 const sections = [...document.querySelectorAll("section.steps")].filter(
   (section) => section.querySelector("tbody tr[data-cpu]"),
 );
 const handlers = new Map(sections.map((section) => [section, start(section)]));
+function isSeen(section) {
+  const place = section.getBoundingClientRect();
+  return place.top < window.innerHeight && place.bottom > 0;
+}
 document.addEventListener("keydown", (event) => {
   const focused = event.target.closest ? event.target.closest("section.steps") : null;
-  const chosen = focused || sections[0];
+  const chosen = focused || sections.find(isSeen);
   const inOther = !focused && event.target.closest && event.target.closest(".scroll, details");
   if (chosen && !inOther) {
     handlers.get(chosen)(event);
