@@ -43,6 +43,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda each: str(each.name))
+def test_the_lines_of_a_page_have_at_most_140_characters(page: Path) -> None:
+    """Those of running text: rows of tables and what a program prints are as long as they are."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if len(line) > 140 and not line.startswith(("|", "    "))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda each: str(each.name))
 def test_a_page_shows_what_the_program_prints(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process: what it takes to start kpatch anew is longer than most commands."""
     module = _regenerate()
