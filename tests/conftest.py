@@ -28,9 +28,11 @@ settings.load_profile("kpatch")
 gc.disable()
 
 # A background job of a plain shell starts with interrupts ignored, and so would every program that
-# a test interrupts (POSIX, Shell Command Language, 2.11).
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# a test interrupts (POSIX, Shell Command Language, 2.11); one of nohup starts with SIGHUP ignored.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        is_interrupt = _number == signal.SIGINT
+        signal.signal(_number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 _MANY = 200
 """Tests of a run that are worth an import ahead."""

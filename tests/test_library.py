@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import pytest
+
 import kpatch
+from tests.cli.little import prove_little
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "library.md"
@@ -23,13 +28,26 @@ def _python(script: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "samples" / "kqemu-7.ko", tmp_path)
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With little proofs: a whole one by ``apply`` is in tests/cli/test_people.py."""
+    prove_little(monkeypatch)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    shutil.copy(ROOT / "samples" / "kqemu-7.ko", folder)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    printed = _python("\n".join(blocks), tmp_path)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    monkeypatch.chdir(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        runpy.run_path(str(script))
+    printed, complaints = capsys.readouterr()
+    assert complaints == ""
     assert len(blocks) == 7
     assert "entry: file offset 0xa41, 25 bytes" in printed and "own-tss" in printed
-    assert [path.name for path in tmp_path.iterdir()] == ["kqemu-7.ko"]
+    assert [path.name for path in folder.iterdir()] == ["kqemu-7.ko"]
 
 
 def test_every_name_of_the_face_is_there(tmp_path: Path) -> None:

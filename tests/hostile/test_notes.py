@@ -11,6 +11,9 @@ import pytest
 
 from kpatch.elf.module import read_module
 from kpatch.patch.note import SECTION, sealed
+from kpatch.verify.proof import workers
+from kpatch.verify.proof.tasks import Case
+from kpatch.verify.proof.whole_switch import Whole
 from tests.cli.harness import patched_bytes, run, sample
 from tests.hostile.answering import (
     ANSWERS,
@@ -19,10 +22,27 @@ from tests.hostile.answering import (
     VERIFY,
     answers,
 )
+from tests.verify.mutants.variant import RIGHT
+from tests.verify.proof.calls import whole_switch_of
 
 _SECTION_HEADER: Final = 64
 
-pytestmark = pytest.mark.usefixtures("loaded")
+pytestmark = pytest.mark.usefixtures("loaded", "switch_known")
+
+
+@pytest.fixture
+def switch_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the patch that these notes stand in the whole switch is checked once, for all of them:
+    it takes as long as all else, and no note is looked at.
+    """
+    right = RIGHT.case
+
+    def known(case: Case) -> Whole:
+        is_right = case.cpuid == right.cpuid and case.original.data == right.original.data
+        return whole_switch_of(right if is_right else case)
+
+    monkeypatch.setattr(workers, "whole_switch", known)
+    whole_switch_of(right)  # here, and not in each child
 
 
 def with_note(change: str, to: str) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpatch.containers.package import contents, manifest
@@ -175,12 +175,13 @@ def test_a_large_manifest_of_nothing_costs_linear_time(unit: str) -> None:
 
 json_values = st.recursive(
     st.text() | st.integers() | st.booleans(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=12,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
 )
 
 
-@given(st.dictionaries(st.text(), json_values), st.booleans())
+@settings(max_examples=60)
+@given(st.dictionaries(st.text(), json_values, max_size=4), st.booleans())
 def test_the_reader_finds_every_value_of_a_json_document(
     document: dict[str, object], with_indent: bool
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,17 @@ def test_any_changed_byte_of_the_notes_and_headers_is_noticed() -> None:
     whole = patched((SAMPLES / "kqemu-7.ko").read_bytes())
     note = read_module(whole).section_named(".note.kpatch")
     assert note is not None
-    for at in (*range(64), *range(note.offset, note.end, 3)):
+    start = whole.index(b"{", note.offset)
+    # In the middle of every name, text and number; what holds them together at both ends.
+    fields = re.compile(rb'"[^"]+"|\d+').finditer(whole, start, note.end)
+    middles = [sum(each.span()) // 2 for each in fields]
+    assert len(middles) > 40
+    for at in (
+        *range(64),
+        *range(note.offset, start + 1),
+        *middles,
+        *range(note.end - 6, note.end),
+    ):
         changed = bytearray(whole)
         changed[at] ^= 0x01
         assert verdict_of(bytes(changed)) is not Verdict.PATCHED, hex(at)
