@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from kpatch.cli import main, progress
 from kpatch.verify.explore import MemoryModel
-from kpatch.verify.machine.scenarios import LEAVE, scenario_named
+from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof import obligations
 from kpatch.verify.proof.obligations import Obligation
 
 if TYPE_CHECKING:  # a process of its own does without it
     import pytest
 
-_FEW: Final = obligations.suite(
-    [LEAVE, scenario_named("two-rounds")], [2], (MemoryModel.SC, MemoryModel.TSO)
-)
+_FEW: Final = obligations.suite([LEAVE], [2], (MemoryModel.SC, MemoryModel.TSO))
 
 
 def _little(**_: bool) -> tuple[Obligation, ...]:

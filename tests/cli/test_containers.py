@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import hashlib
 import lzma
-import tempfile
-from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from kpatch.containers import copies, encoders
 from kpatch.containers.gzip import MOST_TEXTS, read_header
 from kpatch.storage import writer
 from kpatch.storage.bulk import Bulk
 from tests.cli import schema
+from tests.cli.contained import ALL, ORIGINAL, PACKAGES, applied, left_by_apply, made, module_in
 from tests.cli.harness import (
-    copied,
     listing,
     names,
     package_bytes,
@@ -30,153 +26,100 @@ from tests.cli.harness import (
 )
 from tests.package import makers
 
-_ORIGINAL = sample("kqemu-7.ko").read_bytes()
-_PACKAGES = {".tbz": "bzip2", ".tgz": "gzip", ".txz": "xz", ".pkg": "zstd", ".tar": "none"}
 
-
-_PACKED: Mapping[str, Callable[[bytes], bytes]] = {
-    ".ko.xz": lzma.compress,
-    ".ko.bz2": bz2.compress,
-    ".ko.zst": zstandard.ZstdCompressor(level=3).compress,
-}
-_UNPACK: Mapping[str, Callable[[bytes], bytes]] = {
-    "gz": gzip.decompress,
-    "xz": lzma.decompress,
-    "bz2": bz2.decompress,
-    "zst": lambda data: zstandard.ZstdDecompressor().decompress(data),
-}
-
-
-def _made(suffix: str, folder: Path) -> Path:
-    if suffix in _PACKED:
-        path = folder / f"kqemu{suffix}"
-        path.write_bytes(_PACKED[suffix](_ORIGINAL))
-        return path
-    if suffix in (".ko", ".ko.gz"):
-        return copied(f"kqemu-7{suffix}", folder, f"kqemu{suffix}")
-    path = folder / f"kqemu-kmod-1.4.0.p1{suffix}"
-    path.write_bytes(package_bytes(_PACKAGES[suffix]))
-    return path
-
-
-@cache
-def _left_by_apply(suffix: str) -> tuple[str, dict[str, bytes]]:
-    with tempfile.TemporaryDirectory() as name:
-        path = _made(suffix, Path(name))
-        assert run("apply", "--no-verify", path).code == 0
-        return path.name, {each.name: each.read_bytes() for each in path.parent.iterdir()}
-
-
-def _applied(suffix: str, folder: Path) -> Path:
-    """What one ``apply`` left, with the copy beside it: it runs once for all that look at it."""
-    name, files = _left_by_apply(suffix)
-    for each, data in files.items():
-        (folder / each).write_bytes(data)
-    return folder / name
-
-
-def _module_in(path: Path) -> bytes:
-    data = path.read_bytes()
-    if path.name.endswith(".ko"):
-        return data
-    if path.name.startswith("kqemu.ko."):
-        return _UNPACK[path.name.rpartition(".")[2]](data)
-    return makers.files_of(data)[makers.PKG_NAME]
-
-
-_ALL = pytest.mark.parametrize("suffix", [".ko", ".ko.gz", *_PACKED, *_PACKAGES])
-
-
-@_ALL
+@ALL
 def test_the_patch_is_the_same_through_every_container(suffix: str, tmp_path: Path) -> None:
-    assert _module_in(_applied(suffix, tmp_path)) == patched_bytes()
+    assert module_in(applied(suffix, tmp_path)) == patched_bytes()
 
 
-@_ALL
+@ALL
 def test_apply_twice_is_apply_once(suffix: str, tmp_path: Path) -> None:
-    path = _applied(suffix, tmp_path)
+    path = applied(suffix, tmp_path)
     before = listing(tmp_path)
     done = run("apply", "--no-verify", path)
     assert (done.code, done.err) == (0, f"{path}: patched already, nothing to do\n")
     assert listing(tmp_path) == before
 
 
-@_ALL
+@ALL
 def test_revert_gives_back_every_byte(suffix: str, tmp_path: Path) -> None:
-    path = _made(suffix, tmp_path)
+    path = made(suffix, tmp_path)
     original = path.read_bytes()
-    assert _applied(suffix, tmp_path) == path
+    assert applied(suffix, tmp_path) == path
     assert path.read_bytes() != original
     done = run("revert", path)
     assert done.code == 0 and f"{path}: the original is back, SHA-256 " in done.err
     assert path.read_bytes() == original
 
 
-@_ALL
-def test_the_same_input_gives_the_same_output_everywhere(suffix: str, tmp_path: Path) -> None:
-    path = _made(suffix, tmp_path)
-    assert run("apply", "--no-verify", path).code == 0
-    another = tmp_path / "another"
-    another.mkdir()
-    assert path.read_bytes() == _applied(suffix, another).read_bytes()
+@ALL
+def test_the_same_input_gives_the_same_output_everywhere(suffix: str) -> None:
+    one, other = left_by_apply(suffix), left_by_apply(suffix, "--no-copy")
+    assert one.path.parent != other.path.parent
+    assert one.data == other.data
 
 
-@_ALL
+@ALL
 def test_the_copy_beside_it_is_the_original(suffix: str, tmp_path: Path) -> None:
-    path = _made(suffix, tmp_path)
-    original = path.read_bytes()
-    done = run("apply", "--no-verify", "--json", path)
-    (copy,) = set(names(tmp_path)) - {path.name}
-    assert copy == f"{path.name}.orig{'.gz' if suffix == '.ko' else ''}"
-    data = (tmp_path / copy).read_bytes()
+    original = made(suffix, tmp_path).read_bytes()
+    left = left_by_apply(suffix)
+    (copy,) = set(left.files) - {left.path.name}
+    assert copy == f"{left.path.name}.orig{'.gz' if suffix == '.ko' else ''}"
+    data = left.files[copy]
     assert (gzip.decompress(data) if suffix == ".ko" else data) == original
-    (document,) = done.document["files"]
-    schema.check(done.document, "apply", 0)
-    assert document["copy"] == str(tmp_path / copy)
+    (document,) = left.document["files"]
+    schema.check(left.document, "apply", 0)
+    assert document["copy"] == str(left.path.with_name(copy))
     assert document["before"]["size"] == len(original)
-    assert document["after"]["size"] == path.stat().st_size
+    assert document["after"]["size"] == len(left.data)
 
 
-@_ALL
-def test_no_copy_keeps_none(suffix: str, tmp_path: Path) -> None:
-    path = _made(suffix, tmp_path)
-    assert run("apply", "--no-verify", "--no-copy", path).code == 0
-    assert names(tmp_path) == [path.name]
+@ALL
+def test_no_copy_keeps_none(suffix: str) -> None:
+    left = left_by_apply(suffix, "--no-copy")
+    assert list(left.files) == [left.path.name]
 
 
-@_ALL
+@ALL
 def test_scan_and_diff_look_inside(suffix: str, tmp_path: Path) -> None:
-    path = _made(suffix, tmp_path)
+    path = made(suffix, tmp_path)
     assert ": AFFECTED\n" in run("scan", path).out
     assert run("diff", path, sample("kqemu-7.ko")).code == 0
-    assert run("diff", path, sample("kqemu-6.ko")).code == 1
-    assert _applied(suffix, tmp_path) == path
+    assert applied(suffix, tmp_path) == path
     assert ": PATCHED\n" in run("scan", path).out
     assert "kpatch_tss_entry" in run("diff", path).out
 
 
-@_ALL
+def test_another_module_than_that_in_a_package_differs_from_it(tmp_path: Path) -> None:
+    assert run("diff", made(".txz", tmp_path), sample("kqemu-6.ko")).code == 1
+
+
+@cache
+def _shown_of_a_plain_one() -> list[str]:
+    return run("apply", "--dry-run", sample("kqemu-7.ko")).out.splitlines()
+
+
+@ALL
 def test_a_dry_run_of_a_container_shows_the_module_and_writes_nothing(
     suffix: str, tmp_path: Path
 ) -> None:
-    path = _made(suffix, tmp_path)
+    path = made(suffix, tmp_path)
     before = listing(tmp_path)
-    plain = run("apply", "--dry-run", sample("kqemu-7.ko")).out.splitlines()
     shown = run("apply", "--dry-run", path).out.splitlines()
-    assert shown[2:] == plain[2:], "all but the names in the first two lines"
+    assert shown[2:] == _shown_of_a_plain_one()[2:], "all but the names in the first two lines"
     assert listing(tmp_path) == before
 
 
-@pytest.mark.parametrize("suffix", list(_PACKAGES))
+@pytest.mark.parametrize("suffix", list(PACKAGES))
 def test_the_checksum_of_a_package_is_mended_and_the_catalogue_is_named(
     suffix: str, tmp_path: Path
 ) -> None:
-    path = _made(suffix, tmp_path)
+    path = made(suffix, tmp_path)
     done = run("apply", "--no-verify", path)
     assert f"{path}: the checksum of the package file is another one" in done.err
     found = makers.files_of(path.read_bytes())
     assert found["+MANIFEST"].decode() == makers.manifest(patched_bytes()).replace(
-        f'"flatsize":{len(patched_bytes()) + 5}', f'"flatsize":{len(_ORIGINAL) + 5}'
+        f'"flatsize":{len(patched_bytes()) + 5}', f'"flatsize":{len(ORIGINAL) + 5}'
     ) or found["+MANIFEST"].decode() == makers.manifest(patched_bytes())
 
 
@@ -201,7 +144,7 @@ def test_a_package_without_a_module_is_refused(tmp_path: Path) -> None:
 
 def test_a_module_that_is_compressed_in_its_package_is_told_as_that(tmp_path: Path) -> None:
     path = tmp_path / "kqemu-kmod.txz"
-    members = {"+MANIFEST": b"{}", "/boot/modules/kqemu.ko.gz": gzip.compress(_ORIGINAL)}
+    members = {"+MANIFEST": b"{}", "/boot/modules/kqemu.ko.gz": gzip.compress(ORIGINAL)}
     path.write_bytes(makers.COMPRESSORS["xz"](makers.package(members)))
     for command in ("scan", "apply"):
         done = run(command, path)
@@ -211,7 +154,7 @@ def test_a_module_that_is_compressed_in_its_package_is_told_as_that(tmp_path: Pa
 
 def test_a_damaged_container_is_refused(tmp_path: Path) -> None:
     for suffix in (".ko.gz", ".tbz", ".txz", ".pkg"):
-        path = _made(suffix, tmp_path)
+        path = made(suffix, tmp_path)
         path.write_bytes(path.read_bytes()[:-100])
         before = listing(tmp_path)
         for command in ("scan", "apply", "revert"):
@@ -241,7 +184,7 @@ def test_revert_says_byte_for_byte_only_where_it_is_so(tmp_path: Path) -> None:
 def test_revert_compresses_nothing_where_the_kept_copy_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = [_made(suffix, tmp_path) for suffix in (".txz", ".pkg", ".ko.xz", ".tbz")]
+    places = [made(suffix, tmp_path) for suffix in (".txz", ".pkg", ".ko.xz", ".tbz")]
     originals = [path.read_bytes() for path in places]
     assert run("apply", "--no-verify", *places).code == 0
     for encoder in (encoders.Xz, encoders.Zstd, encoders.Bzip2):
@@ -254,7 +197,7 @@ def test_revert_compresses_nothing_where_the_kept_copy_is(
 def test_of_two_copies_with_the_same_contents_the_one_that_comes_back_is_taken(
     tmp_path: Path,
 ) -> None:
-    path = _made(".txz", tmp_path)
+    path = made(".txz", tmp_path)
     original = path.read_bytes()
     raw = lzma.decompress(original)
     assert run("apply", "--no-verify", path).code == 0
@@ -272,7 +215,7 @@ def test_of_two_copies_with_the_same_contents_the_one_that_comes_back_is_taken(
 def test_a_gzip_file_that_knows_its_original_needs_no_copy_of_the_same_contents(
     tmp_path: Path,
 ) -> None:
-    path = _made(".ko.gz", tmp_path)
+    path = made(".ko.gz", tmp_path)
     original = path.read_bytes()
     assert run("apply", "--no-verify", path).code == 0
     path.with_name(f"{path.name}.orig").write_bytes(gzip.compress(gzip.decompress(original), 1))
@@ -283,7 +226,7 @@ def test_a_gzip_file_that_knows_its_original_needs_no_copy_of_the_same_contents(
 def test_a_copy_that_another_kpatch_has_just_made_is_the_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = _made(".ko", tmp_path)
+    path = made(".ko", tmp_path)
     create = writer.create
 
     def too_late(copy: Path, data: Bulk, *, like: Path) -> tuple[str, ...]:
@@ -296,7 +239,7 @@ def test_a_copy_that_another_kpatch_has_just_made_is_the_copy(
 
 
 def test_a_copy_of_another_file_is_never_written_over(tmp_path: Path) -> None:
-    path = _made(".pkg", tmp_path)
+    path = made(".pkg", tmp_path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     foreign = [path.with_name(f"{path.name}{infix}.orig") for infix in ("", f".{digest[:8]}")]
     for each in foreign:
@@ -310,7 +253,7 @@ def test_a_copy_of_another_file_is_never_written_over(tmp_path: Path) -> None:
 def test_a_gzip_file_with_a_header_without_end_is_refused_by_whoever_reads_it(
     suffix: str, tmp_path: Path
 ) -> None:
-    path = _made(suffix, tmp_path)
+    path = made(suffix, tmp_path)
     stream = path.read_bytes()[read_header(path.read_bytes()).size :]
     for length, code in ((MOST_TEXTS, 1), (MOST_TEXTS + 1, 10)):
         path.write_bytes(b"\x1f\x8b\x08\x10" + bytes(6) + b"c" * length + b"\0" + stream)

@@ -57,8 +57,9 @@ def test_a_page_that_a_message_names_is_printed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     named = set()
-    for path in (REPOSITORY / "kpatch").rglob("*.py"):
-        for text in _messages(ast.parse(path.read_text(encoding="utf-8"))):
+    sources = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "kpatch").rglob("*.py")]
+    for source in sources:
+        for text in _messages(ast.parse(source)) if "docs/" in source else ():
             found = re.findall(r"docs/[a-z-]+\.md", text)
             assert len(found) == len(re.findall(r"'kpatch explain docs/|, as docs/", text)), text
             named |= set(found)

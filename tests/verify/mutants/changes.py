@@ -12,7 +12,7 @@ from typing import Protocol
 from kpatch.data import signatures_folder
 from kpatch.elf.edits import NewRelocation
 from kpatch.elf.module import Module, read_module
-from kpatch.patch.apply import apply_plan
+from kpatch.patch.apply import write
 from kpatch.patch.plan import Plan, make_plan
 from kpatch.signature.load import parse_signature
 from kpatch.signature.model import Match
@@ -77,7 +77,8 @@ class Draft:
         plan = make_plan(
             sample(), match._replace(sites=sites), cpuid=self.cpuid, tss_stride=self.stride
         )
-        return read_module(apply_plan(self._relocated(plan)), name)
+        # It is not read back: what loads it asks the kernel linker's rules, and nobody reverts it.
+        return read_module(write(self._relocated(plan)), name)
 
     def _relocated(self, plan: Plan) -> Plan:
         relocations = plan.relocations
