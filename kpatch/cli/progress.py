@@ -64,7 +64,8 @@ class _Bar:
             self._progress = _opened(self._console)
             self._progress.add_task("", total=standing.of, name=self._name, states="")
         progress = standing.progress
-        states = counted(progress.states, "state") if progress else ""
+        # Each exploration begins with one: most are over before they say another number.
+        states = counted(progress.states, "state") if progress and progress.states > 1 else ""
         self._progress.update(
             self._progress.task_ids[0], completed=standing.done, total=standing.of, states=states
         )
