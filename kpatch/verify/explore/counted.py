@@ -9,8 +9,7 @@ every shape, and every guest, has a counter of its own.
 All states with the same head and the same counters other than zero are of one *kind*: they have
 the same moves, and a move adds the same number to each of them. Only where it changes what the
 memory holds, the CPUs that wait get other normal forms, each counter as a whole. So the moves are
-worked out once a kind, and the search adds. What is done here is what
-:mod:`~kpatch.verify.explore.space` does in general.
+worked out once a kind. :mod:`~kpatch.verify.explore.space` does the same in general.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from __future__ import annotations
 import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from kpatch.verify.explore.canonical import CanonicalForms, State
@@ -101,7 +101,7 @@ class Counted:
         self.follow = follow
         self._cpus = steps.shapes.naming.program.cpus
         self._width = self._cpus.bit_length() + 1  # one bit more than a counter needs
-        self._mask = (1 << self._width) - 1
+        self.mask = (1 << self._width) - 1  # the bits of the lowest counter
         self._heads: dict[State, int] = {}
         self._head_list: list[State] = []
         self._slots: dict[tuple[bool, int], int] = {}  # a guest or a shape, and its counter
@@ -124,7 +124,7 @@ class Counted:
             return key
         items: tuple[list[int], list[int]] = [], []
         for (is_guest, number), shift in self._slots.items():
-            if there := key >> shift & self._mask:
+            if there := key >> shift & self.mask:
                 items[is_guest].extend([number] * there)
         return (*self._head_list[key & _HEADS], *sorted(items[False]), *sorted(items[True]))
 
@@ -155,9 +155,8 @@ class Counted:
     def _made(self, state: State) -> Iterator[Taken]:
         steps, cpus, memory = self._steps, self._cpus, state[0]
         named = self._named(memory)
-        others = tuple(range(named))
+        others, previous = tuple(range(named)), -1
         guests = dict.fromkeys(state[cpus + 1 :])
-        previous = -1
         for cpu in range(cpus):
             shape = state[cpu + 1]
             if cpu >= named:
@@ -175,14 +174,13 @@ class Counted:
     def _step(self, state: State, made: Taken) -> tuple[int, Follow | None]:
         cpu, names, effect, guest = made
         if effect.links or (effect.guest is not None and effect.guest[1]):
-            me = weakref.proxy(self)  # else they would keep each other, and what they know
-            return 0, lambda key: me.key(me.follow(me.state(key), made))
+            return 0, partial(Counted.linked, weakref.proxy(self), made, state[cpu + 1])
         named = self._named(state[0])
         memory, referred = effect.memory, [names[name] for name in effect.memory_links]
         if effect.kind is MoveKind.TAKE:
             memory, referred = state[0], list(range(named))
-        parked = () if effect.guest is None else effect.guest[:1]
-        pool = self._sum((), parked) - self._sum((), () if guest is None else (guest,))
+        pool = self._sum((), () if effect.guest is None else effect.guest[:1])
+        pool -= self._sum((), () if guest is None else (guest,))
         if memory == state[0] and referred == list(range(named)):
             # Nothing has changed for the others: they are in normal form already.
             shape = self._waits.table(memory, pattern_of(named, cpu))[effect.shape]
@@ -208,7 +206,7 @@ class Counted:
             self._waits.table(after, pattern_of(len(referred), own))[shapes[other]]
             for own, other in enumerate(referred)
         ]
-        # Those of whom it is known which ones they are; of the others it is how many there are.
+        # Of these it is known which ones they are, of the others how many there are.
         known = {*range(named), cpu, *referred}
         gone = self._sum([state[each + 1] for each in known if each >= named], ())
         come = self._sum([nobody[shapes[each]] for each in known.difference(referred)], ())
@@ -216,6 +214,14 @@ class Counted:
         others = {state[each + 1] for each in range(self._cpus) if each not in known}
         own = None if cpu < named else state[cpu + 1]
         return _Renewal(self, nobody, (gone, change), others - {own}, own)
+
+    def linked(self, made: Taken, shape: int, key: int) -> StateKey:
+        """Where a move leads in any state of its kind: a nameless CPU is known by its shape."""
+        state = self.state(key)
+        cpu, named = made.cpu, self._named(state[0])
+        cpu = cpu if cpu < named else state.index(shape, named + 1) - 1
+        names, _ = self._forms.names(cpu, (), tuple(range(named)))
+        return self.key(self.follow(state, made._replace(cpu=cpu, names=names)))
 
     def renewed(self, shape: int, nobody: NormalForms) -> tuple[int, int]:
         """Where a shape is counted, and what to add for each such CPU under another memory."""
@@ -225,11 +231,6 @@ class Counted:
     def shift(self, shape: int) -> int:
         """Where a shape is counted."""
         return self._shift(False, shape)
-
-    @property
-    def mask(self) -> int:
-        """The bits of the lowest counter."""
-        return self._mask
 
     def _named(self, memory: int) -> int:
         return self._steps.shapes.memory_links[memory]

@@ -14,7 +14,7 @@ from kpatch.verify.explore.spin_loops import MembersChangedError, SpinLoops
 from kpatch.verify.explore.steps import Steps
 from kpatch.verify.explore.symmetry import SymmetricNaming, SymmetryBrokenError
 from tests.verify.explore.test_reductions import ENTRIES, programs
-from tests.verify.explore.toys import RIGHT, Toy, load, rest, store, switches, xchg
+from tests.verify.explore.toys import RIGHT, Toy, forget, load, rest, store, switches, xchg
 
 
 def compare(toy: Toy, options: Options, states: int) -> int:
@@ -54,6 +54,13 @@ def test_both_ways_to_a_successor_agree(model: MemoryModel, moves: bool) -> None
     assert compare(switches(3, RIGHT, 3, moves), Options(model, spins=False), 400) > 100
     linked = Toy([LINKED] * 4, {"x": "none", "y": "none"}, moves=moves)
     assert compare(linked, Options(model), 400) > 100
+
+
+def test_both_ways_agree_where_as_many_shapes_have_other_numbers_of_cpus() -> None:
+    """Who comes to know a name is known by its shape: its number is another one in each state."""
+    thread = [load("y", "y"), load("x", "x"), load("y", "y"), forget("x"), store("y", "1")]
+    toy = Toy([thread] * 4, {"x": "me0", "y": "none"}, {"x": ["me{me}"]})
+    assert compare(toy, Options(), 150) > 150
 
 
 @given(toy=programs())
