@@ -10,6 +10,9 @@ every later round, through every overflow. Two things are checked:
 2. The code passes counters on, adds to them, and compares one to another for equality. It
    does nothing else with them. That is seen by a dataflow along every way that the exploration
    took, from the entry to the return. A form that is not in the lists below is taken to tell.
+3. Where counters are read, whoever waits only looks: rounds without end come to no end then, and
+   who does more while he waits may count the rounds of others. Counters that are added to, and
+   never read, may as well stay as they are.
 
 Arithmetic modulo a power of two: ``a == b`` if and only if ``a + d == b + d`` (SDM vol. 2,
 CMP: only ZF of its flags has this property).
@@ -25,6 +28,7 @@ from kpatch.isa.decode import decode_one
 from kpatch.isa.instruction import MAX_LENGTH, Immediate, Instruction, Memory, Register
 from kpatch.verify.machine.cells import CellRange
 from kpatch.verify.machine.setup import Setup
+from kpatch.verify.machine.waiting import only_looks
 from kpatch.verify.world.kernel_text import RETURN_AT
 
 _MOVES: Final = frozenset({"mov", "movzx"})
@@ -57,19 +61,38 @@ class _TellsError(Exception):
     """The code may tell counters that are ahead from counters that are not."""
 
 
-def only_counts(setup: Setup, left: Iterable[Left]) -> bool:
-    """Whether what the rounds have left are counters, and the code cannot tell."""
+@dataclass(frozen=True)
+class Counters:
+    """Cells that only count; ``are_read`` says whether anything comes to know what they hold."""
+
+    cells: frozenset[CellRange]
+    are_read: bool
+
+
+def only_counts(setup: Setup, left: Iterable[Left]) -> Counters | None:
+    """The counters, where the rounds have left nothing else, and the code cannot tell."""
     ways = [dict(way) for way in left]
     changed = {address for way in ways for address in way}
     cells = [one for one in setup.ranges if not changed.isdisjoint(range(one.start, one.end))]
+    if not cells or not all(_all_ahead(setup, cells, way) for way in ways):
+        return None
+    return counters_in(setup, frozenset(cells))
+
+
+def counters_in(setup: Setup, cells: frozenset[CellRange]) -> Counters | None:
+    """These cells, if all that was seen to run cannot tell how far ahead they are."""
     sizes = {one.end - one.start for one in cells}
-    if len(sizes) != 1 or not all(_all_ahead(setup, cells, way) for way in ways):
-        return False
     touching = setup.instructions_on([(one.start, one.end) for one in cells])
+    if len(sizes) != 1:
+        return None
+    flow = _Dataflow(setup, touching, *sizes)
     try:
-        return _Dataflow(setup, touching, *sizes).never_tells()
+        flow.follow()
     except _TellsError:
-        return False
+        return None
+    if flow.reads and not only_looks(setup):
+        return None
+    return Counters(cells, flow.reads)
 
 
 def _all_ahead(setup: Setup, cells: Sequence[CellRange], way: Mapping[int, int]) -> bool:
@@ -84,16 +107,20 @@ def _all_ahead(setup: Setup, cells: Sequence[CellRange], way: Mapping[int, int])
 
 
 class _Dataflow:
-    """Follows counters through registers, from the entry along every way that was seen."""
+    """Follows counters through registers, from the entry along every way that was seen.
+
+    ``reads``: something came to know what a counter holds.
+    """
 
     def __init__(self, setup: Setup, touching: frozenset[int], size: int) -> None:
         self._setup = setup
         self._touching = touching
         self._size = size
         self._flow = setup.flow()
+        self.reads = False
 
-    def never_tells(self) -> bool:
-        """True at the end. Raises _TellsError."""
+    def follow(self) -> None:
+        """Along every way. Raises _TellsError."""
         done: set[tuple[int, _Taint]] = set()
         guest = self._setup.world.guest
         seats = range(len(guest.seats))
@@ -111,8 +138,8 @@ class _Dataflow:
             following = self._flow.get(address)
             if not following:
                 raise _TellsError  # nobody has seen where it goes on
+            self.reads = self.reads or bool(after.registers) or after.flags == "equality"
             todo.extend((address, after) for address in following - {RETURN_AT})
-        return True
 
     def _after(self, now: Instruction, before: _Taint) -> _Taint:
         if now.address in self._touching:

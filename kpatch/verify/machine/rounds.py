@@ -12,13 +12,14 @@ are tried. Counters, which never come to an end, are
 :mod:`kpatch.verify.machine.counters`.
 
 That is about rounds which begin when all earlier ones are over. A CPU that waits may see another
-one make any number of them meanwhile. So the scenarios of two rounds in which guests
-stay are explored once more, with rounds without end, where that comes to an end.
+one make any number of them meanwhile. So the scenarios of two rounds in which guests stay, and
+those of an unknown struct pcpu, are explored once more, with rounds without end, and that has to
+come to an end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Final
 
@@ -26,8 +27,8 @@ from kpatch.units import counted
 from kpatch.verify.explore.bound import Bound, BoundKind
 from kpatch.verify.explore.program import Cell, Local, Outcome, Pending, Program, Value, Violation
 from kpatch.verify.explore.result import Answer, Result
-from kpatch.verify.machine.cells import StartBytes
-from kpatch.verify.machine.counters import only_counts
+from kpatch.verify.machine.cells import CellRange, StartBytes
+from kpatch.verify.machine.counters import Counters, counters_in, only_counts
 from kpatch.verify.machine.program import UnicornProgram
 from kpatch.verify.machine.scenarios import ENDLESS
 from kpatch.verify.machine.setup import Setup
@@ -49,44 +50,57 @@ def explore_rounds(
 ) -> tuple[Result, Setup]:
     """The result for any number of rounds, and the set-up in which its counterexamples replay.
 
-    ``briefly`` explores up to :data:`MOST_ENDLESS` states: a lock whose numbers grow for as long as
-    somebody waits, as in the bakery, never comes to an end, and stays proven for two rounds.
-    ``most_starts`` is how many ways to leave the patch's memory are followed.
+    ``briefly`` explores up to :data:`MOST_ENDLESS` states: who waits and counts what the others do
+    may never come to an end. ``most_starts`` is how many ways to leave the patch's memory are
+    followed.
     """
-    result, where, is_finite = _one_after_the_other(setup, explore, most_starts)
-    if not is_finite or result.verdict is not Answer.PROVEN or not _is_tried_without_end(setup):
+    result, where, counters = _one_after_the_other(setup, explore, most_starts)
+    tried = result.verdict is Answer.PROVEN and _is_tried_without_end(setup)
+    if not tried or (counters and counters.are_read):
         return result, where
+    still = counters.cells if counters else frozenset()
     endless = replace(setup, scenario=replace(setup.scenario, rounds=ENDLESS))
-    found = endless.with_program(briefly)
-    if found.verdict is Answer.NOT_PROVEN and found.bound and found.bound.kind is BoundKind.STATES:
-        return result, where
+    found = endless.with_program(lambda program: briefly(_Still(program, endless, still)))
+    if found.bound and found.bound.kind is BoundKind.STATES:
+        found = _bound(found, BoundKind.STATES, f"rounds without end: {found.bound}")
+    if found.verdict is Answer.PROVEN and counters and counters_in(endless, still) != counters:
+        found = _bound(found, BoundKind.NOT_FOLLOWED, "rounds without end: a counter that is read")
     return _added(result, found), setup if found.verdict is Answer.PROVEN else endless
 
 
 def _is_tried_without_end(setup: Setup) -> bool:
+    """One scenario for each kind of host and of struct pcpu: code may wait otherwise on each."""
     scenario = setup.scenario
-    return scenario.rounds > 1 and not scenario.moves and not scenario.one_cpu
+    kind_of_its_own = scenario.rounds > 1 or not scenario.layout_known
+    return kind_of_its_own and not scenario.moves and not scenario.one_cpu
 
 
 def _one_after_the_other(
     setup: Setup, explore: Explore, most_starts: int
-) -> tuple[Result, Setup, bool]:
-    """The result and its set-up for rounds that begin when all others are over; and whether all
-    that they leave is known, and finite.
+) -> tuple[Result, Setup, Counters | None]:
+    """The result and its set-up for rounds that begin when all others are over; and the counters
+    that they leave.
     """
     result = setup.with_program(explore)
     unknown: frozenset[int] | None = None
     while result.verdict is Answer.PROVEN:
         left = _left(setup, result)
-        if not left or only_counts(setup, left):
-            return result, setup, not left
+        if not left:
+            break
+        if counters := only_counts(setup, left):
+            return result, setup, counters
         if unknown is None:
             unknown = frozenset(address for leftover in left for address, _ in leftover)
         try:
-            return (*_fixed_point(setup, explore, result, unknown, most_starts), not unknown)
+            return (*_fixed_point(setup, explore, result, unknown, most_starts), None)
         except _UnknownReadError as read:
             unknown -= read.addresses
-    return result, setup, False
+    return result, setup, None
+
+
+def _bound(result: Result, kind: BoundKind, text: str) -> Result:
+    """Not proven, for this bound."""
+    return replace(result, verdict=Answer.NOT_PROVEN, bound=Bound(kind, text))
 
 
 def _added(result: Result, found: Result) -> Result:
@@ -117,8 +131,7 @@ def _fixed_point(
             continue
         if len(done) == most_starts:
             text = f"rounds: the patch's memory is left in more than {counted(most_starts, 'way')}"
-            bound = Bound(BoundKind.STARTS, text)
-            return replace(result, verdict=Answer.NOT_PROVEN, bound=bound), setup
+            return _bound(result, BoundKind.STARTS, text), setup
         done.add(start)
         later = replace(setup, start=tuple((at, bytes((byte,))) for at, byte in sorted(start)))
         found = later.with_program(lambda program: explore(_Forgetful(program, setup, unknown)))
@@ -163,20 +176,12 @@ class _UnknownReadError(Exception):
         self.addresses = addresses
 
 
-class _Forgetful:
-    """The program, from a start at which some bytes of memory are unknown."""
+class _Wrapped:
+    """The program as it is."""
 
-    def __init__(self, program: UnicornProgram, setup: Setup, unknown: frozenset[int]) -> None:
+    def __init__(self, program: UnicornProgram) -> None:
         self._program = program
         self._memory = program.initial_memory()
-        ranges = setup.ranges
-        self._unknown = {
-            cell: unknown.intersection(range(place.start, place.end))
-            for cell, place in enumerate(ranges)
-            if not unknown.isdisjoint(range(place.start, place.end))
-        }
-        # A value that no store can make: one byte too long.
-        self._marks = {cell: bytes(len(self._memory[cell]) + 1) for cell in self._unknown}
 
     @property
     def cpus(self) -> int:
@@ -189,36 +194,63 @@ class _Forgetful:
         return self._program.moves
 
     def initial_memory(self) -> tuple[Value, ...]:
-        """The cells, with a mark where the contents are unknown."""
-        return tuple(self._marks.get(cell, value) for cell, value in enumerate(self._memory))
+        """The cells."""
+        return self._memory
 
     def initial(self, cpu: int) -> Local:
-        """As the program has it."""
+        """The CPU at its start."""
         return self._program.initial(cpu)
 
     def pending(self, cpu: int, local: Local) -> Pending:
-        """As the program has it."""
+        """What it does next."""
         return self._program.pending(cpu, local)
 
     def step(self, cpu: int, local: Local, values: tuple[Value, ...]) -> Outcome:
-        """As the program has it. Raises _UnknownReadError."""
-        reads = self._program.pending(cpu, local).reads
-        for cell, value in zip(reads, values, strict=True):
-            if value == self._marks.get(cell):
-                raise _UnknownReadError(self._unknown[cell])
+        """What a step does."""
         return self._program.step(cpu, local, values)
 
     def park(self, cpu: int, local: Local) -> tuple[Local, Value]:
-        """As the program has it."""
+        """The CPU without its guest, and the guest."""
         return self._program.park(cpu, local)
 
     def resume(self, cpu: int, local: Local, guest: Value) -> Local:
-        """As the program has it."""
+        """The CPU with that guest."""
         return self._program.resume(cpu, local, guest)
 
     def value_families(self) -> tuple[tuple[Cell, tuple[Value, ...]], ...]:
-        """As the program has it."""
+        """Values that name a CPU."""
         return self._program.value_families()
+
+    def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
+        """What is wrong at the end."""
+        return self._program.final_violations(memory)
+
+
+class _Forgetful(_Wrapped):
+    """The program, from a start at which some bytes of memory are unknown."""
+
+    def __init__(self, program: UnicornProgram, setup: Setup, unknown: frozenset[int]) -> None:
+        super().__init__(program)
+        ranges = setup.ranges
+        self._unknown = {
+            cell: unknown.intersection(range(place.start, place.end))
+            for cell, place in enumerate(ranges)
+            if not unknown.isdisjoint(range(place.start, place.end))
+        }
+        # A value that no store can make: one byte too long.
+        self._marks = {cell: bytes(len(self._memory[cell]) + 1) for cell in self._unknown}
+
+    def initial_memory(self) -> tuple[Value, ...]:
+        """The cells, with a mark where the contents are unknown."""
+        return tuple(self._marks.get(cell, value) for cell, value in enumerate(self._memory))
+
+    def step(self, cpu: int, local: Local, values: tuple[Value, ...]) -> Outcome:
+        """As the program has it. Raises _UnknownReadError."""
+        reads = self.pending(cpu, local).reads
+        for cell, value in zip(reads, values, strict=True):
+            if value == self._marks.get(cell):
+                raise _UnknownReadError(self._unknown[cell])
+        return super().step(cpu, local, values)
 
     def final_violations(self, memory: tuple[Value, ...]) -> tuple[Violation, ...]:
         """As the program has it; what nobody wrote is as it was loaded."""
@@ -226,4 +258,21 @@ class _Forgetful:
             self._memory[cell] if value == self._marks.get(cell) else value
             for cell, value in enumerate(memory)
         )
-        return self._program.final_violations(tuple(shown))
+        return super().final_violations(tuple(shown))
+
+
+class _Still(_Wrapped):
+    """The program, with cells that keep what they hold: nobody comes to know it."""
+
+    def __init__(self, program: UnicornProgram, setup: Setup, still: Set[CellRange]) -> None:
+        super().__init__(program)
+        self._still = {cell for cell, place in enumerate(setup.ranges) if place in still}
+
+    def step(self, cpu: int, local: Local, values: tuple[Value, ...]) -> Outcome:
+        """As the program has it, but for what it stores to these cells."""
+        made = super().step(cpu, local, values)
+        writes = (
+            (cell, self._memory[cell] if cell in self._still else value)
+            for cell, value in made.writes
+        )
+        return replace(made, writes=tuple(writes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpatch.verify.explore import MemoryModel
+from kpatch.verify.explore import Answer, MemoryModel
 from kpatch.verify.machine.scenarios import LEAVE
 from kpatch.verify.proof import tasks as proof
 from kpatch.verify.proof.obligations import Obligation
@@ -12,6 +12,7 @@ from kpatch.verify.proof.tasks import run_task, tasks
 from tests.verify.mutants.harmless import EVERYWHERE, FENCED, FENCED_WHERE, HARMLESS
 from tests.verify.mutants.right_locks import ALL, ANY, LOCKS, OF_TWO, OWN, TWO
 from tests.verify.mutants.variant import BOUNDS, SC, TSO, Variant
+from tests.verify.mutants.waits import COUNTING
 
 BAKERY = next(each for each in OF_TWO if each.name == "the bakery")
 RIGHT = [
@@ -35,12 +36,16 @@ def test_a_variant_that_is_right_is_proven(
     assert [place.title for place in places if not variant.explored(place).holds] == []
 
 
-def test_a_lock_whose_numbers_grow_for_ever_stays_proven_for_two_rounds(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("variant", [BAKERY, *COUNTING], ids=name_of)
+def test_what_may_count_the_rounds_of_others_for_ever_is_not_proven(
+    variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rounds without end come to no end: however far they are looked into."""
-    monkeypatch.setattr(proof, "MOST_ENDLESS", 600)
-    assert [place.title for place in TWO if not BAKERY.explored(place).holds] == []
+    """Two rounds are right, and rounds without end come to no end, however far one looks."""
+    monkeypatch.setattr(proof, "MOST_ENDLESS", 100)
+    monkeypatch.setattr(proof, "MOST_STARTS", 1)
+    result = variant.explored(TWO[0]).result
+    assert result.verdict is Answer.NOT_PROVEN
+    assert "rounds" in str(result.bound)
 
 
 def test_every_variant_is_another_patch() -> None:

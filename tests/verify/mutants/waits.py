@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.verify.mutants.changes import after, before
-from tests.verify.mutants.locks import RELEASE
+from tests.verify.mutants.changes import Lines, after, before
+from tests.verify.mutants.locks import NO_FAULT, RELEASE, SPIN, TAKE, WAIT
 from tests.verify.mutants.machine_state import entry
 from tests.verify.mutants.right_locks import CALL_NEXT, PROGRESS, RACE, TAKE_TICKET, ticket
-from tests.verify.mutants.variant import LEAVE, Mutant, at
+from tests.verify.mutants.variant import LEAVE, Mutant, Variant, at
 
 _COME: Final = "dword [r8 + 0x40]"
 _COUNT: Final = f"mov r9d, 1; lock xadd {_COME}, r9d"
@@ -20,7 +20,37 @@ _PUT_BACK: Final = (
     f"call:; {CALL_NEXT}; called:"
 )
 
+
+def _gives_up(after_races: int, *, where_unknown: bool = False) -> Lines:
+    """Who has lost so many races for the lock goes on without it."""
+    known = "test rsi, rsi; jne acquire; " * where_unknown
+    spin = f"{TAKE}; busy:; {WAIT}; {known}dec r10d; jne acquire"
+    return Lines(SPIN, f"mov r10d, {after_races}; acquire:; {spin}")
+
+
+COUNTING: Final = (
+    Variant("who has lost thirty races goes on", (_gives_up(30),)),
+    Variant(
+        "who has lost thirty races goes on, and looks how many rounds there were",
+        (_gives_up(30), before(RELEASE, "mov r9d, dword [r8 + 64]; inc dword [r8 + 64]")),
+    ),
+)
+"""Wrong, and not proven: rounds without end come to no end."""
+
 MUTANTS: Final = (
+    Mutant(
+        "who has lost five races goes on, and the rounds are counted",
+        (_gives_up(5), before(RELEASE, "inc dword [r8 + 64]")),
+        RACE,
+        at("two-rounds"),
+    ),
+    Mutant(
+        "who has lost five races goes on where no CPU is known",
+        (_gives_up(5, where_unknown=True),),
+        (NO_FAULT,),
+        at("unknown-layout"),
+        passes=(at("two-rounds"),),
+    ),
     Mutant(
         "who comes again waits until another CPU has come again",
         (
