@@ -28,7 +28,8 @@ _SYSTEM_STATE: Final = frozenset({
     "std", "popf", "popfd", "lidt", "lgdt", "lldt", "ltr", "lmsw", "clts", "swapgs",
 })  # fmt: skip
 """Change what the monitor finds, beside moves to control, debug and segment registers."""
-_MADE_GOOD: Final = frozenset({"cr0", "ss", "ds", "es", "fs", "gs"})
+_SEGMENTS: Final = frozenset({"ss", "ds", "es", "fs", "gs"})
+_MADE_GOOD: Final = frozenset({"cr0", *_SEGMENTS})
 """Loaded anew behind the exit: cr0 and ss by the switch, the others by C."""
 _OUTLIVES: Final = frozenset({"lidt", "lldt", "swapgs"})
 _TABLE_SIZE: Final = 10
@@ -49,13 +50,12 @@ def dependencies(step: Transfer, places: Places) -> list[tuple[str, Origins]]:
     if step.mnemonic in _LOADS_SYSTEM:
         found.append(("the operand", origins(step.value(instruction.operands[0]))))
     target = instruction.operands[0] if instruction.operands else None
-    if (
-        isinstance(target, Register)
-        and target.name not in REGISTERS
-        and len(instruction.operands) == 2
-    ):
-        source = origins(step.value(instruction.operands[1])) - {target.name}
-        found.append(("the operand", source))
+    if isinstance(target, Register) and target.name not in REGISTERS and step.mnemonic != "push":
+        popped = step.mnemonic == "pop"
+        source = origins(step.top() if popped else step.value(instruction.operands[-1]))
+        # A selector names another descriptor in the kernel's tables than in the monitor's.
+        kept = NONE if target.name in _SEGMENTS else {target.name}
+        found.append(("the operand", source - kept))
     found += [("what is stored", names) for names in _stored(step, places)]
     return found
 

@@ -81,6 +81,8 @@ WRONG: Final[tuple[Wrong, ...]] = (
     inputs("a debug register", unless("mov r9, dr0; cmp r9, 5")),
     inputs("one bit of cr0", unless("mov r9, cr0; test r9d, 0x20000", "je")),
     inputs("a segment register", unless("mov r9d, ds; cmp r9d, 5")),
+    inputs("ss, loaded anew with what the monitor had", leave("mov r9d, ss; mov ss, r9d")),
+    inputs("fs, popped from what the monitor had in ss", leave("mov r9d, ss; push r9; pop fs")),
     inputs(
         "what is in a TSS",
         entry(f"movabs rcx, =common_tss; cmp qword [rcx + 4], 5; jne fine; {SPOIL}; fine:"),
