@@ -7,7 +7,7 @@ compare, so it comes round with the registers that it began with, but for what i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Final
 
 from kpatch.isa.decode import decode_one
@@ -19,17 +19,15 @@ _LOOKS: Final = frozenset({"cmp", "test", "pause", "nop", "jmp"})
 _LOADS: Final = frozenset({"mov", "movzx"})
 _FLAGS: Final = frozenset({"ja", "jae", "jb", "jbe", "je", "jne"})
 
-Flow = Mapping[int, frozenset[int]]
-
 
 def only_looks(setup: Setup) -> bool:
     """Whether every loop that was seen to touch shared memory only looks."""
     flow = setup.flow()
     touching = setup.instructions_on([(cell.start, cell.end) for cell in setup.ranges])
-    return all(_looks(setup, each) for start in touching for each in loop_of(flow, start))
+    return all(_looks(setup, address) for start in touching for address in loop_of(flow, start))
 
 
-def loop_of(flow: Flow, start: int) -> frozenset[int]:
+def loop_of(flow: Mapping[int, Set[int]], start: int) -> frozenset[int]:
     """The addresses on ways from an instruction back to it, within one round."""
     behind: dict[int, set[int]] = {}
     for address, following in flow.items():
@@ -38,9 +36,7 @@ def loop_of(flow: Flow, start: int) -> frozenset[int]:
     return _reached(flow, start) & _reached(behind, start)
 
 
-def _reached(
-    flow: Mapping[int, frozenset[int]] | Mapping[int, set[int]], start: int
-) -> frozenset[int]:
+def _reached(flow: Mapping[int, Set[int]], start: int) -> frozenset[int]:
     """What comes after ``start`` on some way that does not end the round."""
     found: set[int] = set()
     todo = [start]
