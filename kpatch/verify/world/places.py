@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from kpatch.elf.module import Module
 from kpatch.isa.decode import decode_one
 from kpatch.isa.instruction import MAX_LENGTH, Instruction
-from kpatch.verify.hardware.memory import place_name
+from kpatch.verify.hardware.memory import Region, place_name
 from kpatch.verify.world.filled import Filled, FilledField
 from kpatch.verify.world.guest import COPY_AT
 from kpatch.verify.world.kernel_text import RETURN_AT
@@ -63,7 +64,9 @@ class Places:
             for section in sections
             if section.index in world.loaded.sections
         )
-        self._code = (*self.patch, self.guest.nexus)
+        filled = [region for region in (*self.patch, self.guest.nexus) if region.size]
+        self._code = sorted(filled, key=lambda region: region.virtual)
+        self._starts = [region.virtual for region in self._code]
         self._is_patch: dict[int, bool] = {}  # asked again and again, of the same few
         self.filled = Filled(_fields(world, module))
 
@@ -77,18 +80,23 @@ class Places:
         return known
 
     def _lies_in_the_patch(self, address: int) -> bool:
-        return any(region.holds(address) for region in self.patch) or any(
-            address in site for site in self._sites
-        )
+        region = self._region(address)
+        is_own = region is not None and region is not self.guest.nexus
+        return is_own or any(address in site for site in self._sites)
+
+    def _region(self, address: int) -> Region | None:
+        """The code that an address is in: a module may have thousands of sections of it."""
+        at = bisect_right(self._starts, address) - 1
+        return self._code[at] if at >= 0 and self._code[at].holds(address) else None
 
     def instruction(self, address: int) -> Instruction | None:
         """The instruction there; None where there is no code."""
-        for region in self._code:
-            if region.holds(address):
-                arena = self.guest.arena if region.private else self._world.host.arena
-                room = min(MAX_LENGTH, region.end - address)
-                return decode_one(arena.read(region.physical_of(address), room), address)
-        return None
+        region = self._region(address)
+        if region is None:
+            return None
+        arena = self.guest.arena if region.private else self._world.host.arena
+        room = min(MAX_LENGTH, region.end - address)
+        return decode_one(arena.read(region.physical_of(address), room), address)
 
     def is_tracked(self, address: int) -> bool:
         """Whether what is stored there is followed: the own stack, and the state."""
@@ -163,7 +171,7 @@ class Places:
         world = self._world
         if any(region.holds(address) for region in world.lock_regions):
             return frozenset({SHARED})
-        if any(region.holds(address) for region in self._code):
+        if self._region(address) is not None:
             return PLACED if address in self.filled else NONE
         if self.guest.copy.holds(address):
             # The monitor is a program: behind the switch's own page come its variables, too.
