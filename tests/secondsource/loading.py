@@ -1,14 +1,13 @@
-"""Loads a module as the FreeBSD kernel linker does, with pyelftools alone."""
+"""Loads a module as the FreeBSD kernel linker does, with pyelftools and nothing of kpatch."""
 
 from __future__ import annotations
 
 import io
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 from elftools.elf.elffile import ELFFile
@@ -16,6 +15,7 @@ from elftools.elf.elffile import ELFFile
 from tests.secondsource.places import KERNEL, MODULE, TSS
 
 _ABSOLUTE, _RELATIVE, _SIGNED = 1, 2, 11  # R_X86_64_64, _PC32, _32S
+_SYMBOL, _RELOCATION = struct.Struct("<IBBHQQ"), struct.Struct("<QQq")  # gABI, Elf64_Sym and _Rela
 _ELSEWHERE = KERNEL + 0x3FF000  # stands for every function of the kernel: none is called
 
 
@@ -43,23 +43,25 @@ def load(data: bytes, header: Sequence[int]) -> Loaded:
             memory += bytes(-len(memory) % section["sh_addralign"])
             base[index] = len(memory)
             memory += section.data() if kind == "SHT_PROGBITS" else bytes(section["sh_size"])
-    symbols = list(elf.get_section_by_name(".symtab").iter_symbols())
+    symtab = elf.get_section_by_name(".symtab")
+    names = sections[symtab["sh_link"]]
+    # pyelftools takes a millisecond for ten entries of a table.
+    symbols = list(_SYMBOL.iter_unpack(symtab.data()))
     for table in sections:
-        for entry in table.iter_relocations() if table["sh_type"] == "SHT_RELA" else ():
-            symbol = symbols[entry["r_info_sym"]]
-            value = entry["r_addend"] + _value(symbol, base)
-            at = base[table["sh_info"]] + entry["r_offset"]
+        for offset, info, addend in (
+            _RELOCATION.iter_unpack(table.data()) if table["sh_type"] == "SHT_RELA" else ()
+        ):
+            name, _, _, section, value, _ = symbols[info >> 32]
+            at = base[table["sh_info"]] + offset
+            if section:
+                target = KERNEL + MODULE + base[section] + value
+            else:
+                is_tss = names.get_string(name) == "common_tss"
+                target = KERNEL + TSS if is_tss else _ELSEWHERE
             memory[at : at + 8] = _field(
-                entry["r_info_type"], value, at, bytes(memory[at : at + 8])
+                info & 0xFFFF_FFFF, addend + target, at, bytes(memory[at : at + 8])
             )
     return Loaded(bytes(memory), MODULE + memory.index(struct.pack("<5I", *header)))
-
-
-def _value(symbol: Any, base: Mapping[int, int]) -> int:
-    section = symbol["st_shndx"]
-    if section == "SHN_UNDEF":
-        return KERNEL + TSS if symbol.name == "common_tss" else _ELSEWHERE
-    return KERNEL + MODULE + base[section] + int(symbol["st_value"])
 
 
 def _field(kind: int, value: int, at: int, old: bytes) -> bytes:
