@@ -16,7 +16,8 @@ from kpatch.errors import FileAccessError
 from kpatch.storage import replace
 from kpatch.storage.files import read_bulk, require_replaceable
 from kpatch.storage.reasons import explain
-from tests.cli.harness import command_line, copied, environment, look, names, run
+from tests.children import in_child
+from tests.cli.harness import copied, look, names, run
 
 
 def shell(*words: str | Path) -> None:
@@ -197,16 +198,13 @@ def test_standard_input_is_no_name_for_the_file_behind_it(
     path = copied("kqemu-7.ko", tmp_path)
     before = path.read_bytes()
     (tmp_path / "link.ko").symlink_to("/dev/stdin")
-    for name in ("/dev/stdin", "/proc/self/fd/0", tmp_path / "link.ko"):
-        with path.open("rb") as file:
-            done = subprocess.run(
-                command_line(*command, name),
-                env=environment(),
-                stdin=file,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-        assert done.returncode == 18 and "stands for an open file" in done.stderr
+
+    def with_input() -> None:
+        for name in ("/dev/stdin", "/proc/self/fd/0", tmp_path / "link.ko"):
+            with path.open("rb") as file:
+                os.dup2(file.fileno(), 0)
+            done = run(*command, name)
+            assert done.code == 18 and "stands for an open file" in done.complaint
+
+    assert in_child(with_input) == 0
     assert path.read_bytes() == before and names(tmp_path) == [path.name, "link.ko"]
