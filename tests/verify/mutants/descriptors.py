@@ -263,7 +263,7 @@ MUTANTS: Final = (
         (after("and dword [rcx + 4], 0xfffffdff", "mov dword [r8], 0; jmp rdx"),),
         (OWN_TSS,),
         UNKNOWN_ON_ONE,
-        passes=(at("leave"), at("unknown-layout")),
+        passes=(at("leave"),),
     ),
     Mutant("the old path for all", (Lines("test rsi, rsi", "xor r9d, r9d"),), (OWN_TSS,)),
 )
