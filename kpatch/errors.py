@@ -73,6 +73,10 @@ class OtherModuleError(UnknownModuleError):
     """A sound file with nothing in it for kpatch. In a folder it is passed over."""
 
 
+class OtherSignatureError(UnknownModuleError):
+    """A module that is patched with a signature which is not here."""
+
+
 class MatchError(KpatchError):
     """A site matched nowhere, more than once, or where it may not be patched."""
 

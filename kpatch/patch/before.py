@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kpatch.elf.module import Module, read_module
-from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, UnknownModuleError
+from kpatch.errors import DamagedFileError, KpatchError, LinkerRefusalError, OtherSignatureError
 from kpatch.patch.assessment import Means, Unpatched
 from kpatch.patch.note import RESTORE, SECTION, Note, seal_holds
 from kpatch.patch.original import has_its_header, original_of
@@ -27,7 +27,7 @@ def unpatched(
     """What ``module``, whose note is ``note``, was before; None where it has no trace of a patch.
 
     Raises DamagedFileError for a patch that is not whole, LinkerRefusalError for a module that
-    no kernel loads any more, UnknownModuleError where the note's signature is not known, and the
+    no kernel loads any more, OtherSignatureError where the note's signature is not known, and the
     refusals of the signature layer.
     """
     if note is None:
@@ -49,7 +49,7 @@ def unpatched(
         return found
     if not any(signature.id == note.signature for signature in signatures):
         # Whoever can write a file can seal a note over any original: only the signature tells.
-        raise UnknownModuleError(
+        raise OtherSignatureError(
             f"it is patched with the signature {note.signature}, which is not here, so nothing "
             "tells whether its note is genuine",
             where=module.name,

@@ -16,6 +16,7 @@ from kpatch.errors import (
     KpatchError,
     LinkerRefusalError,
     MatchError,
+    OtherSignatureError,
     UnknownModuleError,
     VerificationError,
 )
@@ -43,6 +44,10 @@ _REMEDIES: tuple[tuple[type[KpatchError], str], ...] = (
         " signature of its own",
     ),
     (
+        OtherSignatureError,
+        "name the folder of that signature in KPATCH_FLAGS (--signatures DIR), and build again",
+    ),
+    (
         UnknownModuleError,
         "name the module that this port builds (USES=kpatch:FILE, or KPATCH_FILES)",
     ),
@@ -64,6 +69,7 @@ def _in_a_build() -> Iterator[None]:
         for kind, todo in _REMEDIES:
             if isinstance(error, kind):
                 error.todo, error.option = todo, None
+                break
         raise
 
 

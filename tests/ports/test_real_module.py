@@ -13,7 +13,13 @@ import pytest
 from kpatch import repair
 from kpatch.containers.target import open_target
 from kpatch.elf.module import read_module
-from kpatch.errors import DamagedFileError, FileAccessError, KpatchError, VerificationError
+from kpatch.errors import (
+    DamagedFileError,
+    FileAccessError,
+    KpatchError,
+    OtherSignatureError,
+    VerificationError,
+)
 from kpatch.kernel.host import Host
 from kpatch.patch.assess import Verdict, assess
 from kpatch.patch.original import original_of
@@ -21,6 +27,7 @@ from kpatch.ports import build
 from kpatch.ports.locate import Folders
 from kpatch.ports.workshop import ModuleWorkshop
 from kpatch.proving import Proving
+from kpatch.signature.load import load_signatures
 from kpatch.storage.bulk import Bulk
 from tests.objects import kernel
 from tests.ports.harness import REPOSITORY, Tree, by_fragment, by_scripts, by_uses, sha256
@@ -209,6 +216,18 @@ def test_a_refusal_has_the_remedies_of_a_build_and_the_code_of_the_page(
     assert caught.value.exit_code == code
     page = (REPOSITORY / "docs" / "ports.md").read_text()
     assert f"\n| {code} | " in page
+
+
+def test_a_module_patched_with_a_signature_that_the_build_forgot_asks_for_its_folder(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "kqemu.ko"
+    path.write_bytes(sample("kqemu-7.ko"))
+    others = tuple(each._replace(id="other") for each in load_signatures())
+    ModuleWorkshop(Host(), replace_source_fix=False, proving=None, signatures=others).apply(path)
+    with pytest.raises(OtherSignatureError) as caught:
+        ModuleWorkshop(Host(), replace_source_fix=False, proving=None).examine(path)
+    assert "in KPATCH_FLAGS (--signatures DIR), and build again" in caught.value.todo
 
 
 def test_what_is_no_module_is_refused_without_all_of_it_in_memory(
