@@ -53,9 +53,10 @@ def build_all(target: Path) -> None:
             (target / variant.file).write_bytes(data)
             entries.append(manifest.entry(variant, data, image))
             if variant.file == COMPRESSED:
-                packed = gzip.compress(data, mtime=0)
+                packed = bytearray(gzip.compress(data, mtime=0))
+                packed[9] = 3  # the system, Unix: Python 3.13 says that it is unknown
                 (target / f"{COMPRESSED}.gz").write_bytes(packed)
-                entries.append(manifest.compressed_entry(variant, packed))
+                entries.append(manifest.compressed_entry(variant, bytes(packed)))
     (target / "MANIFEST.toml").write_text(manifest.text(entries))
 
 

@@ -34,6 +34,11 @@ def browser(dark: bool = False) -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
+def press(driver: webdriver.Chrome, key: str) -> None:
+    """A key for what has the focus. What Selenium sends to an element it scrolls there before."""
+    webdriver.ActionChains(driver).send_keys(key).perform()
+
+
 def complaints(driver: webdriver.Chrome) -> list[str]:
     """What the page wrote to the console, errors of its own code included."""
     log: list[dict[str, str]] = driver.execute("getLog", {"type": "browser"})["value"]

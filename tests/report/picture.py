@@ -5,11 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from kpatch.report.page.html import page
-from tests.report.browser import browser
+from tests.report.browser import browser, press
 from tests.report.test_page import document
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "report.png"
@@ -20,6 +19,6 @@ if __name__ == "__main__":
         path.write_text(page(document()), encoding="utf-8")
         driver.get(path.as_uri())
         driver.set_window_size(1000, 880)
-        driver.find_element(By.TAG_NAME, "body").send_keys(Keys.END)
         driver.execute_script("document.getElementById('bug').scrollIntoView()")
+        press(driver, Keys.END)
         driver.save_screenshot(str(PICTURE))

@@ -169,12 +169,12 @@ def _shared(
         return
     except BaseException as error:
         _give_up(pool)
-        if isinstance(error, BrokenProcessPool):
+        if isinstance(error, BrokenProcessPool) and error.__cause__ is None:  # else the pool
             raise MachineError(
                 "a process of the proof died, or was killed",
                 todo="make room in memory, or raise the limits (ulimit -a), and run kpatch again",
             ) from error
-        if not isinstance(error, OSError):
+        if not isinstance(error, OSError | BrokenProcessPool):
             raise
     # A process could not have what it needs: what is left is done here, one by one.
     del pool, reports, waiting
