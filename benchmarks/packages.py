@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import importlib.util
-import json
 import lzma
 import random
 import sysconfig
@@ -53,9 +51,11 @@ def main() -> None:
         path = Path(folder, "kqemu.ko")
         path.write_bytes(SAMPLE.read_bytes())
         bare = _there_and_back(path)
+        archives = [
+            (what, _archive(other[:_BYTES])) for what, other in islice(_others(), sized(3, 1))
+        ]
         for kind, compress in _COMPRESSORS.items():
-            for what, other in islice(_others(), sized(3, 1)):
-                raw = _archive(other[:_BYTES])
+            for what, raw in archives:
                 started = time.process_time()
                 packed = compress(raw)
                 alone = time.process_time() - started
@@ -88,22 +88,19 @@ def _others() -> Iterator[tuple[str, bytes]]:
     spec = importlib.util.find_spec("lief")
     if spec is None or spec.origin is None:
         raise SystemExit("LIEF is not installed")
-    yield "programs", max(Path(spec.origin).parent.glob("_lief*"), key=_size).read_bytes()
-    library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    yield "text", b"".join(file.read_bytes() for file in library)
+    library = Path(spec.origin).parent.glob("_lief*")
+    yield "programs", max(library, key=lambda path: path.stat().st_size).read_bytes()
+    texts = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    yield "text", b"".join(file.read_bytes() for file in texts)
     yield "noise", random.Random(1).randbytes(_BYTES)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
 def _archive(other: bytes) -> bytes:
-    module, name = SAMPLE.read_bytes(), "/usr/local/share/other"
-    files = {makers.PKG_NAME: module, name: other}
-    manifest = {
-        "name": "kqemu-kmod",
-        "version": "1",
-        "files": {file: "1$" + hashlib.sha256(data).hexdigest() for file, data in files.items()},
-    }
-    return makers.package({"+MANIFEST": json.dumps(manifest).encode(), **files})
+    module = SAMPLE.read_bytes()
+    return makers.package(
+        {
+            "+MANIFEST": makers.manifest(module, other).encode(),
+            "/usr/local/share/doc/kqemu.txt": other,
+            makers.PKG_NAME: module,
+        }
+    )

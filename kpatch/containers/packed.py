@@ -66,9 +66,8 @@ def with_patched(packed: Packed, payload: bytes, *, stays: bool) -> Repacked:
     data, raw, changed = Bulk(packed.data), Bulk(packed.payload), Bulk(payload)
     found = find_encoder(data, raw, packed.kind)
     new = Bulk.join(found.encoder.compress(changed))
-    if stays:
-        return Repacked(new.whole(), found.is_exact is not False)
-    return Repacked(new.whole(), leads_back(data, raw, found, new, changed, packed.kind))
+    is_exact = leads_back(data, raw, found, new, changed, packed.kind, stays=stays)
+    return Repacked(new.whole(), is_exact)
 
 
 def with_original(packed: Packed, payload: bytes) -> Repacked:

@@ -83,11 +83,21 @@ def find_encoder(
 
 
 def leads_back(
-    original: Bulk, raw: Bulk, used: FoundEncoder, result: Bulk, changed: Bulk, kind: Compression
+    original: Bulk,
+    raw: Bulk,
+    used: FoundEncoder,
+    result: Bulk,
+    changed: Bulk,
+    kind: Compression,
+    *,
+    stays: bool,
 ) -> bool:
     """Whether who finds ``result``, which ``used`` made of ``changed``, and puts ``raw`` into it,
-    gets ``original`` again. ``used`` is what was found for that.
+    gets ``original`` again. ``used`` is what was found for that. Where the original ``stays``,
+    nothing is compressed to see it: it is said as far as ``used`` was tried.
     """
+    if stays:
+        return used.is_exact is not False
     again = find_encoder(result, changed, kind, used.encoder).encoder
     if again == used.encoder and used.is_exact is not None:
         return used.is_exact

@@ -146,11 +146,9 @@ def _undo_notices(
     changed, raw = _undone(result, new.old)
     if raw != package.archive.raw:
         return ["without the kept copy, revert gives back the same files in another archive"]
-    if stays:
-        comes_back = found.is_exact is not False
-    else:
-        comes_back = leads_back(package.data, raw, found, result, changed, package.compression)
-    return [] if comes_back else [other_bytes(package.compression, "archive")]
+    kind = package.compression
+    comes_back = leads_back(package.data, raw, found, result, changed, kind, stays=stays)
+    return [] if comes_back else [other_bytes(kind, "archive")]
 
 
 def _undone(result: Bulk, old: bytes) -> tuple[Bulk, Bulk]:
